@@ -1,0 +1,77 @@
+//! The store's wall clock: milliseconds since 1970 that never go back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Where the wall time comes from; tests put their own in.
+pub(crate) type TimeSource = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// A clock that never goes back, within a run and, through [`raise`](Self::raise), across opens.
+pub(crate) struct Clock {
+    source: TimeSource,
+    highest_ms: AtomicU64,
+}
+
+impl Clock {
+    pub(crate) fn new(source: TimeSource) -> Self {
+        Self { source, highest_ms: AtomicU64::new(0) }
+    }
+
+    /// Milliseconds since 1970, at least as many as any earlier call gave.
+    pub(crate) fn now_ms(&self) -> u64 {
+        let now = millis((self.source)());
+        self.highest_ms.fetch_max(now, Ordering::AcqRel).max(now)
+    }
+
+    /// Makes sure that no later reading is below one that an earlier run recorded.
+    pub(crate) fn raise(&self, at_least_ms: u64) {
+        self.highest_ms.fetch_max(at_least_ms, Ordering::AcqRel);
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").field("highest_ms", &self.highest_ms).finish_non_exhaustive()
+    }
+}
+
+/// Milliseconds since 1970; instants before 1970 are 0, and ones past the year 584 million the
+/// maximum.
+pub(crate) fn millis(instant: SystemTime) -> u64 {
+    let since = instant.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The instant of a count of milliseconds, capped at the last whole year 9999 so that every
+/// platform's `SystemTime` can hold it.
+pub(crate) fn instant(ms: u64) -> SystemTime {
+    const LAST_MS: u64 = 253_402_300_799_999;
+    UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_does_not_go_back_when_the_source_does() {
+        let source = Arc::new(AtomicU64::new(5_000));
+        let read = Arc::clone(&source);
+        let clock = Clock::new(Arc::new(move || instant(read.load(Ordering::SeqCst))));
+        assert_eq!(clock.now_ms(), 5_000);
+        source.store(1_000, Ordering::SeqCst);
+        assert_eq!(clock.now_ms(), 5_000);
+        clock.raise(9_000);
+        assert_eq!(clock.now_ms(), 9_000);
+        source.store(9_001, Ordering::SeqCst);
+        assert_eq!(clock.now_ms(), 9_001);
+    }
+
+    #[test]
+    fn instants_beyond_the_range_do_not_panic() {
+        assert_eq!(millis(UNIX_EPOCH - Duration::from_secs(1)), 0);
+        assert_eq!(millis(instant(u64::MAX)), 253_402_300_799_999);
+    }
+}

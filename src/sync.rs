@@ -1,0 +1,102 @@
+//! Synchronisation primitives of the commit path: `parking_lot` in every build, loom's in this
+//! crate's own models.
+//!
+//! The shim is gated on `test` as well as `loom`, so a dependent that sets `--cfg loom` for its
+//! own models compiles this crate unchanged.
+
+#[cfg(not(all(test, loom)))]
+mod imp {
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+    /// A condition variable whose `wait` takes and gives back the guard, as loom's does.
+    #[derive(Debug, Default)]
+    pub(crate) struct Condvar(parking_lot::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self::default()
+        }
+
+        pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            self.0.wait(&mut guard);
+            guard
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// Runs a model once, so that every loom model is an ordinary test as well.
+    #[cfg(test)]
+    pub(crate) fn model(body: impl Fn() + Send + Sync + 'static) {
+        body();
+    }
+
+    #[cfg(test)]
+    pub(crate) use std::thread;
+}
+
+#[cfg(all(test, loom))]
+mod imp {
+    pub(crate) use loom::sync::MutexGuard;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use loom::thread;
+
+    /// loom's mutex with `parking_lot`'s signatures.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.lock() {
+                Ok(guard) => guard,
+                Err(poisoned) => poisoned.into_inner(),
+            }
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
+    /// loom's condition variable with `parking_lot`'s lack of poisoning.
+    #[derive(Debug)]
+    pub(crate) struct Condvar(loom::sync::Condvar);
+
+    impl Condvar {
+        pub(crate) fn new() -> Self {
+            Self(loom::sync::Condvar::new())
+        }
+
+        pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+            match self.0.wait(guard) {
+                Ok(guard) => guard,
+                Err(poisoned) => poisoned.into_inner(),
+            }
+        }
+
+        pub(crate) fn notify_all(&self) {
+            self.0.notify_all();
+        }
+    }
+
+    /// Explores every interleaving of the model with at most three preemptions, or as many as
+    /// `LOOM_MAX_PREEMPTIONS` says.
+    pub(crate) fn model(body: impl Fn() + Send + Sync + 'static) {
+        let mut builder = loom::model::Builder::new();
+        if builder.preemption_bound.is_none() {
+            builder.preemption_bound = Some(3);
+        }
+        builder.check(body);
+    }
+}
+
+pub(crate) use imp::*;

@@ -1,0 +1,61 @@
+//! The table: the ordered index from an item's key to the [`Head`] of its newest version.
+//!
+//! It is a cache of the journal. It may be lost, stale, ahead or damaged without losing data:
+//! opening proves it against the journal's count and sum, and rebuilds it when the proof fails.
+//! Two implementations pass one conformance suite: [`SledTable`] on disk and [`MemoryTable`].
+
+use std::fmt::Debug;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::error::Result;
+
+/// An ordered map from key bytes to encoded heads.
+///
+/// Keys are the store's composite keys (collection, NUL, item key), values are encoded heads;
+/// neither is interpreted here. Every method may be called from any thread.
+pub(crate) trait Table: Debug + Send + Sync + 'static {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>>;
+
+    /// Sets the value of a key.
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()>;
+
+    /// Removes a key, present or not.
+    fn remove(&self, key: &[u8]) -> Result<()>;
+
+    /// Appends up to `limit` rows within the bounds to `rows`, in ascending order of key, or
+    /// descending when `reverse`. Rows that change meanwhile are seen before or after the change.
+    fn scan(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+        limit: usize,
+        rows: &mut Vec<Row>,
+    ) -> Result<()>;
+
+    /// Writes everything inserted before this call to stable storage, as far as the table can
+    /// promise that: what survives is proven at the next open, never trusted.
+    fn flush(&self) -> Result<()>;
+
+    /// Bytes that the table occupies on disk; 0 for one in memory.
+    fn size_on_disk_bytes(&self) -> Result<u64>;
+}
+
+/// One row of a [`Table::scan`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: Box<[u8]>,
+    pub(crate) value: Box<[u8]>,
+}
+
+/// Where a store's tables live: one per generation, so that a rebuild never touches the table it
+/// replaces.
+pub(crate) trait Tables: Debug + Send + Sync + 'static {
+    /// Opens the table of this generation, made empty if it is missing.
+    fn open(&self, generation: u64) -> Result<Arc<dyn Table>>;
+
+    /// Removes everything of every other generation; errors are the caller's to ignore.
+    fn remove_all_but(&self, generation: u64) -> Result<()>;
+}
