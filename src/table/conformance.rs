@@ -163,22 +163,24 @@ fn keys_of_one_nul_and_of_640_bytes_are_kept(tables: &dyn Tables) {
 
 /// sled 0.34.7 alone panics here; see `escape`.
 fn runs_of_ff_are_scanned_backwards(tables: &dyn Tables) {
-    let table = tables.open(1).unwrap();
-    let mut expected = Vec::new();
-    for last in 0..40 {
-        let below = [&b"c\0\x04"[..], &[0xff; 6], &[last * 6]].concat();
-        let above = [&b"c\0\x05"[..], &[last]].concat();
-        for key in [below, above, vec![0xff; usize::from(last) + 1]] {
-            table.insert(&key, b"value").unwrap();
-            expected.push(key);
+    let below = |last: u8| [&b"c\0\x04"[..], &[0xff; 6], &[last * 6]].concat();
+    let above = |last: u8| [&b"c\0\x05"[..], &[last]].concat();
+    let only_ff = |last: u8| vec![0xff; usize::from(last) + 1];
+    let around: &dyn Fn(u8) -> Vec<Vec<u8>> = &|last| vec![below(last), above(last)];
+    let nested: &dyn Fn(u8) -> Vec<Vec<u8>> = &|last| vec![only_ff(last), above(last)];
+    for (generation, keys_of) in [(1, around), (2, nested)] {
+        let table = tables.open(generation).unwrap();
+        let mut expected: Vec<_> = (0..40).flat_map(keys_of).collect();
+        for key in &expected {
+            table.insert(key, b"value").unwrap();
         }
+        expected.sort();
+        assert_eq!(scan(&*table, Unbounded, Unbounded, false, 1_000), expected);
+        expected.reverse();
+        assert_eq!(scan(&*table, Unbounded, Unbounded, true, 1_000), expected);
+        expected.retain(|key| **key < [0xff; 5][..]);
+        assert_eq!(scan(&*table, Unbounded, Excluded(&[0xff; 5]), true, 1_000), expected);
     }
-    expected.sort();
-    assert_eq!(scan(&*table, Unbounded, Unbounded, false, 1_000), expected);
-    expected.reverse();
-    assert_eq!(scan(&*table, Unbounded, Unbounded, true, 1_000), expected);
-    expected.retain(|key| **key < [0xff; 5][..]);
-    assert_eq!(scan(&*table, Unbounded, Excluded(&[0xff; 5]), true, 1_000), expected);
 }
 
 fn two_threads_insert_and_scan_at_once(tables: &dyn Tables) {

@@ -62,6 +62,16 @@ fn a_kill_loses_only_the_last_writes() {
 }
 
 #[test]
+fn a_kill_loses_nothing_that_was_flushed() {
+    let tables = MemoryTables::simulated();
+    let table = tables.open(1).unwrap();
+    table.insert(&[1], &[1]).unwrap();
+    table.insert(&[1], &[2]).unwrap();
+    table.flush().unwrap();
+    assert_eq!(outcomes(|rng| tables.kill(rng)), [vec![(1, 2)]].into());
+}
+
+#[test]
 fn what_a_crash_left_counts_as_flushed() {
     let mut rng = fastrand::Rng::with_seed(2);
     let tables = written().kill(&mut rng);

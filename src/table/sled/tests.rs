@@ -35,14 +35,16 @@ fn count(table: &dyn Table) -> Result<usize> {
     Ok(rows.len())
 }
 
-/// A closed table of 8 000 heads, each overwritten once, in several of its segments.
+/// A closed table of 4 000 heads, each overwritten twice, in several of its segments.
 fn closed_table() -> (TempDir, SledTables) {
     let (dir, tables) = dir_and_tables();
     let table = tables.open(1).unwrap();
-    for revision in 0..16_000_u64 {
-        table.insert(&(revision * 7919 % 8_000).to_be_bytes(), &head(revision)).unwrap();
+    for revision in 0..12_000_u64 {
+        table.insert(&(revision * 7919 % 4_000).to_be_bytes(), &head(revision)).unwrap();
     }
     table.flush().unwrap();
+    let len = tables.dir(1).join("db").metadata().unwrap().len();
+    assert!(len > SEGMENT_BYTES as u64, "{len}");
     (dir, tables)
 }
 
