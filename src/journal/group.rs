@@ -77,6 +77,7 @@ pub(crate) struct State {
     /// With whoever is syncing; here when nobody is.
     pub(super) watermark: Option<Watermark>,
     pub(super) appended: u64,
+    appended_bytes: u64,
     pub(super) written: u64,
     pub(super) synced: u64,
     /// Commits appended and not yet known to be applied, in order of revision.
@@ -147,6 +148,14 @@ pub(crate) struct Appended {
     pub(crate) frame_offset: u32,
 }
 
+/// Where appending stands, for deciding on a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AppendPosition {
+    pub(crate) segment: u32,
+    /// Frame bytes appended since the store was opened.
+    pub(crate) appended_bytes: u64,
+}
+
 /// How far a commit must have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Level {
@@ -198,6 +207,7 @@ impl Journal {
                 spare: Vec::new(),
                 watermark: Some(start.watermark),
                 appended: last,
+                appended_bytes: 0,
                 written: last,
                 synced: last,
                 unapplied: VecDeque::new(),
@@ -289,6 +299,7 @@ impl Journal {
         let frame_offset = active.tail.offset;
         active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };
         state.buffer.extend_from_slice(bytes);
+        state.appended_bytes += bytes.len() as u64;
         state.next_revision = revision + 1;
         state.appended = revision;
         state.unapplied.push_back(Unapplied { revision, applied: false });
@@ -330,6 +341,13 @@ impl Journal {
     pub(crate) fn totals(&self) -> (u64, Totals) {
         let state = self.state.lock();
         (state.appended, state.totals)
+    }
+
+    /// Where appending stands.
+    pub(crate) fn position(&self) -> AppendPosition {
+        let state = self.state.lock();
+        let segment = state.active.as_ref().map_or(0, |active| active.number);
+        AppendPosition { segment, appended_bytes: state.appended_bytes }
     }
 
     fn mark_applied(&self, state: &mut State, revision: u64) {

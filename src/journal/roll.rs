@@ -8,7 +8,7 @@ use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::{Active, Journal, State, pack};
-use crate::journal::manifest::{SealedEnd, SegmentRecord};
+use crate::journal::manifest::{Checkpoint, CleanClose, SealedEnd, SegmentRecord};
 use crate::journal::segment::{
     JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
@@ -187,6 +187,57 @@ impl Journal {
         state.written = state.appended;
         state.synced = state.appended;
         Ok(Some(SealedEnd { last_revision: state.appended, offset: end.offset }))
+    }
+}
+
+impl Journal {
+    /// Records that the table on disk holds every commit up to the checkpoint's revision.
+    pub(crate) fn record_checkpoint(&self, checkpoint: Checkpoint, clock_ms: u64) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.current.clone();
+        changed.checkpoint = checkpoint;
+        changed.clock_ms = changed.clock_ms.max(clock_ms);
+        let replaced = manifest.file.replace(&changed);
+        manifest.current = match replaced {
+            Ok(()) => changed,
+            Err(error) => {
+                drop(manifest);
+                self.poison();
+                return Err(error);
+            }
+        };
+        Ok(())
+    }
+
+    /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.
+    /// `clean` is given where the active segment ends.
+    pub(crate) fn record_close(
+        self,
+        checkpoint: Checkpoint,
+        clean: impl FnOnce(u64, u32) -> CleanClose,
+        clock_ms: u64,
+    ) -> Result<()> {
+        let state = self.state.lock();
+        if state.failed {
+            return Err(Error::Poisoned);
+        }
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.current.clone();
+        // A segment that a crash left unsealed is not appended to again, so its end has to be
+        // found again as well.
+        let tail = match &state.active {
+            None => Some((0, 0)),
+            Some(active) if !active.must_roll => Some((active.tail.offset, active.tail.chain)),
+            Some(_) => None,
+        };
+        changed.checkpoint = checkpoint;
+        changed.clean = tail.map(|(offset, chain)| clean(offset, chain));
+        changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
+        if changed == manifest.current {
+            return Ok(());
+        }
+        changed.clock_ms = changed.clock_ms.max(clock_ms);
+        manifest.file.replace(&changed)
     }
 }
 
