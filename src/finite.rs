@@ -195,8 +195,9 @@ mod tests {
 
     use serde::{Deserialize, Serialize};
 
+    use super::*;
     use crate::codec::{Codec, Json};
-    use crate::error::Error;
+    use crate::error::Error as CrateError;
 
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     struct Newtype<F>(F);
@@ -209,6 +210,20 @@ mod tests {
         own: u8,
         #[serde(flatten)]
         rest: BTreeMap<String, F>,
+    }
+
+    /// A map that is written key by key and value by value.
+    struct Entries<K, V>(Vec<(K, V)>);
+
+    impl<K: Serialize, V: Serialize> Serialize for Entries<K, V> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for (key, value) in &self.0 {
+                map.serialize_key(key)?;
+                map.serialize_value(value)?;
+            }
+            map.end()
+        }
     }
 
     /// One variant for each way in which a value can hold another.
@@ -247,8 +262,8 @@ mod tests {
     #[track_caller]
     fn refused<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(value: &T) {
         match Json::encode(value) {
-            Err(Error::Codec { source }) => {
-                assert!(source.to_string().contains(super::REFUSED), "{value:?}: {source}");
+            Err(CrateError::Codec { source }) => {
+                assert!(source.to_string().contains(REFUSED), "{value:?}: {source}");
             }
             other => panic!("{value:?} gave {other:?}"),
         }
@@ -269,6 +284,17 @@ mod tests {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             refused(&bad);
             shapes(bad).iter().for_each(refused);
+        }
+    }
+
+    #[test]
+    fn a_map_written_in_pieces_is_checked_too() {
+        let fine = Entries(vec![("a", 1.0), ("b", -0.0)]);
+        assert_eq!(to_vec(&fine).unwrap(), br#"{"a":1.0,"b":-0.0}"#);
+        let bad_value = to_vec(&Entries(vec![("a", 1.0), ("b", f64::NAN)])).unwrap_err();
+        let bad_key = to_vec(&Entries(vec![(f64::INFINITY, 1)])).unwrap_err();
+        for error in [bad_value, bad_key] {
+            assert!(error.to_string().contains(REFUSED), "{error}");
         }
     }
 

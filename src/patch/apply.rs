@@ -74,7 +74,6 @@ impl Step<'_> {
     }
 
     fn standard(&mut self, operation: &PatchOperation) -> Result<(), PatchError> {
-        let mut read_from = None;
         match operation {
             PatchOperation::Test(test) => return self.test(&test.path, &test.value),
             PatchOperation::Add(add) => self.check_depth(&add.path, &add.value)?,
@@ -88,27 +87,22 @@ impl Step<'_> {
                 if step.from == step.path {
                     return Ok(());
                 }
-                read_from = Some(&step.from);
             }
             PatchOperation::Copy(step) => {
                 let source = self.present(&step.from)?;
                 self.check_depth(&step.path, source)?;
                 self.check_size(min_encoded_bytes(source))?;
-                read_from = Some(&step.from);
             }
         }
         let (index, path) = (self.index, operation.path());
-        json_patch::patch_unsafe(self.document, std::slice::from_ref(operation)).map_err(|error| {
-            match (error.kind, read_from) {
-                (PatchErrorKind::TestFailed, _) => {
-                    PatchError::TestFailed { index, path: path.to_string() }
-                }
-                (PatchErrorKind::CannotMoveInsideItself, _) => {
-                    PatchError::MovedIntoItself { index, path: path.to_string() }
-                }
-                (PatchErrorKind::InvalidFromPointer, Some(from)) => not_found(index, from),
-                _ => not_found(index, path),
+        let operation = std::slice::from_ref(operation);
+        // One operation needs no undoing. That `from` is there is known by now, so all else that
+        // can fail is `path`.
+        json_patch::patch_unsafe(self.document, operation).map_err(|error| match error.kind {
+            PatchErrorKind::CannotMoveInsideItself => {
+                PatchError::MovedIntoItself { index, path: path.to_string() }
             }
+            _ => not_found(index, path),
         })
     }
 
@@ -202,7 +196,7 @@ fn element_mut<'a>(elements: &'a mut [Value], token: &Token<'_>) -> Option<&'a m
 }
 
 /// Whether a value nests at most so many levels; looks no deeper.
-pub(super) fn nests_within(value: &Value, levels: usize) -> bool {
+fn nests_within(value: &Value, levels: usize) -> bool {
     let Some(inner) = levels.checked_sub(1) else {
         return !value.is_array() && !value.is_object();
     };

@@ -99,9 +99,9 @@ pub(super) fn sum(a: &Number, b: &Number) -> Result<Number, NoSum> {
 }
 
 impl Numeric {
-    #[expect(clippy::cast_precision_loss, reason = "the nearest float is what adding one means")]
     fn to_float(&self) -> f64 {
         match self {
+            // Rounds: the nearest float is what adding an integer to a float means.
             Self::Integer(integer) => *integer as f64,
             Self::Float(float) => *float,
         }
@@ -136,8 +136,8 @@ fn equal_numbers(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// Compares without rounding the integer: 2^53 + 1 is no float, and equals none.
-#[expect(clippy::cast_possible_truncation, reason = "saturates, far from any 64-bit integer")]
+/// Compares without rounding the integer: 2^53 + 1 is no float, and equals none. A float beyond an
+/// `i128` becomes its limit, which no 64-bit integer equals.
 fn is_integer(float: f64, integer: i128) -> bool {
     float.fract() == 0.0 && float as i128 == integer
 }
