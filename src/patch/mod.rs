@@ -110,7 +110,7 @@ impl Patch {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Patch`] with
+    /// [`Error::Patch`](crate::Error::Patch) with
     /// - [`PatchError::NotAPatch`] when the text is not an array, or holds a number that cannot be
     ///   kept exactly;
     /// - [`PatchError::InvalidOperation`], [`InvalidPointer`](PatchError::InvalidPointer) or
