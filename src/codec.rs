@@ -76,7 +76,7 @@ impl sealed::Sealed for Json {
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(value: &T) -> Result<Bytes> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(codec_error)
+        crate::finite::to_vec(value).map(Bytes::from).map_err(codec_error)
     }
 
     fn decode(bytes: Bytes) -> Result<T> {

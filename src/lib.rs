@@ -6,6 +6,7 @@ mod codec;
 mod disk;
 mod error;
 mod etag;
+mod finite;
 mod item;
 mod key;
 mod patch;
@@ -18,7 +19,7 @@ pub use codec::{Bincode, Codec, Json, Raw};
 pub use error::{Conflict, Error, TableError};
 pub use etag::{ETag, ParseETagError};
 pub use item::{Item, Meta};
-pub use patch::PatchError;
+pub use patch::{Patch, PatchError};
 pub use precondition::{ParseTagsError, Precondition, Tags};
 pub use revision::Revision;
 
