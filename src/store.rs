@@ -20,7 +20,7 @@ use crate::damage::Damage;
 use crate::disk::{MemoryDisk, RealDisk};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::journal::manifest::{Checkpoint, CleanClose};
+use crate::journal::manifest::Checkpoint;
 use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
@@ -310,13 +310,7 @@ impl Running {
         let (revision, totals) = journal.totals();
         let table_generation = self.table_generation;
         let checkpoint = Checkpoint { revision, totals, table_generation };
-        let clean = |tail_offset, tail_chain| CleanClose {
-            revision,
-            tail_offset,
-            tail_chain,
-            table_digest,
-        };
-        journal.record_close(checkpoint, clean, clock.now_ms())
+        journal.record_close(checkpoint, table_digest, clock.now_ms())
     }
 }
 

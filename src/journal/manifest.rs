@@ -75,6 +75,8 @@ pub(crate) struct CleanClose {
     /// Where the active segment's frames end, and the checksum that seeds the next frame.
     pub(crate) tail_offset: u64,
     pub(crate) tail_chain: u32,
+    /// Whether what lies behind the tail is a crash's, so that the next frame begins a segment.
+    pub(crate) must_roll: bool,
     /// Hash over the table's files as the close left them.
     pub(crate) table_digest: [u8; 32],
 }

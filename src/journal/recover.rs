@@ -74,7 +74,7 @@ pub(crate) fn recover(
                 let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
                     Some(clean) => {
                         last_revision = clean.revision;
-                        Tail { position: clean.position(), must_roll: false }
+                        Tail { position: clean.position(), must_roll: clean.must_roll }
                     }
                     None => {
                         clean = None;

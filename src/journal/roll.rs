@@ -210,11 +210,10 @@ impl Journal {
     }
 
     /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.
-    /// `clean` is given where the active segment ends.
     pub(crate) fn record_close(
         self,
         checkpoint: Checkpoint,
-        clean: impl FnOnce(u64, u32) -> CleanClose,
+        table_digest: [u8; 32],
         clock_ms: u64,
     ) -> Result<()> {
         let state = self.state.lock();
@@ -223,15 +222,15 @@ impl Journal {
         }
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.current.clone();
-        // A segment that a crash left unsealed is not appended to again, so its end has to be
-        // found again as well.
-        let tail = match &state.active {
-            None => Some((0, 0)),
-            Some(active) if !active.must_roll => Some((active.tail.offset, active.tail.chain)),
-            Some(_) => None,
-        };
         changed.checkpoint = checkpoint;
-        changed.clean = tail.map(|(offset, chain)| clean(offset, chain));
+        let tail = state.active.as_ref();
+        changed.clean = Some(CleanClose {
+            revision: checkpoint.revision,
+            tail_offset: tail.map_or(0, |active| active.tail.offset),
+            tail_chain: tail.map_or(0, |active| active.tail.chain),
+            must_roll: tail.is_some_and(|active| active.must_roll),
+            table_digest,
+        });
         changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
         if changed == manifest.current {
             return Ok(());
