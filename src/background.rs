@@ -66,8 +66,8 @@ impl Background {
     /// Says that a commit was written.
     pub(crate) fn note_commit(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
-        let watch = !self.watching.load(Ordering::Relaxed)
-            && !self.watching.swap(true, Ordering::AcqRel);
+        let watch =
+            !self.watching.load(Ordering::Relaxed) && !self.watching.swap(true, Ordering::AcqRel);
         let sync_within = self.sync_interval.filter(|_| {
             !self.sync_wished.load(Ordering::Relaxed)
                 && !self.sync_wished.swap(true, Ordering::AcqRel)

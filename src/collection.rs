@@ -158,7 +158,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
             (Verdict::Refused(reason), _) => Err(Error::InvalidPrecondition { reason }),
             (Verdict::Holds, None) => Ok(Read::Missing),
             (Verdict::Holds, Some(version)) => decode::<T, C>(&key, version).map(Read::Found),
-            (Verdict::Fails, Some(version)) if !matches!(precondition, Precondition::IfMatch(_)) => {
+            (Verdict::Fails, Some(version))
+                if !matches!(precondition, Precondition::IfMatch(_)) =>
+            {
                 Ok(Read::NotModified(version.meta))
             }
             (Verdict::Fails, version) => {

@@ -126,8 +126,7 @@ impl Heads {
         self.done = rows < step;
         if let Some(last) = last {
             let bound = Bound::Excluded(last.as_bytes().to_vec());
-            let moved =
-                if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
+            let moved = if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
             *moved = bound;
         }
         let end = if reverse { &mut self.fetched.back } else { &mut self.fetched.front };

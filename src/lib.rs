@@ -23,6 +23,9 @@ mod patch;
 mod precondition;
 mod retry;
 mod revision;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod store;
 mod sync;
 mod table;

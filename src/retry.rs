@@ -97,7 +97,9 @@ impl Attempts<'_> {
         let elapsed = self.began.elapsed();
         let wait = self.next_delay();
         let left = self.policy.deadline.map(|deadline| deadline.saturating_sub(elapsed));
-        if self.made >= self.policy.max_attempts || left.is_some_and(|left| left < wait.max(Duration::from_nanos(1))) {
+        if self.made >= self.policy.max_attempts
+            || left.is_some_and(|left| left < wait.max(Duration::from_nanos(1)))
+        {
             return Err(Exhausted { attempts: self.made, elapsed });
         }
         const SHORTEST_SLEEP: Duration = Duration::from_micros(50);

@@ -318,7 +318,7 @@ impl Environment {
     /// The operating system's files, and tables on sled beside them.
     pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Self {
         let tables = SledTables::new(path.to_owned(), cache_bytes / 2);
-        Self::new(Arc::new(RealDisk::new()), Arc::new(tables))
+        Self::new(Arc::new(RealDisk), Arc::new(tables))
     }
 }
 

@@ -42,7 +42,8 @@ impl Catalog {
         table.scan(bounds.0, bounds.1, false, usize::MAX, &mut rows)?;
         let catalog = Self::default();
         for row in rows {
-            let (Some(key), Some(head)) = (ItemKey::from_joined(&row.key), Head::decode(&row.value))
+            let (Some(key), Some(head)) =
+                (ItemKey::from_joined(&row.key), Head::decode(&row.value))
             else {
                 continue;
             };

@@ -56,8 +56,7 @@ impl Core {
         cache_bytes: u64,
     ) -> Result<Self> {
         let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let mut core =
-            Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
+        let mut core = Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
         let load = |key: &_, head: &Head| core.version_at(key, head).map(|version| version.value);
         core.catalog = Catalog::load(&*core.table, load)?;
         Ok(core)
@@ -67,7 +66,11 @@ impl Core {
     ///
     /// # Errors
     /// [`Error::CodecMismatch`](crate::Error::CodecMismatch).
-    pub(crate) fn check_codec(&self, collection: &str, codec: crate::codec::CodecId) -> Result<bool> {
+    pub(crate) fn check_codec(
+        &self,
+        collection: &str,
+        codec: crate::codec::CodecId,
+    ) -> Result<bool> {
         self.catalog.check(collection, codec)
     }
 }

@@ -98,7 +98,25 @@ impl Base {
     }
 }
 
+impl Operation {
+    /// What the operation counts against a batch's limit: its key and, where it has one, value.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        let value = match &self.action {
+            Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => {
+                value.bytes.len()
+            }
+            Action::Patch(_) | Action::Delete | Action::Check => 0,
+        };
+        (self.key.as_bytes().len() + value) as u64
+    }
+}
+
 impl PatchPlan {
+    /// Whether the patch was applied already, to a version that has been replaced since.
+    pub(crate) fn applied_before(&self, base: &Base) -> bool {
+        self.computed.as_ref().is_some_and(|(id, _)| *id != base.id())
+    }
+
     /// Applies the patch to a version's bytes, and keeps what came of it.
     pub(crate) fn compute(&mut self, base: BaseId, bytes: &[u8]) {
         let patched = self.patch.apply_to_bytes(bytes).map_err(Error::from);

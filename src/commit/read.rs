@@ -117,6 +117,25 @@ impl Core {
         }
     }
 
+    /// The versions that these heads point to, in the same order. What is not in the cache is
+    /// read in order of position, so that a scan does not jump about in the journal.
+    pub(crate) fn versions_of(
+        &self,
+        heads: Vec<(ItemKey, Head)>,
+    ) -> Vec<Result<(ItemKey, Version)>> {
+        let mut read: Vec<_> = heads.into_iter().map(|(key, head)| (key, head, None)).collect();
+        let mut order: Vec<_> = read.iter_mut().collect();
+        order.sort_unstable_by_key(|(_, head, _)| (head.segment, head.offset));
+        for (key, head, version) in order {
+            *version = Some(self.version_of(key, head));
+        }
+        let pair = |(key, head, version): (ItemKey, Head, Option<Result<Version>>)| {
+            let version = version.unwrap_or_else(|| self.version_at(&key, &head))?;
+            Ok((key, version))
+        };
+        read.into_iter().map(pair).collect()
+    }
+
     /// Reads the version that a head points to from the journal and recomputes its tag.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use crate::commit::Core;
 use crate::commit::cache::Version;
 use crate::commit::catalog::{record_key, record_value};
 use crate::commit::operation::{
-    Base, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal, Action,
+    Action, Base, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::commit::stripes::Locked;
 use crate::error::{Conflict, Error, Result};
@@ -28,7 +28,10 @@ use crate::table::Head;
 enum Attempt {
     Done(Committed),
     /// A patch has to be applied to this version, outside of the locks, and the attempt repeated.
-    NeedsPatch { index: usize, base: Base },
+    NeedsPatch {
+        index: usize,
+        base: Base,
+    },
 }
 
 /// A commit's entries as they will be applied.
@@ -283,9 +286,7 @@ impl Core {
                 let Version { meta, value } = self.version_of(key, &head)?;
                 Some(Item::stored(key.key(), value, meta))
             }
-            Current::Pending(value) => {
-                Some(Item::stored(key.key(), value.bytes, Meta::UNSAVED))
-            }
+            Current::Pending(value) => Some(Item::stored(key.key(), value.bytes, Meta::UNSAVED)),
         };
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
@@ -357,7 +358,14 @@ impl<'a> Change<'a> {
         });
         // An expired item that no sweep has met is replaced in the count and sum as well.
         let parent = before.map(|head| head.etag);
-        Some(Self { key: &state.key, kind, parent, modified_ms: now_ms.max(floor), expires_ms, value })
+        Some(Self {
+            key: &state.key,
+            kind,
+            parent,
+            modified_ms: now_ms.max(floor),
+            expires_ms,
+            value,
+        })
     }
 
     fn puts_into(&self, collection: &str) -> bool {
@@ -368,8 +376,7 @@ impl<'a> Change<'a> {
 impl Prepared {
     fn push(&mut self, incarnation: &[u8; 16], change: &Change<'_>) {
         let no_value = (&[][..], crate::etag::value_hash(&[]));
-        let (value, hash) =
-            change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
+        let (value, hash) = change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
         let entry = Entry {
             kind: change.kind as u8,
             // A segment that the writer makes names its own incarnation first.

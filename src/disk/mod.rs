@@ -11,7 +11,7 @@
 mod conformance;
 mod memory;
 mod names;
-mod platform;
+pub(crate) mod platform;
 mod real;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use memory::MemoryDisk;
 pub(crate) use real::RealDisk;
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "simulation")]
 pub use simulated::{Fault, FaultPlan, Operation, SimulatedDisk};
 
 /// A file system as the journal needs it.

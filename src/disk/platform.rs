@@ -34,13 +34,15 @@ pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize
 }
 
 #[cfg(unix)]
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    // A relative name of one part has the empty path as its parent.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
 }
 
 /// Does nothing: Windows has no call that flushes a directory, and NTFS journals names itself.
 #[cfg(windows)]
-pub(super) fn sync_dir(_dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 

@@ -125,8 +125,7 @@ impl FrameBuilder {
 
     fn encode(&mut self, value: impl Encode) {
         // Writing to a vector has no way to fail: every field type is encodable.
-        let written =
-            bincode::encode_into_std_write(value, &mut self.bytes, config::standard());
+        let written = bincode::encode_into_std_write(value, &mut self.bytes, config::standard());
         debug_assert!(written.is_ok());
     }
 
@@ -200,7 +199,8 @@ impl FrameHeader {
         bytes: &[u8; FRAME_HEADER_BYTES],
         predecessor: u32,
     ) -> Option<(Self, u32)> {
-        let [l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, r4, r5, r6, r7, b0, b1, b2, b3] = *bytes;
+        let [l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, r4, r5, r6, r7, b0, b1, b2, b3] =
+            *bytes;
         let header = Self {
             body_bytes: u32::from_le_bytes([l0, l1, l2, l3]),
             revision: u64::from_le_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),

@@ -331,12 +331,6 @@ impl Journal {
         Ok(revision)
     }
 
-    /// Whether there are commits that no sync has covered.
-    pub(crate) fn has_unsynced(&self) -> bool {
-        let state = self.state.lock();
-        state.appended > state.synced && !state.failed
-    }
-
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn totals(&self) -> (u64, Totals) {
         let state = self.state.lock();
@@ -484,7 +478,9 @@ impl Journal {
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let watermark = watermark.map(|mut watermark| {
             // The frames are safe already: a mark that lags only blunts the search for damage.
-            if result.is_ok() && let Err(error) = watermark.record(goal) {
+            if result.is_ok()
+                && let Err(error) = watermark.record(goal)
+            {
                 log::warn!("the watermark could not be moved: {error}");
             }
             watermark
@@ -559,9 +555,8 @@ impl State {
 
     fn read_unwritten(&self, segment: u32, offset: u32, len_bytes: u32) -> Option<Vec<u8>> {
         let active = self.active.as_ref().filter(|active| active.number == segment);
-        let buffered = active.map(|active| {
-            (active.tail.offset - self.buffer.len() as u64, self.buffer.as_slice())
-        });
+        let buffered = active
+            .map(|active| (active.tail.offset - self.buffer.len() as u64, self.buffer.as_slice()));
         let flying = self.flight.as_ref().filter(|flight| flight.segment == segment);
         let flying = flying.map(|flight| (flight.offset, flight.bytes.as_slice()));
         [buffered, flying].into_iter().flatten().find_map(|(start, bytes)| {

@@ -117,9 +117,12 @@ impl ManifestFile {
         }
         this.replace(manifest)?;
         this.file.sync_all().map_err(Error::io("syncing", &this.path))?;
-        disk.rename(&this.path, &path).map_err(Error::io("renaming", &this.path))?;
-        this.path = path;
-        Ok(this)
+        // Closed first: Windows does not rename every file that is open.
+        let Self { path: unfinished, file, sequence } = this;
+        drop(file);
+        disk.rename(&unfinished, &path).map_err(Error::io("renaming", &unfinished))?;
+        let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+        Ok(Self { path, file, sequence })
     }
 
     pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<Loaded> {
@@ -149,9 +152,7 @@ impl ManifestFile {
             }
         }
         Ok(match newest {
-            Some((sequence, manifest)) => {
-                Loaded::Found(Self { path, file, sequence }, manifest)
-            }
+            Some((sequence, manifest)) => Loaded::Found(Self { path, file, sequence }, manifest),
             None => Loaded::Damaged,
         })
     }
@@ -159,9 +160,8 @@ impl ManifestFile {
     /// Writes and syncs one slot, then the other: two syncs. After an error the contents are the
     /// old or the new ones, and the caller must not go on as if it knew which.
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
-        let payload = bincode::encode_to_vec(manifest, config::standard()).map_err(|_| {
-            Error::corrupt(&self.path, 0, "the manifest cannot be encoded")
-        })?;
+        let payload = bincode::encode_to_vec(manifest, config::standard())
+            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))?;
         let size = (SLOT_HEADER_BYTES + payload.len()) as u64;
         if size > SLOT_BYTES {
             return Err(Error::TooLarge {

@@ -26,7 +26,6 @@ pub(crate) struct Segments {
 /// What reading an entry needs to know of its segment.
 #[derive(Debug)]
 pub(crate) struct KnownSegment {
-    pub(crate) path: PathBuf,
     pub(crate) incarnations: Vec<[u8; 16]>,
 }
 
@@ -37,12 +36,7 @@ impl Segments {
     }
 
     pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>) {
-        let path = segment_path(&self.store, number);
-        self.known.write().insert(number, Arc::new(KnownSegment { path, incarnations }));
-    }
-
-    pub(crate) fn contains(&self, number: u32) -> bool {
-        self.known.read().contains_key(&number)
+        self.known.write().insert(number, Arc::new(KnownSegment { incarnations }));
     }
 
     /// How many segments there are.

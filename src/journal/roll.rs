@@ -39,7 +39,8 @@ impl Journal {
         let full = match &state.active {
             None => true,
             Some(active) => {
-                active.must_roll || active.tail.offset + frame_bytes + SEAL_ROOM_BYTES > active.capacity
+                active.must_roll
+                    || active.tail.offset + frame_bytes + SEAL_ROOM_BYTES > active.capacity
             }
         };
         if full {

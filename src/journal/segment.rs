@@ -175,8 +175,6 @@ pub(crate) struct ScannedFrame<'a> {
     pub(crate) revision: u64,
     /// The frame's bytes after its header.
     pub(crate) body: &'a [u8],
-    /// The whole frame as it stands in the file.
-    pub(crate) bytes: &'a [u8],
 }
 
 /// Reads frames one after another until the first that is not valid.
@@ -217,7 +215,7 @@ impl FrameScanner {
         // Read again from the buffer, now that nothing borrows the scanner any more.
         let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
         let body = bytes.split_at(FRAME_HEADER_BYTES).1;
-        Ok(Some(ScannedFrame { offset, revision: header.revision, body, bytes }))
+        Ok(Some(ScannedFrame { offset, revision: header.revision, body }))
     }
 
     /// So many bytes from `offset`, `None` when the scanned part ends before.

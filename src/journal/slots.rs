@@ -7,9 +7,14 @@ pub(crate) const SLOT_HEADER_BYTES: usize = 28;
 /// What a slot's bytes turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Slot<'a> {
-    Valid { sequence: u64, payload: &'a [u8] },
+    Valid {
+        sequence: u64,
+        payload: &'a [u8],
+    },
     /// Whole, but written by a newer version of this crate.
-    Newer { format: u32 },
+    Newer {
+        format: u32,
+    },
     Invalid,
 }
 
@@ -40,8 +45,11 @@ pub(crate) fn decode<'a>(magic: &[u8; 8], supported: u32, bytes: &'a [u8]) -> Sl
         let len = u32::from_le_bytes(*len) as usize;
         let payload = rest.get(..len)?;
         let whole = bytes.get(..SLOT_HEADER_BYTES + len)?;
-        (found == magic && checksum(whole) == u32::from_le_bytes(*stored))
-            .then_some((u32::from_le_bytes(*format), u64::from_le_bytes(*sequence), payload))
+        (found == magic && checksum(whole) == u32::from_le_bytes(*stored)).then_some((
+            u32::from_le_bytes(*format),
+            u64::from_le_bytes(*sequence),
+            payload,
+        ))
     }
     match parts(magic, bytes) {
         None => Slot::Invalid,

@@ -92,7 +92,8 @@ fn keep(
             file
         }
     };
-    let damage = prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
+    let damage =
+        prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
     let recovered = recover(disk, path, file, manifest, (watermark, prefix.last_revision))?;
     Ok((recovered, damage))
 }

@@ -12,7 +12,7 @@ use crate::journal::recover::{Recovered, Surveyed, check_frame};
 use crate::journal::totals::Totals;
 use crate::key::ItemKey;
 use crate::options::{OnProgress, Progress};
-use crate::table::{Head, MemoryTable, Row, Table};
+use crate::table::{Head, MemoryTables, Row, Table, Tables};
 
 /// Rows that the proof looks at a time.
 const PROOF_ROWS: usize = 1_024;
@@ -140,7 +140,7 @@ fn rebuild(
         Err(error @ Error::Corrupt { .. }) => return Err(error),
         Err(error) => {
             log::warn!("no table can be had on disk; it is kept in memory: {error}");
-            let table = Arc::new(MemoryTable::new());
+            let table = MemoryTables::new().open(previous)?;
             let filled = fill(recovered, table, previous, damaged, report)?;
             return Ok(OpenedTable { on_disk: false, ..filled });
         }
@@ -211,9 +211,8 @@ fn for_each_entry(
             let Body::Commit(entries) = check_frame(&segment.path, &frame, last)? else { break };
             last = frame.revision;
             for placed in entries.filter(|_| frame.revision > after) {
-                let damaged = || {
-                    Error::corrupt(&segment.path, frame.offset, "an entry is malformed")
-                };
+                let damaged =
+                    || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
                 let placed = placed.ok_or_else(damaged)?;
                 let (key, head) =
                     head_of(segment.header.number, &segment.header.incarnations, &frame, &placed)

@@ -53,6 +53,20 @@ impl Tables for MemoryTables {
         Ok(Arc::clone(table) as Arc<dyn Table>)
     }
 
+    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
+        let tables = self.tables.lock();
+        let mut hasher = blake3::Hasher::new();
+        if let Some(table) = tables.get(&generation) {
+            for (key, value) in &table.state.lock().rows {
+                hasher.update(&(key.len() as u64).to_le_bytes());
+                hasher.update(key);
+                hasher.update(&(value.len() as u64).to_le_bytes());
+                hasher.update(value);
+            }
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
     fn remove_all_but(&self, generation: u64) -> Result<()> {
         #[cfg(any(test, feature = "simulation"))]
         self.count_call()?;

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 
-pub(crate) use self::head::{Head, HeadBytes};
+pub(crate) use self::head::Head;
 pub(crate) use self::memory::MemoryTables;
 pub(crate) use self::sled::SledTables;
 
@@ -70,6 +70,10 @@ pub(crate) struct Row {
 pub(crate) trait Tables: Debug + Send + Sync + 'static {
     /// Opens the table of this generation, made empty if it is missing.
     fn open(&self, generation: u64) -> Result<Arc<dyn Table>>;
+
+    /// A hash over everything that a table which nobody has open consists of: two equal digests
+    /// are two equal tables.
+    fn digest(&self, generation: u64) -> Result<[u8; 32]>;
 
     /// Removes everything of every other generation; errors are the caller's to ignore.
     fn remove_all_but(&self, generation: u64) -> Result<()>;

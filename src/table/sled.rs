@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::escape::{escape, unescape};
 use super::guard::{Guard, attempt_within};
 use super::{Row, Table, Tables, is_empty_range};
+use crate::disk::platform::sync_dir;
 use crate::error::{Error, Result};
 
 /// How long opening may take. Ten million heads take 4.4 s, so the limit ends only an open that
@@ -55,6 +56,13 @@ const PREFIX: &str = "table-";
 impl Tables for SledTables {
     fn open(&self, generation: u64) -> Result<Arc<dyn Table>> {
         Ok(Arc::new(SledTable::open(self.dir(generation), self.cache_bytes)?))
+    }
+
+    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
+        let dir = self.dir(generation);
+        let mut hasher = blake3::Hasher::new();
+        digest_below(&dir, &mut hasher).map_err(Error::io("reading", &dir))?;
+        Ok(*hasher.finalize().as_bytes())
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
@@ -217,6 +225,26 @@ fn is_locked(file: &Path) -> bool {
     }
 }
 
+/// Hashes the names, lengths and contents of everything below a directory, in order of name.
+fn digest_below(dir: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths {
+        hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        if path.is_dir() {
+            hasher.update(b"\0folder\0");
+            digest_below(&path, hasher)?;
+        } else {
+            let file = File::open(&path)?;
+            hasher.update(b"\0file\0");
+            hasher.update(&file.metadata()?.len().to_le_bytes());
+            hasher.update_reader(file)?;
+        }
+    }
+    Ok(())
+}
+
 /// Syncs every file under the directory, the directories, and the name of the first one.
 fn sync_tree(dir: &Path) -> io::Result<()> {
     sync_below(dir)?;
@@ -242,19 +270,6 @@ fn sync_below(dir: &Path) -> io::Result<()> {
         }
     }
     sync_dir(dir)
-}
-
-#[cfg(unix)]
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    // A relative name of one part has the empty path as its parent.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
-}
-
-/// A directory cannot be flushed on Windows, and NTFS journals names.
-#[cfg(windows)]
-fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(all(test, not(loom)))]
