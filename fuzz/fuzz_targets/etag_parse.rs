@@ -17,6 +17,8 @@ enum Input {
 #[derive(Debug, Arbitrary)]
 enum Part {
     Tag([u8; 16]),
+    /// A tag with one of its characters exchanged.
+    Nearly([u8; 16], u8, char),
     Upper([u8; 16]),
     Weak([u8; 16]),
     Quoted(String),
@@ -30,6 +32,11 @@ impl Part {
     fn text(&self) -> String {
         match self {
             Self::Tag(tag) => ETag(*tag).to_string(),
+            Self::Nearly(tag, at, c) => {
+                let text = ETag(*tag).to_string();
+                let at = usize::from(*at) % text.len();
+                format!("{}{c}{}", &text[..at], &text[at + 1..])
+            }
             Self::Upper(tag) => ETag(*tag).to_string().to_uppercase(),
             Self::Weak(tag) => format!("W/{}", ETag(*tag)),
             Self::Quoted(text) => format!("\"{text}\""),
