@@ -26,19 +26,20 @@ pub trait Codec<T>: sealed::Sealed + Send + Sync + 'static {
 }
 
 mod sealed {
+    /// Keeps [`Codec`](super::Codec) to this crate's own forms, and names them as recorded.
     pub trait Sealed {
-        const ID: super::CodecId;
+        const ID: CodecId;
+    }
+
+    /// The recorded name of a codec; the numbers are part of the format.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum CodecId {
+        Json = 1,
+        Bincode = 2,
+        Raw = 3,
     }
 }
-pub(crate) use sealed::Sealed;
-
-/// The recorded name of a codec; the numbers are part of the format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CodecId {
-    Json = 1,
-    Bincode = 2,
-    Raw = 3,
-}
+pub(crate) use sealed::CodecId;
 
 impl CodecId {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
@@ -76,7 +77,7 @@ impl sealed::Sealed for Json {
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(value: &T) -> Result<Bytes> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(codec_error)
+        crate::finite::to_vec(value).map(Bytes::from).map_err(codec_error)
     }
 
     fn decode(bytes: Bytes) -> Result<T> {
@@ -124,7 +125,7 @@ impl Codec<Bytes> for Raw {
     }
 }
 
-fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(codec_error)
 }
 

@@ -43,6 +43,11 @@ impl ItemKey {
         valid.then(|| Self { joined: Bytes::copy_from_slice(joined), collection_len })
     }
 
+    /// The joined bytes, shared.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        self.joined.clone()
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.joined
     }

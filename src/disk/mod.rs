@@ -7,11 +7,25 @@
 //! The table does not pass through here: it is a cache of the journal and is proven or rebuilt
 //! at every unclean open (`docs/design.md`).
 
+#[cfg(test)]
+mod conformance;
+mod memory;
+mod names;
+pub(crate) mod platform;
+mod real;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
+
 use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(crate) use memory::MemoryDisk;
+pub(crate) use real::RealDisk;
+#[cfg(feature = "simulation")]
+pub use simulated::{Fault, FaultPlan, Operation, SimulatedDisk};
 
 /// A file system as the journal needs it.
 ///
@@ -24,16 +38,19 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// Makes a directory and its missing parents; an existing directory is left as it is.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Names of the entries of a directory, sorted.
+    /// Names of the entries of a directory, sorted. Names that are not UTF-8 are none of ours and
+    /// are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
     /// Whether a file or directory of this name exists.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// Removes a file.
+    /// Removes a file. Open handles go on reading and writing what is now nameless; Windows may
+    /// keep the name taken until the last of them is gone.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Moves a file within this disk, replacing the target if it exists.
+    /// Moves a file within this disk, replacing the target if it exists. The target must not be
+    /// open: older versions of Windows refuse that.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable: files created, renamed or removed there.
@@ -41,7 +58,8 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the lock file of a store, created if missing; `None` when another opener, in this
-    /// process or another, holds it. Dropping the guard releases it.
+    /// process or another, holds it. Dropping the guard releases it; the file stays, since removing
+    /// it would let two openers lock two files of the same name.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
 }
 
@@ -52,6 +70,7 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Writes some bytes at `offset`, growing the file where needed; may write fewer than asked.
+    /// A gap before `offset` reads as zero; writing no bytes does not grow the file.
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize>;
 
     /// Length in bytes.
@@ -94,4 +113,9 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
         }
         Ok(())
     }
+}
+
+/// Takes a mutex that guards plain data: a panic while it was held leaves nothing half done.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,11 +4,26 @@
 //! opening proves it against the journal's count and sum, and rebuilds it when the proof fails.
 //! Two implementations pass one conformance suite: [`SledTable`] on disk and [`MemoryTable`].
 
+mod escape;
+mod guard;
+mod head;
+mod memory;
+#[cfg(any(test, feature = "simulation"))]
+mod simulated;
+mod sled;
+
+#[cfg(all(test, not(loom)))]
+mod conformance;
+
 use std::fmt::Debug;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::error::Result;
+
+pub(crate) use self::head::Head;
+pub(crate) use self::memory::MemoryTables;
+pub(crate) use self::sled::SledTables;
 
 /// An ordered map from key bytes to encoded heads.
 ///
@@ -56,6 +71,20 @@ pub(crate) trait Tables: Debug + Send + Sync + 'static {
     /// Opens the table of this generation, made empty if it is missing.
     fn open(&self, generation: u64) -> Result<Arc<dyn Table>>;
 
+    /// A hash over everything that a table which nobody has open consists of: two equal digests
+    /// are two equal tables.
+    fn digest(&self, generation: u64) -> Result<[u8; 32]>;
+
     /// Removes everything of every other generation; errors are the caller's to ignore.
     fn remove_all_but(&self, generation: u64) -> Result<()>;
+}
+
+/// Whether no key can lie within the bounds, as when the lower one is above the upper one.
+fn is_empty_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
+    match (lower, upper) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
+        (Bound::Included(lower) | Bound::Excluded(lower), Bound::Excluded(upper))
+        | (Bound::Excluded(lower), Bound::Included(upper)) => lower >= upper,
+    }
 }

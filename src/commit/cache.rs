@@ -1,0 +1,65 @@
+//! The cache of hot items: their newest version, whole.
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache as QuickCache;
+
+use crate::item::Meta;
+use crate::sync::Mutex;
+
+/// A version as it is read: what names it and its stored bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) meta: Meta,
+    pub(crate) value: Bytes,
+}
+
+impl Version {
+    pub(crate) fn is_live(&self, now_ms: u64) -> bool {
+        self.meta.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+    }
+}
+
+/// Items by their joined key. Changed only under the key's stripe, together with the table, so
+/// that what is found here is what the table's head points to.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    items: QuickCache<Bytes, Version, ByBytes>,
+    /// Makes each access a step that loom may interleave.
+    step: Option<Mutex<()>>,
+}
+
+#[derive(Debug, Clone)]
+struct ByBytes;
+
+impl Weighter<Bytes, Version> for ByBytes {
+    fn weight(&self, key: &Bytes, version: &Version) -> u64 {
+        /// What an entry costs beside its bytes: handles, version, slots of the cache's index.
+        const ENTRY_BYTES: u64 = 256;
+        ENTRY_BYTES + (key.len() + version.value.len()) as u64
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(capacity_bytes: u64) -> Self {
+        let typical_item_bytes = 1_024;
+        let items = usize::try_from(capacity_bytes / typical_item_bytes).unwrap_or(usize::MAX);
+        let items = QuickCache::with_weighter(items.max(16), capacity_bytes, ByBytes);
+        Self { items, step: cfg!(all(test, loom)).then(|| Mutex::new(())) }
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Version> {
+        let _step = self.step.as_ref().map(Mutex::lock);
+        self.items.get(key)
+    }
+
+    pub(crate) fn insert(&self, key: &Bytes, version: Version) {
+        let _step = self.step.as_ref().map(Mutex::lock);
+        self.items.insert(key.clone(), version);
+    }
+
+    pub(crate) fn remove(&self, key: &[u8]) {
+        let _step = self.step.as_ref().map(Mutex::lock);
+        self.items.remove(key);
+    }
+}

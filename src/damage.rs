@@ -1,0 +1,56 @@
+//! What was lost when a damaged store was opened with
+//! [`OnDamage::KeepPrefix`](crate::OnDamage::KeepPrefix).
+
+use std::path::{Path, PathBuf};
+
+use crate::revision::Revision;
+
+/// What an open found damaged and set aside; see [`Store::damage`](crate::Store::damage).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub(crate) file: PathBuf,
+    pub(crate) offset: u64,
+    pub(crate) reason: String,
+    pub(crate) kept: Revision,
+    pub(crate) lost_bytes: u64,
+    pub(crate) moved: Vec<PathBuf>,
+}
+
+impl Damage {
+    /// The first damaged file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Where in it the damage begins, in bytes.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What does not fit there.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// The newest commit that was kept: every commit up to it is in the store, none after it.
+    #[must_use]
+    pub fn kept(&self) -> Revision {
+        self.kept
+    }
+
+    /// How many bytes of segment files, from the damage on, are no longer part of the store; an
+    /// upper bound of what was stored in them, as segments are filled with zeros ahead.
+    #[must_use]
+    pub fn lost_bytes(&self) -> u64 {
+        self.lost_bytes
+    }
+
+    /// Where whole files behind the damage were moved to, for an attempt to rescue more by hand.
+    #[must_use]
+    pub fn moved(&self) -> &[PathBuf] {
+        &self.moved
+    }
+}

@@ -1,0 +1,79 @@
+//! The platform's own calls, and nothing else: positioned reads and writes, flushing a directory,
+//! and one name for a full disk.
+//!
+//! What needs no code of ours, because `std` does it: `File::sync_data` and `sync_all` are
+//! `fcntl(F_FULLFSYNC)` on macOS, which also empties the drive's cache (plain `fsync` there does
+//! not), and `FlushFileBuffers` on Windows; `File::open` on Windows shares reading, writing and
+//! deleting.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buf, offset)
+}
+
+#[cfg(unix)]
+pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::write_at(file, buf, offset)
+}
+
+/// Reads with an explicit offset. `seek_read` also moves the handle's cursor, which nothing here
+/// uses, so many threads may share the handle.
+#[cfg(windows)]
+pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buf, offset)
+}
+
+/// Writes with an explicit offset; the cursor is moved and unused, as in [`read_at`].
+#[cfg(windows)]
+pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_write(file, buf, offset)
+}
+
+#[cfg(unix)]
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    // A relative name of one part has the empty path as its parent.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}
+
+/// Does nothing: Windows has no call that flushes a directory, and NTFS journals names itself.
+#[cfg(windows)]
+pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Gives every way of having no space left the one kind `StorageFull`, with the system's error as
+/// its source: a quota that is used up, and Windows' second code for a full disk.
+pub(super) fn name_full_disk(error: io::Error) -> io::Error {
+    #[cfg(windows)]
+    const HANDLE_DISK_FULL: Option<i32> = Some(39);
+    #[cfg(not(windows))]
+    const HANDLE_DISK_FULL: Option<i32> = None;
+
+    let second_code = HANDLE_DISK_FULL.is_some() && error.raw_os_error() == HANDLE_DISK_FULL;
+    if error.kind() == io::ErrorKind::QuotaExceeded || second_code {
+        return io::Error::new(io::ErrorKind::StorageFull, error);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_used_up_quota_is_a_full_disk() {
+        let error = name_full_disk(io::ErrorKind::QuotaExceeded.into());
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn other_errors_keep_their_code() {
+        let error = name_full_disk(io::Error::from_raw_os_error(5));
+        assert_eq!(error.raw_os_error(), Some(5));
+    }
+}

@@ -1,0 +1,254 @@
+//! Iterators over a collection: lazy, in order of key, from both ends.
+
+use std::collections::VecDeque;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+use crate::codec::Codec;
+use crate::collection::{Collection, decode};
+use crate::commit::Version;
+use crate::error::Result;
+use crate::item::Item;
+use crate::key::{ItemKey, collection_range};
+use crate::store::Store;
+use crate::table::Head;
+
+/// How many heads are read from the table at a time: few at first, for those who want few.
+const FIRST_HEADS: usize = 16;
+const MAX_HEADS: usize = 512;
+/// How many bytes of values are read ahead, beside the first value.
+const READ_AHEAD_BYTES: u64 = 1 << 20;
+
+/// A part of a collection, as bounds on the table's keys.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    lower: Bound<Vec<u8>>,
+    upper: Bound<Vec<u8>>,
+}
+
+impl Selection {
+    pub(crate) fn all(collection: &str) -> Self {
+        let (first, after) = collection_range(collection);
+        Self { lower: Bound::Included(first), upper: Bound::Excluded(after) }
+    }
+
+    pub(crate) fn prefix(collection: &str, prefix: &[u8]) -> Self {
+        let (mut first, after) = collection_range(collection);
+        first.extend_from_slice(prefix);
+        // The first key behind all that begin with the prefix: its last byte that is not the
+        // highest, raised by one.
+        let mut end = first.clone();
+        while end.pop_if(|last| *last == u8::MAX).is_some() {}
+        let end = match end.last_mut() {
+            Some(last) => {
+                *last += 1;
+                end
+            }
+            None => after.clone(),
+        };
+        Self { lower: Bound::Included(first), upper: Bound::Excluded(end.min(after)) }
+    }
+
+    pub(crate) fn range<K: AsRef<[u8]>>(collection: &str, range: &impl RangeBounds<K>) -> Self {
+        let (first, after) = collection_range(collection);
+        let join = |key: &K| [first.as_slice(), key.as_ref()].concat();
+        let lower = match range.start_bound() {
+            Bound::Included(key) => Bound::Included(join(key)),
+            Bound::Excluded(key) => Bound::Excluded(join(key)),
+            Bound::Unbounded => Bound::Included(first.clone()),
+        };
+        let upper = match range.end_bound() {
+            Bound::Included(key) => Bound::Included(join(key)),
+            Bound::Excluded(key) => Bound::Excluded(join(key)),
+            Bound::Unbounded => Bound::Excluded(after),
+        };
+        Self { lower, upper }
+    }
+}
+
+/// Values fetched from both ends of a sequence, handed out from both ends.
+#[derive(Debug)]
+struct Ends<T> {
+    front: VecDeque<T>,
+    back: VecDeque<T>,
+}
+
+impl<T> Ends<T> {
+    fn new() -> Self {
+        Self { front: VecDeque::new(), back: VecDeque::new() }
+    }
+}
+
+/// The live heads of a selection, fetched in growing steps.
+#[derive(Debug)]
+struct Heads {
+    store: Store,
+    selection: Selection,
+    /// `back` holds what was fetched from the upper end, the greatest key first.
+    fetched: Ends<(ItemKey, Head)>,
+    step: usize,
+    /// Whether the part between the ends is known to be empty.
+    done: bool,
+}
+
+impl Heads {
+    fn new(store: Store, selection: Selection) -> Self {
+        Self { store, selection, fetched: Ends::new(), step: FIRST_HEADS, done: false }
+    }
+
+    fn next(&mut self) -> Result<Option<(ItemKey, Head)>> {
+        while self.fetched.front.is_empty() && !self.done {
+            self.fetch(false)?;
+        }
+        let Ends { front, back } = &mut self.fetched;
+        Ok(front.pop_front().or_else(|| back.pop_back()))
+    }
+
+    fn next_back(&mut self) -> Result<Option<(ItemKey, Head)>> {
+        while self.fetched.back.is_empty() && !self.done {
+            self.fetch(true)?;
+        }
+        let Ends { front, back } = &mut self.fetched;
+        Ok(back.pop_front().or_else(|| front.pop_back()))
+    }
+
+    /// Reads the next rows from one end and moves that end's bound behind them.
+    fn fetch(&mut self, reverse: bool) -> Result<()> {
+        let step = self.step;
+        self.step = (step * 2).min(MAX_HEADS);
+        let Selection { lower, upper } = &self.selection;
+        let (lower, upper) = (as_slice(lower), as_slice(upper));
+        let mut heads = Vec::with_capacity(step);
+        let scanned =
+            self.store.running().and_then(|r| r.core.scan(lower, upper, reverse, step, &mut heads));
+        let (rows, last) = scanned.inspect_err(|_| self.done = true)?;
+        self.done = rows < step;
+        if let Some(last) = last {
+            let bound = Bound::Excluded(last.as_bytes().to_vec());
+            let moved = if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
+            *moved = bound;
+        }
+        let end = if reverse { &mut self.fetched.back } else { &mut self.fetched.front };
+        end.extend(heads);
+        Ok(())
+    }
+
+    /// Takes some heads from one end and reads their values, in order of position.
+    fn next_versions(
+        &mut self,
+        reverse: bool,
+        versions: &mut VecDeque<Result<(ItemKey, Version)>>,
+    ) {
+        let mut heads = Vec::new();
+        let mut bytes = 0;
+        while heads.len() < MAX_HEADS / 2 && (heads.is_empty() || bytes < READ_AHEAD_BYTES) {
+            // What is at hand is read before more is fetched.
+            let exhausted = if reverse { &self.fetched.back } else { &self.fetched.front };
+            if !heads.is_empty() && exhausted.is_empty() {
+                break;
+            }
+            match if reverse { self.next_back() } else { self.next() } {
+                Ok(Some((key, head))) => {
+                    bytes += u64::from(head.len_bytes);
+                    heads.push((key, head));
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    versions.push_back(Err(error));
+                    return;
+                }
+            }
+        }
+        match self.store.running() {
+            Ok(running) => versions.extend(running.core.versions_of(heads)),
+            Err(error) => {
+                self.done = true;
+                versions.push_back(Err(error));
+            }
+        }
+    }
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+/// An iterator over items, made by [`Collection::iter`], [`prefix`](Collection::prefix) and
+/// [`range`](Collection::range). Dropping it early costs nothing.
+#[derive(Debug)]
+pub struct Iter<T, C> {
+    heads: Heads,
+    read: Ends<Result<(ItemKey, Version)>>,
+    documents: PhantomData<fn() -> (T, C)>,
+}
+
+impl<T, C: Codec<T>> Iter<T, C> {
+    pub(crate) fn new(collection: &Collection<T, C>, selection: Selection) -> Result<Self> {
+        collection.check_codec()?;
+        let heads = Heads::new(collection.store().clone(), selection);
+        Ok(Self { heads, read: Ends::new(), documents: PhantomData })
+    }
+}
+
+impl<T, C: Codec<T>> Iterator for Iter<T, C> {
+    type Item = Result<Item<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let Ends { front, back } = &mut self.read;
+        if front.is_empty() {
+            self.heads.next_versions(false, front);
+        }
+        let (key, version) = match front.pop_front().or_else(|| back.pop_back())? {
+            Ok(read) => read,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(decode::<T, C>(&key, version))
+    }
+}
+
+impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let Ends { front, back } = &mut self.read;
+        if back.is_empty() {
+            self.heads.next_versions(true, back);
+        }
+        let (key, version) = match back.pop_front().or_else(|| front.pop_back())? {
+            Ok(read) => read,
+            Err(error) => return Some(Err(error)),
+        };
+        Some(decode::<T, C>(&key, version))
+    }
+}
+
+impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
+
+/// An iterator over keys, made by [`Collection::keys`].
+#[derive(Debug)]
+pub struct Keys {
+    heads: Heads,
+}
+
+impl Keys {
+    pub(crate) fn new(store: Store, selection: Selection) -> Self {
+        Self { heads: Heads::new(store, selection) }
+    }
+}
+
+impl Iterator for Keys {
+    type Item = Result<Vec<u8>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.heads.next().transpose()?;
+        Some(next.map(|(key, _)| key.key_bytes().to_vec()))
+    }
+}
+
+impl DoubleEndedIterator for Keys {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let next = self.heads.next_back().transpose()?;
+        Some(next.map(|(key, _)| key.key_bytes().to_vec()))
+    }
+}
+
+impl FusedIterator for Keys {}

@@ -1,0 +1,376 @@
+//! Frames: one commit each, chained by their checksums. Bytes in `docs/format.md`.
+
+use bincode::config;
+use bincode::{BorrowDecode, Encode};
+
+use crate::etag::{ETag, PendingTag, TagInput, value_hash};
+
+/// Bytes before a frame's body: length, checksum, revision, checksum of the body.
+pub(crate) const FRAME_HEADER_BYTES: usize = 20;
+/// The longest body: a batch's 64 MiB of values with the names and headers of 10 000 entries.
+pub(crate) const MAX_BODY_BYTES: u32 = (64 << 20) + 10_001 * 1_024;
+
+/// What a frame holds, from its first body byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FrameKind {
+    /// A commit: the count of its entries, then the entries.
+    Commit = 0,
+    /// The end of a sealed segment; nothing follows.
+    Seal = 1,
+}
+
+/// What a commit did to a key; the numbers are part of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    Created = 0,
+    Replaced = 1,
+    Deleted = 2,
+    Expired = 3,
+}
+
+impl EntryKind {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Created, Self::Replaced, Self::Deleted, Self::Expired]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+
+    /// Whether the item is there after such an entry.
+    pub(crate) fn leaves_item(self) -> bool {
+        matches!(self, Self::Created | Self::Replaced)
+    }
+}
+
+/// One change of one item, as it stands in the journal. The tag is not stored: it is computed from
+/// these fields and the frame's revision, and compared to the one that the table or a successor
+/// holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: u8,
+    /// Which incarnation of the segment's header wrote the entry.
+    pub(crate) incarnation: u16,
+    pub(crate) parent: Option<[u8; 16]>,
+    pub(crate) modified_ms: u64,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) collection: &'a str,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the entry that `bytes` begins with, and its length.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let (entry, used): (Self, usize) =
+            bincode::borrow_decode_from_slice(bytes, config::standard()).ok()?;
+        EntryKind::from_byte(entry.kind)?;
+        Some((entry, used))
+    }
+
+    pub(crate) fn kind(&self) -> EntryKind {
+        EntryKind::from_byte(self.kind).unwrap_or(EntryKind::Deleted)
+    }
+
+    pub(crate) fn parent(&self) -> Option<ETag> {
+        self.parent.map(ETag)
+    }
+
+    /// The tag of the version that this entry wrote.
+    pub(crate) fn etag(&self, incarnation: &[u8; 16], revision: u64) -> ETag {
+        self.pending_tag(incarnation, &value_hash(self.value)).at(revision)
+    }
+
+    pub(crate) fn pending_tag(&self, incarnation: &[u8; 16], value_hash: &[u8; 32]) -> PendingTag {
+        PendingTag::new(&TagInput {
+            incarnation,
+            parent: self.parent(),
+            kind: self.kind,
+            modified_ms: self.modified_ms,
+            expires_ms: self.expires_ms,
+            collection: self.collection,
+            key: self.key,
+            value_hash,
+        })
+    }
+}
+
+/// A frame under construction: complete but for revision and chained checksum, which
+/// [`finish`](Self::finish) puts in under the journal's lock.
+#[derive(Debug)]
+pub(crate) struct FrameBuilder {
+    bytes: Vec<u8>,
+    body_checksum: u32,
+}
+
+impl FrameBuilder {
+    /// Begins the frame of a commit of so many entries.
+    pub(crate) fn commit(entries: usize) -> Self {
+        let mut builder = Self::new(FrameKind::Commit, 512);
+        builder.encode(entries as u64);
+        builder
+    }
+
+    /// Begins and completes the frame that ends a sealed segment.
+    pub(crate) fn seal() -> Self {
+        let mut builder = Self::new(FrameKind::Seal, 64);
+        builder.complete();
+        builder
+    }
+
+    fn new(kind: FrameKind, capacity: usize) -> Self {
+        let mut bytes = Vec::with_capacity(capacity);
+        bytes.resize(FRAME_HEADER_BYTES, 0);
+        bytes.push(kind as u8);
+        Self { bytes, body_checksum: 0 }
+    }
+
+    fn encode(&mut self, value: impl Encode) {
+        // Writing to a vector has no way to fail: every field type is encodable.
+        let written = bincode::encode_into_std_write(value, &mut self.bytes, config::standard());
+        debug_assert!(written.is_ok());
+    }
+
+    /// Adds an entry; gives where in the frame its record begins and how long it is.
+    pub(crate) fn push(&mut self, entry: &Entry<'_>) -> (u32, u32) {
+        self.bytes.reserve(entry.value.len() + entry.key.len() + entry.collection.len() + 64);
+        let start = self.bytes.len();
+        self.encode(entry);
+        (start as u32, (self.bytes.len() - start) as u32)
+    }
+
+    /// Takes the checksum of the body; call once, after the last entry and before any lock.
+    pub(crate) fn complete(&mut self) {
+        self.body_checksum = crc32fast::hash(self.bytes.split_at(FRAME_HEADER_BYTES).1);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Puts in what only the journal knows; gives the frame and its checksum, which seeds the
+    /// next one.
+    pub(crate) fn finish(&mut self, revision: u64, predecessor: u32) -> (&[u8], u32) {
+        let header = FrameHeader {
+            body_bytes: (self.bytes.len() - FRAME_HEADER_BYTES) as u32,
+            revision,
+            body_checksum: self.body_checksum,
+        };
+        let (bytes, checksum) = header.encode(predecessor);
+        if let Some(slot) = self.bytes.get_mut(..FRAME_HEADER_BYTES) {
+            slot.copy_from_slice(&bytes);
+        }
+        (&self.bytes, checksum)
+    }
+}
+
+/// The fixed part of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    pub(crate) body_bytes: u32,
+    pub(crate) revision: u64,
+    pub(crate) body_checksum: u32,
+}
+
+impl FrameHeader {
+    fn checksum(&self, predecessor: u32) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(predecessor);
+        hasher.update(&self.body_bytes.to_le_bytes());
+        hasher.update(&self.revision.to_le_bytes());
+        hasher.update(&self.body_checksum.to_le_bytes());
+        hasher.finalize()
+    }
+
+    fn encode(&self, predecessor: u32) -> ([u8; FRAME_HEADER_BYTES], u32) {
+        let checksum = self.checksum(predecessor);
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        let fields: [&[u8]; 4] = [
+            &self.body_bytes.to_le_bytes(),
+            &checksum.to_le_bytes(),
+            &self.revision.to_le_bytes(),
+            &self.body_checksum.to_le_bytes(),
+        ];
+        for (slot, byte) in bytes.iter_mut().zip(fields.concat()) {
+            *slot = byte;
+        }
+        (bytes, checksum)
+    }
+
+    /// Reads a header and checks it against its predecessor's checksum; gives its own.
+    pub(crate) fn decode(
+        bytes: &[u8; FRAME_HEADER_BYTES],
+        predecessor: u32,
+    ) -> Option<(Self, u32)> {
+        let [l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, r4, r5, r6, r7, b0, b1, b2, b3] =
+            *bytes;
+        let header = Self {
+            body_bytes: u32::from_le_bytes([l0, l1, l2, l3]),
+            revision: u64::from_le_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
+            body_checksum: u32::from_le_bytes([b0, b1, b2, b3]),
+        };
+        let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
+        let plausible = (1..=MAX_BODY_BYTES).contains(&header.body_bytes);
+        (plausible && header.checksum(predecessor) == checksum).then_some((header, checksum))
+    }
+}
+
+/// A whole and valid frame's body, parsed.
+#[derive(Debug)]
+pub(crate) enum Body<'a> {
+    Commit(Entries<'a>),
+    Seal,
+}
+
+impl<'a> Body<'a> {
+    /// Parses a body whose checksum was right; `None` if it is not one that this version writes.
+    pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
+        let (kind, rest) = body.split_first()?;
+        match *kind {
+            kind if kind == FrameKind::Commit as u8 => {
+                let (count, used): (u64, usize) =
+                    bincode::decode_from_slice(rest, config::standard()).ok()?;
+                let rest = rest.get(used..)?;
+                // The count is bounded by the bytes: no entry is empty.
+                (count <= rest.len() as u64).then_some(Self::Commit(Entries {
+                    left: count,
+                    rest,
+                    at: (FRAME_HEADER_BYTES + 1 + used) as u32,
+                }))
+            }
+            kind if kind == FrameKind::Seal as u8 => rest.is_empty().then_some(Self::Seal),
+            _ => None,
+        }
+    }
+}
+
+/// The entries of a commit, each with the place of its record in the frame.
+#[derive(Debug)]
+pub(crate) struct Entries<'a> {
+    left: u64,
+    rest: &'a [u8],
+    at: u32,
+}
+
+/// An entry and where its record lies, counted from the frame's first byte.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    pub(crate) entry: Entry<'a>,
+    pub(crate) at: u32,
+    pub(crate) len_bytes: u32,
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Option<Placed<'a>>;
+
+    /// The next entry; `Some(None)` once when the bytes are not the entries that were counted.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            let surplus = !std::mem::take(&mut self.rest).is_empty();
+            return surplus.then_some(None);
+        }
+        let Some((entry, used)) = Entry::decode(self.rest) else {
+            (self.left, self.rest) = (0, &[]);
+            return Some(None);
+        };
+        let placed = Placed { entry, at: self.at, len_bytes: used as u32 };
+        self.left -= 1;
+        self.at += used as u32;
+        self.rest = self.rest.get(used..).unwrap_or_default();
+        Some(Some(placed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn entry(value: &[u8]) -> Entry<'_> {
+        Entry {
+            kind: EntryKind::Replaced as u8,
+            incarnation: 0,
+            parent: Some([3; 16]),
+            modified_ms: 1_700_000_000_000,
+            expires_ms: None,
+            collection: "products",
+            key: b"01AC0",
+            value,
+        }
+    }
+
+    fn frame(revision: u64, predecessor: u32) -> (Vec<u8>, u32) {
+        let mut builder = FrameBuilder::commit(2);
+        builder.push(&entry(b"one"));
+        builder.push(&entry(b"two"));
+        builder.complete();
+        let (bytes, checksum) = builder.finish(revision, predecessor);
+        (bytes.to_vec(), checksum)
+    }
+
+    fn header_of(frame: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
+        frame[..FRAME_HEADER_BYTES].try_into().unwrap()
+    }
+
+    #[test]
+    fn a_frame_reads_back_as_it_was_written() {
+        let (bytes, checksum) = frame(9, 77);
+        let (header, read) = FrameHeader::decode(&header_of(&bytes), 77).unwrap();
+        assert_eq!((header.revision, read), (9, checksum));
+        assert_eq!(header.body_bytes as usize, bytes.len() - FRAME_HEADER_BYTES);
+        let body = &bytes[FRAME_HEADER_BYTES..];
+        assert_eq!(header.body_checksum, crc32fast::hash(body));
+        let Some(Body::Commit(entries)) = Body::decode(body) else { panic!("not a commit") };
+        let placed: Vec<_> = entries.map(Option::unwrap).collect();
+        assert_eq!(placed.len(), 2);
+        for (placed, value) in placed.iter().zip([b"one", b"two"]) {
+            assert_eq!(placed.entry, entry(value));
+            let record = &bytes[placed.at as usize..][..placed.len_bytes as usize];
+            assert_eq!(Entry::decode(record).unwrap(), (entry(value), record.len()));
+        }
+    }
+
+    #[test]
+    fn a_frame_after_another_predecessor_is_refused() {
+        let (bytes, _) = frame(9, 77);
+        assert!(FrameHeader::decode(&header_of(&bytes), 78).is_none());
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_found() {
+        let (bytes, _) = frame(9, 77);
+        for bit in 0..FRAME_HEADER_BYTES * 8 {
+            let mut header = header_of(&bytes);
+            header[bit / 8] ^= 1 << (bit % 8);
+            assert!(FrameHeader::decode(&header, 77).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn zeros_are_no_frame() {
+        for predecessor in [0, 1, u32::MAX] {
+            assert!(FrameHeader::decode(&[0; FRAME_HEADER_BYTES], predecessor).is_none());
+        }
+    }
+
+    #[test]
+    fn a_body_with_too_few_or_too_many_entries_is_refused() {
+        let (bytes, _) = frame(9, 77);
+        let body = &bytes[FRAME_HEADER_BYTES..];
+        for count in [0, 1, 3] {
+            let mut changed = body.to_vec();
+            changed[1] = count;
+            let Some(Body::Commit(mut entries)) = Body::decode(&changed) else { continue };
+            assert!(entries.any(|placed| placed.is_none()), "count {count} was taken");
+        }
+        assert!(Body::decode(&[]).is_none());
+        assert!(Body::decode(&[2]).is_none());
+        assert!(Body::decode(&[1, 0]).is_none());
+    }
+
+    #[test]
+    fn a_commit_of_one_small_item_costs_few_bytes_beside_names_and_value() {
+        let mut builder = FrameBuilder::commit(1);
+        builder.push(&entry(&[1; 256]));
+        let overhead = builder.len() - 256 - "products".len() - "01AC0".len();
+        assert!(overhead <= 60, "a frame spends {overhead} bytes beside names and value");
+    }
+}

@@ -1,0 +1,580 @@
+//! Appending and group commit: how a commit gets its revision, its place and its durability.
+//!
+//! A writer appends its frame to a buffer under the journal's short lock, applies it to the table
+//! outside of it, and then waits until the frame is written (`Eventual`) or synced (`Immediate`).
+//! Whoever waits and finds nobody at work leads: it writes the buffer for all, syncs if that is
+//! what is waited for, and wakes everyone once. The leader holds no lock while it does.
+//!
+//! **Lock order:** stripe → `state` → `manifest`. Nothing here takes a stripe.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::environment::Entropy;
+use crate::error::{Error, Result};
+use crate::etag::{ETag, PendingTag};
+use crate::journal::frame::FrameBuilder;
+use crate::journal::manifest::{Manifest, ManifestFile};
+use crate::journal::reader::Segments;
+use crate::journal::segment::{Position, segment_path};
+use crate::journal::totals::Totals;
+use crate::journal::watermark::Watermark;
+use crate::key::ItemKey;
+use crate::options::Durability;
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+
+/// Revisions that an unclean open skips, so that none given before the crash is given again.
+pub(crate) const REVISION_SKIP: u64 = 1 << 20;
+/// Un-synced commits after which a writer syncs first: half of what an unclean open skips.
+const MAX_UNSYNCED_COMMITS: u64 = REVISION_SKIP / 2;
+/// A buffer larger than this is given back to the allocator after it was written.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
+/// The journal of an open store.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) store: PathBuf,
+    pub(super) entropy: Entropy,
+    pub(super) incarnation: [u8; 16],
+    pub(super) durability: Durability,
+    pub(super) state: Mutex<State>,
+    /// Taken after `state` where both are held.
+    pub(super) manifest: Mutex<ManifestState>,
+    /// Something that a writer may wait for has happened.
+    pub(super) changed: Condvar,
+    pub(super) segments: Segments,
+    /// Up to where the active segment's file holds what was appended: segment in the upper half,
+    /// offset in the lower.
+    pub(super) readable: AtomicU64,
+    applied: AtomicU64,
+    durable: AtomicU64,
+    syncs: AtomicU64,
+    failed: AtomicBool,
+}
+
+/// MANIFEST as it stands on disk.
+#[derive(Debug)]
+pub(crate) struct ManifestState {
+    pub(crate) file: ManifestFile,
+    pub(crate) current: Manifest,
+}
+
+/// What the journal's lock protects.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(super) next_revision: u64,
+    pub(super) active: Option<Active>,
+    /// Frames that nobody has begun to write; they belong at the end of the active segment.
+    pub(super) buffer: Vec<u8>,
+    /// Frames that the leader is writing, or failed to write: readers find them here.
+    flight: Option<Arc<Flight>>,
+    spare: Vec<u8>,
+    /// With whoever is syncing; here when nobody is.
+    pub(super) watermark: Option<Watermark>,
+    pub(super) appended: u64,
+    appended_bytes: u64,
+    pub(super) written: u64,
+    pub(super) synced: u64,
+    /// Commits appended and not yet known to be applied, in order of revision.
+    unapplied: VecDeque<Unapplied>,
+    applied_waiters: usize,
+    writing: bool,
+    syncing: bool,
+    pub(super) failed: bool,
+    pub(super) totals: Totals,
+    /// Whether MANIFEST says that the store is open for writing.
+    pub(super) opened_for_writing: bool,
+}
+
+#[derive(Debug)]
+struct Unapplied {
+    revision: u64,
+    applied: bool,
+}
+
+/// The segment that frames are appended to.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) number: u32,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Where the next frame goes: after everything appended, written or not.
+    pub(crate) tail: Position,
+    /// Up to where the file is filled with frames or zeros.
+    pub(crate) reserved: u64,
+    /// The length at which the segment is sealed.
+    pub(crate) capacity: u64,
+    /// Whether the next frame goes to a new segment in any case, as after a crash.
+    pub(crate) must_roll: bool,
+}
+
+#[derive(Debug)]
+struct Flight {
+    segment: u32,
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// A commit, ready but for what only the journal can give it.
+#[derive(Debug)]
+pub(crate) struct PreparedCommit {
+    pub(crate) frame: FrameBuilder,
+    pub(crate) entries: Vec<PreparedEntry>,
+}
+
+/// One entry of a [`PreparedCommit`].
+#[derive(Debug)]
+pub(crate) struct PreparedEntry {
+    pub(crate) key: ItemKey,
+    pub(crate) parent: Option<ETag>,
+    pub(crate) leaves_item: bool,
+    pub(crate) tag: PendingTag,
+    /// The record's place in the frame and its length.
+    pub(crate) at: u32,
+    pub(crate) len_bytes: u32,
+    /// Set by [`Journal::append`].
+    pub(crate) etag: ETag,
+}
+
+/// Where a commit went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Appended {
+    pub(crate) revision: u64,
+    pub(crate) segment: u32,
+    pub(crate) frame_offset: u32,
+}
+
+/// Where appending stands, for deciding on a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AppendPosition {
+    pub(crate) segment: u32,
+    /// Frame bytes appended since the store was opened.
+    pub(crate) appended_bytes: u64,
+}
+
+/// How far a commit must have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Written,
+    Synced,
+}
+
+/// Why a commit that was appended is not known to survive.
+#[derive(Debug)]
+pub(crate) struct CommitFailure {
+    /// What failed, where this thread was the one to see it.
+    pub(crate) source: Option<io::Error>,
+}
+
+/// What an opened journal starts from.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub(crate) manifest_file: ManifestFile,
+    pub(crate) manifest: Manifest,
+    pub(crate) watermark: Watermark,
+    pub(crate) active: Option<Active>,
+    pub(crate) last_revision: u64,
+    pub(crate) next_revision: u64,
+    pub(crate) totals: Totals,
+}
+
+impl Journal {
+    pub(crate) fn new(
+        disk: Arc<dyn Disk>,
+        store: PathBuf,
+        entropy: Entropy,
+        durability: Durability,
+        segments: Segments,
+        start: Start,
+    ) -> Self {
+        let last = start.last_revision;
+        let readable = start.active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
+        Self {
+            disk,
+            store,
+            entropy,
+            incarnation: start.manifest.incarnation,
+            durability,
+            state: Mutex::new(State {
+                next_revision: start.next_revision,
+                active: start.active,
+                buffer: Vec::new(),
+                flight: None,
+                spare: Vec::new(),
+                watermark: Some(start.watermark),
+                appended: last,
+                appended_bytes: 0,
+                written: last,
+                synced: last,
+                unapplied: VecDeque::new(),
+                applied_waiters: 0,
+                writing: false,
+                syncing: false,
+                failed: false,
+                totals: start.totals,
+                opened_for_writing: false,
+            }),
+            manifest: Mutex::new(ManifestState {
+                file: start.manifest_file,
+                current: start.manifest,
+            }),
+            changed: Condvar::new(),
+            segments,
+            readable: AtomicU64::new(readable),
+            applied: AtomicU64::new(last),
+            durable: AtomicU64::new(last),
+            syncs: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn incarnation(&self) -> &[u8; 16] {
+        &self.incarnation
+    }
+
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The newest revision below which every commit is applied to the table.
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// The newest revision below which every commit is applied and synced.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// How often the journal was synced since it was opened.
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// Ends writing for good: nothing later is acknowledged.
+    pub(crate) fn poison(&self) {
+        let mut state = self.state.lock();
+        self.fail(&mut state);
+    }
+
+    pub(super) fn fail(&self, state: &mut State) {
+        state.failed = true;
+        self.failed.store(true, Ordering::Release);
+        self.changed.notify_all();
+    }
+
+    /// Gives a commit its revision, its tags and its place in the journal. After this it *is*
+    /// made: the caller applies it and calls [`finish`](Self::finish), or poisons.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`]; [`Error::Io`] when there is no room and none can be had, with nothing
+    /// changed.
+    pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
+        let mut state = self.state.lock();
+        if state.next_revision.saturating_sub(state.synced) > MAX_UNSYNCED_COMMITS
+            && state.appended > state.synced
+        {
+            let all = state.appended;
+            state = self.wait(state, all, Level::Synced).map_err(|_| Error::Poisoned)?;
+        }
+        state = self.make_room(state, commit.frame.len() as u64)?;
+        let state = &mut *state;
+        let Some(active) = &mut state.active else { return Err(Error::Poisoned) };
+
+        let revision = state.next_revision;
+        for entry in &mut commit.entries {
+            entry.etag = entry.tag.at(revision);
+            let written = entry.leaves_item.then_some(entry.etag);
+            state.totals.apply(entry.key.as_bytes(), entry.parent, written);
+        }
+        let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
+        let frame_offset = active.tail.offset;
+        active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };
+        state.buffer.extend_from_slice(bytes);
+        state.appended_bytes += bytes.len() as u64;
+        state.next_revision = revision + 1;
+        state.appended = revision;
+        state.unapplied.push_back(Unapplied { revision, applied: false });
+        debug_assert!(active.tail.offset <= active.reserved);
+        let frame_offset = frame_offset as u32;
+        Ok(Appended { revision, segment: active.number, frame_offset })
+    }
+
+    /// Marks a commit as applied and waits until it is as durable as the store promises, and until
+    /// every commit before it is applied.
+    pub(crate) fn finish(&self, revision: u64) -> Result<(), CommitFailure> {
+        let mut state = self.state.lock();
+        self.mark_applied(&mut state, revision);
+        let level = match self.durability {
+            Durability::Immediate => Level::Synced,
+            Durability::Eventual => Level::Written,
+        };
+        state = self.wait(state, revision, level)?;
+        drop(self.wait_applied(state, revision)?);
+        Ok(())
+    }
+
+    /// Waits until every commit made so far is applied and synced; gives the newest of them.
+    pub(crate) fn sync(&self) -> Result<u64, CommitFailure> {
+        let state = self.state.lock();
+        let revision = state.appended;
+        let state = self.wait(state, revision, Level::Synced)?;
+        drop(self.wait_applied(state, revision)?);
+        Ok(revision)
+    }
+
+    /// The newest revision given, and the count and sum of the live items at it.
+    pub(crate) fn totals(&self) -> (u64, Totals) {
+        let state = self.state.lock();
+        (state.appended, state.totals)
+    }
+
+    /// Where appending stands.
+    pub(crate) fn position(&self) -> AppendPosition {
+        let state = self.state.lock();
+        let segment = state.active.as_ref().map_or(0, |active| active.number);
+        AppendPosition { segment, appended_bytes: state.appended_bytes }
+    }
+
+    fn mark_applied(&self, state: &mut State, revision: u64) {
+        if let Ok(index) = state.unapplied.binary_search_by_key(&revision, |u| u.revision)
+            && let Some(commit) = state.unapplied.get_mut(index)
+        {
+            commit.applied = true;
+        }
+        let mut applied = None;
+        while let Some(first) = state.unapplied.front().filter(|commit| commit.applied) {
+            applied = Some(first.revision);
+            state.unapplied.pop_front();
+        }
+        if let Some(applied) = applied {
+            self.applied.store(applied, Ordering::Release);
+            self.publish_durable(state);
+            if state.applied_waiters > 0 {
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    /// Durable is what is synced and applied both, so that no feed shows what a read does not.
+    pub(super) fn publish_durable(&self, state: &State) {
+        let durable = state.synced.min(self.applied.load(Ordering::Acquire));
+        if durable > self.durable.load(Ordering::Acquire) {
+            self.durable.store(durable, Ordering::Release);
+        }
+    }
+
+    fn wait_applied<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        revision: u64,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        while self.applied.load(Ordering::Acquire) < revision {
+            if state.failed {
+                return Err(CommitFailure { source: None });
+            }
+            state.applied_waiters += 1;
+            state = self.changed.wait(state);
+            state.applied_waiters -= 1;
+        }
+        Ok(state)
+    }
+
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        revision: u64,
+        level: Level,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        loop {
+            let reached = match level {
+                Level::Written => state.written >= revision,
+                Level::Synced => state.synced >= revision,
+            };
+            if reached {
+                return Ok(state);
+            }
+            if state.failed {
+                return Err(CommitFailure { source: None });
+            }
+            // Whoever wants a sync while one is under way waits for the next, which will cover
+            // all that gathered meanwhile. A write need not wait for a sync, nor a sync for a
+            // write that it need not cover.
+            let busy = match level {
+                Level::Written => state.writing,
+                Level::Synced => state.syncing || (state.writing && state.written < revision),
+            };
+            state = match (busy, level) {
+                (true, _) => self.changed.wait(state),
+                (false, Level::Written) => self.lead_write(state)?,
+                (false, Level::Synced) => self.lead_sync(state)?,
+            };
+        }
+    }
+
+    /// Writes the buffer to the active segment on behalf of everyone.
+    fn lead_write<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        debug_assert!(!state.writing);
+        let goal = state.appended;
+        let Some((file, flight)) = state.take_buffer() else { return Ok(state) };
+        state.writing = true;
+        drop(state);
+
+        let release = ReleaseOnPanic(self);
+        let result = file.write_all_at(&flight.bytes, flight.offset);
+        mem::forget(release);
+
+        let mut state = self.state.lock();
+        state.writing = false;
+        if let Err(error) = result {
+            // The flight stays where readers find it: what it holds was applied.
+            self.fail(&mut state);
+            return Err(CommitFailure { source: Some(error) });
+        }
+        state.written = goal;
+        let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
+        self.readable.store(end, Ordering::Release);
+        state.recycle(flight);
+        if self.durability == Durability::Eventual {
+            self.changed.notify_all();
+        }
+        Ok(state)
+    }
+
+    /// Writes what is left to write, and syncs the active segment on behalf of everyone.
+    fn lead_sync<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        debug_assert!(!state.syncing);
+        state.syncing = true;
+        let nothing_to_write = state.buffer.is_empty() || state.writing;
+        let written = if nothing_to_write { Ok(state) } else { self.lead_write(state) };
+        let mut state = match written {
+            Ok(state) => state,
+            Err(failure) => {
+                self.state.lock().syncing = false;
+                return Err(failure);
+            }
+        };
+        let goal = state.written;
+        let file = state.active.as_ref().map(|active| Arc::clone(&active.file));
+        let watermark = state.watermark.take();
+        drop(state);
+
+        let release = ReleaseOnPanic(self);
+        let result = file.map_or(Ok(()), |file| file.sync_data());
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        let watermark = watermark.map(|mut watermark| {
+            // The frames are safe already: a mark that lags only blunts the search for damage.
+            if result.is_ok()
+                && let Err(error) = watermark.record(goal)
+            {
+                log::warn!("the watermark could not be moved: {error}");
+            }
+            watermark
+        });
+        mem::forget(release);
+
+        let mut state = self.state.lock();
+        state.syncing = false;
+        state.watermark = watermark;
+        match result {
+            Ok(()) => {
+                state.synced = state.synced.max(goal);
+                self.publish_durable(&state);
+                self.changed.notify_all();
+                Ok(state)
+            }
+            Err(error) => {
+                self.fail(&mut state);
+                Err(CommitFailure { source: Some(error) })
+            }
+        }
+    }
+
+    /// Waits until nobody writes or syncs.
+    pub(super) fn wait_idle<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        while (state.writing || state.syncing) && !state.failed {
+            state = self.changed.wait(state);
+        }
+        state
+    }
+
+    /// Reads an entry's record, from the file or from the frames on their way there.
+    pub(crate) fn read(&self, segment: u32, offset: u32, len_bytes: u32) -> Result<Vec<u8>> {
+        let end = u64::from(offset) + u64::from(len_bytes);
+        if pack(segment, end) > self.readable.load(Ordering::Acquire)
+            && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
+        {
+            return Ok(bytes);
+        }
+        self.segments.read(segment, offset, len_bytes)
+    }
+
+    /// The path of a segment's file, for errors.
+    pub(crate) fn segment_path(&self, segment: u32) -> PathBuf {
+        segment_path(&self.store, segment)
+    }
+}
+
+impl State {
+    /// Takes the buffered frames, leaving them readable, with the file that they belong to.
+    fn take_buffer(&mut self) -> Option<(Arc<dyn DiskFile>, Arc<Flight>)> {
+        let active = self.active.as_ref().filter(|_| !self.buffer.is_empty())?;
+        let bytes = mem::replace(&mut self.buffer, mem::take(&mut self.spare));
+        let offset = active.tail.offset - bytes.len() as u64;
+        let flight = Arc::new(Flight { segment: active.number, offset, bytes });
+        self.flight = Some(Arc::clone(&flight));
+        Some((Arc::clone(&active.file), flight))
+    }
+
+    fn recycle(&mut self, flight: Arc<Flight>) {
+        self.flight = None;
+        if let Some(flight) = Arc::into_inner(flight)
+            && flight.bytes.capacity() <= KEPT_BUFFER_BYTES
+        {
+            self.spare = flight.bytes;
+            self.spare.clear();
+        }
+    }
+
+    fn read_unwritten(&self, segment: u32, offset: u32, len_bytes: u32) -> Option<Vec<u8>> {
+        let active = self.active.as_ref().filter(|active| active.number == segment);
+        let buffered = active
+            .map(|active| (active.tail.offset - self.buffer.len() as u64, self.buffer.as_slice()));
+        let flying = self.flight.as_ref().filter(|flight| flight.segment == segment);
+        let flying = flying.map(|flight| (flight.offset, flight.bytes.as_slice()));
+        [buffered, flying].into_iter().flatten().find_map(|(start, bytes)| {
+            let from = u64::from(offset).checked_sub(start)? as usize;
+            bytes.get(from..from + len_bytes as usize).map(<[u8]>::to_vec)
+        })
+    }
+}
+
+/// Releases those who wait when a leader panics: nobody would lead in its place.
+struct ReleaseOnPanic<'a>(&'a Journal);
+
+impl Drop for ReleaseOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.poison();
+    }
+}
+
+pub(super) fn pack(segment: u32, offset: u64) -> u64 {
+    u64::from(segment) << 32 | offset
+}

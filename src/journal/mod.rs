@@ -1,0 +1,18 @@
+//! The journal: append-only segment files, the truth of a store.
+//!
+//! Everything else can be computed from it. [`Journal`] appends frames and
+//! makes them durable for groups of writers; `recover` finds what a crash left; bytes are in
+//! `docs/format.md`, reasons in `docs/design.md`.
+
+pub(crate) mod frame;
+pub(crate) mod group;
+pub(crate) mod manifest;
+pub(crate) mod reader;
+pub(crate) mod recover;
+pub(crate) mod roll;
+pub(crate) mod segment;
+pub(crate) mod slots;
+pub(crate) mod totals;
+pub(crate) mod watermark;
+
+pub(crate) use group::{Journal, PreparedCommit, PreparedEntry};

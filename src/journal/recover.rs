@@ -1,0 +1,385 @@
+//! Finding the end of the journal: after an orderly close, after a crash, and, where the caller
+//! allows it, after damage.
+
+use std::path::{Path, PathBuf};
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
+use crate::journal::group::{Active, REVISION_SKIP};
+use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SealedEnd, SegmentRecord};
+use crate::journal::segment::{
+    FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame,
+    segment_number, segment_path,
+};
+use crate::journal::watermark::Watermark;
+
+/// The journal as an open found it, before anything of this run is written.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) store: PathBuf,
+    pub(crate) manifest_file: ManifestFile,
+    pub(crate) manifest: Manifest,
+    pub(crate) watermark: Watermark,
+    /// The named segments, each with where its frames end.
+    pub(crate) segments: Vec<Surveyed>,
+    pub(crate) active: Option<Active>,
+    pub(crate) last_revision: u64,
+    pub(crate) next_revision: u64,
+    /// Present when the last run closed in order and nothing contradicts it.
+    pub(crate) clean: Option<CleanClose>,
+}
+
+/// A segment and the extent of its valid frames.
+#[derive(Debug)]
+pub(crate) struct Surveyed {
+    pub(crate) segment: OpenSegment,
+    pub(crate) end_offset: u64,
+    /// The last revision in it or in an earlier one.
+    pub(crate) last_revision: u64,
+}
+
+impl Surveyed {
+    pub(crate) fn scan(&self) -> FrameScanner {
+        self.segment.scan(self.end_offset)
+    }
+}
+
+/// Opens the segments that the manifest names and finds where the last one ends.
+///
+/// # Errors
+/// [`Error::Corrupt`] where frames that were synced are missing or damaged.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    store: &Path,
+    manifest_file: ManifestFile,
+    manifest: Manifest,
+    watermark: (Watermark, u64),
+) -> Result<Recovered> {
+    remove_unnamed(disk, store, &manifest)?;
+    let (watermark, mark) = watermark;
+    let mark = mark.max(manifest.checkpoint.revision);
+    let mut segments = Vec::with_capacity(manifest.segments.len());
+    let mut last_revision = 0;
+    let mut active = None;
+    let mut clean = manifest.clean;
+    for record in &manifest.segments {
+        let segment = OpenSegment::open(disk, store, record.number)?;
+        let end_offset = match record.sealed {
+            Some(end) => {
+                last_revision = end.last_revision;
+                end.offset
+            }
+            None => {
+                let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
+                    Some(clean) => {
+                        last_revision = clean.revision;
+                        Tail { position: clean.position(), must_roll: clean.must_roll }
+                    }
+                    None => {
+                        clean = None;
+                        find_tail(&segment, mark, &mut last_revision)?
+                    }
+                };
+                active = Some(tail.active(&segment));
+                tail.position.offset
+            }
+        };
+        if segment.len_bytes < end_offset {
+            let reason = "the segment ends before its last frame";
+            return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
+        }
+        segments.push(Surveyed { segment, end_offset, last_revision });
+    }
+    if let Some(last) = segments.last().filter(|_| mark > last_revision) {
+        let reason = "frames that were synced are missing";
+        return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
+    }
+    let used = last_revision.max(manifest.revision_floor);
+    let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
+    Ok(Recovered {
+        store: store.to_owned(),
+        manifest_file,
+        manifest,
+        watermark,
+        segments,
+        active,
+        last_revision,
+        next_revision,
+        clean,
+    })
+}
+
+/// Where the last segment's frames end.
+struct Tail {
+    position: Position,
+    must_roll: bool,
+}
+
+impl Tail {
+    fn active(&self, segment: &OpenSegment) -> Active {
+        Active {
+            number: segment.header.number,
+            file: segment.file.clone(),
+            tail: self.position,
+            reserved: segment.len_bytes.max(self.position.offset),
+            capacity: segment.len_bytes.max(self.position.offset),
+            must_roll: self.must_roll,
+        }
+    }
+}
+
+impl CleanClose {
+    fn position(&self) -> Position {
+        Position { offset: self.tail_offset, chain: self.tail_chain }
+    }
+}
+
+/// Whether a valid frame follows where an orderly close says that the journal ends: then the mark
+/// is older than the journal.
+fn goes_on(segment: &OpenSegment, clean: &CleanClose) -> bool {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    segment.file.read_exact_at(&mut header, clean.tail_offset).is_ok()
+        && FrameHeader::decode(&header, clean.tail_chain).is_some()
+}
+
+/// Scans the last segment to its first invalid frame. Frames above the watermark are written
+/// again and synced: a page whose sync failed before the crash may look clean and not be on disk.
+fn find_tail(segment: &OpenSegment, mark: u64, last_revision: &mut u64) -> Result<Tail> {
+    let mut scan = segment.scan(u64::MAX);
+    let mut unproven = None;
+    let mut end = scan.position();
+    while let Some(frame) = scan.next()? {
+        if matches!(check_frame(&segment.path, &frame, *last_revision)?, Body::Seal) {
+            // Sealed, but the crash came before MANIFEST said so.
+            break;
+        }
+        *last_revision = frame.revision;
+        if frame.revision > mark {
+            unproven.get_or_insert(frame.offset);
+        }
+        end = scan.position();
+    }
+    if let Some(from) = unproven {
+        write_again(segment, from, end.offset)?;
+    }
+    Ok(Tail { position: end, must_roll: true })
+}
+
+/// Parses a frame and checks what its checksum does not: that it is one this version writes, in
+/// ascending order of revision.
+pub(crate) fn check_frame<'a>(
+    path: &Path,
+    frame: &ScannedFrame<'a>,
+    last_revision: u64,
+) -> Result<Body<'a>> {
+    let body = Body::decode(frame.body);
+    let body = body.ok_or_else(|| Error::corrupt(path, frame.offset, "a frame is malformed"))?;
+    if matches!(body, Body::Commit(_)) && frame.revision <= last_revision {
+        return Err(Error::corrupt(path, frame.offset, "a frame's revision does not ascend"));
+    }
+    Ok(body)
+}
+
+fn write_again(segment: &OpenSegment, from: u64, to: u64) -> Result<()> {
+    const CHUNK_BYTES: u64 = 1 << 20;
+    let mut at = from;
+    while at < to {
+        let mut bytes = vec![0; (to - at).min(CHUNK_BYTES) as usize];
+        let read = segment.file.read_exact_at(&mut bytes, at);
+        read.map_err(Error::io("reading", &segment.path))?;
+        let written = segment.file.write_all_at(&bytes, at);
+        written.map_err(Error::io("writing", &segment.path))?;
+        at += bytes.len() as u64;
+    }
+    segment.file.sync_data().map_err(Error::io("syncing", &segment.path))
+}
+
+/// Removes segment files that MANIFEST does not name: what a crash left of a segment that was
+/// being begun, or of one that compaction had replaced.
+///
+/// # Errors
+/// [`Error::Corrupt`] when such a file holds commits that MANIFEST cannot know of yet: then it is
+/// MANIFEST that is too old, and nothing is removed.
+fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
+    let folder = store.join(JOURNAL_FOLDER);
+    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
+    let named = |number| manifest.segments.iter().any(|record| record.number == number);
+    let unnamed: Vec<u32> =
+        names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect();
+    for number in unnamed.iter().filter(|number| **number >= manifest.next_segment) {
+        // A header that cannot be read belongs to a segment that was never finished.
+        let Ok(segment) = OpenSegment::open(disk, store, *number) else { continue };
+        if segment.scan(u64::MAX).next()?.is_some() {
+            let path = store.join(crate::journal::manifest::MANIFEST_FILE);
+            return Err(Error::corrupt(&path, 0, "the manifest is older than the journal"));
+        }
+    }
+    for number in unnamed {
+        let path = segment_path(store, number);
+        if let Err(error) = disk.remove_file(&path) {
+            log::warn!("an unused segment could not be removed: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// What a full read of the journal found: everything, or a whole prefix and where it ends.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    pub(crate) records: Vec<SegmentRecord>,
+    pub(crate) last_revision: u64,
+    /// A revision that no lost commit was above, as far as can be known.
+    pub(crate) highest_seen: u64,
+    pub(crate) damage: Option<Error>,
+    /// Segments behind the damage, whole files.
+    pub(crate) dropped: Vec<u32>,
+    pub(crate) lost_bytes: u64,
+}
+
+/// Reads every frame of these segments and keeps the longest prefix of them that is whole. A
+/// segment whose end is not known must end in a seal, unless it is the last.
+pub(crate) fn survey(
+    disk: &dyn Disk,
+    store: &Path,
+    records: &[SegmentRecord],
+    clean: Option<&CleanClose>,
+    mark: u64,
+) -> Result<Prefix> {
+    let mut prefix = Prefix {
+        records: Vec::new(),
+        last_revision: 0,
+        highest_seen: mark,
+        damage: None,
+        dropped: Vec::new(),
+        lost_bytes: 0,
+    };
+    for (index, record) in records.iter().enumerate() {
+        let sealed = record.sealed.map_or(0, |end| end.last_revision);
+        prefix.highest_seen = prefix.highest_seen.max(sealed).max(record.first_revision);
+        if prefix.damage.is_some() {
+            prefix.drop_segment(disk, store, record.number);
+            continue;
+        }
+        let last = index + 1 == records.len();
+        let expected = match record.sealed {
+            Some(end) => Ending::At(end.offset),
+            None if !last => Ending::Seal,
+            None => clean.map_or(Ending::Anywhere, |clean| Ending::At(clean.tail_offset)),
+        };
+        prefix.take_segment(disk, store, record, expected)?;
+    }
+    if prefix.damage.is_none() && mark > prefix.last_revision {
+        let number = records.last().map_or(1, |record| record.number);
+        let path = segment_path(store, number);
+        let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
+        prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
+    }
+    prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
+    Ok(prefix)
+}
+
+/// Where the frames of a segment have to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    At(u64),
+    Seal,
+    Anywhere,
+}
+
+impl Prefix {
+    fn drop_segment(&mut self, disk: &dyn Disk, store: &Path, number: u32) {
+        let file = disk.open(&segment_path(store, number), false);
+        let len = file.and_then(|file| file.len()).unwrap_or_default();
+        self.lost_bytes += len.saturating_sub(SEGMENT_HEADER_BYTES);
+        self.dropped.push(number);
+    }
+
+    fn take_segment(
+        &mut self,
+        disk: &dyn Disk,
+        store: &Path,
+        record: &SegmentRecord,
+        expected: Ending,
+    ) -> Result<()> {
+        let segment = match OpenSegment::open(disk, store, record.number) {
+            Ok(segment) => segment,
+            Err(error @ Error::Corrupt { .. }) => {
+                self.damage = Some(error);
+                self.drop_segment(disk, store, record.number);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut scan = segment.scan(match expected {
+            Ending::At(offset) => offset,
+            Ending::Seal | Ending::Anywhere => u64::MAX,
+        });
+        let mut end = scan.position();
+        let mut sealed = false;
+        let mut malformed = None;
+        while let Some(frame) = scan.next()? {
+            match check_contents(&segment, &frame, self.last_revision) {
+                Ok(true) => sealed = true,
+                Ok(false) => self.last_revision = frame.revision,
+                Err(error) => malformed = Some(error),
+            }
+            if sealed || malformed.is_some() {
+                break;
+            }
+            end = scan.position();
+        }
+        let whole = match expected {
+            Ending::At(offset) => end.offset == offset,
+            Ending::Seal => sealed,
+            Ending::Anywhere => true,
+        };
+        if !whole || malformed.is_some() {
+            let reason = "a frame is damaged";
+            let damage = Error::corrupt(&segment.path, end.offset, reason);
+            self.damage = Some(malformed.unwrap_or(damage));
+            self.lost_bytes += segment.len_bytes.saturating_sub(end.offset);
+        }
+        let offset = end.offset;
+        let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
+        self.records.push(SegmentRecord { sealed, ..*record });
+        Ok(())
+    }
+}
+
+/// Checks a frame down to its entries; gives whether it is a seal.
+fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
+    let malformed = || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
+    match check_frame(&segment.path, frame, last)? {
+        Body::Seal => Ok(true),
+        Body::Commit(entries) => {
+            for placed in entries {
+                let entry = placed.ok_or_else(malformed)?.entry;
+                if usize::from(entry.incarnation) >= segment.header.incarnations.len() {
+                    return Err(malformed());
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// The segments that lie in the journal's folder, for a store whose manifest is lost.
+pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+    let folder = store.join(JOURNAL_FOLDER);
+    if !disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
+        return Ok(Vec::new());
+    }
+    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
+    let numbers = names.iter().filter_map(|name| segment_number(name));
+    let mut records: Vec<_> =
+        numbers.map(|number| SegmentRecord { number, first_revision: 0, sealed: None }).collect();
+    records.sort_by_key(|record| record.number);
+    for record in &mut records {
+        // One that cannot be read is met again, and reported, when the journal is read.
+        if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
+            record.first_revision = segment.header.first_revision;
+        }
+    }
+    Ok(records)
+}

@@ -1,0 +1,273 @@
+//! Making room: filling the active segment with zeros ahead of its frames, sealing it, and
+//! beginning the next.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::DiskFile;
+use crate::error::{Error, Result};
+use crate::journal::frame::FrameBuilder;
+use crate::journal::group::{Active, Journal, State, pack};
+use crate::journal::manifest::{Checkpoint, CleanClose, SealedEnd, SegmentRecord};
+use crate::journal::segment::{
+    JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
+};
+use crate::sync::{MutexGuard, Ordering};
+
+/// The first segment's length; each next one is twice its predecessor's, up to the limit.
+const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+/// How far ahead of its frames a segment is filled with zeros.
+const RESERVE_BYTES: u64 = 1 << 20;
+/// Room that is kept for the frame that seals a segment.
+const SEAL_ROOM_BYTES: u64 = 64;
+
+impl Journal {
+    /// Makes sure that a frame of this length can be appended to the active segment without
+    /// another call that may find the disk full.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with nothing changed; [`Error::Poisoned`].
+    pub(super) fn make_room<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        frame_bytes: u64,
+    ) -> Result<MutexGuard<'a, State>> {
+        if state.failed {
+            return Err(Error::Poisoned);
+        }
+        let full = match &state.active {
+            None => true,
+            Some(active) => {
+                active.must_roll
+                    || active.tail.offset + frame_bytes + SEAL_ROOM_BYTES > active.capacity
+            }
+        };
+        if full {
+            state = self.wait_idle(state);
+            if state.failed {
+                return Err(Error::Poisoned);
+            }
+            // Another writer may have made the room while this one waited.
+            return if state.has_room(frame_bytes) {
+                self.make_room(state, frame_bytes)
+            } else {
+                self.roll(&mut state, frame_bytes)?;
+                Ok(state)
+            };
+        }
+        if !state.opened_for_writing {
+            self.clear_clean_mark(&mut state)?;
+        }
+        if let Some(active) = &mut state.active {
+            let path = segment_path(&self.store, active.number);
+            active.reserve(&path, frame_bytes)?;
+        }
+        Ok(state)
+    }
+
+    /// Says in MANIFEST that the store is in use, synced before the first frame.
+    fn clear_clean_mark(&self, state: &mut State) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.current.clone();
+        next.clean = None;
+        let replaced = manifest.file.replace(&next);
+        replaced.inspect_err(|_| self.fail(state))?;
+        manifest.current = next;
+        state.opened_for_writing = true;
+        Ok(())
+    }
+
+    /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
+    /// for some syncs, once per segment.
+    fn roll(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
+        let previous_bytes = state.active.as_ref().map(|active| active.capacity);
+        let wanted = previous_bytes.map_or(FIRST_SEGMENT_BYTES, |bytes| bytes * 2);
+        let frames = SEGMENT_HEADER_BYTES + frame_bytes + SEAL_ROOM_BYTES;
+        let capacity = wanted.min(MAX_SEGMENT_BYTES).max(frames);
+        if let Some(active) = &mut state.active {
+            let path = segment_path(&self.store, active.number);
+            active.reserve(&path, 0)?;
+        }
+        let mut manifest = self.manifest.lock();
+        let number = manifest.current.next_segment;
+        let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
+
+        // From here on a failure leaves open which segments the store has, so it ends writing.
+        let sealed = self.seal(state).inspect_err(|_| self.fail(state))?;
+        let mut changed = manifest.current.clone();
+        if let Some(last) = changed.segments.last_mut().filter(|last| last.sealed.is_none()) {
+            last.sealed = sealed;
+        }
+        changed.segments.push(SegmentRecord {
+            number,
+            first_revision: state.next_revision,
+            sealed: None,
+        });
+        changed.next_segment = number + 1;
+        changed.revision_floor = state.next_revision - 1;
+        changed.clean = None;
+        let replaced = manifest.file.replace(&changed);
+        replaced.inspect_err(|_| self.fail(state))?;
+        manifest.current = changed;
+
+        self.segments.add(number, vec![self.incarnation]);
+        self.readable.store(pack(number, next.tail.offset), Ordering::Release);
+        state.active = Some(next);
+        state.opened_for_writing = true;
+        self.publish_durable(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Makes a segment's file, synced with its name, that has room for a frame of this length.
+    fn create_segment(
+        &self,
+        number: u32,
+        first_revision: u64,
+        capacity: u64,
+        frame_bytes: u64,
+    ) -> Result<Active> {
+        let path = segment_path(&self.store, number);
+        let folder = self.store.join(JOURNAL_FOLDER);
+        // What an earlier attempt left behind was never named by MANIFEST.
+        if self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
+            self.disk.remove_file(&path).map_err(Error::io("removing", &path))?;
+        }
+        let mut salt = [0; 8];
+        self.entropy.fill(&mut salt);
+        let header = SegmentHeader {
+            number,
+            salt: u64::from_le_bytes(salt),
+            first_revision,
+            incarnations: vec![self.incarnation],
+        };
+        let (bytes, seed) = header.encode();
+        let file = self.disk.open(&path, true).map_err(Error::io("creating", &path))?;
+        let mut active = Active {
+            number,
+            file,
+            tail: Position { offset: SEGMENT_HEADER_BYTES, chain: seed },
+            reserved: SEGMENT_HEADER_BYTES,
+            capacity,
+            must_roll: false,
+        };
+        let made = active
+            .file
+            .write_all_at(&bytes, 0)
+            .map_err(Error::io("writing", &path))
+            .and_then(|()| active.reserve(&path, frame_bytes))
+            .and_then(|()| active.file.sync_all().map_err(Error::io("syncing", &path)))
+            .and_then(|()| self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder)));
+        if let Err(error) = made {
+            drop(active);
+            if let Err(error) = self.disk.remove_file(&path) {
+                log::warn!("an unfinished segment could not be removed: {error}");
+            }
+            return Err(error);
+        }
+        Ok(active)
+    }
+
+    /// Writes what is buffered, ends the active segment with a seal and syncs it.
+    fn seal(&self, state: &mut State) -> Result<Option<SealedEnd>> {
+        let Some(active) = &state.active else { return Ok(None) };
+        let path = segment_path(&self.store, active.number);
+        let end = active.tail;
+        let start = end.offset - state.buffer.len() as u64;
+        let mut seal = FrameBuilder::seal();
+        state.buffer.extend_from_slice(seal.finish(state.appended, end.chain).0);
+        let written = active.file.write_all_at(&state.buffer, start);
+        let synced = written.and_then(|()| active.file.sync_data());
+        if let Err(error) = synced {
+            // Only the seal goes: what was appended before stays readable.
+            state.buffer.truncate((end.offset - start) as usize);
+            return Err(Error::io("syncing", &path)(error));
+        }
+        state.buffer.clear();
+        state.written = state.appended;
+        state.synced = state.appended;
+        Ok(Some(SealedEnd { last_revision: state.appended, offset: end.offset }))
+    }
+}
+
+impl Journal {
+    /// Records that the table on disk holds every commit up to the checkpoint's revision.
+    pub(crate) fn record_checkpoint(&self, checkpoint: Checkpoint, clock_ms: u64) -> Result<()> {
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.current.clone();
+        changed.checkpoint = checkpoint;
+        changed.clock_ms = changed.clock_ms.max(clock_ms);
+        let replaced = manifest.file.replace(&changed);
+        manifest.current = match replaced {
+            Ok(()) => changed,
+            Err(error) => {
+                drop(manifest);
+                self.poison();
+                return Err(error);
+            }
+        };
+        Ok(())
+    }
+
+    /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.
+    pub(crate) fn record_close(
+        self,
+        checkpoint: Checkpoint,
+        table_digest: [u8; 32],
+        clock_ms: u64,
+    ) -> Result<()> {
+        let state = self.state.lock();
+        if state.failed {
+            return Err(Error::Poisoned);
+        }
+        let mut manifest = self.manifest.lock();
+        let mut changed = manifest.current.clone();
+        changed.checkpoint = checkpoint;
+        let tail = state.active.as_ref();
+        changed.clean = Some(CleanClose {
+            revision: checkpoint.revision,
+            tail_offset: tail.map_or(0, |active| active.tail.offset),
+            tail_chain: tail.map_or(0, |active| active.tail.chain),
+            must_roll: tail.is_some_and(|active| active.must_roll),
+            table_digest,
+        });
+        changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
+        if changed == manifest.current {
+            return Ok(());
+        }
+        changed.clock_ms = changed.clock_ms.max(clock_ms);
+        manifest.file.replace(&changed)
+    }
+}
+
+impl State {
+    fn has_room(&self, frame_bytes: u64) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            let end = active.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
+            !active.must_roll && end <= active.capacity
+        })
+    }
+}
+
+impl Active {
+    /// Fills the file with zeros up to beyond a frame of this length, so that writing the frame
+    /// needs no new space and syncing it no change of the file's length.
+    fn reserve(&mut self, path: &Path, frame_bytes: u64) -> Result<()> {
+        let needed = self.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
+        if needed <= self.reserved {
+            return Ok(());
+        }
+        let goal = (needed + RESERVE_BYTES).min(self.capacity).max(needed);
+        let file: &Arc<dyn DiskFile> = &self.file;
+        let zeros = vec![0; (goal - self.reserved).min(RESERVE_BYTES) as usize];
+        let mut at = self.reserved;
+        while at < goal {
+            let step = zeros.get(..(goal - at).min(RESERVE_BYTES) as usize).unwrap_or_default();
+            file.write_all_at(step, at).map_err(Error::io("reserving space in", path))?;
+            at += step.len() as u64;
+        }
+        self.reserved = goal;
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! Segment files: the header, and reading their frames from front to back.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
+
+/// Bytes before the first frame; one page, so that frames never share a sector with the header.
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
+/// The format version that this crate writes, and the newest that it reads.
+pub(crate) const FORMAT: u32 = 1;
+/// The folder of the segments, below the store's directory.
+pub(crate) const JOURNAL_FOLDER: &str = "journal";
+
+const MAGIC: &[u8; 8] = b"IFMSEGM\0";
+const FIXED_BYTES: usize = 36;
+const MAX_INCARNATIONS: usize = (SEGMENT_HEADER_BYTES as usize - FIXED_BYTES - 4) / 16;
+/// How much a scan reads at a time.
+const SCAN_BYTES: usize = 256 << 10;
+
+/// What a segment file says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u32,
+    /// Makes the checksums of two segments' frames differ, whatever their contents.
+    pub(crate) salt: u64,
+    /// No frame of this segment is below this revision.
+    pub(crate) first_revision: u64,
+    /// The incarnations that wrote its entries; an entry names one by its index.
+    pub(crate) incarnations: Vec<[u8; 16]>,
+}
+
+impl SegmentHeader {
+    /// Lays out the header; gives the checksum that seeds the first frame's, too.
+    pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
+        debug_assert!((1..=MAX_INCARNATIONS).contains(&self.incarnations.len()));
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        bytes.extend_from_slice(&self.salt.to_le_bytes());
+        bytes.extend_from_slice(&self.first_revision.to_le_bytes());
+        bytes.extend_from_slice(&(self.incarnations.len() as u32).to_le_bytes());
+        for incarnation in &self.incarnations {
+            bytes.extend_from_slice(incarnation);
+        }
+        bytes.resize(SEGMENT_HEADER_BYTES as usize - 4, 0);
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        (bytes, checksum)
+    }
+
+    /// Reads a header and the checksum that seeds the first frame's.
+    pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Self, u32)> {
+        let damaged = || Error::corrupt(path, 0, "the segment's header is damaged");
+        let (covered, stored) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
+        let checksum = crc32fast::hash(covered);
+        if checksum != u32::from_le_bytes(*stored) {
+            return Err(damaged());
+        }
+        let fields = Fields::decode(covered).ok_or_else(damaged)?;
+        if fields.format > FORMAT {
+            let path = path.to_owned();
+            return Err(Error::Unsupported { path, found: fields.format, supported: FORMAT });
+        }
+        Ok((fields.header, checksum))
+    }
+}
+
+struct Fields {
+    format: u32,
+    header: SegmentHeader,
+}
+
+impl Fields {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(MAGIC)?;
+        let (format, bytes) = bytes.split_first_chunk::<4>()?;
+        let (number, bytes) = bytes.split_first_chunk::<4>()?;
+        let (salt, bytes) = bytes.split_first_chunk::<8>()?;
+        let (first_revision, bytes) = bytes.split_first_chunk::<8>()?;
+        let (count, bytes) = bytes.split_first_chunk::<4>()?;
+        let count = u32::from_le_bytes(*count) as usize;
+        if !(1..=MAX_INCARNATIONS).contains(&count) {
+            return None;
+        }
+        let (incarnations, _) = bytes.get(..count * 16)?.as_chunks::<16>();
+        Some(Self {
+            format: u32::from_le_bytes(*format),
+            header: SegmentHeader {
+                number: u32::from_le_bytes(*number),
+                salt: u64::from_le_bytes(*salt),
+                first_revision: u64::from_le_bytes(*first_revision),
+                incarnations: incarnations.to_vec(),
+            },
+        })
+    }
+}
+
+/// The path of a segment, `journal/0000000001.seg` below the store's directory.
+pub(crate) fn segment_path(store: &Path, number: u32) -> PathBuf {
+    store.join(JOURNAL_FOLDER).join(format!("{number:010}.seg"))
+}
+
+/// The number that a segment's file name gives it.
+pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
+    let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
+    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+}
+
+/// An opened segment whose header was read and checked.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenSegment {
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) header: SegmentHeader,
+    /// Seeds the checksum of the first frame.
+    pub(crate) seed: u32,
+    pub(crate) len_bytes: u64,
+}
+
+impl OpenSegment {
+    pub(crate) fn open(disk: &dyn Disk, store: &Path, number: u32) -> Result<Self> {
+        let path = segment_path(store, number);
+        let file = match disk.open(&path, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::corrupt(&path, 0, "the segment is missing"));
+            }
+            Err(error) => return Err(Error::io("opening", &path)(error)),
+        };
+        let len_bytes = file.len().map_err(Error::io("reading the length of", &path))?;
+        let mut bytes = vec![0; SEGMENT_HEADER_BYTES as usize];
+        match file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(Error::corrupt(&path, len_bytes, "the segment's header is cut off"));
+            }
+            Err(error) => return Err(Error::io("reading", &path)(error)),
+        }
+        let (header, seed) = SegmentHeader::decode(&path, &bytes)?;
+        if header.number != number {
+            return Err(Error::corrupt(&path, 12, "the segment's header has another number"));
+        }
+        Ok(Self { path, file, header, seed, len_bytes })
+    }
+
+    /// Reads the frames from the first one on, up to `limit` or the end of the file.
+    pub(crate) fn scan(&self, limit: u64) -> FrameScanner {
+        FrameScanner {
+            file: Arc::clone(&self.file),
+            path: self.path.clone(),
+            limit: limit.min(self.len_bytes),
+            next: Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed },
+            buffer: Vec::new(),
+            buffer_start: 0,
+        }
+    }
+}
+
+/// A place between two frames: where the next begins, and the checksum that seeds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) offset: u64,
+    pub(crate) chain: u32,
+}
+
+/// One valid frame of a scan.
+#[derive(Debug)]
+pub(crate) struct ScannedFrame<'a> {
+    pub(crate) offset: u64,
+    pub(crate) revision: u64,
+    /// The frame's bytes after its header.
+    pub(crate) body: &'a [u8],
+}
+
+/// Reads frames one after another until the first that is not valid.
+#[derive(Debug)]
+pub(crate) struct FrameScanner {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    limit: u64,
+    next: Position,
+    buffer: Vec<u8>,
+    buffer_start: u64,
+}
+
+impl FrameScanner {
+    /// Where the scan stands: after the last valid frame.
+    pub(crate) fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The next frame, or `None` where no valid frame follows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read.
+    pub(crate) fn next(&mut self) -> Result<Option<ScannedFrame<'_>>> {
+        let Position { offset, chain } = self.next;
+        let Some(bytes) = self.bytes_at(offset, FRAME_HEADER_BYTES)? else { return Ok(None) };
+        let Some(header_bytes) = bytes.first_chunk() else { return Ok(None) };
+        let Some((header, checksum)) = FrameHeader::decode(header_bytes, chain) else {
+            return Ok(None);
+        };
+        let whole = FRAME_HEADER_BYTES + header.body_bytes as usize;
+        let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
+        let body = bytes.split_at(FRAME_HEADER_BYTES).1;
+        if crc32fast::hash(body) != header.body_checksum {
+            return Ok(None);
+        }
+        self.next = Position { offset: offset + whole as u64, chain: checksum };
+        // Read again from the buffer, now that nothing borrows the scanner any more.
+        let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
+        let body = bytes.split_at(FRAME_HEADER_BYTES).1;
+        Ok(Some(ScannedFrame { offset, revision: header.revision, body }))
+    }
+
+    /// So many bytes from `offset`, `None` when the scanned part ends before.
+    fn bytes_at(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.limit) {
+            return Ok(None);
+        }
+        let buffer_end = self.buffer_start + self.buffer.len() as u64;
+        if offset < self.buffer_start || offset + len as u64 > buffer_end {
+            let wanted = len.max(SCAN_BYTES).min((self.limit - offset) as usize);
+            self.buffer.resize(wanted, 0);
+            self.buffer_start = offset;
+            let read = self.file.read_exact_at(&mut self.buffer, offset);
+            read.map_err(Error::io("reading", &self.path))?;
+        }
+        let from = (offset - self.buffer_start) as usize;
+        Ok(self.buffer.get(from..from + len))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            number: 3,
+            salt: 99,
+            first_revision: 1 << 40,
+            incarnations: vec![[1; 16], [2; 16]],
+        }
+    }
+
+    #[test]
+    fn a_header_reads_back_and_any_flipped_bit_is_found() {
+        let (bytes, seed) = header().encode();
+        assert_eq!(bytes.len() as u64, SEGMENT_HEADER_BYTES);
+        let path = Path::new("x");
+        assert_eq!(SegmentHeader::decode(path, &bytes).unwrap(), (header(), seed));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(path, &flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_header_of_a_newer_format_is_unsupported() {
+        let (mut bytes, _) = header().encode();
+        bytes[8] = 2;
+        let at = bytes.len() - 4;
+        let checksum = crc32fast::hash(&bytes[..at]).to_le_bytes();
+        bytes[at..].copy_from_slice(&checksum);
+        let error = SegmentHeader::decode(Path::new("x"), &bytes).unwrap_err();
+        assert!(matches!(error, Error::Unsupported { found: 2, supported: 1, .. }));
+    }
+
+    #[test]
+    fn file_names_and_numbers_are_inverse() {
+        for number in [1, 42, u32::MAX] {
+            let path = segment_path(Path::new("s"), number);
+            assert_eq!(segment_number(path.file_name().unwrap().to_str().unwrap()), Some(number));
+        }
+        for name in ["1.seg", "0000000001.sog", "00000000+1.seg", "9999999999.seg", "LOCK"] {
+            assert_eq!(segment_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! WATERMARK: how far the journal was last synced, and whether a table is just being opened.
+//!
+//! The mark is written after each sync of the journal but synced itself only at seal, checkpoint
+//! and close, so after a crash it may be old, never ahead. It tells a torn tail, which a crash may
+//! leave, from damage to frames that were synced, which it may not.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::error::{Error, Result};
+use crate::journal::segment::FORMAT;
+use crate::journal::slots::{self, SLOT_HEADER_BYTES, Slot};
+
+pub(crate) const WATERMARK_FILE: &str = "WATERMARK";
+const MAGIC: &[u8; 8] = b"IFMMARK\0";
+/// Each part in a sector of its own, so that no torn write reaches two.
+const SECTOR_BYTES: u64 = 4096;
+const OPENING_SECTOR: u64 = 2;
+const OPENING: &[u8; 8] = b"OPENING\0";
+
+/// The file, open for moving the mark.
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    sequence: u64,
+}
+
+impl Watermark {
+    /// Makes the file at revision 0, synced but for its name.
+    pub(crate) fn create(disk: &dyn Disk, store: &Path) -> Result<Self> {
+        let path = store.join(WATERMARK_FILE);
+        let file = disk.open(&path, true).map_err(Error::io("creating", &path))?;
+        let mut this = Self { path, file, sequence: 0 };
+        let zeros = vec![0; 3 * SECTOR_BYTES as usize];
+        this.file.write_all_at(&zeros, 0).map_err(Error::io("writing", &this.path))?;
+        this.record(0)?;
+        this.file.sync_all().map_err(Error::io("syncing", &this.path))?;
+        Ok(this)
+    }
+
+    /// Opens the file; gives the newest mark, 0 when neither slot is whole. A missing or short
+    /// file is made anew: the mark only sharpens the search for damage.
+    pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<(Self, u64)> {
+        let path = store.join(WATERMARK_FILE);
+        if !disk.exists(&path).map_err(Error::io("looking for", &path))? {
+            return Ok((Self::create(disk, store)?, 0));
+        }
+        let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+        let len = file.len().map_err(Error::io("reading the length of", &path))?;
+        let mut this = Self { path, file, sequence: 0 };
+        let mut mark = 0;
+        for slot in 0..2 {
+            let start = slot * SECTOR_BYTES;
+            let mut bytes = vec![0; len.saturating_sub(start).min(64) as usize];
+            let read = this.file.read_exact_at(&mut bytes, start);
+            read.map_err(Error::io("reading", &this.path))?;
+            match slots::decode(MAGIC, FORMAT, &bytes) {
+                Slot::Newer { format } => {
+                    let path = this.path;
+                    return Err(Error::Unsupported { path, found: format, supported: FORMAT });
+                }
+                Slot::Valid { sequence, payload } if sequence >= this.sequence => {
+                    if let Ok(revision) = payload.try_into() {
+                        (this.sequence, mark) = (sequence, u64::from_le_bytes(revision));
+                    }
+                }
+                Slot::Valid { .. } | Slot::Invalid => {}
+            }
+        }
+        Ok((this, mark))
+    }
+
+    /// Moves the mark to a revision whose frame is synced; one small write, no sync.
+    pub(crate) fn record(&mut self, revision: u64) -> Result<()> {
+        self.sequence += 1;
+        let bytes = slots::encode(MAGIC, FORMAT, self.sequence, &revision.to_le_bytes());
+        debug_assert_eq!(bytes.len(), SLOT_HEADER_BYTES + 8);
+        let written = self.file.write_all_at(&bytes, self.sequence % 2 * SECTOR_BYTES);
+        written.map_err(Error::io("writing", &self.path))
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("syncing", &self.path))
+    }
+
+    /// Whether an earlier open ended between touching the table and being done with it: the
+    /// table may be what ended it, and is not touched again.
+    pub(crate) fn is_opening(&self) -> Result<bool> {
+        let mut bytes = [0; 8];
+        match self.file.read_exact_at(&mut bytes, OPENING_SECTOR * SECTOR_BYTES) {
+            Ok(()) => Ok(bytes != [0; 8]),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(Error::io("reading", &self.path)(error)),
+        }
+    }
+
+    /// Sets or clears the marker of an open under way. Setting syncs; clearing need not.
+    pub(crate) fn set_opening(&self, opening: bool) -> Result<()> {
+        let bytes = if opening { OPENING } else { &[0; 8] };
+        let written = self.file.write_all_at(bytes, OPENING_SECTOR * SECTOR_BYTES);
+        written.map_err(Error::io("writing", &self.path))?;
+        if opening { self.sync() } else { Ok(()) }
+    }
+}

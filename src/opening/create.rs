@@ -1,0 +1,70 @@
+//! Making a store: the manifest comes last, so that a store either exists or was never there.
+
+use std::io;
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::journal::manifest::{MANIFEST_FILE, Manifest, ManifestFile, UNFINISHED_MANIFEST_FILE};
+use crate::journal::segment::JOURNAL_FOLDER;
+use crate::journal::watermark::{WATERMARK_FILE, Watermark};
+use crate::opening::{DAMAGED_FOLDER, LOCK_FILE, empty_manifest};
+
+/// Makes sure that the directory is there and is a store's or empty.
+pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> Result<()> {
+    if !disk.exists(path).map_err(Error::io("looking for", path))? {
+        if !create {
+            return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
+        }
+        disk.create_dir_all(path).map_err(Error::io("creating", path))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = parent.unwrap_or(Path::new("."));
+        return disk.sync_dir(parent).map_err(Error::io("syncing", parent));
+    }
+    let names = disk.list(path).map_err(Error::io("listing", path))?;
+    if names.iter().any(|name| name == MANIFEST_FILE) {
+        return Ok(());
+    }
+    if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+        let message = format!("the directory holds {foreign:?} and no store");
+        let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
+        return Err(Error::io("creating a store in", path)(source));
+    }
+    let empty = !names.iter().any(|name| name == JOURNAL_FOLDER);
+    if empty && !create {
+        return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
+    }
+    Ok(())
+}
+
+fn is_ours(name: &str) -> bool {
+    let known = [
+        LOCK_FILE,
+        MANIFEST_FILE,
+        UNFINISHED_MANIFEST_FILE,
+        WATERMARK_FILE,
+        JOURNAL_FOLDER,
+        DAMAGED_FOLDER,
+    ];
+    known.contains(&name) || name.starts_with("table-")
+}
+
+/// Makes the files of a store without commits; nothing is there until the manifest's name is.
+pub(super) fn create(environment: &Environment, path: &Path) -> Result<(ManifestFile, Manifest)> {
+    let disk = &*environment.disk;
+    // What an attempt that a crash cut short left behind.
+    environment.tables.remove_all_but(u64::MAX)?;
+    let watermark = path.join(WATERMARK_FILE);
+    if disk.exists(&watermark).map_err(Error::io("looking for", &watermark))? {
+        disk.remove_file(&watermark).map_err(Error::io("removing", &watermark))?;
+    }
+    let journal = path.join(JOURNAL_FOLDER);
+    disk.create_dir_all(&journal).map_err(Error::io("creating", &journal))?;
+    drop(Watermark::create(disk, path)?);
+    disk.sync_dir(path).map_err(Error::io("syncing", path))?;
+    let manifest = empty_manifest(environment.entropy.incarnation());
+    let file = ManifestFile::create(disk, path, &manifest)?;
+    disk.sync_dir(path).map_err(Error::io("syncing", path))?;
+    Ok((file, manifest))
+}

@@ -1,0 +1,127 @@
+//! Opening a store: its directory, its journal, and a table that is proven to be the journal's.
+//!
+//! Every step may be cut short by a crash and is then done again, or was never begun.
+
+mod create;
+mod prefix;
+mod table;
+
+use std::any::Any;
+use std::path::{Path, PathBuf};
+
+use crate::damage::Damage;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::journal::group::Start;
+use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
+use crate::journal::reader::Segments;
+use crate::journal::recover::{Recovered, found_segments, recover};
+use crate::journal::watermark::Watermark;
+use crate::options::{OnDamage, Options};
+
+pub(crate) use table::OpenedTable;
+
+/// The file whose lock keeps every other opener out.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+/// Where segments behind a damage are moved to.
+pub(crate) const DAMAGED_FOLDER: &str = "damaged";
+
+/// A store's parts, opened.
+pub(crate) struct Opened {
+    pub(crate) lock: Box<dyn Any + Send + Sync>,
+    pub(crate) journal: Journal,
+    pub(crate) table: OpenedTable,
+    pub(crate) damage: Option<Damage>,
+    /// The wall clock that this run must not go below.
+    pub(crate) clock_ms: u64,
+}
+
+/// Opens the store in a directory, or creates it.
+pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) -> Result<Opened> {
+    let disk = &*environment.disk;
+    create::prepare_directory(disk, path, options.create)?;
+    let lock_path = path.join(LOCK_FILE);
+    let lock = disk.lock(&lock_path).map_err(Error::io("locking", &lock_path))?;
+    let lock = lock.ok_or_else(|| Error::Locked { path: path.to_owned() })?;
+
+    let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
+    let segments = Segments::new(environment.disk.clone(), path);
+    for surveyed in &recovered.segments {
+        let header = &surveyed.segment.header;
+        segments.add(header.number, header.incarnations.clone());
+    }
+    let on_progress = options.on_progress.as_ref();
+    let mut recovered = recovered;
+    let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
+    let clock_ms = recovered.manifest.clock_ms.max(table.newest_modified_ms);
+    let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
+    let start = Start {
+        manifest_file,
+        manifest,
+        watermark,
+        active,
+        last_revision: recovered.last_revision,
+        next_revision: recovered.next_revision,
+        totals: table.totals,
+    };
+    let journal = Journal::new(
+        environment.disk.clone(),
+        path.to_owned(),
+        environment.entropy.clone(),
+        options.durability,
+        segments,
+        start,
+    );
+    Ok(Opened { lock, journal, table, damage, clock_ms })
+}
+
+fn open_journal(
+    environment: &Environment,
+    path: &Path,
+    on_damage: OnDamage,
+) -> Result<(Recovered, Option<Damage>)> {
+    let disk = &*environment.disk;
+    match ManifestFile::load(disk, path)? {
+        Loaded::Found(file, manifest) => match on_damage {
+            OnDamage::Refuse => {
+                let watermark = Watermark::load(disk, path)?;
+                Ok((recover(disk, path, file, manifest, watermark)?, None))
+            }
+            OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
+        },
+        Loaded::Missing if found_segments(disk, path)?.is_empty() => {
+            let (file, manifest) = create::create(environment, path)?;
+            let watermark = Watermark::load(disk, path)?;
+            Ok((recover(disk, path, file, manifest, watermark)?, None))
+        }
+        Loaded::Missing | Loaded::Damaged if on_damage == OnDamage::KeepPrefix => {
+            prefix::open(environment, path, None)
+        }
+        Loaded::Missing => Err(Error::corrupt(&manifest_path(path), 0, "the manifest is missing")),
+        Loaded::Damaged => {
+            Err(Error::corrupt(&manifest_path(path), 0, "both slots of the manifest are damaged"))
+        }
+    }
+}
+
+pub(super) fn manifest_path(store: &Path) -> PathBuf {
+    store.join(MANIFEST_FILE)
+}
+
+/// The contents of a manifest for a store without commits.
+pub(super) fn empty_manifest(incarnation: [u8; 16]) -> Manifest {
+    Manifest {
+        incarnation,
+        segments: Vec::new(),
+        next_segment: 1,
+        revision_floor: 0,
+        clock_ms: 0,
+        checkpoint: crate::journal::manifest::Checkpoint {
+            revision: 0,
+            totals: Default::default(),
+            table_generation: 0,
+        },
+        clean: None,
+    }
+}

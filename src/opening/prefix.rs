@@ -1,0 +1,130 @@
+//! Opening a damaged store: everything before the first damage is kept, what lies behind it is
+//! moved aside, and the store goes on as a new incarnation.
+
+use std::path::{Path, PathBuf};
+
+use crate::damage::Damage;
+use crate::disk::Disk;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::journal::group::REVISION_SKIP;
+use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
+use crate::journal::recover::{Prefix, Recovered, found_segments, recover, survey};
+use crate::journal::segment::{JOURNAL_FOLDER, segment_path};
+use crate::journal::watermark::Watermark;
+use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
+use crate::revision::Revision;
+
+/// Reads the whole journal and opens what is whole of it. Without a manifest the segments are
+/// those that are found.
+pub(super) fn open(
+    environment: &Environment,
+    path: &Path,
+    manifest: Option<(ManifestFile, Manifest)>,
+) -> Result<(Recovered, Option<Damage>)> {
+    let disk = &*environment.disk;
+    let (watermark, mark) = Watermark::load(disk, path)?;
+    let Some((file, manifest)) = manifest else {
+        let reason = "both slots of the manifest are damaged, or it is missing";
+        let lost = Error::corrupt(&manifest_path(path), 0, reason);
+        return without_manifest(environment, path, (watermark, mark), lost);
+    };
+    let mark = mark.max(manifest.checkpoint.revision);
+    let clean = manifest.clean;
+    let prefix = survey(disk, path, &manifest.segments, clean.as_ref(), mark)?;
+    if prefix.damage.is_some() {
+        return keep(environment, path, prefix, watermark, Some((file, manifest)));
+    }
+    match recover(disk, path, file, manifest, (watermark, mark)) {
+        // The manifest contradicts the files: it is not the one to believe.
+        Err(error @ Error::Corrupt { .. }) => {
+            let watermark = Watermark::load(disk, path)?;
+            without_manifest(environment, path, watermark, error)
+        }
+        recovered => Ok((recovered?, None)),
+    }
+}
+
+fn without_manifest(
+    environment: &Environment,
+    path: &Path,
+    (watermark, mark): (Watermark, u64),
+    reason: Error,
+) -> Result<(Recovered, Option<Damage>)> {
+    let records = found_segments(&*environment.disk, path)?;
+    let mut prefix = survey(&*environment.disk, path, &records, None::<&CleanClose>, mark)?;
+    prefix.damage.get_or_insert(reason);
+    keep(environment, path, prefix, watermark, None)
+}
+
+fn keep(
+    environment: &Environment,
+    path: &Path,
+    prefix: Prefix,
+    mut watermark: Watermark,
+    previous: Option<(ManifestFile, Manifest)>,
+) -> Result<(Recovered, Option<Damage>)> {
+    let disk = &*environment.disk;
+    let moved = move_aside(disk, path, &prefix.dropped)?;
+    // A mark above what is kept would make the next open look for commits that are gone.
+    watermark.record(prefix.last_revision)?;
+    watermark.sync()?;
+
+    let mut manifest = empty_manifest(environment.entropy.incarnation());
+    let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
+    let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
+    manifest.next_segment = highest + 1;
+    manifest.revision_floor = prefix.highest_seen + REVISION_SKIP;
+    manifest.segments = prefix.records;
+    let file = match previous {
+        Some((mut file, before)) => {
+            manifest.next_segment = manifest.next_segment.max(before.next_segment);
+            manifest.revision_floor = manifest.revision_floor.max(before.revision_floor);
+            manifest.clock_ms = before.clock_ms;
+            manifest.checkpoint.table_generation = before.checkpoint.table_generation;
+            file.replace(&manifest)?;
+            file
+        }
+        None => {
+            environment.tables.remove_all_but(u64::MAX)?;
+            let file = ManifestFile::create(disk, path, &manifest)?;
+            disk.sync_dir(path).map_err(Error::io("syncing", path))?;
+            file
+        }
+    };
+    let damage =
+        prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
+    let recovered = recover(disk, path, file, manifest, (watermark, prefix.last_revision))?;
+    Ok((recovered, damage))
+}
+
+fn report(error: Error, kept: u64, lost_bytes: u64, moved: Vec<PathBuf>) -> Damage {
+    let (file, offset, reason) = match error {
+        Error::Corrupt { file, offset, reason } => (file, offset, reason.to_owned()),
+        other => (PathBuf::new(), 0, other.to_string()),
+    };
+    Damage { file, offset, reason, kept: Revision(kept), lost_bytes, moved }
+}
+
+/// Moves whole segments out of the journal's folder; they stay there for whoever wants to look.
+fn move_aside(disk: &dyn Disk, store: &Path, numbers: &[u32]) -> Result<Vec<PathBuf>> {
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let aside = store.join(DAMAGED_FOLDER);
+    disk.create_dir_all(&aside).map_err(Error::io("creating", &aside))?;
+    let mut moved = Vec::new();
+    for number in numbers {
+        let from = segment_path(store, *number);
+        let Some(name) = from.file_name() else { continue };
+        let to = aside.join(name);
+        if disk.exists(&from).map_err(Error::io("looking for", &from))? {
+            disk.rename(&from, &to).map_err(Error::io("renaming", &from))?;
+            moved.push(to);
+        }
+    }
+    for folder in [aside, store.join(JOURNAL_FOLDER), store.to_owned()] {
+        disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))?;
+    }
+    Ok(moved)
+}

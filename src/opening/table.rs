@@ -1,0 +1,303 @@
+//! Getting a table that is the journal's: believed after an orderly close, proven after a crash,
+//! rebuilt when it is neither.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::journal::frame::{Body, Placed};
+use crate::journal::manifest::{Checkpoint, CleanClose};
+use crate::journal::recover::{Recovered, Surveyed, check_frame};
+use crate::journal::totals::Totals;
+use crate::key::ItemKey;
+use crate::options::{OnProgress, Progress};
+use crate::table::{Head, MemoryTables, Row, Table, Tables};
+
+/// Rows that the proof looks at a time.
+const PROOF_ROWS: usize = 1_024;
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// A table, and what it was found to hold.
+#[derive(Debug)]
+pub(crate) struct OpenedTable {
+    pub(crate) table: Arc<dyn Table>,
+    pub(crate) generation: u64,
+    pub(crate) totals: Totals,
+    /// The latest `modified` among the entries that were read.
+    pub(crate) newest_modified_ms: u64,
+    /// False when the table could not be put on disk, as when that is full, and stands in memory:
+    /// then no checkpoint can be taken.
+    pub(crate) on_disk: bool,
+    /// Whether the table was built anew from the journal.
+    pub(crate) rebuilt: bool,
+}
+
+/// Opens the table that belongs to the journal. `distrust` forces a rebuild.
+pub(super) fn open(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    distrust: bool,
+    on_progress: Option<&OnProgress>,
+) -> Result<OpenedTable> {
+    let tables = &*environment.tables;
+    let checkpoint = recovered.manifest.checkpoint;
+    let mut report = Report { on_progress, progress: Progress { done_bytes: 0, total_bytes: 0 } };
+    // The marker is found when an earlier open did not survive its table: that one is not
+    // touched again.
+    if !distrust && !recovered.watermark.is_opening()? {
+        let believed = match &recovered.clean {
+            Some(clean) => is_as_closed(environment, &checkpoint, clean),
+            None => true,
+        };
+        if believed {
+            recovered.watermark.set_opening(true)?;
+            let opened = match tables.open(checkpoint.table_generation) {
+                Ok(table) if recovered.clean.is_some() => Ok(Some(OpenedTable {
+                    table,
+                    generation: checkpoint.table_generation,
+                    totals: checkpoint.totals,
+                    newest_modified_ms: 0,
+                    on_disk: true,
+                    rebuilt: false,
+                })),
+                Ok(table) => prove(recovered, table, &mut report),
+                Err(error) => Err(error),
+            };
+            recovered.watermark.set_opening(false)?;
+            match opened {
+                Ok(Some(proven)) => return Ok(proven),
+                Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
+                Err(error @ Error::Corrupt { .. }) => return Err(error),
+                Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
+            }
+        }
+    }
+    let rebuilt = rebuild(environment, recovered, distrust, &mut report)?;
+    if recovered.watermark.is_opening()? {
+        recovered.watermark.set_opening(false)?;
+    }
+    Ok(rebuilt)
+}
+
+/// Whether the table's files are what an orderly close left.
+fn is_as_closed(environment: &Environment, checkpoint: &Checkpoint, clean: &CleanClose) -> bool {
+    checkpoint.revision == clean.revision
+        && matches!(
+            environment.tables.digest(checkpoint.table_generation),
+            Ok(digest) if digest == clean.table_digest
+        )
+}
+
+/// Brings the table up to the journal's end and proves that it then holds what the journal says;
+/// `None` when it does not.
+fn prove(
+    recovered: &Recovered,
+    table: Arc<dyn Table>,
+    report: &mut Report<'_>,
+) -> Result<Option<OpenedTable>> {
+    let checkpoint = recovered.manifest.checkpoint;
+    let mut expected = checkpoint.totals;
+    let mut newest_modified_ms = 0;
+    for_each_entry(recovered, checkpoint.revision, report, &mut |key, head, placed| {
+        expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
+        newest_modified_ms = newest_modified_ms.max(head.modified_ms);
+        let present = table.get(key.as_bytes())?.and_then(|bytes| Head::decode(&bytes));
+        if present.is_none_or(|present| present.revision < head.revision) {
+            table.insert(key.as_bytes(), &head.encode())?;
+        }
+        Ok(())
+    })?;
+    let found = scan_totals(recovered, &*table)?;
+    Ok((found == Some(expected)).then_some(OpenedTable {
+        table,
+        generation: checkpoint.table_generation,
+        totals: expected,
+        newest_modified_ms,
+        on_disk: true,
+        rebuilt: false,
+    }))
+}
+
+/// Builds the next generation of the table from the whole journal, on disk or, where that cannot
+/// be had, in memory.
+fn rebuild(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    damaged: bool,
+    report: &mut Report<'_>,
+) -> Result<OpenedTable> {
+    let tables = &*environment.tables;
+    let previous = recovered.manifest.checkpoint.table_generation;
+    let generation = previous + 1;
+    let on_disk = tables
+        .remove_all_but(previous)
+        .and_then(|()| tables.open(generation))
+        .and_then(|table| fill(recovered, table, generation, damaged, report))
+        .and_then(|filled| filled.table.flush().map(|()| filled));
+    let built = match on_disk {
+        Ok(built) => built,
+        Err(error @ Error::Corrupt { .. }) => return Err(error),
+        Err(error) => {
+            log::warn!("no table can be had on disk; it is kept in memory: {error}");
+            let table = MemoryTables::new().open(previous)?;
+            let filled = fill(recovered, table, previous, damaged, report)?;
+            return Ok(OpenedTable { on_disk: false, ..filled });
+        }
+    };
+    let mut manifest = recovered.manifest.clone();
+    manifest.clean = None;
+    manifest.checkpoint = Checkpoint {
+        revision: recovered.last_revision,
+        totals: built.totals,
+        table_generation: generation,
+    };
+    manifest.clock_ms = manifest.clock_ms.max(built.newest_modified_ms);
+    manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
+    recovered.manifest_file.replace(&manifest)?;
+    recovered.manifest = manifest;
+    if let Err(error) = tables.remove_all_but(generation) {
+        log::warn!("the replaced table could not be removed: {error}");
+    }
+    Ok(built)
+}
+
+/// Puts the heads of the whole journal into an empty table, in order of revision.
+fn fill(
+    recovered: &Recovered,
+    table: Arc<dyn Table>,
+    generation: u64,
+    damaged: bool,
+    report: &mut Report<'_>,
+) -> Result<OpenedTable> {
+    let checkpoint = recovered.manifest.checkpoint;
+    let mut expected = checkpoint.totals;
+    let mut newest_modified_ms = 0;
+    for_each_entry(recovered, 0, report, &mut |key, head, placed| {
+        if head.revision > checkpoint.revision {
+            expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
+        }
+        newest_modified_ms = newest_modified_ms.max(head.modified_ms);
+        table.insert(key.as_bytes(), &head.encode())
+    })?;
+    let found = scan_totals(recovered, &*table)?;
+    let Some(totals) = found.filter(|found| damaged || *found == expected) else {
+        let path = crate::opening::manifest_path(&recovered.store);
+        return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
+    };
+    Ok(OpenedTable { table, generation, totals, newest_modified_ms, on_disk: true, rebuilt: true })
+}
+
+fn written(placed: &Placed<'_>, head: &Head) -> Option<crate::etag::ETag> {
+    placed.entry.kind().leaves_item().then_some(head.etag)
+}
+
+/// Calls `f` with every entry of a revision above `after`, in order.
+fn for_each_entry(
+    recovered: &Recovered,
+    after: u64,
+    report: &mut Report<'_>,
+    f: &mut dyn FnMut(ItemKey, Head, &Placed<'_>) -> Result<()>,
+) -> Result<()> {
+    let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
+    let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
+    report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
+    for surveyed in segments {
+        let segment = &surveyed.segment;
+        let mut scan = surveyed.scan();
+        let mut before = scan.position().offset;
+        let mut last = 0;
+        while let Some(frame) = scan.next()? {
+            let Body::Commit(entries) = check_frame(&segment.path, &frame, last)? else { break };
+            last = frame.revision;
+            for placed in entries.filter(|_| frame.revision > after) {
+                let damaged =
+                    || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
+                let placed = placed.ok_or_else(damaged)?;
+                let (key, head) =
+                    head_of(segment.header.number, &segment.header.incarnations, &frame, &placed)
+                        .ok_or_else(damaged)?;
+                f(key, head, &placed)?;
+            }
+            let done = scan.position().offset;
+            report.advance(done - before);
+            before = done;
+        }
+        if scan.position().offset != surveyed.end_offset {
+            let reason = "a frame is damaged";
+            return Err(Error::corrupt(&segment.path, scan.position().offset, reason));
+        }
+    }
+    Ok(())
+}
+
+fn head_of(
+    segment: u32,
+    incarnations: &[[u8; 16]],
+    frame: &crate::journal::segment::ScannedFrame<'_>,
+    placed: &Placed<'_>,
+) -> Option<(ItemKey, Head)> {
+    let entry = &placed.entry;
+    let incarnation = incarnations.get(usize::from(entry.incarnation))?;
+    let head = Head {
+        etag: entry.etag(incarnation, frame.revision),
+        revision: frame.revision,
+        segment,
+        offset: u32::try_from(frame.offset).ok()?.checked_add(placed.at)?,
+        len_bytes: placed.len_bytes,
+        value_len_bytes: entry.value.len() as u32,
+        modified_ms: entry.modified_ms,
+        expires_ms: entry.expires_ms,
+        deleted: !entry.kind().leaves_item(),
+    };
+    ItemKey::new(entry.collection, entry.key).ok().map(|key| (key, head))
+}
+
+/// Count and sum over the live heads of the whole table; `None` when a row is no head of a named
+/// segment.
+fn scan_totals(recovered: &Recovered, table: &dyn Table) -> Result<Option<Totals>> {
+    let mut totals = Totals::default();
+    let mut rows: Vec<Row> = Vec::with_capacity(PROOF_ROWS);
+    let mut after: Option<Box<[u8]>> = None;
+    loop {
+        rows.clear();
+        let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut rows)?;
+        for row in &rows {
+            let Some(head) = Head::decode(&row.value) else { return Ok(None) };
+            let named = |surveyed: &Surveyed| surveyed.segment.header.number == head.segment;
+            if !recovered.segments.iter().any(named) {
+                return Ok(None);
+            }
+            if !head.deleted {
+                totals.add(&row.key, head.etag);
+            }
+        }
+        match rows.pop() {
+            Some(last) if rows.len() + 1 == PROOF_ROWS => after = Some(last.key),
+            _ => return Ok(Some(totals)),
+        }
+    }
+}
+
+/// Tells the caller how far an open has come.
+struct Report<'a> {
+    on_progress: Option<&'a OnProgress>,
+    progress: Progress,
+}
+
+impl Report<'_> {
+    fn begin(&mut self, total_bytes: u64) {
+        self.progress = Progress { done_bytes: 0, total_bytes };
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        let before = self.progress.done_bytes / PROGRESS_BYTES;
+        self.progress.done_bytes += bytes;
+        if let Some(on_progress) = self.on_progress
+            && self.progress.done_bytes / PROGRESS_BYTES > before
+        {
+            on_progress(self.progress);
+        }
+    }
+}

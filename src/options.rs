@@ -1,0 +1,170 @@
+//! How a store is opened.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::store::Store;
+
+/// When a write returns, and what it then survives. Chosen per store, for all its writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// A write returns once its frame is on stable storage: one `fdatasync` of the journal, shared
+    /// by all writers that wait at the time. It survives a kill, an OS crash and power loss.
+    #[default]
+    Immediate,
+    /// A write returns once its frame is handed to the operating system, which costs one `write`;
+    /// it is synced within [`Options::sync_interval`]. It survives a kill of the process; an OS
+    /// crash loses at most the interval, always a suffix, never half a batch.
+    Eventual,
+}
+
+/// What to do when an open finds a damaged file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnDamage {
+    /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change nothing.
+    #[default]
+    Refuse,
+    /// Read the whole journal, keep every commit before the first damage, and go on as a new
+    /// incarnation; [`Store::damage`](crate::Store::damage) reports what is gone. Costs a read of
+    /// every byte at every open, so set it to repair, not for good.
+    KeepPrefix,
+}
+
+/// How far a slow open has come; see [`Options::on_progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of the journal read so far.
+    pub done_bytes: u64,
+    /// Bytes of the journal that will be read.
+    pub total_bytes: u64,
+}
+
+pub(crate) type OnProgress = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// Settings for opening a store, in the manner of [`std::fs::OpenOptions`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("shop.ifm");
+/// use std::time::Duration;
+/// use ifmatch::{Durability, Options};
+///
+/// let store = Options::new()
+///     .durability(Durability::Eventual)
+///     .sync_interval(Duration::from_millis(100))
+///     .cache_bytes(32 << 20)
+///     .open(&path)?;
+/// store.close()?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) durability: Durability,
+    pub(crate) sync_interval: Duration,
+    pub(crate) cache_bytes: u64,
+    pub(crate) on_damage: OnDamage,
+    pub(crate) create: bool,
+    pub(crate) on_progress: Option<OnProgress>,
+}
+
+impl Options {
+    /// The defaults: [`Durability::Immediate`], a cache of 64 MiB, damage refused, a missing store
+    /// created.
+    pub fn new() -> Self {
+        Self {
+            durability: Durability::Immediate,
+            sync_interval: Duration::from_millis(200),
+            cache_bytes: 64 << 20,
+            on_damage: OnDamage::Refuse,
+            create: true,
+            on_progress: None,
+        }
+    }
+
+    /// Sets when writes return and what they then survive.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Sets how long a write of an [`Eventual`](Durability::Eventual) store may stay un-synced,
+    /// 200 ms by default; at least 1 ms. Without effect on an `Immediate` store.
+    pub fn sync_interval(mut self, interval: Duration) -> Self {
+        self.sync_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Sets the memory for cached items and for the table together, in bytes; 64 MiB by default.
+    /// Half goes to each. A small budget is slower, never wrong.
+    pub fn cache_bytes(mut self, bytes: u64) -> Self {
+        self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets what to do when a file of the store is found damaged.
+    pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
+        self.on_damage = on_damage;
+        self
+    }
+
+    /// Sets whether a missing store is created; it is by default. Without it, opening one is
+    /// [`Error::Io`](crate::Error::Io) with `NotFound`.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Sets a function that is told how far an open has come while it reads the journal, which it
+    /// does after a crash and when the table has to be rebuilt. Called on the opening thread, at
+    /// most once per MiB read.
+    pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.on_progress = Some(Arc::new(f));
+        self
+    }
+
+    /// Opens the store in this directory, creating it if it is missing.
+    ///
+    /// Costs, after an orderly close: one sync, one read of the table's files and their opening by
+    /// the table engine. After a crash the commits since the last checkpoint are read and applied,
+    /// and the table is scanned once; a table that does not fit is rebuilt from the journal.
+    ///
+    /// # Errors
+    /// - [`Error::Locked`](crate::Error::Locked) when it is open already, here or elsewhere.
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
+    ///   [`on_damage`](Self::on_damage).
+    /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
+    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call, and when the directory
+    ///   holds other files and no store.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let path = path.as_ref();
+        let environment = Environment::on_disk(path, self.cache_bytes);
+        Store::open_in(environment, path, self)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("durability", &self.durability)
+            .field("sync_interval", &self.sync_interval)
+            .field("cache_bytes", &self.cache_bytes)
+            .field("on_damage", &self.on_damage)
+            .field("create", &self.create)
+            .finish_non_exhaustive()
+    }
+}

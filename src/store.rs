@@ -1,0 +1,330 @@
+//! An open store: [`Store`], its handles, and how it closes.
+
+use std::any::Any;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::background::Background;
+use crate::batch::Batch;
+use crate::clock::Clock;
+use crate::codec::{Codec, Json, Raw};
+use crate::collection::Collection;
+use crate::commit::Core;
+use crate::damage::Damage;
+use crate::disk::{MemoryDisk, RealDisk};
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::journal::manifest::Checkpoint;
+use crate::opening::{self, Opened};
+use crate::options::{Durability, Options};
+use crate::revision::Revision;
+use crate::table::{MemoryTables, SledTables, Tables};
+
+/// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
+/// store. Dropping the last one closes it, as [`close`](Self::close) does.
+///
+/// All calls block: a write to an `Immediate` store for one disk sync, shared by the writers that
+/// wait at the time; a read for at most one read of the table and one of the journal. Keep writes
+/// off a user interface's thread, or open the store `Eventual` and call [`sync`](Self::sync) on
+/// another thread where it matters.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("shop.ifm");
+/// use ifmatch::Store;
+///
+/// let store = Store::open(&path)?;
+/// let prices = store.collection::<f64>("prices")?;
+/// prices.create("apple", &0.5)?;
+/// store.close()?;
+///
+/// let store = Store::open(&path)?;
+/// let price = store.collection::<f64>("prices")?.get("apple")?;
+/// assert_eq!(price.map(|item| item.value), Some(0.5));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// Closes the store when the user's last clone goes, whatever the store's own thread is doing.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        match self.shared.close() {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => log::error!("closing a dropped store failed: {error}"),
+        }
+    }
+}
+
+/// What the handles and the background thread share.
+pub(crate) struct Shared {
+    /// Read by every operation for as long as it is under way; emptied by close, which so waits
+    /// for them. No user code runs while it is held.
+    running: RwLock<Option<Running>>,
+    background: Background,
+    damage: Option<Damage>,
+}
+
+/// The parts of a store that is not closed.
+pub(crate) struct Running {
+    pub(crate) core: Core,
+    tables: Arc<dyn Tables>,
+    table_generation: u64,
+    /// False when the table stands in memory for want of disk space.
+    table_on_disk: bool,
+    /// The revision that the table on disk was last flushed at, where it is known.
+    flushed: parking_lot::Mutex<Option<u64>>,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+impl Store {
+    /// Opens the store in this directory with the default [`Options`], creating it if it is
+    /// missing. Costs and errors are those of [`Options::open`].
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// Makes a store that lives in memory and is gone when closed: the same semantics, nothing on
+    /// disk, no thread of its own.
+    ///
+    /// # Panics
+    /// Never: an empty store in memory has nothing that could fail.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let tables = Arc::new(MemoryTables::new());
+        let environment = Environment {
+            background: false,
+            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
+        };
+        #[expect(clippy::expect_used, reason = "memory has no damage, no locks and no full disk")]
+        Self::open_in(environment, Path::new("memory"), &Options::new())
+            .expect("a store in memory opens")
+    }
+
+    pub(crate) fn open_in(
+        environment: Environment,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let Opened { lock, journal, table, damage, clock_ms } =
+            opening::open(&environment, path, options)?;
+        let clock = Clock::new(environment.time.clone());
+        clock.raise(clock_ms);
+        let flushed = table.rebuilt.then(|| journal.applied());
+        let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
+        let running = Running {
+            core,
+            tables: environment.tables.clone(),
+            table_generation: table.generation,
+            table_on_disk: table.on_disk,
+            flushed: parking_lot::Mutex::new(flushed),
+            _lock: lock,
+        };
+        let interval =
+            (options.durability == Durability::Eventual).then_some(options.sync_interval);
+        let shared = Arc::new(Shared {
+            running: RwLock::new(Some(running)),
+            background: Background::new(interval),
+            damage,
+        });
+        if environment.background {
+            Background::start(&shared).map_err(Error::io("starting a thread for", path))?;
+        }
+        Ok(Self { handle: Arc::new(Handle { shared }) })
+    }
+
+    /// Opens a collection of documents that are stored as [`Json`].
+    ///
+    /// Does no I/O: a collection comes into being with its first write.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
+    /// - [`Error::CodecMismatch`] when the collection is stored in another form.
+    /// - [`Error::Closed`].
+    pub fn collection<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Collection<T, Json>> {
+        self.collection_with(name)
+    }
+
+    /// Opens a collection whose documents are stored in the form that `C` names.
+    ///
+    /// # Errors
+    /// As [`collection`](Self::collection).
+    pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
+        Collection::open(self.clone(), name)
+    }
+
+    /// Opens a collection of plain bytes.
+    ///
+    /// # Errors
+    /// As [`collection`](Self::collection).
+    pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
+        self.collection_with(name)
+    }
+
+    /// Begins a batch: several verbs on several collections, applied together or not at all.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// The newest revision below which every commit is visible to reads; [`Revision::ZERO`] once
+    /// the store is closed.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.running().map_or(Revision::ZERO, |running| Revision(running.core.journal.applied()))
+    }
+
+    /// Returns when every write made before the call is on stable storage. Costs one sync, or
+    /// none if there is nothing to sync. Of use for `Eventual` stores; an `Immediate` one has
+    /// synced before each write returned.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    pub fn sync(&self) -> Result<()> {
+        let running = self.running()?;
+        running.core.journal.sync().map_err(|_| Error::Poisoned)?;
+        Ok(())
+    }
+
+    /// What the open found damaged and left behind, if it was told to
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.handle.shared.damage.as_ref()
+    }
+
+    /// Closes the store: waits for what is under way, syncs the journal, flushes the table and
+    /// leaves the mark by which the next open knows that nothing has to be replayed. From then on
+    /// every other clone gets [`Error::Closed`], and the directory may be opened again.
+    ///
+    /// # Errors
+    /// - [`Error::Closed`] when a clone has closed it already.
+    /// - [`Error::Poisoned`] when an earlier failure ended writing.
+    /// - [`Error::Io`] or [`Error::Table`] when the last sync or flush fails.
+    ///
+    /// The store is closed in each case, and the next open recovers what was acknowledged.
+    pub fn close(self) -> Result<()> {
+        self.handle.shared.close()
+    }
+
+    /// The engine, for as long as one operation takes.
+    pub(crate) fn running(&self) -> Result<RunningGuard<'_>> {
+        self.handle.shared.running()
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.handle.shared.background
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+/// Keeps a store from closing.
+pub(crate) struct RunningGuard<'a>(RwLockReadGuard<'a, Option<Running>>);
+
+impl std::ops::Deref for RunningGuard<'_> {
+    type Target = Running;
+
+    #[expect(clippy::expect_used, reason = "Shared::running checks before it makes a guard")]
+    fn deref(&self) -> &Running {
+        self.0.as_ref().expect("the store is running")
+    }
+}
+
+impl Shared {
+    pub(crate) fn running(&self) -> Result<RunningGuard<'_>> {
+        let guard = self.running.read();
+        if guard.is_some() { Ok(RunningGuard(guard)) } else { Err(Error::Closed) }
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
+    }
+
+    fn close(&self) -> Result<()> {
+        let running = self.running.write().take();
+        self.background.stop();
+        running.ok_or(Error::Closed)?.close()
+    }
+}
+
+impl Running {
+    /// Makes everything up to now part of the table on disk, so that the next open need not
+    /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let mut flushed = self.flushed.lock();
+        let (revision, totals) = self.core.journal.totals();
+        if !self.table_on_disk || *flushed == Some(revision) {
+            return Ok(());
+        }
+        // Every commit up to the revision is applied and in the journal for good before the table
+        // is said to hold it.
+        self.core.journal.sync().map_err(|_| Error::Poisoned)?;
+        self.core.table.flush().inspect_err(|_| self.core.journal.poison())?;
+        let table_generation = self.table_generation;
+        let checkpoint = Checkpoint { revision, totals, table_generation };
+        self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
+        *flushed = Some(revision);
+        Ok(())
+    }
+
+    fn close(self) -> Result<()> {
+        if self.core.journal.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
+        self.checkpoint()?;
+        if !self.table_on_disk {
+            // Without a table on disk there is nothing to believe at the next open.
+            self.core.journal.sync().map_err(|_| Error::Poisoned)?;
+            return Ok(());
+        }
+        let Core { journal, table, clock, .. } = self.core;
+        drop(table);
+        let table_digest = self.tables.digest(self.table_generation)?;
+        let (revision, totals) = journal.totals();
+        let table_generation = self.table_generation;
+        let checkpoint = Checkpoint { revision, totals, table_generation };
+        journal.record_close(checkpoint, table_digest, clock.now_ms())
+    }
+}
+
+impl Environment {
+    /// The operating system's files, and tables on sled beside them.
+    pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Self {
+        let tables = SledTables::new(path.to_owned(), cache_bytes / 2);
+        Self::new(Arc::new(RealDisk), Arc::new(tables))
+    }
+}
+
+const _: () = {
+    const fn is_shared_between_threads<S: Send + Sync + Clone + 'static>() {}
+    is_shared_between_threads::<Store>();
+    is_shared_between_threads::<Collection<String, Json>>();
+    is_shared_between_threads::<Options>();
+};
