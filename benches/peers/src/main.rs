@@ -32,10 +32,8 @@ struct Arguments {
 fn main() -> Outcome {
     let arguments = arguments()?;
     let mut table = Table::default();
-    for column in &arguments.columns {
-        for mode in [Mode::Durable, Mode::Eventual] {
-            measure(&arguments, column, mode, &mut table)?;
-        }
+    for mode in [Mode::Durable, Mode::Eventual] {
+        measure(&arguments, mode, &mut table)?;
     }
 
     let cores = thread::available_parallelism()?;
@@ -50,21 +48,29 @@ fn main() -> Outcome {
     Ok(())
 }
 
-/// Opens and loads one engine, and does all the work of one mode on it.
-fn measure(arguments: &Arguments, column: &Column, mode: Mode, table: &mut Table) -> Outcome {
+/// Opens and loads every engine, and then goes through the work of one mode row by row, so that
+/// the cells of a row are measured within seconds of each other: a machine's disk changes its
+/// speed over minutes.
+fn measure(arguments: &Arguments, mode: Mode, table: &mut Table) -> Outcome {
     let works: Vec<_> = arguments.works.iter().filter(|work| work.mode == mode).collect();
     if works.is_empty() {
         return Ok(());
     }
-    let dir = tempfile::tempdir_in(&arguments.dir)?;
-    eprintln!("{} {mode:?}: loading", column.name);
-    let mut engine = (column.open)(dir.path(), mode)?;
-    work::load(engine.as_mut(), arguments.items)?;
+    let mut open = Vec::new();
+    for column in &arguments.columns {
+        eprintln!("{} {mode:?}: loading", column.name);
+        let dir = tempfile::tempdir_in(&arguments.dir)?;
+        let mut engine = (column.open)(dir.path(), mode)?;
+        work::load(engine.as_mut(), arguments.items)?;
+        open.push((column, engine, dir));
+    }
     for work in works {
-        if engine.can(work.op) {
-            let rate = work::measure(engine.as_ref(), work, arguments.items, arguments.time)?;
-            eprintln!("{} {}: {rate:.0}/s", column.name, work.name);
-            table.put(work, column, rate);
+        for (column, engine, _) in &open {
+            if engine.can(work.op) {
+                let rate = work::measure(engine.as_ref(), work, arguments.items, arguments.time)?;
+                eprintln!("{} {}: {rate:.0}/s", work.name, column.name);
+                table.put(work, column, rate);
+            }
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod sqlite;
 use crate::engine::Column;
 
 pub const COLUMNS: &[Column] = &[
+    raw_disk::COLUMN,
     ours::COLUMN,
     redb::COLUMN,
     fjall::COLUMN,
@@ -19,5 +20,4 @@ pub const COLUMNS: &[Column] = &[
     sqlite::COLUMN,
     canopy::COLUMN,
     sled::COLUMN,
-    raw_disk::COLUMN,
 ];
