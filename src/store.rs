@@ -86,8 +86,8 @@ pub(crate) struct Running {
     table_generation: u64,
     /// False when the table stands in memory for want of disk space.
     table_on_disk: bool,
-    /// The revision that the table on disk was last flushed at, where it is known.
-    flushed: parking_lot::Mutex<Option<u64>>,
+    /// The revision that the table on disk was last flushed at.
+    flushed: parking_lot::Mutex<u64>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -127,14 +127,13 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let flushed = table.rebuilt.then(|| journal.applied());
         let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
         let running = Running {
             core,
             tables: environment.tables.clone(),
             table_generation: table.generation,
             table_on_disk: table.on_disk,
-            flushed: parking_lot::Mutex::new(flushed),
+            flushed: parking_lot::Mutex::new(table.flushed_revision),
             _lock: lock,
         };
         let interval =
@@ -214,7 +213,7 @@ impl Store {
         let journal = &running.core.journal;
         let (_, totals) = journal.totals();
         Ok(Stats {
-            items: totals.count - running.core.recorded_collections(),
+            items: totals.count.saturating_sub(running.core.recorded_collections()),
             revision: Revision(journal.applied()),
             durable_revision: Revision(journal.durable()),
             checkpoint_revision: Revision(journal.checkpoint_revision()),
@@ -302,7 +301,7 @@ impl Running {
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut flushed = self.flushed.lock();
         let (revision, totals) = self.core.journal.totals();
-        if !self.table_on_disk || *flushed == Some(revision) {
+        if !self.table_on_disk || *flushed == revision {
             return Ok(());
         }
         // Every commit up to the revision is applied and in the journal for good before the table
@@ -312,7 +311,7 @@ impl Running {
         let table_generation = self.table_generation;
         let checkpoint = Checkpoint { revision, totals, table_generation };
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
-        *flushed = Some(revision);
+        *flushed = revision;
         Ok(())
     }
 

@@ -29,8 +29,8 @@ pub(crate) struct OpenedTable {
     /// False when the table could not be put on disk, as when that is full, and stands in memory:
     /// then no checkpoint can be taken.
     pub(crate) on_disk: bool,
-    /// Whether the table was built anew from the journal.
-    pub(crate) rebuilt: bool,
+    /// The revision up to which the table on disk is known to be on stable storage.
+    pub(crate) flushed_revision: u64,
 }
 
 /// Opens the table that belongs to the journal. `distrust` forces a rebuild.
@@ -56,7 +56,7 @@ pub(super) fn open(
                 totals: checkpoint.totals,
                 newest_modified_ms: 0,
                 on_disk: true,
-                rebuilt: false,
+                flushed_revision: checkpoint.revision,
             })),
             Ok(table) => prove(recovered, table, &mut report),
             Err(error) => Err(error),
@@ -112,7 +112,7 @@ fn prove(
         totals: expected,
         newest_modified_ms,
         on_disk: true,
-        rebuilt: false,
+        flushed_revision: checkpoint.revision,
     }))
 }
 
@@ -182,7 +182,14 @@ fn fill(
         let path = crate::opening::manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     };
-    Ok(OpenedTable { table, generation, totals, newest_modified_ms, on_disk: true, rebuilt: true })
+    Ok(OpenedTable {
+        table,
+        generation,
+        totals,
+        newest_modified_ms,
+        on_disk: true,
+        flushed_revision: recovered.last_revision,
+    })
 }
 
 fn written(placed: &Placed<'_>, head: &Head) -> Option<crate::etag::ETag> {
@@ -201,7 +208,7 @@ fn for_each_entry(
     report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
     for surveyed in segments {
         let segment = &surveyed.segment;
-        let mut scan = surveyed.scan();
+        let mut scan = surveyed.scan(&*recovered.disk)?;
         let mut before = scan.position().offset;
         let mut last = 0;
         while let Some(frame) = scan.next()? {
