@@ -96,6 +96,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let second = ifmatch::Store::open(&path);
+    /// assert!(matches!(second, Err(ifmatch::Error::Locked { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(path)
     }
@@ -105,6 +115,14 @@ impl Store {
     ///
     /// # Panics
     /// Never: an empty store in memory has nothing that could fail.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"kept until the last handle is gone".to_owned())?;
+    /// assert_eq!(notes.len()?, 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
@@ -157,6 +175,15 @@ impl Store {
     /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
     /// - [`Error::CodecMismatch`] when the collection is stored in another form.
     /// - [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let prices = store.collection::<f64>("prices")?;
+    /// assert!(prices.is_empty()?);
+    /// assert!(store.collection::<f64>("").is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn collection<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -168,6 +195,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let points = store.collection_with::<(i32, i32), ifmatch::Bincode>("points")?;
+    /// points.create("origin", &(0, 0))?;
+    /// # Ok(()) }
+    /// ```
     pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
         Collection::open(self.clone(), name)
     }
@@ -176,17 +211,42 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
+    /// blobs.create("greeting", &"hello".into())?;
+    /// assert_eq!(blobs.get("greeting")?.map(|item| item.value), Some("hello".into()));
+    /// # Ok(()) }
+    /// ```
     pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
         self.collection_with(name)
     }
 
     /// Begins a batch: several verbs on several collections, applied together or not at all.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let counters = store.collection::<u64>("counters")?;
+    /// store.batch().create(&counters, "a", &1).create(&counters, "b", &2).commit()?;
+    /// assert_eq!(counters.len()?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }
 
     /// The newest revision below which every commit is visible to reads; [`Revision::ZERO`] once
     /// the store is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// assert_eq!(store.revision(), written.revision());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.running().map_or(Revision::ZERO, |running| Revision(running.core.journal.applied()))
@@ -198,6 +258,18 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// use ifmatch::{Durability, Options};
+    ///
+    /// let store = Options::new().durability(Durability::Eventual).open(&path)?;
+    /// store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// store.sync()?;
+    /// # Ok(()) }
+    /// ```
     pub fn sync(&self) -> Result<()> {
         let running = self.running()?;
         running.core.journal.sync().map_err(|_| Error::Poisoned)?;
@@ -206,6 +278,17 @@ impl Store {
 
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// use ifmatch::{OnDamage, Options};
+    ///
+    /// let store = Options::new().on_damage(OnDamage::KeepPrefix).open(&path)?;
+    /// assert!(store.damage().is_none());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.handle.shared.damage.as_ref()
@@ -221,6 +304,17 @@ impl Store {
     /// - [`Error::Io`] or [`Error::Table`] when the last sync or flush fails.
     ///
     /// The store is closed in each case, and the next open recovers what was acknowledged.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let prices = store.collection::<f64>("prices")?;
+    /// store.close()?;
+    /// assert!(matches!(prices.get("apple"), Err(ifmatch::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) -> Result<()> {
         self.handle.shared.close()
     }
