@@ -225,14 +225,7 @@ impl Store {
 
     /// Begins a batch: several verbs on several collections, applied together or not at all.
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// let store = ifmatch::Store::in_memory();
-    /// let counters = store.collection::<u64>("counters")?;
-    /// store.batch().create(&counters, "a", &1).create(&counters, "b", &2).commit()?;
-    /// assert_eq!(counters.len()?, 2);
-    /// # Ok(()) }
-    /// ```
+    /// See [`Batch`] for an example.
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }
@@ -259,17 +252,7 @@ impl Store {
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("shop.ifm");
-    /// use ifmatch::{Durability, Options};
-    ///
-    /// let store = Options::new().durability(Durability::Eventual).open(&path)?;
-    /// store.collection::<u64>("counters")?.create("visits", &1)?;
-    /// store.sync()?;
-    /// # Ok(()) }
-    /// ```
+    /// See [`Durability`] for an example.
     pub fn sync(&self) -> Result<()> {
         let running = self.running()?;
         running.core.journal.sync().map_err(|_| Error::Poisoned)?;
@@ -279,16 +262,7 @@ impl Store {
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// # let folder = tempfile::tempdir().unwrap();
-    /// # let path = folder.path().join("shop.ifm");
-    /// use ifmatch::{OnDamage, Options};
-    ///
-    /// let store = Options::new().on_damage(OnDamage::KeepPrefix).open(&path)?;
-    /// assert!(store.damage().is_none());
-    /// # Ok(()) }
-    /// ```
+    /// See [`Damage`] for an example.
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.handle.shared.damage.as_ref()
