@@ -139,6 +139,7 @@ mod revision;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod stats;
 mod store;
 mod sync;
 mod table;
@@ -157,6 +158,7 @@ pub use patch::{Patch, PatchError};
 pub use precondition::{ParseTagsError, Precondition, Tags};
 pub use retry::RetryPolicy;
 pub use revision::Revision;
+pub use stats::Stats;
 pub use store::Store;
 pub use update::UpdateError;
 

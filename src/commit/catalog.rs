@@ -60,6 +60,10 @@ impl Catalog {
         self.codecs.read().get(collection).copied()
     }
 
+    pub(crate) fn len(&self) -> u64 {
+        self.codecs.read().len() as u64
+    }
+
     pub(crate) fn record(&self, collection: &str, codec: CodecId) {
         self.codecs.write().insert(collection.to_owned(), codec);
     }
