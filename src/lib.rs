@@ -48,6 +48,7 @@
 //! | [`Conflict`] | the current item, carried by the error of a refused write |
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
 //! | [`Batch`] | several verbs on several collections, all or none |
+//! | [`Stats`] | figures about an open store |
 //!
 //! | to | call |
 //! |---|---|

@@ -117,13 +117,7 @@ impl Store {
     /// # Panics
     /// Never: an empty store in memory has nothing that could fail.
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
-    /// notes.create("a", &"kept until the last handle is gone".to_owned())?;
-    /// assert_eq!(notes.len()?, 1);
-    /// # Ok(()) }
-    /// ```
+    /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
@@ -197,13 +191,7 @@ impl Store {
     /// # Errors
     /// As [`collection`](Self::collection).
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// let store = ifmatch::Store::in_memory();
-    /// let points = store.collection_with::<(i32, i32), ifmatch::Bincode>("points")?;
-    /// points.create("origin", &(0, 0))?;
-    /// # Ok(()) }
-    /// ```
+    /// See [`Bincode`](crate::Bincode) for an example.
     pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
         Collection::open(self.clone(), name)
     }
@@ -213,13 +201,7 @@ impl Store {
     /// # Errors
     /// As [`collection`](Self::collection).
     ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
-    /// blobs.create("greeting", &"hello".into())?;
-    /// assert_eq!(blobs.get("greeting")?.map(|item| item.value), Some("hello".into()));
-    /// # Ok(()) }
-    /// ```
+    /// See [`Raw`] for an example.
     pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
         self.collection_with(name)
     }
