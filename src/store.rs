@@ -173,10 +173,8 @@ impl Store {
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
-    /// let store = ifmatch::Store::in_memory();
-    /// let prices = store.collection::<f64>("prices")?;
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
     /// assert!(prices.is_empty()?);
-    /// assert!(store.collection::<f64>("").is_err());
     /// # Ok(()) }
     /// ```
     pub fn collection<T: Serialize + DeserializeOwned>(
