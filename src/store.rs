@@ -97,6 +97,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let second = ifmatch::Store::open(&path);
+    /// assert!(matches!(second, Err(ifmatch::Error::Locked { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(path)
     }
@@ -106,6 +116,8 @@ impl Store {
     ///
     /// # Panics
     /// Never: an empty store in memory has nothing that could fail.
+    ///
+    /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
@@ -157,6 +169,13 @@ impl Store {
     /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
     /// - [`Error::CodecMismatch`] when the collection is stored in another form.
     /// - [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// assert!(prices.is_empty()?);
+    /// # Ok(()) }
+    /// ```
     pub fn collection<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -168,6 +187,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// See [`Bincode`](crate::Bincode) for an example.
     pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
         Collection::open(self.clone(), name)
     }
@@ -176,17 +197,29 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// See [`Raw`] for an example.
     pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
         self.collection_with(name)
     }
 
     /// Begins a batch: several verbs on several collections, applied together or not at all.
+    ///
+    /// See [`Batch`] for an example.
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }
 
     /// The newest revision below which every commit is visible to reads; [`Revision::ZERO`] once
     /// the store is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// assert_eq!(store.revision(), written.revision());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.running().map_or(Revision::ZERO, |running| Revision(running.core.journal.applied()))
@@ -198,6 +231,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// See [`Durability`] for an example.
     pub fn sync(&self) -> Result<()> {
         let running = self.running()?;
         running.core.journal.sync().map_err(|_| Error::Poisoned)?;
@@ -227,6 +262,8 @@ impl Store {
 
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    ///
+    /// See [`Damage`] for an example.
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.handle.shared.damage.as_ref()
@@ -242,6 +279,17 @@ impl Store {
     /// - [`Error::Io`] or [`Error::Table`] when the last sync or flush fails.
     ///
     /// The store is closed in each case, and the next open recovers what was acknowledged.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let prices = store.collection::<f64>("prices")?;
+    /// store.close()?;
+    /// assert!(matches!(prices.get("apple"), Err(ifmatch::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) -> Result<()> {
         self.handle.shared.close()
     }
