@@ -245,7 +245,10 @@ impl FrameScanner {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + len as u64 > buffer_end {
             let wanted = len.max(SCAN_BYTES).min((self.limit - offset) as usize);
-            self.buffer.resize(wanted, 0);
+            self.buffer.truncate(wanted);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
+            }
             self.buffer_start = offset;
             let read = self.file.read_exact_at(&mut self.buffer, offset);
             read.map_err(Error::io("reading", &self.path))?;

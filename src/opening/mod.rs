@@ -83,13 +83,19 @@ fn open_journal(
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
     match ManifestFile::load(disk, path)? {
-        Loaded::Found(file, manifest) => match on_damage {
-            OnDamage::Refuse => {
-                let watermark = Watermark::load(disk, path)?;
-                Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
+        Loaded::Found(file, manifest) => {
+            if manifest.clean.is_none() {
+                // A run that was killed may have named the manifest and not synced that.
+                disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             }
-            OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
-        },
+            match on_damage {
+                OnDamage::Refuse => {
+                    let watermark = Watermark::load(disk, path)?;
+                    Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
+                }
+                OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
+            }
+        }
         Loaded::Missing if found_segments(disk, path)?.is_empty() => {
             let (file, manifest) = create::create(environment, path)?;
             let watermark = Watermark::load(disk, path)?;

@@ -1,3 +1,36 @@
 //! The integration tests: one binary, one module per promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod faults;
+mod ledger;
+mod power_cuts;
 mod verbs;
+mod writer;
+
+/// A number that the caller of the tests gave.
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Says, when a test fails, how to run the same again.
+struct Repeat {
+    module: &'static str,
+    seed: u64,
+}
+
+impl Repeat {
+    fn new(module: &'static str, seed: u64) -> Self {
+        Self { module, seed }
+    }
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { module, seed } = self;
+            eprintln!("to repeat: IFMATCH_SEED={seed} cargo test --test it {module}");
+        }
+    }
+}
