@@ -1,3 +1,11 @@
 //! The integration tests: one binary, one module per promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod backends;
+mod etags;
+mod iteration;
+mod limits;
+mod reading;
+mod saving;
 mod verbs;
