@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::batch::MAX_BATCH_BYTES;
 use crate::codec::CodecId;
 use crate::commit::Core;
 use crate::commit::cache::Version;
@@ -133,6 +134,7 @@ impl Core {
         let mut states: Vec<KeyState> = Vec::with_capacity(operations.len());
         let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
         let several = operations.len() > 1;
+        let mut bytes = 0;
         for (index, operation) in operations.iter_mut().enumerate() {
             let known = if several { index_of.get(&operation.key).copied() } else { None };
             let at = known.unwrap_or(states.len());
@@ -151,7 +153,13 @@ impl Core {
                 }
             }
             if let Some(state) = states.get_mut(at) {
+                bytes -= state.pending_bytes();
                 state.decide(operation).map_err(|refusal| (index, refusal))?;
+                bytes += state.pending_bytes();
+            }
+            // What patches make is known only here; a frame beyond the limit could not be read.
+            if bytes > MAX_BATCH_BYTES {
+                return Err((index, Refusal::TooLarge(bytes)));
             }
         }
         Ok(states)
@@ -259,6 +267,10 @@ impl Core {
         };
         Err(at(match refusal {
             Refusal::NeedsPatch(base) => return Ok(Attempt::NeedsPatch { index, base }),
+            Refusal::TooLarge(actual) => {
+                let (what, limit) = ("a batch in bytes", MAX_BATCH_BYTES);
+                return Err(Error::TooLarge { what, actual, limit }.into());
+            }
             Refusal::NotFound => Error::NotFound,
             Refusal::AlreadyExists(current) => Error::AlreadyExists(conflict(current, 409)?),
             Refusal::PreconditionFailed(current) => {
