@@ -173,20 +173,10 @@ pub(crate) enum Refusal {
     PreconditionFailed(Current),
     /// The patch has to be applied to this version first.
     NeedsPatch(Base),
-    /// The values that the commit would write are so many bytes, patched ones included.
-    TooLarge(u64),
     Error(Error),
 }
 
 impl KeyState {
-    /// How many bytes of value the commit would write for this key.
-    pub(crate) fn pending_bytes(&self) -> u64 {
-        match &self.current {
-            Current::Pending(value) => value.bytes.len() as u64,
-            Current::Absent | Current::Stored(_) => 0,
-        }
-    }
-
     /// Decides one operation against this item and, if it goes through, changes the item.
     pub(crate) fn decide(&mut self, operation: &mut Operation) -> Result<(), Refusal> {
         let verb = match &operation.action {

@@ -2,6 +2,7 @@
 //! allows it, after damage.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -10,13 +11,14 @@ use crate::journal::group::{Active, REVISION_SKIP};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SealedEnd, SegmentRecord};
 use crate::journal::segment::{
     FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame,
-    segment_number, segment_path,
+    SegmentFacts, segment_number, segment_path,
 };
 use crate::journal::watermark::Watermark;
 
 /// The journal as an open found it, before anything of this run is written.
 #[derive(Debug)]
 pub(crate) struct Recovered {
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) store: PathBuf,
     pub(crate) manifest_file: ManifestFile,
     pub(crate) manifest: Manifest,
@@ -33,15 +35,15 @@ pub(crate) struct Recovered {
 /// A segment and the extent of its valid frames.
 #[derive(Debug)]
 pub(crate) struct Surveyed {
-    pub(crate) segment: OpenSegment,
+    pub(crate) segment: SegmentFacts,
     pub(crate) end_offset: u64,
     /// The last revision in it or in an earlier one.
     pub(crate) last_revision: u64,
 }
 
 impl Surveyed {
-    pub(crate) fn scan(&self) -> FrameScanner {
-        self.segment.scan(self.end_offset)
+    pub(crate) fn scan(&self, disk: &dyn Disk) -> Result<FrameScanner> {
+        self.segment.scan(disk, self.end_offset)
     }
 }
 
@@ -50,13 +52,13 @@ impl Surveyed {
 /// # Errors
 /// [`Error::Corrupt`] where frames that were synced are missing or damaged.
 pub(crate) fn recover(
-    disk: &dyn Disk,
+    disk: &Arc<dyn Disk>,
     store: &Path,
     manifest_file: ManifestFile,
     manifest: Manifest,
     watermark: (Watermark, u64),
 ) -> Result<Recovered> {
-    remove_unnamed(disk, store, &manifest)?;
+    remove_unnamed(&**disk, store, &manifest)?;
     let (watermark, mark) = watermark;
     let mark = mark.max(manifest.checkpoint.revision);
     let mut segments = Vec::with_capacity(manifest.segments.len());
@@ -64,7 +66,7 @@ pub(crate) fn recover(
     let mut active = None;
     let mut clean = manifest.clean;
     for record in &manifest.segments {
-        let segment = OpenSegment::open(disk, store, record.number)?;
+        let segment = OpenSegment::open(&**disk, store, record.number)?;
         let end_offset = match record.sealed {
             Some(end) => {
                 last_revision = end.last_revision;
@@ -85,6 +87,7 @@ pub(crate) fn recover(
                 tail.position.offset
             }
         };
+        let segment = segment.facts;
         if segment.len_bytes < end_offset {
             let reason = "the segment ends before its last frame";
             return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
@@ -98,6 +101,7 @@ pub(crate) fn recover(
     let used = last_revision.max(manifest.revision_floor);
     let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
     Ok(Recovered {
+        disk: Arc::clone(disk),
         store: store.to_owned(),
         manifest_file,
         manifest,
@@ -119,11 +123,11 @@ struct Tail {
 impl Tail {
     fn active(&self, segment: &OpenSegment) -> Active {
         Active {
-            number: segment.header.number,
+            number: segment.facts.header.number,
             file: segment.file.clone(),
             tail: self.position,
-            reserved: segment.len_bytes.max(self.position.offset),
-            capacity: segment.len_bytes.max(self.position.offset),
+            reserved: segment.facts.len_bytes.max(self.position.offset),
+            capacity: segment.facts.len_bytes.max(self.position.offset),
             must_roll: self.must_roll,
         }
     }
@@ -150,7 +154,7 @@ fn find_tail(segment: &OpenSegment, mark: u64, last_revision: &mut u64) -> Resul
     let mut unproven = None;
     let mut end = scan.position();
     while let Some(frame) = scan.next()? {
-        if matches!(check_frame(&segment.path, &frame, *last_revision)?, Body::Seal) {
+        if matches!(check_frame(&segment.facts.path, &frame, *last_revision)?, Body::Seal) {
             // Sealed, but the crash came before MANIFEST said so.
             break;
         }
@@ -187,12 +191,12 @@ fn write_again(segment: &OpenSegment, from: u64, to: u64) -> Result<()> {
     while at < to {
         let mut bytes = vec![0; (to - at).min(CHUNK_BYTES) as usize];
         let read = segment.file.read_exact_at(&mut bytes, at);
-        read.map_err(Error::io("reading", &segment.path))?;
+        read.map_err(Error::io("reading", &segment.facts.path))?;
         let written = segment.file.write_all_at(&bytes, at);
-        written.map_err(Error::io("writing", &segment.path))?;
+        written.map_err(Error::io("writing", &segment.facts.path))?;
         at += bytes.len() as u64;
     }
-    segment.file.sync_data().map_err(Error::io("syncing", &segment.path))
+    segment.file.sync_data().map_err(Error::io("syncing", &segment.facts.path))
 }
 
 /// Removes segment files that MANIFEST does not name: what a crash left of a segment that was
@@ -336,9 +340,9 @@ impl Prefix {
         };
         if !whole || malformed.is_some() {
             let reason = "a frame is damaged";
-            let damage = Error::corrupt(&segment.path, end.offset, reason);
+            let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
             self.damage = Some(malformed.unwrap_or(damage));
-            self.lost_bytes += segment.len_bytes.saturating_sub(end.offset);
+            self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
         }
         let offset = end.offset;
         let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
@@ -349,13 +353,13 @@ impl Prefix {
 
 /// Checks a frame down to its entries; gives whether it is a seal.
 fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
-    let malformed = || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
-    match check_frame(&segment.path, frame, last)? {
+    let malformed = || Error::corrupt(&segment.facts.path, frame.offset, "an entry is malformed");
+    match check_frame(&segment.facts.path, frame, last)? {
         Body::Seal => Ok(true),
         Body::Commit(entries) => {
             for placed in entries {
                 let entry = placed.ok_or_else(malformed)?.entry;
-                if usize::from(entry.incarnation) >= segment.header.incarnations.len() {
+                if usize::from(entry.incarnation) >= segment.facts.header.incarnations.len() {
                     return Err(malformed());
                 }
             }
@@ -378,7 +382,7 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
     for record in &mut records {
         // One that cannot be read is met again, and reported, when the journal is read.
         if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
-            record.first_revision = segment.header.first_revision;
+            record.first_revision = segment.facts.header.first_revision;
         }
     }
     Ok(records)

@@ -86,14 +86,14 @@ fn open_journal(
         Loaded::Found(file, manifest) => match on_damage {
             OnDamage::Refuse => {
                 let watermark = Watermark::load(disk, path)?;
-                Ok((recover(disk, path, file, manifest, watermark)?, None))
+                Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
             }
             OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
         },
         Loaded::Missing if found_segments(disk, path)?.is_empty() => {
             let (file, manifest) = create::create(environment, path)?;
             let watermark = Watermark::load(disk, path)?;
-            Ok((recover(disk, path, file, manifest, watermark)?, None))
+            Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
         }
         Loaded::Missing | Loaded::Damaged if on_damage == OnDamage::KeepPrefix => {
             prefix::open(environment, path, None)

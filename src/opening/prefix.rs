@@ -35,7 +35,7 @@ pub(super) fn open(
     if prefix.damage.is_some() {
         return keep(environment, path, prefix, watermark, Some((file, manifest)));
     }
-    match recover(disk, path, file, manifest, (watermark, mark)) {
+    match recover(&environment.disk, path, file, manifest, (watermark, mark)) {
         // The manifest contradicts the files: it is not the one to believe.
         Err(error @ Error::Corrupt { .. }) => {
             let watermark = Watermark::load(disk, path)?;
@@ -94,7 +94,8 @@ fn keep(
     };
     let damage =
         prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
-    let recovered = recover(disk, path, file, manifest, (watermark, prefix.last_revision))?;
+    let recovered =
+        recover(&environment.disk, path, file, manifest, (watermark, prefix.last_revision))?;
     Ok((recovered, damage))
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct OpenedTable {
     /// False when the table could not be put on disk, as when that is full, and stands in memory:
     /// then no checkpoint can be taken.
     pub(crate) on_disk: bool,
-    /// Whether the table was built anew from the journal.
-    pub(crate) rebuilt: bool,
+    /// The revision up to which the table on disk is known to be on stable storage.
+    pub(crate) flushed_revision: u64,
 }
 
 /// Opens the table that belongs to the journal. `distrust` forces a rebuild.
@@ -46,31 +46,27 @@ pub(super) fn open(
     // The marker is found when an earlier open did not survive its table: that one is not
     // touched again.
     if !distrust && !recovered.watermark.is_opening()? {
-        let believed = match &recovered.clean {
-            Some(clean) => is_as_closed(environment, &checkpoint, clean),
-            None => true,
+        let believed = recovered.clean.as_ref();
+        let believed = believed.is_some_and(|clean| is_as_closed(environment, &checkpoint, clean));
+        recovered.watermark.set_opening(true)?;
+        let opened = match tables.open(checkpoint.table_generation) {
+            Ok(table) if believed => Ok(Some(OpenedTable {
+                table,
+                generation: checkpoint.table_generation,
+                totals: checkpoint.totals,
+                newest_modified_ms: 0,
+                on_disk: true,
+                flushed_revision: checkpoint.revision,
+            })),
+            Ok(table) => prove(recovered, table, &mut report),
+            Err(error) => Err(error),
         };
-        if believed {
-            recovered.watermark.set_opening(true)?;
-            let opened = match tables.open(checkpoint.table_generation) {
-                Ok(table) if recovered.clean.is_some() => Ok(Some(OpenedTable {
-                    table,
-                    generation: checkpoint.table_generation,
-                    totals: checkpoint.totals,
-                    newest_modified_ms: 0,
-                    on_disk: true,
-                    rebuilt: false,
-                })),
-                Ok(table) => prove(recovered, table, &mut report),
-                Err(error) => Err(error),
-            };
-            recovered.watermark.set_opening(false)?;
-            match opened {
-                Ok(Some(proven)) => return Ok(proven),
-                Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
-                Err(error @ Error::Corrupt { .. }) => return Err(error),
-                Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
-            }
+        recovered.watermark.set_opening(false)?;
+        match opened {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
+            Err(error @ Error::Corrupt { .. }) => return Err(error),
+            Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
         }
     }
     let rebuilt = rebuild(environment, recovered, distrust, &mut report)?;
@@ -80,7 +76,8 @@ pub(super) fn open(
     Ok(rebuilt)
 }
 
-/// Whether the table's files are what an orderly close left.
+/// Whether the table's files are what an orderly close left. They are not after an open that was
+/// killed, as opening lets the engine rewrite some: then the table is proven like after a crash.
 fn is_as_closed(environment: &Environment, checkpoint: &Checkpoint, clean: &CleanClose) -> bool {
     checkpoint.revision == clean.revision
         && matches!(
@@ -115,7 +112,7 @@ fn prove(
         totals: expected,
         newest_modified_ms,
         on_disk: true,
-        rebuilt: false,
+        flushed_revision: checkpoint.revision,
     }))
 }
 
@@ -185,7 +182,14 @@ fn fill(
         let path = crate::opening::manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     };
-    Ok(OpenedTable { table, generation, totals, newest_modified_ms, on_disk: true, rebuilt: true })
+    Ok(OpenedTable {
+        table,
+        generation,
+        totals,
+        newest_modified_ms,
+        on_disk: true,
+        flushed_revision: recovered.last_revision,
+    })
 }
 
 fn written(placed: &Placed<'_>, head: &Head) -> Option<crate::etag::ETag> {
@@ -204,7 +208,7 @@ fn for_each_entry(
     report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
     for surveyed in segments {
         let segment = &surveyed.segment;
-        let mut scan = surveyed.scan();
+        let mut scan = surveyed.scan(&*recovered.disk)?;
         let mut before = scan.position().offset;
         let mut last = 0;
         while let Some(frame) = scan.next()? {
