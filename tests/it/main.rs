@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod collections;
 mod etags;
 mod iteration;
 mod limits;
 mod reading;
 mod saving;
+mod updates;
 mod verbs;
