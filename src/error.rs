@@ -289,6 +289,12 @@ impl Conflict {
         Self { collection: collection.to_owned(), key, codec, current, http_status }
     }
 
+    /// Makes this the conflict of an update that gave up: the precondition that failed was the
+    /// update's own.
+    pub(crate) fn give_up(&mut self) {
+        self.http_status = 409;
+    }
+
     /// The collection that the write was for.
     #[must_use]
     pub fn collection(&self) -> &str {

@@ -143,7 +143,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 }
 
-fn contended(exhausted: Exhausted, current: Box<Conflict>) -> Error {
+fn contended(exhausted: Exhausted, mut current: Box<Conflict>) -> Error {
     let Exhausted { attempts, elapsed } = exhausted;
+    current.give_up();
     Error::Contended { attempts, elapsed, current }
 }

@@ -114,8 +114,10 @@ impl Core {
         }
         let appended = self.journal.append(&mut prepared.commit)?;
         let metas = prepared.metas(appended.revision);
+        let recorded = prepared.commit.entries.iter().take(prepared.records);
+        let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
         let applied = self.apply(&mut locked, prepared, &metas, &appended);
-        for record in &unrecorded {
+        for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
             self.catalog.record(record.collection(), record.codec);
         }
         drop(locked);

@@ -5,6 +5,14 @@
 mod faults;
 mod ledger;
 mod power_cuts;
+mod backends;
+mod collections;
+mod etags;
+mod iteration;
+mod limits;
+mod reading;
+mod saving;
+mod updates;
 mod verbs;
 mod writer;
 
