@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod damage;
 mod faults;
 mod ledger;
+mod place;
 mod power_cuts;
 mod verbs;
 mod writer;
@@ -31,6 +33,17 @@ impl Drop for Repeat {
         if std::thread::panicking() {
             let Self { module, seed } = self;
             eprintln!("to repeat: IFMATCH_SEED={seed} cargo test --test it {module}");
+        }
+    }
+}
+
+/// Names the case that a test fails in.
+struct Case(String);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the case: {}", self.0);
         }
     }
 }
