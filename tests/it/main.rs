@@ -4,9 +4,12 @@
 
 mod damage;
 mod faults;
+mod kills;
 mod ledger;
 mod place;
 mod power_cuts;
+mod tables;
+mod template;
 mod verbs;
 mod writer;
 

@@ -64,6 +64,8 @@ impl Folder {
 
     pub(crate) fn holding(files: &Files) -> Self {
         let folder = Self::new();
+        // The one folder that may be empty.
+        fs::create_dir_all(folder.path().join("journal")).unwrap();
         for (path, bytes) in files {
             folder.write(path, bytes);
         }
