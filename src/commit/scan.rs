@@ -83,10 +83,10 @@ impl Core {
         let Some(first) = run.first().map(|wanted| wanted.head) else { return };
         let end = run.last().map_or(0, |last| end_of(&last.head));
         let len_bytes = (end - u64::from(first.offset)) as u32;
-        let bytes = match run.len() {
-            1 => None,
-            _ => self.journal.read(first.segment, first.offset, len_bytes).ok().map(Bytes::from),
-        };
+        // Frames that are still on their way to the file are found one by one.
+        let together = run.len() > 1 && self.journal.is_written(first.segment, end);
+        let read = || self.journal.read(first.segment, first.offset, len_bytes).ok();
+        let bytes = together.then(read).flatten().map(Bytes::from);
         for wanted in run {
             let Wanted { key, head, version } = &mut **wanted;
             let from = (head.offset - first.offset) as usize;

@@ -8,7 +8,9 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::group::{Active, REVISION_SKIP};
-use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SealedEnd, SegmentRecord};
+use crate::journal::manifest::{
+    CleanClose, MANIFEST_FILE, Manifest, ManifestFile, SealedEnd, SegmentRecord,
+};
 use crate::journal::segment::{
     FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame,
     SegmentFacts, segment_number, segment_path,
@@ -199,33 +201,41 @@ fn write_again(segment: &OpenSegment, from: u64, to: u64) -> Result<()> {
     segment.file.sync_data().map_err(Error::io("syncing", &segment.facts.path))
 }
 
-/// Removes segment files that MANIFEST does not name: what a crash left of a segment that was
-/// being begun, or of one that compaction had replaced.
-///
-/// # Errors
-/// [`Error::Corrupt`] when such a file holds commits that MANIFEST cannot know of yet: then it is
-/// MANIFEST that is too old, and nothing is removed.
+/// Removes segment files that MANIFEST does not name, which a crash left; if MANIFEST is too old
+/// to name them, that is [`Error::Corrupt`], and they stay.
 fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
-    let folder = store.join(JOURNAL_FOLDER);
-    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
-    let named = |number| manifest.segments.iter().any(|record| record.number == number);
-    let unnamed: Vec<u32> =
-        names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect();
-    for number in unnamed.iter().filter(|number| **number >= manifest.next_segment) {
-        // A header that cannot be read belongs to a segment that was never finished.
-        let Ok(segment) = OpenSegment::open(disk, store, *number) else { continue };
-        if segment.scan(u64::MAX).next()?.is_some() {
-            let path = store.join(crate::journal::manifest::MANIFEST_FILE);
-            return Err(Error::corrupt(&path, 0, "the manifest is older than the journal"));
-        }
+    if is_outdated(disk, store, manifest)? {
+        let reason = "the manifest is older than the journal";
+        return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
     }
-    for number in unnamed {
+    for number in unnamed(disk, store, manifest)? {
         let path = segment_path(store, number);
         if let Err(error) = disk.remove_file(&path) {
             log::warn!("an unused segment could not be removed: {error}");
         }
     }
     Ok(())
+}
+
+/// Whether a segment that MANIFEST cannot know of yet holds commits.
+pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<bool> {
+    let numbers = unnamed(disk, store, manifest)?.into_iter();
+    for number in numbers.filter(|number| *number >= manifest.next_segment) {
+        match OpenSegment::open(disk, store, number) {
+            Ok(segment) if segment.scan(u64::MAX).next()?.is_some() => return Ok(true),
+            // A header that cannot be read belongs to a segment that was never finished.
+            Ok(_) | Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32>> {
+    let folder = store.join(JOURNAL_FOLDER);
+    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
+    let named = |number| manifest.segments.iter().any(|record| record.number == number);
+    Ok(names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect())
 }
 
 /// What a full read of the journal found: everything, or a whole prefix and where it ends.
@@ -236,6 +246,8 @@ pub(crate) struct Prefix {
     /// A revision that no lost commit was above, as far as can be known.
     pub(crate) highest_seen: u64,
     pub(crate) damage: Option<Error>,
+    /// Where in the last of the records the damage begins, when it lies in that.
+    pub(crate) cut: Option<Position>,
     /// Segments behind the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
@@ -255,6 +267,7 @@ pub(crate) fn survey(
         last_revision: 0,
         highest_seen: mark,
         damage: None,
+        cut: None,
         dropped: Vec::new(),
         lost_bytes: 0,
     };
@@ -269,7 +282,7 @@ pub(crate) fn survey(
         let expected = match record.sealed {
             Some(end) => Ending::At(end.offset),
             None if !last => Ending::Seal,
-            None => clean.map_or(Ending::Anywhere, |clean| Ending::At(clean.tail_offset)),
+            None => clean.map_or(Ending::From(0), |clean| Ending::From(clean.tail_offset)),
         };
         prefix.take_segment(disk, store, record, expected)?;
     }
@@ -288,7 +301,8 @@ pub(crate) fn survey(
 enum Ending {
     At(u64),
     Seal,
-    Anywhere,
+    /// Here or later.
+    From(u64),
 }
 
 impl Prefix {
@@ -317,7 +331,7 @@ impl Prefix {
         };
         let mut scan = segment.scan(match expected {
             Ending::At(offset) => offset,
-            Ending::Seal | Ending::Anywhere => u64::MAX,
+            Ending::Seal | Ending::From(_) => u64::MAX,
         });
         let mut end = scan.position();
         let mut sealed = false;
@@ -336,12 +350,13 @@ impl Prefix {
         let whole = match expected {
             Ending::At(offset) => end.offset == offset,
             Ending::Seal => sealed,
-            Ending::Anywhere => true,
+            Ending::From(offset) => end.offset >= offset,
         };
         if !whole || malformed.is_some() {
             let reason = "a frame is damaged";
             let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
             self.damage = Some(malformed.unwrap_or(damage));
+            self.cut = Some(end);
             self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
         }
         let offset = end.offset;

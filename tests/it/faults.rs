@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 
 use crate::ledger::Ledger;
 use crate::writer::Writer;
-use crate::{Repeat, from_environment};
+use crate::{Case, Repeat, from_environment};
 
 const DURABILITIES: [Durability; 2] = [Durability::Immediate, Durability::Eventual];
 
@@ -135,17 +135,6 @@ fn check_failure(
         (_, next) => panic!("after {error:?}, the next write gave {next:?}"),
     }
     ledger.check_now(&writer.read().expect("reads go on"));
-}
-
-/// Names the case that a test fails in.
-struct Case(String);
-
-impl Drop for Case {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("in the case: {}", self.0);
-        }
-    }
 }
 
 /// A store with some items, opened by an `Immediate` writer.

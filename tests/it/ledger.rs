@@ -54,9 +54,25 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
+    /// An empty ledger of a store that has given revisions up to this one.
+    pub(crate) fn above(highest_revision: u64) -> Self {
+        Self { highest_revision, ..Self::default() }
+    }
+
+    /// Takes a state without asking how it came about.
+    pub(crate) fn start_from(&mut self, found: State) {
+        self.base = found.clone();
+        self.now = found;
+    }
+
     /// The state after all commits, acknowledged or not.
     pub(crate) fn now(&self) -> &State {
         &self.now
+    }
+
+    /// The highest revision that was ever given.
+    pub(crate) fn highest_revision(&self) -> u64 {
+        self.highest_revision
     }
 
     /// # Panics
@@ -150,7 +166,8 @@ impl Ledger {
     }
 }
 
-fn is_same(expected: &State, found: &State) -> bool {
+/// Whether what was found is what is expected, as far as that is known.
+pub(crate) fn is_same(expected: &State, found: &State) -> bool {
     expected.len() == found.len()
         && expected
             .iter()

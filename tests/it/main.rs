@@ -2,16 +2,21 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod faults;
-mod ledger;
-mod power_cuts;
 mod backends;
 mod collections;
+mod damage;
 mod etags;
+mod faults;
 mod iteration;
+mod kills;
+mod ledger;
 mod limits;
+mod place;
+mod power_cuts;
 mod reading;
 mod saving;
+mod tables;
+mod template;
 mod updates;
 mod verbs;
 mod writer;
@@ -39,6 +44,17 @@ impl Drop for Repeat {
         if std::thread::panicking() {
             let Self { module, seed } = self;
             eprintln!("to repeat: IFMATCH_SEED={seed} cargo test --test it {module}");
+        }
+    }
+}
+
+/// Names the case that a test fails in.
+struct Case(String);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the case: {}", self.0);
         }
     }
 }
