@@ -4,6 +4,7 @@
 
 mod damage;
 mod faults;
+mod golden;
 mod kills;
 mod ledger;
 mod place;
