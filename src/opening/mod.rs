@@ -16,7 +16,8 @@ use crate::journal::Journal;
 use crate::journal::group::Start;
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
-use crate::journal::recover::{Recovered, found_segments, recover};
+use crate::journal::recover::{Recovered, recover};
+use crate::journal::survey::found_segments;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
 

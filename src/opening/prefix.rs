@@ -10,8 +10,9 @@ use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
-use crate::journal::recover::{Prefix, Recovered, found_segments, is_outdated, recover, survey};
-use crate::journal::segment::{JOURNAL_FOLDER, segment_path};
+use crate::journal::recover::{Recovered, is_outdated, recover};
+use crate::journal::segment::{JOURNAL_FOLDER, ensure_folder, segment_path};
+use crate::journal::survey::{Prefix, found_segments, survey};
 use crate::journal::watermark::Watermark;
 use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
 use crate::revision::Revision;
@@ -71,6 +72,7 @@ fn keep(
     previous: Option<(ManifestFile, Manifest)>,
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
+    ensure_folder(disk, path)?;
     let moved = move_aside(disk, path, &prefix.dropped)?;
     seal_cut(disk, path, &prefix)?;
     let mut manifest = empty_manifest(environment.entropy.incarnation());

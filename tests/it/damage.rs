@@ -194,6 +194,40 @@ fn a_missing_segment_is_refused_and_what_is_before_it_kept() {
 }
 
 #[test]
+fn a_missing_journal_is_refused_and_can_be_left_behind() {
+    let template = live(&Folder::new(), 1, 20, false, true);
+    let place = Folder::holding(&template.files);
+    std::fs::remove_dir_all(place.path().join("journal")).unwrap();
+    assert!(is_refused(&place, &template, None));
+    assert_eq!(repair(&place, &template), 0);
+}
+
+/// Programs that copy files may leave folders out that are empty.
+#[test]
+fn an_empty_store_opens_without_its_empty_folder() {
+    let place = Folder::new();
+    open(&place, OnDamage::Refuse).unwrap().close().unwrap();
+    std::fs::remove_dir(place.path().join("journal")).unwrap();
+    let writer = open(&place, OnDamage::Refuse).unwrap();
+    let mut ledger = Ledger::default();
+    writer.single(&mut fastrand::Rng::with_seed(1), &mut ledger).unwrap();
+    writer.close().unwrap();
+    ledger.settle(open(&place, OnDamage::Refuse).unwrap().read().unwrap());
+}
+
+#[test]
+fn missing_marks_and_locks_are_made_anew() {
+    for closed in [true, false] {
+        let template = live(&Simulation::new(3), 2, 19, false, closed);
+        for path in ["WATERMARK", "LOCK"] {
+            let sim = copy(&template);
+            sim.remove(Path::new(path));
+            assert!(!is_refused(&sim, &template, None));
+        }
+    }
+}
+
+#[test]
 fn an_older_manifest_loses_nothing() {
     let template = several_segments();
     let mut refused = 0;

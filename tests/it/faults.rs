@@ -29,7 +29,7 @@ fn reopen(sim: &Simulation, ledger: &mut Ledger, rng: &mut fastrand::Rng) -> Wri
 }
 
 /// How the workload ended: the error, and the store where it is still open.
-type Failure = (Error, Option<Writer>);
+type Failure = Box<(Error, Option<Writer>)>;
 
 /// Two runs of a store: creation, all verbs, checkpoint, a new segment, closing, opening again.
 fn workload(
@@ -39,7 +39,7 @@ fn workload(
     rng: &mut fastrand::Rng,
 ) -> Result<(), Failure> {
     for _ in 0..2 {
-        let writer = open(sim, durability).map_err(|error| (error, None))?;
+        let writer = open(sim, durability).map_err(|error| Box::new((error, None)))?;
         let mut run = || {
             ledger.settle(writer.read()?);
             for _ in 0..6 {
@@ -51,9 +51,9 @@ fn workload(
             writer.step(rng, ledger)
         };
         if let Err(error) = run() {
-            return Err((error, Some(writer)));
+            return Err(Box::new((error, Some(writer))));
         }
-        writer.close().map_err(|error| (error, None))?;
+        writer.close().map_err(|error| Box::new((error, None)))?;
         ledger.all_durable();
     }
     Ok(())
@@ -97,7 +97,8 @@ fn fails_clearly(durability: Durability, position: u64, kind: Fault) -> bool {
     let outcome = workload(&sim, durability, &mut ledger, &mut rng);
     assert_eq!(sim.disk().faults_struck(), 1);
     let failed = outcome.is_err();
-    if let Err((error, writer)) = outcome {
+    if let Err(failure) = outcome {
+        let (error, writer) = *failure;
         let harmless = matches!(kind, Fault::Short | Fault::Interrupted);
         assert!(!harmless, "a call that can be repeated was not: {error}");
         check_failure(&error, writer.as_ref(), &mut ledger, &mut rng);

@@ -8,6 +8,7 @@ mod damage;
 mod etags;
 mod faults;
 mod iteration;
+mod golden;
 mod kills;
 mod ledger;
 mod limits;

@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Durability, Error, Options};
+use ifmatch::{Durability, Error, OnDamage, Options};
 
 use crate::ledger::Ledger;
 use crate::writer::Writer;
@@ -72,6 +72,7 @@ impl World {
         let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
         let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
             Ok((state, writer)) => {
+                assert_eq!(writer.store().damage(), None);
                 ledger.settle(state);
                 writer
             }
@@ -145,7 +146,9 @@ impl World {
             _ => Durability::Eventual,
         };
         let durability = if rng.u8(0..8) == 0 { other } else { self.durability };
-        (Options::new().durability(durability), durability)
+        // What a power cut leaves is not damage, and whoever opens it for repair loses nothing.
+        let on_damage = if rng.u8(0..8) == 0 { OnDamage::KeepPrefix } else { OnDamage::Refuse };
+        (Options::new().durability(durability).on_damage(on_damage), durability)
     }
 }
 

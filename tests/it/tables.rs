@@ -3,12 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Durability, OnDamage, Options};
 
 use crate::ledger::{Ledger, is_same};
 use crate::place::{Files, Folder, Place};
 use crate::template::{Template, live, open};
 use crate::{Case, Repeat};
+
+/// Where WATERMARK says that an open is in the table.
+const MARKER: std::ops::Range<usize> = 8192..8200;
 
 /// Stores in folders, closed in order and not.
 fn templates() -> [Template; 2] {
@@ -127,7 +131,6 @@ fn damaged_table_files_never_show() {
 
 #[test]
 fn an_open_that_died_in_the_table_leads_to_a_new_one() {
-    const MARKER: std::ops::Range<usize> = 8192..8200;
     for template in templates() {
         let place = Folder::holding(&template.files);
         let before = table_folder(&place);
@@ -144,6 +147,30 @@ fn an_open_that_died_in_the_table_leads_to_a_new_one() {
         let watermark = fs::read(place.path().join(path)).unwrap();
         assert_eq!(watermark[MARKER], [0; 8], "the marker is cleared when an open is over");
     }
+}
+
+#[test]
+fn an_open_marks_that_it_is_in_the_table_before_it_is() {
+    let sim = Simulation::new(1);
+    let template = live(&sim, 1, 20, false, false);
+    let mut rng = fastrand::Rng::with_seed(1);
+    // Once the marker is set, no power cut takes it away until the table is open.
+    let is_marked = |image: Simulation| {
+        let watermark = image.files().into_iter().find(|(path, _)| path.ends_with("WATERMARK"));
+        watermark.unwrap().1[MARKER] == *b"OPENING\0"
+    };
+    let mut marked = 0;
+    for calls in 0.. {
+        let sim = sim.kill(&mut rng);
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let cut = open(&sim, OnDamage::Refuse).is_err();
+        marked += u64::from((0..16).all(|_| is_marked(sim.crash(&mut rng))));
+        check_complete(&sim.kill(&mut rng), &template);
+        if !cut {
+            break;
+        }
+    }
+    assert!(marked > 0, "no cut left the marker");
 }
 
 #[test]
