@@ -15,6 +15,7 @@ pub(super) fn check(disk: &dyn Disk, root: &Path) {
     opening_demands_what_it_says(disk, root);
     reads_end_at_the_end(disk, root);
     writes_leave_zeros_in_gaps(disk, root);
+    cut_bytes_do_not_come_back(disk, root);
     handles_share_one_file(disk, root);
     renames_replace(disk, root);
     removed_files_stay_readable_while_open(disk, root);
@@ -104,6 +105,17 @@ fn writes_leave_zeros_in_gaps(disk: &dyn Disk, root: &Path) {
     assert_eq!(bytes_of(&*file)[7..], large);
 }
 
+fn cut_bytes_do_not_come_back(disk: &dyn Disk, root: &Path) {
+    let file = file_with(disk, &root.join("cut"), b"0123456789");
+    file.set_len(4).unwrap();
+    assert_eq!(bytes_of(&*file), b"0123");
+    file.set_len(6).unwrap();
+    assert_eq!(bytes_of(&*file), b"0123\0\0");
+    file.set_len(0).unwrap();
+    file.write_all_at(b"x", 8).unwrap();
+    assert_eq!(bytes_of(&*file), b"\0\0\0\0\0\0\0\0x");
+}
+
 fn handles_share_one_file(disk: &dyn Disk, root: &Path) {
     let path = root.join("shared");
     let first = file_with(disk, &path, b"first");
@@ -176,7 +188,12 @@ fn random_operations_match_a_vector(disk: &dyn Disk, root: &Path) {
     for step in 0..if cfg!(loom) { 40 } else { 600 } {
         let offset = rng.usize(0..70_000);
         match rng.u8(0..8) {
-            0..4 => {
+            0 => {
+                let len = rng.usize(0..80_000);
+                file.set_len(len as u64).unwrap();
+                model.resize(len, 0);
+            }
+            1..4 => {
                 let bytes = vec![rng.u8(..); rng.usize(1..20_000)];
                 file.write_all_at(&bytes, offset as u64).unwrap();
                 model.resize(model.len().max(offset + bytes.len()), 0);

@@ -131,7 +131,7 @@ impl DiskFile for MemoryFile {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let end = start.checked_add(buf.len()).ok_or(io::ErrorKind::FileTooLarge)?;
         if end > bytes.len() {
-            grow(&mut bytes, end)?;
+            resize(&mut bytes, end)?;
         }
         if let Some(target) = bytes.get_mut(start..end) {
             target.copy_from_slice(buf);
@@ -141,6 +141,11 @@ impl DiskFile for MemoryFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.bytes.lock().len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut bytes = self.bytes.lock();
+        resize(&mut bytes, usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -153,8 +158,8 @@ impl DiskFile for MemoryFile {
     }
 }
 
-/// Grows with zeros; no memory left is an error, not an abort.
-fn grow(bytes: &mut Vec<u8>, len: usize) -> io::Result<()> {
+/// Cuts or grows with zeros; no memory left is an error, not an abort.
+fn resize(bytes: &mut Vec<u8>, len: usize) -> io::Result<()> {
     let added = len.saturating_sub(bytes.len());
     bytes.try_reserve(added).map_err(|_| io::ErrorKind::OutOfMemory)?;
     bytes.resize(len, 0);
@@ -193,6 +198,7 @@ mod tests {
     fn an_impossible_length_is_an_error() {
         model(|| {
             let file = MemoryDisk::new().open(Path::new("a"), true).unwrap();
+            assert!(file.set_len(u64::MAX).is_err());
             assert!(file.write_at(b"x", u64::MAX).is_err());
             assert_eq!(file.len().unwrap(), 0);
         });

@@ -76,6 +76,9 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// Cuts or grows the file; new bytes read as zero.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
     /// Returns when the contents, and the length if it is needed to read them, are on stable
     /// storage (`fdatasync`, `F_FULLFSYNC`, `FlushFileBuffers`).
     fn sync_data(&self) -> io::Result<()>;

@@ -77,6 +77,10 @@ impl DiskFile for RealFile {
         Ok(self.0.metadata()?.len())
     }
 
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len).map_err(platform::name_full_disk)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data().map_err(platform::name_full_disk)
     }

@@ -305,6 +305,16 @@ impl DiskFile for SimulatedFile {
         Ok(state.media.inode(self.opened.id)?.current.len())
     }
 
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.call(Operation::SetLen)?;
+        let file_len = state.media.inode(self.opened.id)?.current.len();
+        let room = state.capacity.map(|limit| limit.saturating_sub(state.media.total_len()));
+        if room.is_some_and(|room| len.saturating_sub(file_len) > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.media.set_len(self.opened.id, len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.faults.meet(Operation::Sync);

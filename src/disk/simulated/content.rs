@@ -46,7 +46,7 @@ impl Content {
         }
         let end = offset.checked_add(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
         if end > self.len {
-            self.grow(end)?;
+            self.set_len(end)?;
         }
         for piece in pieces(offset, bytes.len(), PAGE_BYTES) {
             let (page, within) = place(offset, &piece);
@@ -61,14 +61,19 @@ impl Content {
         Ok(())
     }
 
-    /// Grows with zeros.
-    pub(super) fn grow(&mut self, len: u64) -> io::Result<()> {
+    /// Cuts, or grows with zeros.
+    pub(super) fn set_len(&mut self, len: u64) -> io::Result<()> {
         if len > MAX_LEN_BYTES {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         let pages = usize::try_from(len.div_ceil(PAGE_BYTES));
         self.pages.resize(pages.map_err(|_| io::ErrorKind::FileTooLarge)?, None);
-        debug_assert!(self.len <= len);
+        let used = (len % PAGE_BYTES) as usize;
+        if len < self.len && used > 0 {
+            if let Some(Some(last)) = self.pages.last_mut() {
+                Arc::make_mut(last).iter_mut().skip(used).for_each(|byte| *byte = 0);
+            }
+        }
         self.len = len;
         Ok(())
     }

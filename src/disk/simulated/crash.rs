@@ -125,11 +125,17 @@ impl<'a> Draw<'a> {
             PageState::Synced => Fate::Kept,
             PageState::Dirty | PageState::Abandoned => self.fate(pending.sequence),
         };
-        let Change { offset, bytes } = &pending.change;
-        match fate {
-            Fate::Lost => Ok(()),
-            Fate::Kept => content.write_at(bytes, *offset),
-            Fate::Torn => self.tear(*offset, bytes, content),
+        match (&pending.change, fate) {
+            (_, Fate::Lost) => Ok(()),
+            (Change::SetLen(len), fate) => {
+                if fate.is_kept(self) {
+                    content.set_len(*len)
+                } else {
+                    Ok(())
+                }
+            }
+            (Change::Write { offset, bytes }, Fate::Kept) => content.write_at(bytes, *offset),
+            (Change::Write { offset, bytes }, Fate::Torn) => self.tear(*offset, bytes, content),
         }
     }
 
@@ -138,7 +144,7 @@ impl<'a> Draw<'a> {
     fn tear(&mut self, offset: u64, bytes: &[u8], content: &mut Content) -> io::Result<()> {
         let end = offset + bytes.len() as u64;
         if self.rng.bool() && content.len() < end {
-            content.grow(end)?;
+            content.set_len(end)?;
         }
         let count = pieces(offset, bytes.len(), self.sector_bytes).count();
         // The sectors up to one, or each for itself.

@@ -13,6 +13,8 @@ pub enum Operation {
     Read,
     /// Writing bytes.
     Write,
+    /// Cutting or growing a file.
+    SetLen,
     /// Making the contents of a file durable.
     Sync,
     /// Moving a file.

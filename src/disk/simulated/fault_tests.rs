@@ -38,7 +38,7 @@ fn a_plan_for_one_operation_leaves_the_others_alone() {
 #[test]
 fn every_operation_can_be_failed_and_then_changes_nothing() {
     use Operation::*;
-    let all = [Open, Read, Write, Sync, Rename, Remove, SyncDir, List, CreateDir, Lock];
+    let all = [Open, Read, Write, SetLen, Sync, Rename, Remove, SyncDir, List, CreateDir, Lock];
     for operation in all {
         let disk = SimulatedDisk::new();
         let opened = durable_file(&disk, "a", b"old");
@@ -48,6 +48,7 @@ fn every_operation_can_be_failed_and_then_changes_nothing() {
             Open => disk.open(b, true).is_err(),
             Read => opened.read_at(&mut [0; 3], 0).is_err() && opened.len().is_err(),
             Write => opened.write_at(b"new", 0).is_err(),
+            SetLen => opened.set_len(0).is_err(),
             Sync => opened.sync_data().is_err() && opened.sync_all().is_err(),
             Rename => disk.rename(a, b).is_err(),
             Remove => disk.remove_file(a).is_err(),
@@ -95,10 +96,13 @@ fn a_full_disk_refuses_to_grow_and_overwrites_in_place() {
     let written = durable_file(&disk, "a", b"0123456789");
     disk.set_capacity(Some(64));
     assert_eq!(kind(written.write_all_at(b"12345", 10)), ErrorKind::StorageFull);
+    assert_eq!(kind(written.set_len(15)), ErrorKind::StorageFull);
     assert_eq!(disk.read_file("a"), bytes(b"0123456789"));
     written.write_all_at(b"abcd", 10).unwrap();
     written.write_all_at(b"ABCDEFGHIJ", 0).unwrap();
     assert_eq!(disk.total_len_bytes(), 64);
+    written.set_len(4).unwrap();
+    written.set_len(14).unwrap();
 
     disk.set_capacity(None);
     written.write_all_at(&[1; 1_000], 0).unwrap();

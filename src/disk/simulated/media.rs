@@ -99,9 +99,9 @@ pub(super) struct PendingChange {
 }
 
 #[derive(Clone)]
-pub(super) struct Change {
-    pub(super) offset: u64,
-    pub(super) bytes: Bytes,
+pub(super) enum Change {
+    Write { offset: u64, bytes: Bytes },
+    SetLen(u64),
 }
 
 /// Where the pages of a change are.
@@ -123,7 +123,10 @@ impl Inode {
     }
 
     fn change(&mut self, sequence: u64, change: Change) -> io::Result<()> {
-        self.current.write_at(&change.bytes, change.offset)?;
+        match &change {
+            Change::Write { offset, bytes } => self.current.write_at(bytes, *offset)?,
+            Change::SetLen(len) => self.current.set_len(*len)?,
+        }
         self.pending.push(PendingChange { sequence, change, state: PageState::Dirty });
         Ok(())
     }
@@ -228,9 +231,14 @@ impl Media {
         if bytes.is_empty() {
             return Ok(());
         }
-        let change = Change { offset, bytes: Bytes::copy_from_slice(bytes) };
+        let change = Change::Write { offset, bytes: Bytes::copy_from_slice(bytes) };
         let sequence = self.next_sequence();
         self.inode_mut(id)?.change(sequence, change)
+    }
+
+    pub(super) fn set_len(&mut self, id: FileId, len: u64) -> io::Result<()> {
+        let sequence = self.next_sequence();
+        self.inode_mut(id)?.change(sequence, Change::SetLen(len))
     }
 
     pub(super) fn sync(&mut self, id: FileId) -> io::Result<()> {

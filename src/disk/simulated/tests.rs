@@ -50,10 +50,11 @@ fn synced_bytes_survive_every_image() {
     disk.sync_dir(Path::new("")).unwrap();
     let written = file(&disk, "store/a");
     written.write_all_at(&[7; 10_000], 0).unwrap();
+    written.set_len(9_000).unwrap();
     written.sync_data().unwrap();
     disk.sync_dir(Path::new("store")).unwrap();
     assert_eq!(disk.unsynced_changes(), 0);
-    assert_eq!(outcomes(&disk, "store/a"), [bytes(&[7; 10_000])].into());
+    assert_eq!(outcomes(&disk, "store/a"), [bytes(&[7; 9_000])].into());
 }
 
 #[test]
@@ -68,6 +69,10 @@ fn unsynced_growth_may_keep_its_length_without_its_bytes() {
     let disk = SimulatedDisk::new();
     durable_file(&disk, "a", b"").write_all_at(b"new", 0).unwrap();
     assert_eq!(outcomes(&disk, "a"), [bytes(b""), bytes(b"\0\0\0"), bytes(b"new")].into());
+
+    let disk = SimulatedDisk::new();
+    durable_file(&disk, "a", b"abc").set_len(1).unwrap();
+    assert_eq!(outcomes(&disk, "a"), [bytes(b"abc"), bytes(b"a")].into());
 }
 
 #[test]
