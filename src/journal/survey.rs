@@ -128,10 +128,10 @@ impl Prefix {
         };
         if !whole || malformed.is_some() {
             let reason = "a frame is damaged";
-            let damage = Error::corrupt(&segment.path, end.offset, reason);
+            let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
             self.damage = Some(malformed.unwrap_or(damage));
             self.cut = Some(end);
-            self.lost_bytes += segment.len_bytes.saturating_sub(end.offset);
+            self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
         }
         let offset = end.offset;
         let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
@@ -142,13 +142,13 @@ impl Prefix {
 
 /// Checks a frame down to its entries; gives whether it is a seal.
 fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
-    let malformed = || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
-    match check_frame(&segment.path, frame, last)? {
+    let malformed = || Error::corrupt(&segment.facts.path, frame.offset, "an entry is malformed");
+    match check_frame(&segment.facts.path, frame, last)? {
         Body::Seal => Ok(true),
         Body::Commit(entries) => {
             for placed in entries {
                 let entry = placed.ok_or_else(malformed)?.entry;
-                if usize::from(entry.incarnation) >= segment.header.incarnations.len() {
+                if usize::from(entry.incarnation) >= segment.facts.header.incarnations.len() {
                     return Err(malformed());
                 }
             }
@@ -171,7 +171,7 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
     for record in &mut records {
         // One that cannot be read is met again, and reported, when the journal is read.
         if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
-            record.first_revision = segment.header.first_revision;
+            record.first_revision = segment.facts.header.first_revision;
         }
     }
     Ok(records)
