@@ -84,7 +84,8 @@ fn open_journal(
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
     match ManifestFile::load(disk, path)? {
-        Loaded::Found(file, manifest) => {
+        Loaded::Found(found) => {
+            let (file, manifest) = *found;
             if manifest.clean.is_none() {
                 // A run that was killed may have named the manifest and not synced that.
                 disk.sync_dir(path).map_err(Error::io("syncing", path))?;
