@@ -26,6 +26,7 @@ mod revision;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod stats;
 mod store;
 mod sync;
 mod table;
@@ -44,6 +45,7 @@ pub use patch::{Patch, PatchError};
 pub use precondition::{ParseTagsError, Precondition, Tags};
 pub use retry::RetryPolicy;
 pub use revision::Revision;
+pub use stats::Stats;
 pub use store::Store;
 pub use update::UpdateError;
 

@@ -24,6 +24,7 @@ use crate::journal::manifest::Checkpoint;
 use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
+use crate::stats::Stats;
 use crate::table::{MemoryTables, SledTables, Tables};
 
 /// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
@@ -202,6 +203,27 @@ impl Store {
         let running = self.running()?;
         running.core.journal.sync().map_err(|_| Error::Poisoned)?;
         Ok(())
+    }
+
+    /// Figures about the store. Costs a look at each segment file's length and at the table's.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Io`], [`Error::Table`].
+    pub fn stats(&self) -> Result<Stats> {
+        let running = self.running()?;
+        let journal = &running.core.journal;
+        let (_, totals) = journal.totals();
+        Ok(Stats {
+            items: totals.count - running.core.recorded_collections(),
+            revision: Revision(journal.applied()),
+            durable_revision: Revision(journal.durable()),
+            checkpoint_revision: Revision(journal.checkpoint_revision()),
+            segments: journal.segments().count() as u64,
+            journal_bytes: journal.segments().total_bytes()?,
+            table_bytes: running.core.table.size_on_disk_bytes()?,
+            syncs: journal.syncs(),
+            poisoned: journal.is_poisoned(),
+        })
     }
 
     /// What the open found damaged and left behind, if it was told to

@@ -60,6 +60,10 @@ impl Catalog {
         self.codecs.read().get(collection).copied()
     }
 
+    pub(crate) fn len(&self) -> u64 {
+        self.codecs.read().len() as u64
+    }
+
     pub(crate) fn record(&self, collection: &str, codec: CodecId) {
         self.codecs.write().insert(collection.to_owned(), codec);
     }
@@ -68,12 +72,17 @@ impl Catalog {
     pub(crate) fn check(&self, collection: &str, codec: CodecId) -> Result<bool> {
         match self.get(collection) {
             None => Ok(false),
-            Some(stored) if stored == codec => Ok(true),
-            Some(stored) => Err(Error::CodecMismatch {
-                collection: collection.to_owned(),
-                stored: stored.name(),
-                opened: codec.name(),
-            }),
+            Some(stored) => check_same(collection, stored, codec).map(|()| true),
         }
     }
+}
+
+/// # Errors
+/// [`Error::CodecMismatch`] when a collection that is stored in one form is used in another.
+pub(crate) fn check_same(collection: &str, stored: CodecId, opened: CodecId) -> Result<()> {
+    if stored == opened {
+        return Ok(());
+    }
+    let (stored, opened) = (stored.name(), opened.name());
+    Err(Error::CodecMismatch { collection: collection.to_owned(), stored, opened })
 }

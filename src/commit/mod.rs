@@ -62,6 +62,11 @@ impl Core {
         Ok(core)
     }
 
+    /// How many collections are recorded; each is an item of the system collection.
+    pub(crate) fn recorded_collections(&self) -> u64 {
+        self.catalog.len()
+    }
+
     /// Whether this collection is recorded with this codec; not recorded at all is no error.
     ///
     /// # Errors

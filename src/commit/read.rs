@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::commit::Core;
 use crate::commit::cache::Version;
+use crate::commit::stripes::Stripe;
 use crate::error::{Error, Result};
 use crate::item::Meta;
 use crate::journal::frame::Entry;
@@ -29,15 +30,7 @@ impl Core {
     /// Costs a look into the cache, or one read of the table and one of the journal.
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
         let stripe = self.stripes.of(key.as_bytes());
-        let mut sequence = stripe.begin_read();
-        let mut found = self.find(key)?;
-        let mut tries = 1;
-        while !stripe.is_unchanged(sequence) {
-            let guard = (tries >= OPTIMISTIC_READS).then(|| stripe.lock());
-            sequence = if guard.is_some() { stripe.sequence() } else { stripe.begin_read() };
-            found = self.find(key)?;
-            tries += 1;
-        }
+        let (sequence, found) = self.find_at_rest(stripe, key)?;
         let version = match found {
             Found::Nothing => return Ok(None),
             Found::Cached(version) => version,
@@ -181,6 +174,20 @@ impl Core {
             Some(head) if !head.deleted => Found::At(head),
             _ => Found::Nothing,
         })
+    }
+
+    /// What [`find`](Self::find) gives while no commit is being applied under the stripe, with
+    /// the stripe's number at that time.
+    fn find_at_rest(&self, stripe: &Stripe, key: &ItemKey) -> Result<(u64, Found)> {
+        for _ in 0..OPTIMISTIC_READS {
+            let sequence = stripe.begin_read();
+            let found = self.find(key)?;
+            if stripe.is_unchanged(sequence) {
+                return Ok((sequence, found));
+            }
+        }
+        let _guard = stripe.lock();
+        Ok((stripe.sequence(), self.find(key)?))
     }
 
     /// The time to compare an expiry with; read only where there is one.

@@ -5,10 +5,11 @@ use std::io;
 
 use bytes::Bytes;
 
+use crate::batch::MAX_BATCH_BYTES;
 use crate::codec::CodecId;
 use crate::commit::Core;
 use crate::commit::cache::Version;
-use crate::commit::catalog::{record_key, record_value};
+use crate::commit::catalog::{check_same, record_key, record_value};
 use crate::commit::operation::{
     Action, Base, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
@@ -92,6 +93,10 @@ impl Core {
         let keys = operations.iter().map(|operation| &operation.key);
         let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
         let mut locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
+        // Another handle may have recorded another codec since.
+        for record in &unrecorded {
+            self.catalog.check(record.collection(), record.codec)?;
+        }
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
         let states = match self.decide(operations, now_ms) {
@@ -101,6 +106,7 @@ impl Core {
                 return self.refuse(operations, index, refusal);
             }
         };
+        check_size(&states)?;
         let mut prepared = self.prepare(&unrecorded, &states, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
@@ -163,8 +169,11 @@ impl Core {
         for (index, operation) in operations.iter().enumerate() {
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
-            let recorded = self.catalog.check(name, operation.codec).map_err(at)?;
-            if recorded || records.iter().any(|record| record.collection() == name) {
+            if self.catalog.check(name, operation.codec).map_err(at)? {
+                continue;
+            }
+            if let Some(record) = records.iter().find(|record| record.collection() == name) {
+                check_same(name, record.codec, operation.codec).map_err(at)?;
                 continue;
             }
             let key = record_key(name).map_err(at)?;
@@ -291,6 +300,19 @@ impl Core {
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
     }
+}
+
+/// Patches may have made a batch larger than it was when it was added up.
+fn check_size(states: &[KeyState]) -> Result<()> {
+    let len = |state: &KeyState| match &state.current {
+        Current::Pending(value) => value.bytes.len() as u64,
+        Current::Absent | Current::Stored(_) => 0,
+    };
+    let (actual, limit) = (states.iter().map(len).sum(), MAX_BATCH_BYTES);
+    if actual > limit {
+        return Err(Error::TooLarge { what: "a batch in bytes", actual, limit });
+    }
+    Ok(())
 }
 
 fn unknown(metas: &[Meta], source: Option<io::Error>) -> Failed {

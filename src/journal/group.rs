@@ -255,6 +255,11 @@ impl Journal {
         self.syncs.load(Ordering::Relaxed)
     }
 
+    /// The revision of the last checkpoint.
+    pub(crate) fn checkpoint_revision(&self) -> u64 {
+        self.manifest.lock().current.checkpoint.revision
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

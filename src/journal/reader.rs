@@ -44,6 +44,16 @@ impl Segments {
         self.known.read().len()
     }
 
+    /// The lengths of all segment files together.
+    pub(crate) fn total_bytes(&self) -> Result<u64> {
+        let numbers: Vec<u32> = self.known.read().keys().copied().collect();
+        let len = |number: u32| {
+            let path = segment_path(&self.store, number);
+            self.file(number)?.len().map_err(Error::io("reading the length of", &path))
+        };
+        numbers.into_iter().map(len).sum()
+    }
+
     pub(crate) fn get(&self, number: u32) -> Result<Arc<KnownSegment>> {
         self.known.read().get(&number).cloned().ok_or_else(|| {
             let path = segment_path(&self.store, number);

@@ -18,8 +18,8 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
             return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
         }
         disk.create_dir_all(path).map_err(Error::io("creating", path))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = parent.unwrap_or(Path::new("."));
+        // A relative path of one part has the empty path as its parent: the current directory.
+        let parent = path.parent().unwrap_or(Path::new(""));
         return disk.sync_dir(parent).map_err(Error::io("syncing", parent));
     }
     let names = disk.list(path).map_err(Error::io("listing", path))?;

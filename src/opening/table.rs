@@ -46,31 +46,27 @@ pub(super) fn open(
     // The marker is found when an earlier open did not survive its table: that one is not
     // touched again.
     if !distrust && !recovered.watermark.is_opening()? {
-        let believed = match &recovered.clean {
-            Some(clean) => is_as_closed(environment, &checkpoint, clean),
-            None => true,
+        let believed = recovered.clean.as_ref();
+        let believed = believed.is_some_and(|clean| is_as_closed(environment, &checkpoint, clean));
+        recovered.watermark.set_opening(true)?;
+        let opened = match tables.open(checkpoint.table_generation) {
+            Ok(table) if believed => Ok(Some(OpenedTable {
+                table,
+                generation: checkpoint.table_generation,
+                totals: checkpoint.totals,
+                newest_modified_ms: 0,
+                on_disk: true,
+                rebuilt: false,
+            })),
+            Ok(table) => prove(recovered, table, &mut report),
+            Err(error) => Err(error),
         };
-        if believed {
-            recovered.watermark.set_opening(true)?;
-            let opened = match tables.open(checkpoint.table_generation) {
-                Ok(table) if recovered.clean.is_some() => Ok(Some(OpenedTable {
-                    table,
-                    generation: checkpoint.table_generation,
-                    totals: checkpoint.totals,
-                    newest_modified_ms: 0,
-                    on_disk: true,
-                    rebuilt: false,
-                })),
-                Ok(table) => prove(recovered, table, &mut report),
-                Err(error) => Err(error),
-            };
-            recovered.watermark.set_opening(false)?;
-            match opened {
-                Ok(Some(proven)) => return Ok(proven),
-                Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
-                Err(error @ Error::Corrupt { .. }) => return Err(error),
-                Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
-            }
+        recovered.watermark.set_opening(false)?;
+        match opened {
+            Ok(Some(opened)) => return Ok(opened),
+            Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
+            Err(error @ Error::Corrupt { .. }) => return Err(error),
+            Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
         }
     }
     let rebuilt = rebuild(environment, recovered, distrust, &mut report)?;
@@ -80,7 +76,8 @@ pub(super) fn open(
     Ok(rebuilt)
 }
 
-/// Whether the table's files are what an orderly close left.
+/// Whether the table's files are what an orderly close left. They are not after an open that was
+/// killed, as opening lets the engine rewrite some: then the table is proven like after a crash.
 fn is_as_closed(environment: &Environment, checkpoint: &Checkpoint, clean: &CleanClose) -> bool {
     checkpoint.revision == clean.revision
         && matches!(

@@ -43,7 +43,9 @@ pub(crate) struct SledTables {
 impl SledTables {
     /// `cache_bytes` is sled's page cache per open table; the directory itself must exist.
     pub(crate) fn new(root: PathBuf, cache_bytes: u64) -> Self {
-        Self { root, cache_bytes }
+        // sled panics below some hundred bytes.
+        const LEAST_CACHE_BYTES: u64 = 1 << 20;
+        Self { root, cache_bytes: cache_bytes.max(LEAST_CACHE_BYTES) }
     }
 
     fn dir(&self, generation: u64) -> PathBuf {
