@@ -251,7 +251,8 @@ pub(super) fn value_of(collection: usize, seed: u8) -> Value {
         return Value::Raw(vec![seed % 3; len].into());
     }
     let list = &[1, 2, 3][..usize::from(seed % 4)];
-    let mut document = serde_json::json!({"n": small, "list": list});
+    let n = if seed % 8 == 7 { i64::MIN } else { small };
+    let mut document = serde_json::json!({"n": n, "list": list});
     if seed % 5 == 0 {
         document["x"] = small.into();
     }

@@ -130,9 +130,11 @@ impl Choices<'_> {
         all[self.below(all.len())]
     }
 
+    /// Mostly one of a few places, so that operations meet.
     fn place(&mut self) -> Place {
         let byte = usize::from(self.byte());
-        Place { collection: byte % COLLECTIONS.len(), key: byte / COLLECTIONS.len() % KEYS.len() }
+        let at = if byte < 180 { byte % 5 } else { byte % (COLLECTIONS.len() * KEYS.len()) };
+        Place { collection: at % COLLECTIONS.len(), key: at / COLLECTIONS.len() }
     }
 
     pub(crate) fn op(&mut self) -> Op {
@@ -184,17 +186,25 @@ impl Choices<'_> {
     }
 
     fn step(&mut self, in_batch: bool) -> Step {
-        let (place, verb) = (self.place(), self.below(if in_batch { 14 } else { 12 }));
+        let (place, verb) = (self.place(), self.below(if in_batch { 18 } else { 16 }));
         let seed = self.byte();
         let verb = match verb {
-            0..2 => Verb::Upsert(seed),
-            2..5 => Verb::Replace(seed),
-            5..7 => Verb::Create(seed),
-            7..9 => Verb::Delete,
-            9..12 => Verb::Patch((0..=seed % 3).map(|_| self.patch_step()).collect()),
+            0..5 => Verb::Upsert(seed),
+            5..8 => Verb::Replace(seed),
+            8..10 => Verb::Create(seed),
+            10 => Verb::Delete,
+            11..16 => Verb::Patch((0..=seed % 3).map(|_| self.patch_step()).collect()),
+            16 if in_batch => Verb::Upsert(seed),
             _ => Verb::Check,
         };
-        Step { place, verb, cond: self.cond() }
+        // Of several operations each must hold, so each mostly does.
+        let easy = in_batch && self.below(4) > 0;
+        let cond = if easy { self.of_easy_conds() } else { self.cond() };
+        Step { place, verb, cond }
+    }
+
+    fn of_easy_conds(&mut self) -> Cond {
+        if self.below(4) == 0 { Cond::IfUnchanged } else { Cond::Always }
     }
 
     fn cond(&mut self) -> Cond {

@@ -89,6 +89,9 @@ impl World {
                 let left = written.get(&place).cloned();
                 self.model.commit(meta.revision(), written, &BTreeMap::from([(place, meta)]));
                 self.note(verb, "ok");
+                if !matches!(operation[0].2, Want::Always) {
+                    self.note("a write with a precondition", "ok");
+                }
                 left
             }
             (Err(expected), Err(error)) => {
