@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod linearizability;
 #[path = "../model/mod.rs"]
 mod model;
 mod properties;

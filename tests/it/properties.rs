@@ -78,7 +78,7 @@ fn run(
 /// A runner that has run nothing: one that has run its cases runs no more.
 fn runner(seeds: &mut fastrand::Rng) -> TestRunner {
     let config = Config {
-        cases: 16,
+        cases: 2,
         failure_persistence: None,
         max_shrink_iters: 20_000,
         max_shrink_time: 30_000,
