@@ -179,6 +179,7 @@ fn reads(run: &Run, blobs: &Collection<Bytes, Raw>) {
     run.row("ifmatch: scan of keys, items", 1, |_| Ok(blobs.len()?));
 }
 
+#[inline(never)]
 fn replace(blobs: &Collection<Bytes, Raw>, rng: &mut fastrand::Rng) -> StepResult {
     let key = key(rng.u64(..items()));
     let item = blobs.get(key)?.ok_or("an item is missing")?;

@@ -98,7 +98,10 @@ impl Background {
     }
 
     fn run(&self, shared: &Shared) {
-        let mut seen = Seen::default();
+        let Ok(running) = shared.running() else { return };
+        let checkpoint_segment = running.core.journal.position().segment;
+        drop(running);
+        let mut seen = Seen { checkpoint_segment, ..Seen::default() };
         loop {
             let (sync, tick) = {
                 let mut wishes = self.wishes.lock();

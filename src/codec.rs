@@ -11,6 +11,16 @@ use crate::error::{BoxError, Error, Result};
 /// The codec is recorded with the first write of a collection; opening it with another one later
 /// is [`Error::CodecMismatch`]. The trait is sealed: the recorded codecs must be known to every
 /// version of this crate that opens the store.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Bincode, Codec, Json};
+///
+/// let point = (1.5_f64, 300_u32);
+/// assert_eq!(&*<Json as Codec<_>>::encode(&point)?, b"[1.5,300]");
+/// assert_eq!(<Bincode as Codec<_>>::encode(&point)?.len(), 8 + 3);
+/// # Ok(()) }
+/// ```
 pub trait Codec<T>: sealed::Sealed + Send + Sync + 'static {
     /// Turns a document into the bytes that are stored.
     ///
@@ -68,6 +78,14 @@ impl CodecId {
 ///
 /// Floats are written and read without loss. Non-finite floats have no JSON form and are refused
 /// when written, as are maps whose keys are not strings or numbers.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+/// prices.create("apple", &0.5)?;
+/// assert!(matches!(prices.create("free", &f64::NAN), Err(ifmatch::Error::Codec { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum Json {}
 
@@ -89,6 +107,18 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 ///
 /// Fields are told apart by position alone: adding, removing or reordering one makes older
 /// documents unreadable, and `#[serde(flatten)]`, `untagged` and `skip_serializing_if` do not work.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Bincode, Error, Store};
+///
+/// let store = Store::in_memory();
+/// let points = store.collection_with::<(f64, f64), Bincode>("points")?;
+/// points.create("origin", &(0.0, 0.0))?;
+/// let as_json = store.collection::<(f64, f64)>("points");
+/// assert!(matches!(as_json, Err(Error::CodecMismatch { .. })));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum Bincode {}
 
@@ -108,6 +138,14 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
 }
 
 /// Bytes as they are.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
+/// blobs.create("icon", &vec![0x89, 0x50].into())?;
+/// assert_eq!(blobs.get("icon")?.map(|item| item.value.len()), Some(2));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum Raw {}
 

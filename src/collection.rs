@@ -57,6 +57,23 @@ struct Name {
 }
 
 /// What a conditional read found; see [`Collection::get_if`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Precondition, Read};
+///
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let tag = notes.create("a", &"one".to_owned())?.etag();
+/// let body = match notes.get_if("a", Precondition::if_none_match(tag))? {
+///     Read::Found(item) => Some(item.value),
+///     Read::NotModified(meta) => None, // the copy with meta.etag() is current
+///     Read::Missing => None,
+/// };
+/// assert_eq!(body, None);
+/// assert_eq!(notes.get_if("a", Precondition::Always)?.http_status(), 200);
+/// assert!(notes.get_if("b", Precondition::Always)?.found().is_none());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read<T> {
     /// The item is there and the precondition holds.

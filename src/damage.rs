@@ -6,6 +6,25 @@ use std::path::{Path, PathBuf};
 use crate::revision::Revision;
 
 /// What an open found damaged and set aside; see [`Store::damage`](crate::Store::damage).
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("app.ifm");
+/// use ifmatch::{OnDamage, Options};
+///
+/// let store = Options::new().on_damage(OnDamage::KeepPrefix).open(&path)?;
+/// if let Some(damage) = store.damage() {
+///     eprintln!(
+///         "{} is damaged at byte {}: {}. Kept is everything up to revision {}.",
+///         damage.file().display(),
+///         damage.offset(),
+///         damage.reason(),
+///         damage.kept(),
+///     );
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {
     pub(crate) file: PathBuf,

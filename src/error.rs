@@ -223,6 +223,16 @@ impl Error {
 }
 
 /// A failure inside the table engine, without the engine's own types.
+///
+/// ```
+/// fn explain(error: &ifmatch::Error) -> String {
+///     match error {
+///         ifmatch::Error::Table(inner) => format!("the index failed, reopen: {inner}"),
+///         other => other.to_string(),
+///     }
+/// }
+/// assert_eq!(explain(&ifmatch::Error::Closed), "the store is closed");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct TableError {
@@ -235,8 +245,30 @@ impl TableError {
     }
 }
 
-/// The stored item that a refused write ran into, read under the same lock as the decision, so
-/// that resolving or merging needs no second read.
+/// The stored item that a refused write ran into, so that resolving or merging needs no second
+/// read. Its version is the one that the write was decided against.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::Error;
+///
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let stored = notes.create("a", &"theirs".to_owned())?;
+/// match notes.create("a", &"mine".to_owned()) {
+///     Err(Error::AlreadyExists(conflict)) => {
+///         assert_eq!((conflict.collection(), conflict.key()), ("notes", &b"a"[..]));
+///         assert_eq!(conflict.http_status(), 409);
+///         assert_eq!(conflict.meta(), Some(&stored));
+///         let bytes = conflict.current_bytes().map(|item| &item.value[..]);
+///         assert_eq!(bytes, Some(&b"\"theirs\""[..]));
+///         let mut current = conflict.current::<String>()?.ok_or(Error::NotFound)?;
+///         current.value.push_str(" and mine");
+///         notes.save(&mut current)?;
+///     }
+///     other => panic!("expected a conflict, got {other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     collection: String,
@@ -255,6 +287,12 @@ impl Conflict {
         http_status: u16,
     ) -> Self {
         Self { collection: collection.to_owned(), key, codec, current, http_status }
+    }
+
+    /// Makes this the conflict of an update that gave up: the precondition that failed was the
+    /// update's own.
+    pub(crate) fn give_up(&mut self) {
+        self.http_status = 409;
     }
 
     /// The collection that the write was for.

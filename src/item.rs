@@ -24,7 +24,13 @@ use crate::revision::Revision;
 /// notes.save(&mut item)?;
 /// item.value.push_str(", revised");
 /// notes.save(&mut item)?;
-/// assert_eq!(notes.get("a")?.unwrap().etag(), item.etag());
+///
+/// let stored = notes.get("a")?.ok_or(ifmatch::Error::NotFound)?;
+/// assert_eq!(stored, item);
+/// assert_eq!((stored.key(), stored.key_str()), (&b"a"[..], Some("a")));
+/// assert_eq!((stored.etag(), stored.revision()), (item.meta().etag(), item.meta().revision()));
+/// assert!(stored.parent().is_some() && stored.expires().is_none());
+/// assert_eq!(stored.map(|text| text.len()).value, 14);
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

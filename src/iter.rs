@@ -125,7 +125,7 @@ impl Heads {
         let (rows, last) = scanned.inspect_err(|_| self.done = true)?;
         self.done = rows < step;
         if let Some(last) = last {
-            let bound = Bound::Excluded(last.as_bytes().to_vec());
+            let bound = Bound::Excluded(last);
             let moved = if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
             *moved = bound;
         }
@@ -176,6 +176,19 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 
 /// An iterator over items, made by [`Collection::iter`], [`prefix`](Collection::prefix) and
 /// [`range`](Collection::range). Dropping it early costs nothing.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+/// for (fruit, price) in [("apple", 0.5), ("banana", 0.3), ("cherry", 4.0)] {
+///     prices.create(fruit, &price)?;
+/// }
+/// let newest = prices.range("b"..)?.rev().next().transpose()?;
+/// assert_eq!(newest.map(|item| item.value), Some(4.0));
+/// let sum: f64 = prices.iter()?.map(|item| Ok(item?.value)).sum::<Result<_, ifmatch::Error>>()?;
+/// assert_eq!(sum, 4.8);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Iter<T, C> {
     heads: Heads,
@@ -224,6 +237,16 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
 impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 
 /// An iterator over keys, made by [`Collection::keys`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+/// prices.create("banana", &0.3)?;
+/// prices.create("apple", &0.5)?;
+/// let keys: Vec<Vec<u8>> = prices.keys()?.collect::<Result<_, _>>()?;
+/// assert_eq!(keys, [b"apple".to_vec(), b"banana".to_vec()]);
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct Keys {
     heads: Heads,

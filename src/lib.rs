@@ -1,4 +1,118 @@
-//! Embedded, persistent, versioned key-value and document store.
+//! Embedded, persistent, versioned key-value and document store: every item carries an [`ETag`],
+//! and every write can say If-Match.
+//!
+//! A write that states what it believes to be stored is refused when somebody else was faster, and
+//! the refusal carries the current item. So two windows, threads or requests that change one
+//! document do not overwrite each other unnoticed. The words are those of [RFC 9110 §13] and of
+//! Azure Cosmos DB's item operations.
+//!
+//! ```
+//! # fn main() -> Result<(), ifmatch::Error> {
+//! use ifmatch::{Error, Store};
+//!
+//! let store = Store::in_memory(); // or Store::open("shop.ifm")?
+//! let prices = store.collection::<f64>("prices")?;
+//! prices.create("apple", &0.5)?;
+//!
+//! // Two readers hold the same version; the first to save wins.
+//! let mut mine = prices.get("apple")?.ok_or(Error::NotFound)?;
+//! let mut theirs = prices.get("apple")?.ok_or(Error::NotFound)?;
+//! theirs.value = 0.6;
+//! prices.save(&mut theirs)?;
+//! mine.value = 0.7;
+//! match prices.save(&mut mine) {
+//!     Err(Error::PreconditionFailed(conflict)) => {
+//!         let current = conflict.current::<f64>()?.ok_or(Error::NotFound)?;
+//!         assert_eq!(current.value, 0.6);
+//!     }
+//!     other => panic!("expected a conflict, got {other:?}"),
+//! }
+//!
+//! // What can be done to any version is retried until nobody came in between.
+//! let raised = prices.update("apple", |price| *price += 0.1)?;
+//! assert_eq!(raised.value, 0.7);
+//! # Ok(()) }
+//! ```
+//!
+//! # Concepts
+//!
+//! | what | is |
+//! |---|---|
+//! | [`Store`] | a directory, open in one process at a time, or the same in memory |
+//! | [`Collection`] | a named set of items: documents as [`Json`] or [`Bincode`], or [`Raw`] bytes |
+//! | [`Item`] | a document with its key and the version it was read at; [`save`](Collection::save) writes it back under that version |
+//! | [`ETag`] | names one write: new with every write, never given twice, not part of the document |
+//! | [`Revision`] | the number of the commit that wrote a version, ascending over the whole store |
+//! | [`Meta`] | tag, parent tag, revision and time of a version |
+//! | [`Precondition`] | what a write or read demands of the stored version: `Always`, `IfMatch`, `IfNoneMatch`, for reads `IfModifiedSince` |
+//! | [`Conflict`] | the current item, carried by the error of a refused write |
+//! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
+//! | [`Batch`] | several verbs on several collections, all or none |
+//! | [`Stats`] | figures about an open store |
+//!
+//! | to | call |
+//! |---|---|
+//! | write a new item | [`create`](Collection::create) |
+//! | write back what was read, unless it changed | [`save`](Collection::save), [`replace`](Collection::replace) with its tag |
+//! | change whatever is there, however often others do | [`update`](Collection::update), [`try_update`](Collection::try_update) |
+//! | let the last write win | [`upsert`](Collection::upsert) with [`Precondition::Always`] |
+//! | change one field | [`patch`](Collection::patch) |
+//! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
+//! | change several items together | [`Store::batch`] |
+//!
+//! # Durability
+//!
+//! | [`Durability`] | a write returns | survives |
+//! |---|---|---|
+//! | `Immediate`, the default | after the journal's `fdatasync`, one for all writers that wait | the end of the process, an OS crash, loss of power |
+//! | `Eventual` | after the journal's `write`; synced within [`sync_interval`](Options::sync_interval) | the end of the process; an OS crash loses at most the interval, a suffix, never half a batch |
+//!
+//! Reads see a write as soon as it is applied, while its sync may be under way. A failed sync or a
+//! torn write ends writing ([`Error::Poisoned`]); reads go on, and reopening recovers everything
+//! that was acknowledged. A full disk that is met before a write began is [`Error::Io`], with
+//! nothing changed.
+//!
+//! # Threads and user interfaces
+//!
+//! [`Store`] and [`Collection`] are cheap to clone, `Send` and `Sync`. Calls block: an `Immediate`
+//! write for one disk sync, [`close`](Store::close) and the open after a crash for longer. On a
+//! user interface's thread open the store `Eventual`, and call [`sync`](Store::sync) on another
+//! thread where something must be durable before it is shown as saved. No closure of yours runs
+//! under a lock of the store.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("app.ifm");
+//! use ifmatch::{Durability, Options, Precondition};
+//!
+//! let store = Options::new().durability(Durability::Eventual).open(&path)?;
+//! let settings = store.collection::<String>("settings")?;
+//! settings.upsert("theme", &"dark".to_owned(), Precondition::Always)?;
+//! let background = store.clone();
+//! let saved = std::thread::spawn(move || background.sync());
+//! saved.join().expect("syncing does not panic")?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where the store may lie
+//!
+//! On a local disk. Network drives and folders that a program synchronises are not supported, and
+//! a copy of an open store's folder is not a backup: close it first.
+//!
+//! # Features
+//!
+//! None that a user needs. `simulation` is for this crate's own tests and benches, and not covered
+//! by semantic versioning.
+//!
+//! # More
+//!
+//! In the repository: `docs/cosmos.md` sets Cosmos DB's snippets beside this crate's,
+//! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
+//! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
+//! they tell.
+//!
+//! [RFC 9110 §13]: https://www.rfc-editor.org/rfc/rfc9110#section-13
 #![forbid(unsafe_code)]
 
 mod background;
@@ -50,4 +164,22 @@ pub use store::Store;
 pub use update::UpdateError;
 
 /// The largest value in bytes: 64 MiB.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Error, MAX_VALUE_BYTES};
+///
+/// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
+/// let refused = blobs.create("a", &vec![0; MAX_VALUE_BYTES + 1].into());
+/// assert!(matches!(refused, Err(Error::TooLarge { .. })));
+/// # Ok(()) }
+/// ```
 pub const MAX_VALUE_BYTES: usize = 64 << 20;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/cosmos.md")]
+struct Cosmos;

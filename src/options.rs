@@ -10,6 +10,18 @@ use crate::error::Result;
 use crate::store::Store;
 
 /// When a write returns, and what it then survives. Chosen per store, for all its writes.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("app.ifm");
+/// use ifmatch::{Durability, Options};
+///
+/// let store = Options::new().durability(Durability::Eventual).open(&path)?;
+/// store.collection::<u64>("counters")?.create("visits", &1)?; // survives a kill from here on
+/// store.sync()?; // and loss of power from here on
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
@@ -24,6 +36,27 @@ pub enum Durability {
 }
 
 /// What to do when an open finds a damaged file.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("app.ifm");
+/// # ifmatch::Store::open(&path)?.collection::<u64>("counters")?.create("visits", &1)?;
+/// # for entry in std::fs::read_dir(path.join("journal")).unwrap() {
+/// #     std::fs::write(entry.unwrap().path(), "not a segment").unwrap();
+/// # }
+/// use ifmatch::{Error, OnDamage, Options};
+///
+/// let store = match Options::new().open(&path) {
+///     Err(Error::Corrupt { file, .. }) => {
+///         eprintln!("{} is damaged; keeping what precedes the damage", file.display());
+///         Options::new().on_damage(OnDamage::KeepPrefix).open(&path)?
+///     }
+///     opened => opened?,
+/// };
+/// assert!(store.damage().is_some());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnDamage {
@@ -37,6 +70,20 @@ pub enum OnDamage {
 }
 
 /// How far a slow open has come; see [`Options::on_progress`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("app.ifm");
+/// use ifmatch::{Options, Progress};
+///
+/// let show = |progress: Progress| {
+///     let percent = progress.done_bytes * 100 / progress.total_bytes.max(1);
+///     println!("recovering: {percent} %");
+/// };
+/// let store = Options::new().on_progress(show).open(&path)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {

@@ -163,6 +163,11 @@ impl FromIterator<ETag> for Tags {
 }
 
 /// The error of reading [`Tags`] from text that is neither `*` nor a list of entity tags.
+///
+/// ```
+/// let error = "\"a\" \"b\"".parse::<ifmatch::Tags>().unwrap_err();
+/// assert_eq!(error.to_string(), "a tag list is * or entity tags separated by commas");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a tag list is * or entity tags separated by commas")]
 pub struct ParseTagsError(());

@@ -86,8 +86,8 @@ pub(crate) struct Running {
     table_generation: u64,
     /// False when the table stands in memory for want of disk space.
     table_on_disk: bool,
-    /// The revision that the table on disk was last flushed at, where it is known.
-    flushed: parking_lot::Mutex<Option<u64>>,
+    /// The revision that the table on disk was last flushed at.
+    flushed: parking_lot::Mutex<u64>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -97,6 +97,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let second = ifmatch::Store::open(&path);
+    /// assert!(matches!(second, Err(ifmatch::Error::Locked { .. })));
+    /// # Ok(()) }
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(path)
     }
@@ -106,6 +116,8 @@ impl Store {
     ///
     /// # Panics
     /// Never: an empty store in memory has nothing that could fail.
+    ///
+    /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
@@ -127,14 +139,13 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let flushed = table.rebuilt.then(|| journal.applied());
         let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
         let running = Running {
             core,
             tables: environment.tables.clone(),
             table_generation: table.generation,
             table_on_disk: table.on_disk,
-            flushed: parking_lot::Mutex::new(flushed),
+            flushed: parking_lot::Mutex::new(table.flushed_revision),
             _lock: lock,
         };
         let interval =
@@ -158,6 +169,13 @@ impl Store {
     /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
     /// - [`Error::CodecMismatch`] when the collection is stored in another form.
     /// - [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// assert!(prices.is_empty()?);
+    /// # Ok(()) }
+    /// ```
     pub fn collection<T: Serialize + DeserializeOwned>(
         &self,
         name: &str,
@@ -169,6 +187,8 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// See [`Bincode`](crate::Bincode) for an example.
     pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
         Collection::open(self.clone(), name)
     }
@@ -177,17 +197,29 @@ impl Store {
     ///
     /// # Errors
     /// As [`collection`](Self::collection).
+    ///
+    /// See [`Raw`] for an example.
     pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
         self.collection_with(name)
     }
 
     /// Begins a batch: several verbs on several collections, applied together or not at all.
+    ///
+    /// See [`Batch`] for an example.
     pub fn batch(&self) -> Batch {
         Batch::new(self.clone())
     }
 
     /// The newest revision below which every commit is visible to reads; [`Revision::ZERO`] once
     /// the store is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// assert_eq!(store.revision(), written.revision());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.running().map_or(Revision::ZERO, |running| Revision(running.core.journal.applied()))
@@ -199,6 +231,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// See [`Durability`] for an example.
     pub fn sync(&self) -> Result<()> {
         let running = self.running()?;
         running.core.journal.sync().map_err(|_| Error::Poisoned)?;
@@ -214,7 +248,7 @@ impl Store {
         let journal = &running.core.journal;
         let (_, totals) = journal.totals();
         Ok(Stats {
-            items: totals.count - running.core.recorded_collections(),
+            items: totals.count.saturating_sub(running.core.recorded_collections()),
             revision: Revision(journal.applied()),
             durable_revision: Revision(journal.durable()),
             checkpoint_revision: Revision(journal.checkpoint_revision()),
@@ -228,6 +262,8 @@ impl Store {
 
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    ///
+    /// See [`Damage`] for an example.
     #[must_use]
     pub fn damage(&self) -> Option<&Damage> {
         self.handle.shared.damage.as_ref()
@@ -243,6 +279,17 @@ impl Store {
     /// - [`Error::Io`] or [`Error::Table`] when the last sync or flush fails.
     ///
     /// The store is closed in each case, and the next open recovers what was acknowledged.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let prices = store.collection::<f64>("prices")?;
+    /// store.close()?;
+    /// assert!(matches!(prices.get("apple"), Err(ifmatch::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn close(self) -> Result<()> {
         self.handle.shared.close()
     }
@@ -302,7 +349,7 @@ impl Running {
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut flushed = self.flushed.lock();
         let (revision, totals) = self.core.journal.totals();
-        if !self.table_on_disk || *flushed == Some(revision) {
+        if !self.table_on_disk || *flushed == revision {
             return Ok(());
         }
         // Every commit up to the revision is applied and in the journal for good before the table
@@ -312,7 +359,7 @@ impl Running {
         let table_generation = self.table_generation;
         let checkpoint = Checkpoint { revision, totals, table_generation };
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
-        *flushed = Some(revision);
+        *flushed = revision;
         Ok(())
     }
 

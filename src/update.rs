@@ -9,6 +9,18 @@ use crate::item::Item;
 use crate::retry::Exhausted;
 
 /// Why a [`try_update`](Collection::try_update) did not go through.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Error, UpdateError};
+///
+/// let stock = ifmatch::Store::in_memory().collection::<u64>("stock")?;
+/// match stock.try_update("01AC0", |_| Err("not for sale")) {
+///     Err(UpdateError::Store(Error::NotFound)) => {} // the closure was not run
+///     other => panic!("expected no item, got {other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError<E> {
     /// The closure refused; nothing was written.
@@ -131,7 +143,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 }
 
-fn contended(exhausted: Exhausted, current: Box<Conflict>) -> Error {
+fn contended(exhausted: Exhausted, mut current: Box<Conflict>) -> Error {
     let Exhausted { attempts, elapsed } = exhausted;
+    current.give_up();
     Error::Contended { attempts, elapsed, current }
 }

@@ -107,7 +107,7 @@ impl Operation {
             }
             Action::Patch(_) | Action::Delete | Action::Check => 0,
         };
-        (self.key.as_bytes().len() + value) as u64
+        (self.key.key_bytes().len() + value) as u64
     }
 }
 

@@ -28,6 +28,7 @@ impl<F> Names<F> {
     }
 
     /// All files in the order of their paths.
+    #[cfg(any(test, feature = "simulation"))]
     pub(super) fn files(&self) -> impl Iterator<Item = (&Path, &F)> {
         self.entries.iter().filter_map(|(path, entry)| match entry {
             Entry::File(file) => Some((path.as_path(), file)),

@@ -17,7 +17,9 @@ use crate::sync::{MutexGuard, Ordering};
 /// The first segment's length; each next one is twice its predecessor's, up to the limit.
 const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
-/// How far ahead of its frames a segment is filled with zeros.
+/// How far ahead of its frames a segment is filled with zeros: little at first, then as much
+/// again as it holds, up to the limit.
+const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
 /// Room that is kept for the frame that seals a segment.
 const SEAL_ROOM_BYTES: u64 = 64;
@@ -81,8 +83,9 @@ impl Journal {
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
     /// for some syncs, once per segment.
     fn roll(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
-        let previous_bytes = state.active.as_ref().map(|active| active.capacity);
-        let wanted = previous_bytes.map_or(FIRST_SEGMENT_BYTES, |bytes| bytes * 2);
+        // Twice what the last one came to hold, which after a crash may be little.
+        let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
+        let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES);
         let frames = SEGMENT_HEADER_BYTES + frame_bytes + SEAL_ROOM_BYTES;
         let capacity = wanted.min(MAX_SEGMENT_BYTES).max(frames);
         if let Some(active) = &mut state.active {
@@ -112,6 +115,13 @@ impl Journal {
         manifest.current = changed;
 
         self.segments.add(number, vec![self.incarnation]);
+        if let Some(sealed) = &state.active {
+            // Gives back what was filled ahead; behind the seal nothing is ever read.
+            let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
+            if let Err(error) = cut {
+                log::warn!("a sealed segment could not be cut to its length: {error}");
+            }
+        }
         self.readable.store(pack(number, next.tail.offset), Ordering::Release);
         state.active = Some(next);
         state.opened_for_writing = true;
@@ -258,7 +268,8 @@ impl Active {
         if needed <= self.reserved {
             return Ok(());
         }
-        let goal = (needed + RESERVE_BYTES).min(self.capacity).max(needed);
+        let ahead = self.tail.offset.clamp(FIRST_RESERVE_BYTES, RESERVE_BYTES);
+        let goal = (needed + ahead).min(self.capacity).max(needed);
         let file: &Arc<dyn DiskFile> = &self.file;
         let zeros = vec![0; (goal - self.reserved).min(RESERVE_BYTES) as usize];
         let mut at = self.reserved;

@@ -105,6 +105,17 @@ pub(crate) fn segment_path(store: &Path, number: u32) -> PathBuf {
     store.join(JOURNAL_FOLDER).join(format!("{number:010}.seg"))
 }
 
+/// Makes the journal's folder if it is missing: programs that copy a store may leave out a folder
+/// that is empty.
+pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
+    let folder = store.join(JOURNAL_FOLDER);
+    if disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
+        return Ok(());
+    }
+    disk.create_dir_all(&folder).map_err(Error::io("creating", &folder))?;
+    disk.sync_dir(store).map_err(Error::io("syncing", store))
+}
+
 /// The number that a segment's file name gives it.
 pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
     let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
@@ -114,8 +125,15 @@ pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
 /// An opened segment whose header was read and checked.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenSegment {
-    pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) facts: SegmentFacts,
+}
+
+/// What an open learns of a segment and keeps, without keeping the file open: a store may have
+/// more segments than a process may have handles.
+#[derive(Debug, Clone)]
+pub(crate) struct SegmentFacts {
+    pub(crate) path: PathBuf,
     pub(crate) header: SegmentHeader,
     /// Seeds the checksum of the first frame.
     pub(crate) seed: u32,
@@ -145,13 +163,25 @@ impl OpenSegment {
         if header.number != number {
             return Err(Error::corrupt(&path, 12, "the segment's header has another number"));
         }
-        Ok(Self { path, file, header, seed, len_bytes })
+        Ok(Self { file, facts: SegmentFacts { path, header, seed, len_bytes } })
     }
 
     /// Reads the frames from the first one on, up to `limit` or the end of the file.
     pub(crate) fn scan(&self, limit: u64) -> FrameScanner {
+        self.facts.scan_file(Arc::clone(&self.file), limit)
+    }
+}
+
+impl SegmentFacts {
+    /// Opens the file again and reads its frames from the first one on.
+    pub(crate) fn scan(&self, disk: &dyn Disk, limit: u64) -> Result<FrameScanner> {
+        let file = disk.open(&self.path, false).map_err(Error::io("opening", &self.path))?;
+        Ok(self.scan_file(file, limit))
+    }
+
+    fn scan_file(&self, file: Arc<dyn DiskFile>, limit: u64) -> FrameScanner {
         FrameScanner {
-            file: Arc::clone(&self.file),
+            file,
             path: self.path.clone(),
             limit: limit.min(self.len_bytes),
             next: Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed },
@@ -226,7 +256,10 @@ impl FrameScanner {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + len as u64 > buffer_end {
             let wanted = len.max(SCAN_BYTES).min((self.limit - offset) as usize);
-            self.buffer.resize(wanted, 0);
+            self.buffer.truncate(wanted);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
+            }
             self.buffer_start = offset;
             let read = self.file.read_exact_at(&mut self.buffer, offset);
             read.map_err(Error::io("reading", &self.path))?;

@@ -12,7 +12,7 @@ use crate::journal::recover::{Recovered, Surveyed, check_frame};
 use crate::journal::totals::Totals;
 use crate::key::ItemKey;
 use crate::options::{OnProgress, Progress};
-use crate::table::{Head, MemoryTables, Row, Table, Tables};
+use crate::table::{Head, MemoryTables, Table, Tables};
 
 /// Rows that the proof looks at a time.
 const PROOF_ROWS: usize = 1_024;
@@ -29,8 +29,8 @@ pub(crate) struct OpenedTable {
     /// False when the table could not be put on disk, as when that is full, and stands in memory:
     /// then no checkpoint can be taken.
     pub(crate) on_disk: bool,
-    /// Whether the table was built anew from the journal.
-    pub(crate) rebuilt: bool,
+    /// The revision up to which the table on disk is known to be on stable storage.
+    pub(crate) flushed_revision: u64,
 }
 
 /// Opens the table that belongs to the journal. `distrust` forces a rebuild.
@@ -56,7 +56,7 @@ pub(super) fn open(
                 totals: checkpoint.totals,
                 newest_modified_ms: 0,
                 on_disk: true,
-                rebuilt: false,
+                flushed_revision: checkpoint.revision,
             })),
             Ok(table) => prove(recovered, table, &mut report),
             Err(error) => Err(error),
@@ -112,7 +112,7 @@ fn prove(
         totals: expected,
         newest_modified_ms,
         on_disk: true,
-        rebuilt: false,
+        flushed_revision: checkpoint.revision,
     }))
 }
 
@@ -182,7 +182,14 @@ fn fill(
         let path = crate::opening::manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     };
-    Ok(OpenedTable { table, generation, totals, newest_modified_ms, on_disk: true, rebuilt: true })
+    Ok(OpenedTable {
+        table,
+        generation,
+        totals,
+        newest_modified_ms,
+        on_disk: true,
+        flushed_revision: recovered.last_revision,
+    })
 }
 
 fn written(placed: &Placed<'_>, head: &Head) -> Option<crate::etag::ETag> {
@@ -201,7 +208,7 @@ fn for_each_entry(
     report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
     for surveyed in segments {
         let segment = &surveyed.segment;
-        let mut scan = surveyed.scan();
+        let mut scan = surveyed.scan(&*recovered.disk)?;
         let mut before = scan.position().offset;
         let mut last = 0;
         while let Some(frame) = scan.next()? {
@@ -253,26 +260,31 @@ fn head_of(
 /// Count and sum over the live heads of the whole table; `None` when a row is no head of a named
 /// segment.
 fn scan_totals(recovered: &Recovered, table: &dyn Table) -> Result<Option<Totals>> {
-    let mut totals = Totals::default();
-    let mut rows: Vec<Row> = Vec::with_capacity(PROOF_ROWS);
-    let mut after: Option<Box<[u8]>> = None;
+    let named = |head: &Head| {
+        recovered.segments.iter().any(|surveyed| surveyed.segment.header.number == head.segment)
+    };
+    let (mut totals, mut sound) = (Totals::default(), true);
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        rows.clear();
+        let (mut rows, mut last) = (0, None);
         let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut rows)?;
-        for row in &rows {
-            let Some(head) = Head::decode(&row.value) else { return Ok(None) };
-            let named = |surveyed: &Surveyed| surveyed.segment.header.number == head.segment;
-            if !recovered.segments.iter().any(named) {
-                return Ok(None);
+        table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut |key, value| {
+            rows += 1;
+            match Head::decode(value).filter(named) {
+                Some(head) if !head.deleted => totals.add(key, head.etag),
+                Some(_) => {}
+                None => sound = false,
             }
-            if !head.deleted {
-                totals.add(&row.key, head.etag);
+            if rows == PROOF_ROWS {
+                last = Some(key.to_vec());
             }
+        })?;
+        if !sound {
+            return Ok(None);
         }
-        match rows.pop() {
-            Some(last) if rows.len() + 1 == PROOF_ROWS => after = Some(last.key),
-            _ => return Ok(Some(totals)),
+        match last {
+            Some(_) => after = last,
+            None => return Ok(Some(totals)),
         }
     }
 }

@@ -11,7 +11,7 @@ use fastrand::Rng;
 use ifmatch::simulation::Simulation;
 use ifmatch::{Durability, Options, Store};
 
-use crate::settings;
+use crate::{Repeat, from_environment};
 use record::{Clock, Plan, Recorder, run};
 use search::{Answer, Call, Event, is_linearizable};
 
@@ -20,10 +20,10 @@ const HISTORIES: u64 = 3_000;
 
 /// Repeats with one random generator until the share of all histories is reached.
 fn histories((share, of): (u64, u64), mut one: impl FnMut(&mut Rng, u64)) {
-    let seed = settings::seed();
-    println!("IFMATCH_SEED={seed}");
+    let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let _repeat = Repeat::new("linearizability", seed);
     let mut rng = Rng::with_seed(seed);
-    let count = (settings::count("IFMATCH_HISTORIES", HISTORIES) * share).div_ceil(of);
+    let count = (from_environment("IFMATCH_HISTORIES").unwrap_or(HISTORIES) * share).div_ceil(of);
     for number in 0..count {
         one(&mut rng, number);
     }

@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use crate::model::ops::{Choices, Op};
 use crate::model::{Home, World};
-use crate::settings;
+use crate::{Repeat, from_environment};
 
 /// Operations of a run in which nothing else is asked for: what the goals demand for one change.
 const OPERATIONS: u64 = 104_000;
@@ -34,9 +34,9 @@ fn run(
     home: impl Fn(u64) -> (Home, Option<tempfile::TempDir>),
     durability: Durability,
 ) -> Outcomes {
-    let target = settings::count("IFMATCH_PROPERTY_OPERATIONS", OPERATIONS) * share / of;
-    let seed = settings::seed();
-    println!("{name}: IFMATCH_SEED={seed}");
+    let target = from_environment("IFMATCH_PROPERTY_OPERATIONS").unwrap_or(OPERATIONS) * share / of;
+    let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let _repeat = Repeat::new("properties", seed);
     let mut seeds = fastrand::Rng::with_seed(seed);
     let done = Mutex::new((0, Outcomes::new()));
     while done.lock().unwrap().0 < target {
@@ -62,7 +62,7 @@ fn run(
                 let operations: Vec<String> =
                     operations.iter().map(|op| format!("{op:?}")).collect();
                 let operations = operations.join("\n");
-                panic!("{reason}, after\n{operations}\nrepeat with IFMATCH_SEED={seed}");
+                panic!("{reason}, after\n{operations}");
             }
             Err(other) => panic!("{other}"),
         }
