@@ -12,8 +12,12 @@ mod iteration;
 mod kills;
 mod ledger;
 mod limits;
+mod linearizability;
+#[path = "../model/mod.rs"]
+mod model;
 mod place;
 mod power_cuts;
+mod properties;
 mod reading;
 mod saving;
 mod tables;
