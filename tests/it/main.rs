@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod batch_cuts;
 mod collections;
 mod damage;
 mod etags;
