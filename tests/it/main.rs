@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod batches;
 mod collections;
 mod etags;
 mod iteration;
 mod limits;
+mod patching;
 mod reading;
 mod saving;
 mod updates;
