@@ -3,6 +3,8 @@
 //! `cargo bench --bench disk_use`; `IFMATCH_BENCH_ITEMS` and `IFMATCH_BENCH_OVERWRITES` change the
 //! sizes. Live bytes are those of keys and values.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that fails may stop")]
+
 mod common;
 
 use std::time::Instant;

@@ -5,6 +5,8 @@
 //! `replace` is a read and a replace with If-Match of the tag that was read. Ratios between rows
 //! of one run count; absolute figures depend on the machine.
 
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a bench that fails may stop")]
+
 mod common;
 
 use std::fs::File;

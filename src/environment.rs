@@ -39,7 +39,10 @@ impl fmt::Debug for Environment {
 
 /// A source of random bytes for incarnations and salts.
 #[derive(Clone)]
-pub(crate) struct Entropy(Arc<dyn Fn(&mut [u8]) + Send + Sync>);
+pub(crate) struct Entropy(Arc<Filler>);
+
+/// Fills a buffer with random bytes.
+type Filler = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Entropy {
     /// The operating system's generator. Where it fails, which no supported system does once it

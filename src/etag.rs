@@ -172,6 +172,8 @@ pub(crate) fn value_hash(value: &[u8]) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn input() -> TagInput<'static> {

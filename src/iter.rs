@@ -125,7 +125,7 @@ impl Heads {
         let (rows, last) = scanned.inspect_err(|_| self.done = true)?;
         self.done = rows < step;
         if let Some(last) = last {
-            let bound = Bound::Excluded(last.as_bytes().to_vec());
+            let bound = Bound::Excluded(last);
             let moved = if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
             *moved = bound;
         }

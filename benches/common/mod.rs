@@ -8,21 +8,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How many items the stores hold; `IFMATCH_BENCH_ITEMS` overrides.
-pub fn items() -> u64 {
+pub(crate) fn items() -> u64 {
     setting("IFMATCH_BENCH_ITEMS", 200_000)
 }
 
 /// How long each figure is measured; `IFMATCH_BENCH_SECONDS` overrides.
-pub fn seconds() -> Duration {
+pub(crate) fn seconds() -> Duration {
     Duration::from_secs(setting("IFMATCH_BENCH_SECONDS", 2))
 }
 
-pub fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 /// A key of 21 bytes, the same for the same number.
-pub fn key(number: u64) -> [u8; 21] {
+pub(crate) fn key(number: u64) -> [u8; 21] {
     let mut key = *b"item/0000000000000000";
     for (slot, digit) in key[5..].iter_mut().zip(format!("{number:016}").bytes()) {
         *slot = digit;
@@ -31,14 +31,14 @@ pub fn key(number: u64) -> [u8; 21] {
 }
 
 /// A value of this length that does not compress.
-pub fn value(rng: &mut fastrand::Rng, len_bytes: usize) -> Vec<u8> {
+pub(crate) fn value(rng: &mut fastrand::Rng, len_bytes: usize) -> Vec<u8> {
     let mut value = vec![0; len_bytes];
     rng.fill(&mut value);
     value
 }
 
 /// Runs `step` on so many threads for a while and gives the steps per second of all together.
-pub fn per_second(
+pub(crate) fn per_second(
     threads: usize,
     step: impl Fn(&mut fastrand::Rng) -> Result<u64, Box<dyn std::error::Error + Send + Sync>> + Sync,
 ) -> f64 {
@@ -67,10 +67,10 @@ pub fn per_second(
 }
 
 /// A folder below the target directory, on the same file system as the checkout, removed on drop.
-pub struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let path =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
@@ -78,7 +78,7 @@ impl Folder {
         Self(path)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
@@ -90,7 +90,7 @@ impl Drop for Folder {
 }
 
 /// Bytes of all files below a folder.
-pub fn size_bytes(path: &Path) -> u64 {
+pub(crate) fn size_bytes(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
     let size = |entry: std::fs::DirEntry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => size_bytes(&entry.path()),
@@ -101,7 +101,7 @@ pub fn size_bytes(path: &Path) -> u64 {
 }
 
 /// `12 345` style.
-pub fn grouped(number: f64) -> String {
+pub(crate) fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {

@@ -6,12 +6,21 @@ use quick_cache::sync::Cache as QuickCache;
 
 use crate::item::Meta;
 use crate::sync::Mutex;
+use crate::table::Head;
 
 /// A version as it is read: what names it and its stored bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) meta: Meta,
     pub(crate) value: Bytes,
+}
+
+/// A version in the cache, with the table's head of it: writes are decided on that without a look
+/// into the table.
+#[derive(Debug, Clone)]
+pub(crate) struct Cached {
+    pub(crate) version: Version,
+    pub(crate) head: Head,
 }
 
 impl Version {
@@ -24,7 +33,7 @@ impl Version {
 /// that what is found here is what the table's head points to.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    items: QuickCache<Bytes, Version, ByBytes>,
+    items: QuickCache<Bytes, Cached, ByBytes>,
     /// Makes each access a step that loom may interleave.
     step: Option<Mutex<()>>,
 }
@@ -32,11 +41,11 @@ pub(crate) struct Cache {
 #[derive(Debug, Clone)]
 struct ByBytes;
 
-impl Weighter<Bytes, Version> for ByBytes {
-    fn weight(&self, key: &Bytes, version: &Version) -> u64 {
+impl Weighter<Bytes, Cached> for ByBytes {
+    fn weight(&self, key: &Bytes, cached: &Cached) -> u64 {
         /// What an entry costs beside its bytes: handles, version, slots of the cache's index.
-        const ENTRY_BYTES: u64 = 256;
-        ENTRY_BYTES + (key.len() + version.value.len()) as u64
+        const ENTRY_BYTES: u64 = 320;
+        ENTRY_BYTES + (key.len() + cached.version.value.len()) as u64
     }
 }
 
@@ -48,14 +57,14 @@ impl Cache {
         Self { items, step: cfg!(all(test, loom)).then(|| Mutex::new(())) }
     }
 
-    pub(crate) fn get(&self, key: &[u8]) -> Option<Version> {
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Cached> {
         let _step = self.step.as_ref().map(Mutex::lock);
         self.items.get(key)
     }
 
-    pub(crate) fn insert(&self, key: &Bytes, version: Version) {
+    pub(crate) fn insert(&self, key: &Bytes, version: Version, head: Head) {
         let _step = self.step.as_ref().map(Mutex::lock);
-        self.items.insert(key.clone(), version);
+        self.items.insert(key.clone(), Cached { version, head });
     }
 
     pub(crate) fn remove(&self, key: &[u8]) {

@@ -17,7 +17,8 @@ use crate::table::{Head, Table};
 /// The recorded codecs of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    codecs: RwLock<HashMap<String, CodecId>>,
+    /// `None` for a codec that only a newer version of this crate knows.
+    codecs: RwLock<HashMap<String, Option<CodecId>>>,
 }
 
 /// The key of a collection's record.
@@ -39,25 +40,23 @@ impl Catalog {
         let (first, after) = collection_range("");
         let mut rows = Vec::new();
         let bounds = (Bound::Included(first.as_slice()), Bound::Excluded(after.as_slice()));
-        table.scan(bounds.0, bounds.1, false, usize::MAX, &mut rows)?;
+        table.scan(bounds.0, bounds.1, false, usize::MAX, &mut |key, value| {
+            rows.push((ItemKey::from_joined(key), Head::decode(value)));
+        })?;
         let catalog = Self::default();
         for row in rows {
-            let (Some(key), Some(head)) =
-                (ItemKey::from_joined(&row.key), Head::decode(&row.value))
-            else {
-                continue;
-            };
+            let (Some(key), Some(head)) = row else { continue };
             let value = value_of(&key, &head)?;
             let codec = value.first().copied().and_then(CodecId::from_byte);
-            if let (Some(codec), Ok(name)) = (codec, std::str::from_utf8(key.key_bytes())) {
-                catalog.record(name, codec);
+            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
+                catalog.codecs.write().insert(name.to_owned(), codec);
             }
         }
         Ok(catalog)
     }
 
-    pub(crate) fn get(&self, collection: &str) -> Option<CodecId> {
-        self.codecs.read().get(collection).copied()
+    pub(crate) fn is_recorded(&self, collection: &str) -> bool {
+        self.codecs.read().contains_key(collection)
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -65,14 +64,16 @@ impl Catalog {
     }
 
     pub(crate) fn record(&self, collection: &str, codec: CodecId) {
-        self.codecs.write().insert(collection.to_owned(), codec);
+        self.codecs.write().insert(collection.to_owned(), Some(codec));
     }
 
     /// Whether the collection is recorded, and with this codec.
     pub(crate) fn check(&self, collection: &str, codec: CodecId) -> Result<bool> {
-        match self.get(collection) {
+        let recorded = self.codecs.read().get(collection).copied();
+        match recorded {
             None => Ok(false),
-            Some(stored) => check_same(collection, stored, codec).map(|()| true),
+            Some(Some(stored)) => check_same(collection, stored, codec).map(|()| true),
+            Some(None) => Err(mismatch(collection, "a form of a newer version", codec)),
         }
     }
 }
@@ -83,6 +84,9 @@ pub(crate) fn check_same(collection: &str, stored: CodecId, opened: CodecId) -> 
     if stored == opened {
         return Ok(());
     }
-    let (stored, opened) = (stored.name(), opened.name());
-    Err(Error::CodecMismatch { collection: collection.to_owned(), stored, opened })
+    Err(mismatch(collection, stored.name(), opened))
+}
+
+fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
+    Error::CodecMismatch { collection: collection.to_owned(), stored, opened: opened.name() }
 }

@@ -17,6 +17,7 @@ mod cache;
 mod catalog;
 pub(crate) mod operation;
 mod read;
+mod scan;
 mod stripes;
 mod write;
 

@@ -1,7 +1,5 @@
 //! Reading: the newest version of items, whole, and never half of a batch.
 
-use std::ops::Bound;
-
 use bytes::Bytes;
 
 use crate::commit::Core;
@@ -12,7 +10,7 @@ use crate::item::Meta;
 use crate::journal::frame::Entry;
 use crate::key::ItemKey;
 use crate::revision::Revision;
-use crate::table::{Head, Row};
+use crate::table::Head;
 
 /// After so many lost races a read takes the stripe's lock.
 const OPTIMISTIC_READS: usize = 3;
@@ -40,7 +38,7 @@ impl Core {
                 // Nothing was applied since the head was read, so it is still the newest.
                 let _guard = stripe.lock();
                 if stripe.is_unchanged(sequence) {
-                    self.cache.insert(&key.to_bytes(), version.clone());
+                    self.cache.insert(&key.to_bytes(), version.clone(), head);
                 }
                 version
             }
@@ -77,56 +75,12 @@ impl Core {
         keys.iter().zip(found).map(read).collect()
     }
 
-    /// Appends the live heads within the bounds to `heads`, in order of key, and gives how many
-    /// rows were looked at and the last of them; fewer than `limit` means that there are no more.
-    pub(crate) fn scan(
-        &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        reverse: bool,
-        limit: usize,
-        heads: &mut Vec<(ItemKey, Head)>,
-    ) -> Result<(usize, Option<ItemKey>)> {
-        let mut rows: Vec<Row> = Vec::with_capacity(limit);
-        self.table.scan(lower, upper, reverse, limit, &mut rows)?;
-        let now_ms = self.clock.now_ms();
-        let mut last = None;
-        for row in &rows {
-            let head = Head::decode(&row.value).zip(ItemKey::from_joined(&row.key));
-            let Some((head, key)) = head else { return Err(self.table_is_damaged()) };
-            if head.is_live(now_ms) {
-                heads.push((key.clone(), head));
-            }
-            last = Some(key);
-        }
-        Ok((rows.len(), last))
-    }
-
     /// The version that a head points to, from the cache if it is there.
     pub(crate) fn version_of(&self, key: &ItemKey, head: &Head) -> Result<Version> {
         match self.cache.get(key.as_bytes()) {
-            Some(version) if version.meta.etag == head.etag => Ok(version),
+            Some(cached) if cached.head.etag == head.etag => Ok(cached.version),
             _ => self.version_at(key, head),
         }
-    }
-
-    /// The versions that these heads point to, in the same order. What is not in the cache is
-    /// read in order of position, so that a scan does not jump about in the journal.
-    pub(crate) fn versions_of(
-        &self,
-        heads: Vec<(ItemKey, Head)>,
-    ) -> Vec<Result<(ItemKey, Version)>> {
-        let mut read: Vec<_> = heads.into_iter().map(|(key, head)| (key, head, None)).collect();
-        let mut order: Vec<_> = read.iter_mut().collect();
-        order.sort_unstable_by_key(|(_, head, _)| (head.segment, head.offset));
-        for (key, head, version) in order {
-            *version = Some(self.version_of(key, head));
-        }
-        let pair = |(key, head, version): (ItemKey, Head, Option<Result<Version>>)| {
-            let version = version.unwrap_or_else(|| self.version_at(&key, &head))?;
-            Ok((key, version))
-        };
-        read.into_iter().map(pair).collect()
     }
 
     /// Reads the version that a head points to from the journal and recomputes its tag.
@@ -134,14 +88,19 @@ impl Core {
     /// # Errors
     /// [`Error::Corrupt`] when the bytes there are not what the tag was made of.
     pub(crate) fn version_at(&self, key: &ItemKey, head: &Head) -> Result<Version> {
+        let record = self.journal.read(head.segment, head.offset, head.len_bytes)?;
+        self.version_in(key, head, &record.into())
+    }
+
+    /// Makes a version of the entry's record, which `head` points to.
+    pub(super) fn version_in(&self, key: &ItemKey, head: &Head, record: &Bytes) -> Result<Version> {
         let corrupt = |reason| {
             let path = self.journal.segment_path(head.segment);
             Error::Corrupt { file: path, offset: u64::from(head.offset), reason }
         };
         let segment = self.journal.segments().get(head.segment)?;
-        let record = self.journal.read(head.segment, head.offset, head.len_bytes)?;
         let (entry, used) =
-            Entry::decode(&record).ok_or_else(|| corrupt("an entry is malformed"))?;
+            Entry::decode(record).ok_or_else(|| corrupt("an entry is malformed"))?;
         let incarnation = segment.incarnations.get(usize::from(entry.incarnation));
         let incarnation = incarnation.ok_or_else(|| corrupt("an entry is malformed"))?;
         let etag = entry.etag(incarnation, head.revision);
@@ -157,18 +116,26 @@ impl Core {
             expires_ms: entry.expires_ms,
         };
         let value_at = record.len() - entry.value.len();
-        Ok(Version { meta, value: Bytes::from(record).slice(value_at..) })
+        Ok(Version { meta, value: record.slice(value_at..) })
     }
 
-    /// The head of an item, tombstones and expired items included.
-    pub(super) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
+    /// The head of an item, tombstones and expired items included, for a writer that holds the
+    /// item's stripe: then the cache agrees with the table.
+    pub(super) fn head_for_write(&self, key: &ItemKey) -> Result<Option<Head>> {
+        match self.cache.get(key.as_bytes()) {
+            Some(cached) => Ok(Some(cached.head)),
+            None => self.head(key),
+        }
+    }
+
+    fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         let Some(bytes) = self.table.get(key.as_bytes())? else { return Ok(None) };
         Head::decode(&bytes).map(Some).ok_or_else(|| self.table_is_damaged())
     }
 
     fn find(&self, key: &ItemKey) -> Result<Found> {
-        if let Some(version) = self.cache.get(key.as_bytes()) {
-            return Ok(Found::Cached(version));
+        if let Some(cached) = self.cache.get(key.as_bytes()) {
+            return Ok(Found::Cached(cached.version));
         }
         Ok(match self.head(key)? {
             Some(head) if !head.deleted => Found::At(head),
@@ -195,7 +162,7 @@ impl Core {
         if expires_ms.is_some() { self.clock.now_ms() } else { 0 }
     }
 
-    fn table_is_damaged(&self) -> Error {
+    pub(super) fn table_is_damaged(&self) -> Error {
         self.journal.poison();
         Error::Table(crate::error::TableError::new("a row of the table is no head"))
     }

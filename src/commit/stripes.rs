@@ -73,7 +73,7 @@ impl Stripe {
     pub(crate) fn begin_read(&self) -> u64 {
         loop {
             let sequence = self.sequence.load(Ordering::Acquire);
-            if sequence % 2 == 0 {
+            if sequence.is_multiple_of(2) {
                 return sequence;
             }
             // The commit holds the lock for as long as the number is odd.

@@ -145,7 +145,7 @@ impl Core {
             let known = if several { index_of.get(&operation.key).copied() } else { None };
             let at = known.unwrap_or(states.len());
             if known.is_none() {
-                let before = self.head(&operation.key);
+                let before = self.head_for_write(&operation.key);
                 let before = before.map_err(|error| (index, Refusal::Error(error)))?;
                 let live = before.filter(|head| head.is_live(now_ms));
                 states.push(KeyState {
@@ -190,7 +190,7 @@ impl Core {
         let changes: Vec<Change<'_>> = changes.filter_map(|s| Change::of(s, now_ms)).collect();
         // Recorded by another writer since the look outside the locks, or about to be.
         let written = |record: &&Record| {
-            self.catalog.get(record.collection()).is_none()
+            !self.catalog.is_recorded(record.collection())
                 && changes.iter().any(|change| change.puts_into(record.collection()))
         };
         let records: Vec<&Record> = unrecorded.iter().filter(written).collect();
@@ -248,7 +248,8 @@ impl Core {
             };
             match version.value {
                 Some(value) => {
-                    self.cache.insert(&entry.key.to_bytes(), Version { meta: *meta, value });
+                    let version = Version { meta: *meta, value };
+                    self.cache.insert(&entry.key.to_bytes(), version, head);
                 }
                 None => self.cache.remove(entry.key.as_bytes()),
             }

@@ -520,10 +520,15 @@ impl Journal {
         state
     }
 
+    /// Whether everything before this place of a segment is in its file.
+    pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
+        pack(segment, end) <= self.readable.load(Ordering::Acquire)
+    }
+
     /// Reads an entry's record, from the file or from the frames on their way there.
     pub(crate) fn read(&self, segment: u32, offset: u32, len_bytes: u32) -> Result<Vec<u8>> {
         let end = u64::from(offset) + u64::from(len_bytes);
-        if pack(segment, end) > self.readable.load(Ordering::Acquire)
+        if !self.is_written(segment, end)
             && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
         {
             return Ok(bytes);

@@ -87,7 +87,7 @@ pub(crate) enum Loaded {
     Missing,
     /// Neither slot is whole.
     Damaged,
-    Found(ManifestFile, Manifest),
+    Found(Box<(ManifestFile, Manifest)>),
 }
 
 /// The file, open for replacing its contents.
@@ -152,7 +152,9 @@ impl ManifestFile {
             }
         }
         Ok(match newest {
-            Some((sequence, manifest)) => Loaded::Found(Self { path, file, sequence }, manifest),
+            Some((sequence, manifest)) => {
+                Loaded::Found(Box::new((Self { path, file, sequence }, manifest)))
+            }
             None => Loaded::Damaged,
         })
     }

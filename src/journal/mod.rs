@@ -12,6 +12,7 @@ pub(crate) mod recover;
 pub(crate) mod roll;
 pub(crate) mod segment;
 pub(crate) mod slots;
+pub(crate) mod survey;
 pub(crate) mod totals;
 pub(crate) mod watermark;
 

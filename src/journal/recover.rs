@@ -1,5 +1,4 @@
-//! Finding the end of the journal: after an orderly close, after a crash, and, where the caller
-//! allows it, after damage.
+//! Finding the end of the journal: after an orderly close and after a crash.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,10 +7,10 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::group::{Active, REVISION_SKIP};
-use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SealedEnd, SegmentRecord};
+use crate::journal::manifest::{CleanClose, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::segment::{
-    FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame,
-    SegmentFacts, segment_number, segment_path,
+    FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, ScannedFrame, SegmentFacts, ensure_folder,
+    segment_number, segment_path,
 };
 use crate::journal::watermark::Watermark;
 
@@ -58,6 +57,9 @@ pub(crate) fn recover(
     manifest: Manifest,
     watermark: (Watermark, u64),
 ) -> Result<Recovered> {
+    if manifest.segments.is_empty() {
+        ensure_folder(&**disk, store)?;
+    }
     remove_unnamed(&**disk, store, &manifest)?;
     let (watermark, mark) = watermark;
     let mark = mark.max(manifest.checkpoint.revision);
@@ -199,27 +201,14 @@ fn write_again(segment: &OpenSegment, from: u64, to: u64) -> Result<()> {
     segment.file.sync_data().map_err(Error::io("syncing", &segment.facts.path))
 }
 
-/// Removes segment files that MANIFEST does not name: what a crash left of a segment that was
-/// being begun, or of one that compaction had replaced.
-///
-/// # Errors
-/// [`Error::Corrupt`] when such a file holds commits that MANIFEST cannot know of yet: then it is
-/// MANIFEST that is too old, and nothing is removed.
+/// Removes segment files that MANIFEST does not name, which a crash left; if MANIFEST is too old
+/// to name them, that is [`Error::Corrupt`], and they stay.
 fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
-    let folder = store.join(JOURNAL_FOLDER);
-    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
-    let named = |number| manifest.segments.iter().any(|record| record.number == number);
-    let unnamed: Vec<u32> =
-        names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect();
-    for number in unnamed.iter().filter(|number| **number >= manifest.next_segment) {
-        // A header that cannot be read belongs to a segment that was never finished.
-        let Ok(segment) = OpenSegment::open(disk, store, *number) else { continue };
-        if segment.scan(u64::MAX).next()?.is_some() {
-            let path = store.join(crate::journal::manifest::MANIFEST_FILE);
-            return Err(Error::corrupt(&path, 0, "the manifest is older than the journal"));
-        }
+    if is_outdated(disk, store, manifest)? {
+        let reason = "the manifest is older than the journal";
+        return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
     }
-    for number in unnamed {
+    for number in unnamed(disk, store, manifest)? {
         let path = segment_path(store, number);
         if let Err(error) = disk.remove_file(&path) {
             log::warn!("an unused segment could not be removed: {error}");
@@ -228,162 +217,27 @@ fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<
     Ok(())
 }
 
-/// What a full read of the journal found: everything, or a whole prefix and where it ends.
-#[derive(Debug)]
-pub(crate) struct Prefix {
-    pub(crate) records: Vec<SegmentRecord>,
-    pub(crate) last_revision: u64,
-    /// A revision that no lost commit was above, as far as can be known.
-    pub(crate) highest_seen: u64,
-    pub(crate) damage: Option<Error>,
-    /// Segments behind the damage, whole files.
-    pub(crate) dropped: Vec<u32>,
-    pub(crate) lost_bytes: u64,
-}
-
-/// Reads every frame of these segments and keeps the longest prefix of them that is whole. A
-/// segment whose end is not known must end in a seal, unless it is the last.
-pub(crate) fn survey(
-    disk: &dyn Disk,
-    store: &Path,
-    records: &[SegmentRecord],
-    clean: Option<&CleanClose>,
-    mark: u64,
-) -> Result<Prefix> {
-    let mut prefix = Prefix {
-        records: Vec::new(),
-        last_revision: 0,
-        highest_seen: mark,
-        damage: None,
-        dropped: Vec::new(),
-        lost_bytes: 0,
-    };
-    for (index, record) in records.iter().enumerate() {
-        let sealed = record.sealed.map_or(0, |end| end.last_revision);
-        prefix.highest_seen = prefix.highest_seen.max(sealed).max(record.first_revision);
-        if prefix.damage.is_some() {
-            prefix.drop_segment(disk, store, record.number);
-            continue;
-        }
-        let last = index + 1 == records.len();
-        let expected = match record.sealed {
-            Some(end) => Ending::At(end.offset),
-            None if !last => Ending::Seal,
-            None => clean.map_or(Ending::Anywhere, |clean| Ending::At(clean.tail_offset)),
-        };
-        prefix.take_segment(disk, store, record, expected)?;
-    }
-    if prefix.damage.is_none() && mark > prefix.last_revision {
-        let number = records.last().map_or(1, |record| record.number);
-        let path = segment_path(store, number);
-        let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
-        prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
-    }
-    prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
-    Ok(prefix)
-}
-
-/// Where the frames of a segment have to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    At(u64),
-    Seal,
-    Anywhere,
-}
-
-impl Prefix {
-    fn drop_segment(&mut self, disk: &dyn Disk, store: &Path, number: u32) {
-        let file = disk.open(&segment_path(store, number), false);
-        let len = file.and_then(|file| file.len()).unwrap_or_default();
-        self.lost_bytes += len.saturating_sub(SEGMENT_HEADER_BYTES);
-        self.dropped.push(number);
-    }
-
-    fn take_segment(
-        &mut self,
-        disk: &dyn Disk,
-        store: &Path,
-        record: &SegmentRecord,
-        expected: Ending,
-    ) -> Result<()> {
-        let segment = match OpenSegment::open(disk, store, record.number) {
-            Ok(segment) => segment,
-            Err(error @ Error::Corrupt { .. }) => {
-                self.damage = Some(error);
-                self.drop_segment(disk, store, record.number);
-                return Ok(());
-            }
+/// Whether a segment that MANIFEST cannot know of yet holds commits.
+pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<bool> {
+    let numbers = unnamed(disk, store, manifest)?.into_iter();
+    for number in numbers.filter(|number| *number >= manifest.next_segment) {
+        match OpenSegment::open(disk, store, number) {
+            Ok(segment) if segment.scan(u64::MAX).next()?.is_some() => return Ok(true),
+            // A header that cannot be read belongs to a segment that was never finished.
+            Ok(_) | Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
-        };
-        let mut scan = segment.scan(match expected {
-            Ending::At(offset) => offset,
-            Ending::Seal | Ending::Anywhere => u64::MAX,
-        });
-        let mut end = scan.position();
-        let mut sealed = false;
-        let mut malformed = None;
-        while let Some(frame) = scan.next()? {
-            match check_contents(&segment, &frame, self.last_revision) {
-                Ok(true) => sealed = true,
-                Ok(false) => self.last_revision = frame.revision,
-                Err(error) => malformed = Some(error),
-            }
-            if sealed || malformed.is_some() {
-                break;
-            }
-            end = scan.position();
-        }
-        let whole = match expected {
-            Ending::At(offset) => end.offset == offset,
-            Ending::Seal => sealed,
-            Ending::Anywhere => true,
-        };
-        if !whole || malformed.is_some() {
-            let reason = "a frame is damaged";
-            let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
-            self.damage = Some(malformed.unwrap_or(damage));
-            self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
-        }
-        let offset = end.offset;
-        let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
-        self.records.push(SegmentRecord { sealed, ..*record });
-        Ok(())
-    }
-}
-
-/// Checks a frame down to its entries; gives whether it is a seal.
-fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
-    let malformed = || Error::corrupt(&segment.facts.path, frame.offset, "an entry is malformed");
-    match check_frame(&segment.facts.path, frame, last)? {
-        Body::Seal => Ok(true),
-        Body::Commit(entries) => {
-            for placed in entries {
-                let entry = placed.ok_or_else(malformed)?.entry;
-                if usize::from(entry.incarnation) >= segment.facts.header.incarnations.len() {
-                    return Err(malformed());
-                }
-            }
-            Ok(false)
         }
     }
+    Ok(false)
 }
 
-/// The segments that lie in the journal's folder, for a store whose manifest is lost.
-pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32>> {
     let folder = store.join(JOURNAL_FOLDER);
-    if !disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
-        return Ok(Vec::new());
-    }
-    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
-    let numbers = names.iter().filter_map(|name| segment_number(name));
-    let mut records: Vec<_> =
-        numbers.map(|number| SegmentRecord { number, first_revision: 0, sealed: None }).collect();
-    records.sort_by_key(|record| record.number);
-    for record in &mut records {
-        // One that cannot be read is met again, and reported, when the journal is read.
-        if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
-            record.first_revision = segment.facts.header.first_revision;
-        }
-    }
-    Ok(records)
+    let names = match disk.list(&folder) {
+        // Then every segment is missing, and is missed where it is opened.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(Error::io("listing", &folder))?,
+    };
+    let named = |number| manifest.segments.iter().any(|record| record.number == number);
+    Ok(names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect())
 }

@@ -105,6 +105,17 @@ pub(crate) fn segment_path(store: &Path, number: u32) -> PathBuf {
     store.join(JOURNAL_FOLDER).join(format!("{number:010}.seg"))
 }
 
+/// Makes the journal's folder if it is missing: programs that copy a store may leave out a folder
+/// that is empty.
+pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
+    let folder = store.join(JOURNAL_FOLDER);
+    if disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
+        return Ok(());
+    }
+    disk.create_dir_all(&folder).map_err(Error::io("creating", &folder))?;
+    disk.sync_dir(store).map_err(Error::io("syncing", store))
+}
+
 /// The number that a segment's file name gives it.
 pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
     let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
@@ -245,7 +256,10 @@ impl FrameScanner {
         let buffer_end = self.buffer_start + self.buffer.len() as u64;
         if offset < self.buffer_start || offset + len as u64 > buffer_end {
             let wanted = len.max(SCAN_BYTES).min((self.limit - offset) as usize);
-            self.buffer.resize(wanted, 0);
+            self.buffer.truncate(wanted);
+            if self.buffer.len() < wanted {
+                self.buffer = vec![0; wanted];
+            }
             self.buffer_start = offset;
             let read = self.file.read_exact_at(&mut self.buffer, offset);
             read.map_err(Error::io("reading", &self.path))?;

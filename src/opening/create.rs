@@ -17,10 +17,7 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
         if !create {
             return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
         }
-        disk.create_dir_all(path).map_err(Error::io("creating", path))?;
-        // A relative path of one part has the empty path as its parent: the current directory.
-        let parent = path.parent().unwrap_or(Path::new(""));
-        return disk.sync_dir(parent).map_err(Error::io("syncing", parent));
+        return disk.create_dir_all(path).map_err(Error::io("creating", path));
     }
     let names = disk.list(path).map_err(Error::io("listing", path))?;
     if names.iter().any(|name| name == MANIFEST_FILE) {
@@ -34,6 +31,19 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
     let empty = !names.iter().any(|name| name == JOURNAL_FOLDER);
     if empty && !create {
         return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
+    }
+    Ok(())
+}
+
+/// Makes the names of the store's directory and of those above it durable. Not only of those that
+/// this open made: an earlier one may have been killed between making them and syncing them.
+fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<()> {
+    for ancestor in path.ancestors().skip(1) {
+        match disk.sync_dir(ancestor) {
+            // A directory that we may not read is not one that we made.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(Error::io("syncing", ancestor))?,
+        }
     }
     Ok(())
 }
@@ -53,6 +63,7 @@ fn is_ours(name: &str) -> bool {
 /// Makes the files of a store without commits; nothing is there until the manifest's name is.
 pub(super) fn create(environment: &Environment, path: &Path) -> Result<(ManifestFile, Manifest)> {
     let disk = &*environment.disk;
+    sync_ancestors(disk, path)?;
     // What an attempt that a crash cut short left behind.
     environment.tables.remove_all_but(u64::MAX)?;
     let watermark = path.join(WATERMARK_FILE);

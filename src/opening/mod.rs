@@ -16,7 +16,8 @@ use crate::journal::Journal;
 use crate::journal::group::Start;
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
-use crate::journal::recover::{Recovered, found_segments, recover};
+use crate::journal::recover::{Recovered, recover};
+use crate::journal::survey::found_segments;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
 
@@ -83,13 +84,20 @@ fn open_journal(
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
     match ManifestFile::load(disk, path)? {
-        Loaded::Found(file, manifest) => match on_damage {
-            OnDamage::Refuse => {
-                let watermark = Watermark::load(disk, path)?;
-                Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
+        Loaded::Found(found) => {
+            let (file, manifest) = *found;
+            if manifest.clean.is_none() {
+                // A run that was killed may have named the manifest and not synced that.
+                disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             }
-            OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
-        },
+            match on_damage {
+                OnDamage::Refuse => {
+                    let watermark = Watermark::load(disk, path)?;
+                    Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
+                }
+                OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
+            }
+        }
         Loaded::Missing if found_segments(disk, path)?.is_empty() => {
             let (file, manifest) = create::create(environment, path)?;
             let watermark = Watermark::load(disk, path)?;

@@ -7,10 +7,12 @@ use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::journal::frame::FrameBuilder;
 use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
-use crate::journal::recover::{Prefix, Recovered, found_segments, recover, survey};
-use crate::journal::segment::{JOURNAL_FOLDER, segment_path};
+use crate::journal::recover::{Recovered, is_outdated, recover};
+use crate::journal::segment::{JOURNAL_FOLDER, ensure_folder, segment_path};
+use crate::journal::survey::{Prefix, found_segments, survey};
 use crate::journal::watermark::Watermark;
 use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
 use crate::revision::Revision;
@@ -29,6 +31,11 @@ pub(super) fn open(
         let lost = Error::corrupt(&manifest_path(path), 0, reason);
         return without_manifest(environment, path, (watermark, mark), lost);
     };
+    if is_outdated(disk, path, &manifest)? {
+        let reason = "the manifest is older than the journal";
+        let lost = Error::corrupt(&manifest_path(path), 0, reason);
+        return without_manifest(environment, path, (watermark, mark), lost);
+    }
     let mark = mark.max(manifest.checkpoint.revision);
     let clean = manifest.clean;
     let prefix = survey(disk, path, &manifest.segments, clean.as_ref(), mark)?;
@@ -65,11 +72,9 @@ fn keep(
     previous: Option<(ManifestFile, Manifest)>,
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
+    ensure_folder(disk, path)?;
     let moved = move_aside(disk, path, &prefix.dropped)?;
-    // A mark above what is kept would make the next open look for commits that are gone.
-    watermark.record(prefix.last_revision)?;
-    watermark.sync()?;
-
+    seal_cut(disk, path, &prefix)?;
     let mut manifest = empty_manifest(environment.entropy.incarnation());
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
@@ -92,11 +97,29 @@ fn keep(
             file
         }
     };
+    // A mark above what is kept would make the next open look for commits that are gone. Both
+    // slots, lest damage to one bring back such a mark; and after the manifest, lest a repair that
+    // a crash cuts short pass for a torn tail.
+    watermark.record(prefix.last_revision)?;
+    watermark.record(prefix.last_revision)?;
+    watermark.sync()?;
     let damage =
         prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
     let recovered =
         recover(&environment.disk, path, file, manifest, (watermark, prefix.last_revision))?;
     Ok((recovered, damage))
+}
+
+/// Ends the segment that the damage lies in with a seal, so that the journal can be read over the
+/// cut should the manifest be lost later.
+fn seal_cut(disk: &dyn Disk, store: &Path, prefix: &Prefix) -> Result<()> {
+    let (Some(cut), Some(record)) = (prefix.cut, prefix.records.last()) else { return Ok(()) };
+    let path = segment_path(store, record.number);
+    let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+    let mut seal = FrameBuilder::seal();
+    let written = file.write_all_at(seal.finish(prefix.last_revision, cut.chain).0, cut.offset);
+    written.map_err(Error::io("writing", &path))?;
+    file.sync_data().map_err(Error::io("syncing", &path))
 }
 
 fn report(error: Error, kept: u64, lost_bytes: u64, moved: Vec<PathBuf>) -> Damage {

@@ -12,7 +12,7 @@ use crate::journal::recover::{Recovered, Surveyed, check_frame};
 use crate::journal::totals::Totals;
 use crate::key::ItemKey;
 use crate::options::{OnProgress, Progress};
-use crate::table::{Head, MemoryTables, Row, Table, Tables};
+use crate::table::{Head, MemoryTables, Table, Tables};
 
 /// Rows that the proof looks at a time.
 const PROOF_ROWS: usize = 1_024;
@@ -260,26 +260,31 @@ fn head_of(
 /// Count and sum over the live heads of the whole table; `None` when a row is no head of a named
 /// segment.
 fn scan_totals(recovered: &Recovered, table: &dyn Table) -> Result<Option<Totals>> {
-    let mut totals = Totals::default();
-    let mut rows: Vec<Row> = Vec::with_capacity(PROOF_ROWS);
-    let mut after: Option<Box<[u8]>> = None;
+    let named = |head: &Head| {
+        recovered.segments.iter().any(|surveyed| surveyed.segment.header.number == head.segment)
+    };
+    let (mut totals, mut sound) = (Totals::default(), true);
+    let mut after: Option<Vec<u8>> = None;
     loop {
-        rows.clear();
+        let (mut rows, mut last) = (0, None);
         let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-        table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut rows)?;
-        for row in &rows {
-            let Some(head) = Head::decode(&row.value) else { return Ok(None) };
-            let named = |surveyed: &Surveyed| surveyed.segment.header.number == head.segment;
-            if !recovered.segments.iter().any(named) {
-                return Ok(None);
+        table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut |key, value| {
+            rows += 1;
+            match Head::decode(value).filter(named) {
+                Some(head) if !head.deleted => totals.add(key, head.etag),
+                Some(_) => {}
+                None => sound = false,
             }
-            if !head.deleted {
-                totals.add(&row.key, head.etag);
+            if rows == PROOF_ROWS {
+                last = Some(key.to_vec());
             }
+        })?;
+        if !sound {
+            return Ok(None);
         }
-        match rows.pop() {
-            Some(last) if rows.len() + 1 == PROOF_ROWS => after = Some(last.key),
-            _ => return Ok(Some(totals)),
+        match last {
+            Some(_) => after = last,
+            None => return Ok(Some(totals)),
         }
     }
 }

@@ -54,9 +54,9 @@ fn scan(
     reverse: bool,
     limit: usize,
 ) -> Vec<Vec<u8>> {
-    let mut rows = Vec::new();
-    table.scan(lower, upper, reverse, limit, &mut rows).unwrap();
-    rows.into_iter().map(|row| row.key.into_vec()).collect()
+    let mut keys = Vec::new();
+    table.scan(lower, upper, reverse, limit, &mut |key, _| keys.push(key.to_vec())).unwrap();
+    keys
 }
 
 fn keys(table: &dyn Table, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> String {
@@ -134,13 +134,16 @@ fn impossible_bounds_give_no_rows(tables: &dyn Tables) {
 
 fn a_limit_cuts_after_the_first_rows_and_keeps_those_before(tables: &dyn Tables) {
     let table = letters(tables);
-    let mut rows = Vec::new();
-    table.scan(Unbounded, Unbounded, false, 2, &mut rows).unwrap();
-    table.scan(Unbounded, Excluded(b"e"), true, 2, &mut rows).unwrap();
-    table.scan(Unbounded, Unbounded, true, 0, &mut rows).unwrap();
-    let keys: Vec<u8> = rows.iter().map(|row| row.key[0]).collect();
+    let (mut keys, mut values) = (Vec::new(), Vec::new());
+    let mut visit = |key: &[u8], value: &[u8]| {
+        keys.push(key[0]);
+        values.push(value.to_vec());
+    };
+    table.scan(Unbounded, Unbounded, false, 2, &mut visit).unwrap();
+    table.scan(Unbounded, Excluded(b"e"), true, 2, &mut visit).unwrap();
+    table.scan(Unbounded, Unbounded, true, 0, &mut visit).unwrap();
     assert_eq!(keys, b"abdc");
-    assert_eq!(&*rows[0].value, b"a!");
+    assert_eq!(values[0], b"a!");
 }
 
 fn keys_of_one_nul_and_of_640_bytes_are_kept(tables: &dyn Tables) {

@@ -32,9 +32,9 @@ pub(super) fn escape(key: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// The key that [`escape`] was given; `None` for bytes that it does not make.
-pub(super) fn unescape(escaped: &[u8]) -> Option<Box<[u8]>> {
+pub(super) fn unescape(escaped: &[u8]) -> Option<Cow<'_, [u8]>> {
     if !escaped.contains(&0xff) {
-        return Some(escaped.into());
+        return Some(Cow::Borrowed(escaped));
     }
     let mut key = Vec::with_capacity(escaped.len());
     let mut run = 0;
@@ -49,7 +49,7 @@ pub(super) fn unescape(escaped: &[u8]) -> Option<Box<[u8]>> {
         key.push(*byte);
         run = if *byte == 0xff { run + 1 } else { 0 };
     }
-    (run < RUN).then(|| key.into_boxed_slice())
+    (run < RUN).then_some(Cow::Owned(key))
 }
 
 #[cfg(test)]
@@ -82,7 +82,8 @@ mod tests {
     proptest! {
         #[test]
         fn unescape_gives_the_key_back(key in any_key()) {
-            prop_assert_eq!(unescape(&escape(&key)).unwrap(), key.into_boxed_slice());
+            let escaped = escape(&key);
+            prop_assert_eq!(&*unescape(&escaped).unwrap(), &*key);
         }
 
         #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 #[cfg(any(test, feature = "simulation"))]
 use super::simulated::{Faults, Recording};
-use super::{Row, Table, Tables, is_empty_range};
+use super::{Table, Tables, is_empty_range};
 use crate::error::Result;
 use crate::sync::Mutex;
 
@@ -146,21 +146,19 @@ impl Table for MemoryTable {
         upper: Bound<&[u8]>,
         reverse: bool,
         limit: usize,
-        rows: &mut Vec<Row>,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
         self.admit()?;
         // `BTreeMap::range` panics on these.
         if is_empty_range(lower, upper) {
             return Ok(());
         }
-        let to_row =
-            |(key, value): (&Box<[u8]>, &Box<[u8]>)| Row { key: key.clone(), value: value.clone() };
         let state = self.state.lock();
         let range = state.rows.range::<[u8], _>((lower, upper));
         if reverse {
-            rows.extend(range.rev().take(limit).map(to_row));
+            range.rev().take(limit).for_each(|(key, value)| visit(key, value));
         } else {
-            rows.extend(range.take(limit).map(to_row));
+            range.take(limit).for_each(|(key, value)| visit(key, value));
         }
         Ok(())
     }

@@ -40,15 +40,16 @@ pub(crate) trait Table: Debug + Send + Sync + 'static {
     #[cfg_attr(not(test), expect(dead_code, reason = "for purging tombstones in compaction"))]
     fn remove(&self, key: &[u8]) -> Result<()>;
 
-    /// Appends up to `limit` rows within the bounds to `rows`, in ascending order of key, or
+    /// Calls `visit` with up to `limit` rows within the bounds, in ascending order of key, or
     /// descending when `reverse`. Rows that change meanwhile are seen before or after the change.
+    /// `visit` must not use the table.
     fn scan(
         &self,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
         reverse: bool,
         limit: usize,
-        rows: &mut Vec<Row>,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()>;
 
     /// Writes everything inserted before this call to stable storage, as far as the table can
@@ -57,13 +58,6 @@ pub(crate) trait Table: Debug + Send + Sync + 'static {
 
     /// Bytes that the table occupies on disk; 0 for one in memory.
     fn size_on_disk_bytes(&self) -> Result<u64>;
-}
-
-/// One row of a [`Table::scan`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Row {
-    pub(crate) key: Box<[u8]>,
-    pub(crate) value: Box<[u8]>,
 }
 
 /// Where a store's tables live: one per generation, so that a rebuild never touches the table it

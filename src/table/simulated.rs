@@ -124,9 +124,12 @@ impl Faults {
 pub(super) struct Recording {
     /// Versions that were flushed, newest last.
     flushed: VecDeque<Rows>,
-    /// Writes since the newest of them: the key, and its value unless removed.
-    since: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    /// Writes since the newest of them.
+    since: Vec<Written>,
 }
+
+/// A key, and the value that was written under it; `None` for its removal.
+type Written = (Box<[u8]>, Option<Box<[u8]>>);
 
 impl Recording {
     pub(super) fn note(&mut self, key: &[u8], value: Option<&[u8]>) {

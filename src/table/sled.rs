@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::escape::{escape, unescape};
 use super::guard::{Guard, attempt_within};
-use super::{Row, Table, Tables, is_empty_range};
+use super::{Table, Tables, is_empty_range};
 use crate::disk::platform::sync_dir;
 use crate::error::{Error, Result};
 
@@ -146,7 +146,7 @@ impl Table for SledTable {
         upper: Bound<&[u8]>,
         reverse: bool,
         limit: usize,
-        rows: &mut Vec<Row>,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
         if is_empty_range(lower, upper) {
             return Ok(());
@@ -154,13 +154,17 @@ impl Table for SledTable {
         let bounds = (lower.map(escape), upper.map(escape));
         let found = self.call("scan the table", |tree| {
             let range = tree.range::<std::borrow::Cow<'_, [u8]>, _>(bounds);
-            if reverse { collect(range.rev(), limit) } else { collect(range, limit) }
+            if reverse {
+                visit_rows(range.rev(), limit, visit)
+            } else {
+                visit_rows(range, limit, visit)
+            }
         })?;
-        let Some(found) = found else {
-            return Err(self.guard.fail("scan the table", "a key that was never written"));
-        };
-        rows.extend(found);
-        Ok(())
+        if found {
+            Ok(())
+        } else {
+            Err(self.guard.fail("scan the table", "a key that was never written"))
+        }
     }
 
     fn flush(&self) -> Result<()> {
@@ -203,20 +207,20 @@ impl std::fmt::Debug for Db {
     }
 }
 
-/// Up to `limit` rows; `None` when a key is not one that was written.
-fn collect(
+/// Shows up to `limit` rows; `false` when a key is not one that was written.
+fn visit_rows(
     range: impl Iterator<Item = Result<(sled::IVec, sled::IVec), sled::Error>>,
     limit: usize,
-) -> Result<Option<Vec<Row>>, sled::Error> {
-    let mut rows = Vec::new();
+    visit: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<bool, sled::Error> {
     for row in range.take(limit) {
         let (key, value) = row?;
-        let Some(key) = unescape(&key) else {
-            return Ok(None);
-        };
-        rows.push(Row { key, value: Box::from(&*value) });
+        match unescape(&key) {
+            Some(key) => visit(&key, &value),
+            None => return Ok(false),
+        }
     }
-    Ok(Some(rows))
+    Ok(true)
 }
 
 /// Whether somebody holds sled's lock on its file; a file that cannot be asked counts as free.

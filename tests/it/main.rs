@@ -5,11 +5,64 @@
 mod backends;
 mod batches;
 mod collections;
+mod damage;
 mod etags;
+mod faults;
+mod golden;
+mod handles;
 mod iteration;
+mod kills;
+mod ledger;
 mod limits;
+mod linearizability;
+#[path = "../model/mod.rs"]
+mod model;
 mod patching;
+mod place;
+mod power_cuts;
+mod properties;
 mod reading;
 mod saving;
+mod tables;
+mod template;
 mod updates;
 mod verbs;
+mod writer;
+
+/// A number that the caller of the tests gave.
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// Says, when a test fails, how to run the same again.
+struct Repeat {
+    module: &'static str,
+    seed: u64,
+}
+
+impl Repeat {
+    fn new(module: &'static str, seed: u64) -> Self {
+        Self { module, seed }
+    }
+}
+
+impl Drop for Repeat {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { module, seed } = self;
+            eprintln!("to repeat: IFMATCH_SEED={seed} cargo test --test it {module}");
+        }
+    }
+}
+
+/// Names the case that a test fails in.
+struct Case(String);
+
+impl Drop for Case {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("in the case: {}", self.0);
+        }
+    }
+}

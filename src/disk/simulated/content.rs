@@ -69,10 +69,11 @@ impl Content {
         let pages = usize::try_from(len.div_ceil(PAGE_BYTES));
         self.pages.resize(pages.map_err(|_| io::ErrorKind::FileTooLarge)?, None);
         let used = (len % PAGE_BYTES) as usize;
-        if len < self.len && used > 0 {
-            if let Some(Some(last)) = self.pages.last_mut() {
-                Arc::make_mut(last).iter_mut().skip(used).for_each(|byte| *byte = 0);
-            }
+        if len < self.len
+            && used > 0
+            && let Some(Some(last)) = self.pages.last_mut()
+        {
+            Arc::make_mut(last).iter_mut().skip(used).for_each(|byte| *byte = 0);
         }
         self.len = len;
         Ok(())

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Bound;
 
-use super::super::{Row, Tables};
+use super::super::Tables;
 use super::*;
 
 const ROUNDS: usize = 300;
@@ -12,8 +12,9 @@ const ROUNDS: usize = 300;
 fn contents(tables: &MemoryTables, generation: u64) -> Vec<(u8, u8)> {
     let mut rows = Vec::new();
     let table = tables.open(generation).unwrap();
-    table.scan(Bound::Unbounded, Bound::Unbounded, false, usize::MAX, &mut rows).unwrap();
-    rows.iter().map(|Row { key, value }| (key[0], value[0])).collect()
+    let mut visit = |key: &[u8], value: &[u8]| rows.push((key[0], value[0]));
+    table.scan(Bound::Unbounded, Bound::Unbounded, false, usize::MAX, &mut visit).unwrap();
+    rows
 }
 
 fn outcomes(of: impl Fn(&mut fastrand::Rng) -> MemoryTables) -> HashSet<Vec<(u8, u8)>> {

@@ -1,0 +1,124 @@
+//! Scanning: many heads in order of key, and their versions in order of position.
+
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::commit::Core;
+use crate::commit::cache::Version;
+use crate::error::Result;
+use crate::key::ItemKey;
+use crate::table::Head;
+
+/// Entries are read together when no more than this lies between them.
+const GAP_BYTES: u64 = 4 << 10;
+/// The most that is read in one go, but for a single larger entry.
+const RUN_BYTES: u64 = 256 << 10;
+
+/// One version that a scan wants, and what came of reading it.
+struct Wanted {
+    key: ItemKey,
+    head: Head,
+    version: Option<Result<Version>>,
+}
+
+impl Core {
+    /// Appends the live heads within the bounds to `heads`, in order of key, and gives how many
+    /// rows were looked at and the last of them; fewer than `limit` means that there are no more.
+    pub(crate) fn scan(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+        limit: usize,
+        heads: &mut Vec<(ItemKey, Head)>,
+    ) -> Result<(usize, Option<Vec<u8>>)> {
+        let now_ms = self.clock.now_ms();
+        let (mut rows, mut last, mut damaged) = (0, None, false);
+        self.table.scan(lower, upper, reverse, limit, &mut |key, value| {
+            rows += 1;
+            let head = Head::decode(value).zip(ItemKey::from_joined(key));
+            damaged |= head.is_none();
+            match head {
+                Some((head, key)) if head.is_live(now_ms) => heads.push((key, head)),
+                _ if rows == limit => last = Some(key.to_vec()),
+                _ => {}
+            }
+        })?;
+        if damaged {
+            return Err(self.table_is_damaged());
+        }
+        let last = last.or_else(|| heads.last().map(|(key, _)| key.as_bytes().to_vec()));
+        Ok((rows, last))
+    }
+
+    /// The versions that these heads point to, in the same order. What is not in the cache is
+    /// read in order of position, neighbours in one go.
+    pub(crate) fn versions_of(
+        &self,
+        heads: Vec<(ItemKey, Head)>,
+    ) -> impl Iterator<Item = Result<(ItemKey, Version)>> {
+        let want = |(key, head): (ItemKey, Head)| {
+            let cached = self.cache.get(key.as_bytes());
+            let cached = cached.filter(|cached| cached.head.etag == head.etag);
+            Wanted { key, head, version: cached.map(|cached| Ok(cached.version)) }
+        };
+        let mut wanted: Vec<Wanted> = heads.into_iter().map(want).collect();
+        let mut missing: Vec<&mut Wanted> =
+            wanted.iter_mut().filter(|wanted| wanted.version.is_none()).collect();
+        missing.sort_unstable_by_key(|wanted| (wanted.head.segment, wanted.head.offset));
+        let mut rest = missing.as_mut_slice();
+        while !rest.is_empty() {
+            let (run, after) = rest.split_at_mut(run_len(rest));
+            self.read_run(run);
+            rest = after;
+        }
+        wanted
+            .into_iter()
+            .filter_map(|Wanted { key, version, .. }| Some(version?.map(|version| (key, version))))
+    }
+
+    /// Reads neighbouring entries together and takes them apart.
+    fn read_run(&self, run: &mut [&mut Wanted]) {
+        let Some(first) = run.first().map(|wanted| wanted.head) else { return };
+        let end = run.last().map_or(0, |last| end_of(&last.head));
+        let len_bytes = (end - u64::from(first.offset)) as u32;
+        // Frames that are still on their way to the file are found one by one.
+        let together = run.len() > 1 && self.journal.is_written(first.segment, end);
+        let read = || self.journal.read(first.segment, first.offset, len_bytes).ok();
+        let bytes = together.then(read).flatten().map(Bytes::from);
+        for wanted in run {
+            let Wanted { key, head, version } = &mut **wanted;
+            let from = (head.offset - first.offset) as usize;
+            let record =
+                bytes.as_ref().map(|bytes| bytes.slice(from..from + head.len_bytes as usize));
+            *version = Some(match record {
+                // Copied, so that one small value does not keep the whole run in memory.
+                Some(record) => self.version_in(key, head, &record).map(|version| Version {
+                    value: Bytes::copy_from_slice(&version.value),
+                    ..version
+                }),
+                None => self.version_at(key, head),
+            });
+        }
+    }
+}
+
+/// How many of these, from the first on, lie close enough together to be read in one go.
+fn run_len(wanted: &[&mut Wanted]) -> usize {
+    let Some(first) = wanted.first().map(|wanted| wanted.head) else { return 0 };
+    let mut end = end_of(&first);
+    let more = wanted.iter().skip(1).take_while(|next| {
+        let head = &next.head;
+        let near = head.segment == first.segment
+            && u64::from(head.offset) <= end + GAP_BYTES
+            && end_of(head) - u64::from(first.offset) <= RUN_BYTES;
+        end = end.max(end_of(head));
+        near
+    });
+    1 + more.count()
+}
+
+fn end_of(head: &Head) -> u64 {
+    u64::from(head.offset) + u64::from(head.len_bytes)
+}

@@ -1,0 +1,178 @@
+//! Reading the whole journal for a repair: the longest prefix of it that is whole.
+
+use std::path::Path;
+
+use crate::disk::Disk;
+use crate::error::{Error, Result};
+use crate::journal::frame::Body;
+use crate::journal::manifest::{CleanClose, SealedEnd, SegmentRecord};
+use crate::journal::recover::check_frame;
+use crate::journal::segment::{
+    JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame, segment_number,
+    segment_path,
+};
+
+/// What a full read of the journal found: everything, or a whole prefix and where it ends.
+#[derive(Debug)]
+pub(crate) struct Prefix {
+    pub(crate) records: Vec<SegmentRecord>,
+    pub(crate) last_revision: u64,
+    /// A revision that no lost commit was above, as far as can be known.
+    pub(crate) highest_seen: u64,
+    pub(crate) damage: Option<Error>,
+    /// Where in the last of the records the damage begins, when it lies in that.
+    pub(crate) cut: Option<Position>,
+    /// Segments behind the damage, whole files.
+    pub(crate) dropped: Vec<u32>,
+    pub(crate) lost_bytes: u64,
+}
+
+/// Reads every frame of these segments and keeps the longest prefix of them that is whole. A
+/// segment whose end is not known must end in a seal, unless it is the last.
+pub(crate) fn survey(
+    disk: &dyn Disk,
+    store: &Path,
+    records: &[SegmentRecord],
+    clean: Option<&CleanClose>,
+    mark: u64,
+) -> Result<Prefix> {
+    let mut prefix = Prefix {
+        records: Vec::new(),
+        last_revision: 0,
+        highest_seen: mark,
+        damage: None,
+        cut: None,
+        dropped: Vec::new(),
+        lost_bytes: 0,
+    };
+    for (index, record) in records.iter().enumerate() {
+        let sealed = record.sealed.map_or(0, |end| end.last_revision);
+        prefix.highest_seen = prefix.highest_seen.max(sealed).max(record.first_revision);
+        if prefix.damage.is_some() {
+            prefix.drop_segment(disk, store, record.number);
+            continue;
+        }
+        let last = index + 1 == records.len();
+        let expected = match record.sealed {
+            Some(end) => Ending::At(end.offset),
+            None if !last => Ending::Seal,
+            None => clean.map_or(Ending::From(0), |clean| Ending::From(clean.tail_offset)),
+        };
+        prefix.take_segment(disk, store, record, expected)?;
+    }
+    if prefix.damage.is_none() && mark > prefix.last_revision {
+        let number = records.last().map_or(1, |record| record.number);
+        let path = segment_path(store, number);
+        let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
+        prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
+    }
+    prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
+    Ok(prefix)
+}
+
+/// Where the frames of a segment have to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    At(u64),
+    Seal,
+    /// Here or later.
+    From(u64),
+}
+
+impl Prefix {
+    fn drop_segment(&mut self, disk: &dyn Disk, store: &Path, number: u32) {
+        let file = disk.open(&segment_path(store, number), false);
+        let len = file.and_then(|file| file.len()).unwrap_or_default();
+        self.lost_bytes += len.saturating_sub(SEGMENT_HEADER_BYTES);
+        self.dropped.push(number);
+    }
+
+    fn take_segment(
+        &mut self,
+        disk: &dyn Disk,
+        store: &Path,
+        record: &SegmentRecord,
+        expected: Ending,
+    ) -> Result<()> {
+        let segment = match OpenSegment::open(disk, store, record.number) {
+            Ok(segment) => segment,
+            Err(error @ Error::Corrupt { .. }) => {
+                self.damage = Some(error);
+                self.drop_segment(disk, store, record.number);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let mut scan = segment.scan(match expected {
+            Ending::At(offset) => offset,
+            Ending::Seal | Ending::From(_) => u64::MAX,
+        });
+        let mut end = scan.position();
+        let mut sealed = false;
+        let mut malformed = None;
+        while let Some(frame) = scan.next()? {
+            match check_contents(&segment, &frame, self.last_revision) {
+                Ok(true) => sealed = true,
+                Ok(false) => self.last_revision = frame.revision,
+                Err(error) => malformed = Some(error),
+            }
+            if sealed || malformed.is_some() {
+                break;
+            }
+            end = scan.position();
+        }
+        let whole = match expected {
+            Ending::At(offset) => end.offset == offset,
+            Ending::Seal => sealed,
+            Ending::From(offset) => end.offset >= offset,
+        };
+        if !whole || malformed.is_some() {
+            let reason = "a frame is damaged";
+            let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
+            self.damage = Some(malformed.unwrap_or(damage));
+            self.cut = Some(end);
+            self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
+        }
+        let offset = end.offset;
+        let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
+        self.records.push(SegmentRecord { sealed, ..*record });
+        Ok(())
+    }
+}
+
+/// Checks a frame down to its entries; gives whether it is a seal.
+fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
+    let malformed = || Error::corrupt(&segment.facts.path, frame.offset, "an entry is malformed");
+    match check_frame(&segment.facts.path, frame, last)? {
+        Body::Seal => Ok(true),
+        Body::Commit(entries) => {
+            for placed in entries {
+                let entry = placed.ok_or_else(malformed)?.entry;
+                if usize::from(entry.incarnation) >= segment.facts.header.incarnations.len() {
+                    return Err(malformed());
+                }
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// The segments that lie in the journal's folder, for a store whose manifest is lost.
+pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+    let folder = store.join(JOURNAL_FOLDER);
+    if !disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
+        return Ok(Vec::new());
+    }
+    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
+    let numbers = names.iter().filter_map(|name| segment_number(name));
+    let mut records: Vec<_> =
+        numbers.map(|number| SegmentRecord { number, first_revision: 0, sealed: None }).collect();
+    records.sort_by_key(|record| record.number);
+    for record in &mut records {
+        // One that cannot be read is met again, and reported, when the journal is read.
+        if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
+            record.first_revision = segment.facts.header.first_revision;
+        }
+    }
+    Ok(records)
+}

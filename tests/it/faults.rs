@@ -1,0 +1,328 @@
+//! Calls of the disk and of the table that fail: every one of them, in every way, and a disk that
+//! is full. `IFMATCH_FAULT_STRIDE=n` tries only every n-th case.
+
+use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
+use ifmatch::{Durability, Error, Options, Store};
+use std::io::ErrorKind;
+
+use crate::ledger::Ledger;
+use crate::writer::Writer;
+use crate::{Case, Repeat, from_environment};
+
+const DURABILITIES: [Durability; 2] = [Durability::Immediate, Durability::Eventual];
+
+fn options(durability: Durability) -> Options {
+    // Without a cache reads reach the disk, so that they can fail.
+    Options::new().durability(durability).cache_bytes(0)
+}
+
+fn open(sim: &Simulation, durability: Durability) -> Result<Writer, Error> {
+    sim.open(&options(durability)).and_then(|store| Writer::new(store, durability))
+}
+
+/// Opens, settles the ledger with what is there, and proves that writing works.
+fn reopen(sim: &Simulation, ledger: &mut Ledger, rng: &mut fastrand::Rng) -> Writer {
+    let writer = open(sim, Durability::Immediate).expect("reopening");
+    ledger.settle(writer.read().expect("reading after reopening"));
+    writer.single(rng, ledger).expect("writing after reopening");
+    writer
+}
+
+/// How the workload ended: the error, and the store where it is still open.
+type Failure = Box<(Error, Option<Writer>)>;
+
+/// Two runs of a store: creation, all verbs, checkpoint, a new segment, closing, opening again.
+fn workload(
+    sim: &Simulation,
+    durability: Durability,
+    ledger: &mut Ledger,
+    rng: &mut fastrand::Rng,
+) -> Result<(), Failure> {
+    for _ in 0..2 {
+        let writer = open(sim, durability).map_err(|error| Box::new((error, None)))?;
+        let mut run = || {
+            ledger.settle(writer.read()?);
+            for _ in 0..6 {
+                writer.step(rng, ledger)?;
+            }
+            Simulation::checkpoint(writer.store())?;
+            ledger.all_durable();
+            writer.roll(rng, ledger)?;
+            writer.step(rng, ledger)
+        };
+        if let Err(error) = run() {
+            return Err(Box::new((error, Some(writer))));
+        }
+        writer.close().map_err(|error| Box::new((error, None)))?;
+        ledger.all_durable();
+    }
+    Ok(())
+}
+
+#[test]
+fn every_disk_call_may_fail_once_in_every_way() {
+    let stride = from_environment("IFMATCH_FAULT_STRIDE").unwrap_or(1).max(1);
+    let kinds = [
+        Fault::Eio,
+        Fault::Error(ErrorKind::StorageFull),
+        Fault::Short,
+        Fault::Interrupted,
+        Fault::Torn,
+    ];
+    let (mut cases, mut failed) = (0, 0);
+    for durability in DURABILITIES {
+        let sim = Simulation::new(1);
+        let mut rng = fastrand::Rng::with_seed(1);
+        workload(&sim, durability, &mut Ledger::default(), &mut rng).map_err(|e| e.0).unwrap();
+        for position in 0..sim.disk().calls() {
+            for kind in kinds {
+                cases += 1;
+                if cases % stride == 0 {
+                    failed += u64::from(fails_clearly(durability, position, kind));
+                }
+            }
+        }
+    }
+    println!("{cases} faults, of which {failed} ended in an error");
+    assert!(failed > cases / stride / 4, "faults that strike nothing test nothing");
+}
+
+/// Gives whether the fault came out as an error.
+fn fails_clearly(durability: Durability, position: u64, kind: Fault) -> bool {
+    let case = Case(format!("{durability:?}, call {position}, {kind:?}"));
+    let sim = Simulation::new(1);
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut ledger = Ledger::default();
+    sim.disk().inject(FaultPlan::after(position, kind));
+    let outcome = workload(&sim, durability, &mut ledger, &mut rng);
+    assert_eq!(sim.disk().faults_struck(), 1);
+    let failed = outcome.is_err();
+    if let Err(failure) = outcome {
+        let (error, writer) = *failure;
+        let harmless = matches!(kind, Fault::Short | Fault::Interrupted);
+        assert!(!harmless, "a call that can be repeated was not: {error}");
+        check_failure(&error, writer.as_ref(), &mut ledger, &mut rng);
+        for _ in 0..2 {
+            reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
+        }
+        drop(writer);
+    }
+    let mut after = ledger.clone();
+    let writer = reopen(&sim, &mut after, &mut rng);
+    // What reopening showed is durable, also where a page that failed its sync looks clean.
+    reopen(&sim.crash(&mut rng), &mut after.after_power_cut(), &mut rng);
+    writer.close().expect("closing after reopening");
+    drop(case);
+    failed
+}
+
+/// The store after an error: it says what it says, reads go on, and writing does or does not.
+fn check_failure(
+    error: &Error,
+    writer: Option<&Writer>,
+    ledger: &mut Ledger,
+    rng: &mut fastrand::Rng,
+) {
+    let clear = matches!(error, Error::Io { .. } | Error::Poisoned | Error::CommitUnknown { .. });
+    assert!(clear, "{error:?}");
+    let Some(writer) = writer else { return };
+    ledger.check_now(&writer.read().expect("reads go on"));
+    match (error, writer.single(rng, ledger)) {
+        (_, Err(Error::Poisoned)) => {
+            let again = writer.single(rng, ledger);
+            assert!(matches!(again, Err(Error::Poisoned)), "poison does not wear off");
+        }
+        (Error::Io { .. }, Ok(())) => {}
+        (_, next) => panic!("after {error:?}, the next write gave {next:?}"),
+    }
+    ledger.check_now(&writer.read().expect("reads go on"));
+}
+
+/// A store with some items, opened by an `Immediate` writer.
+fn prepared(seed: u64) -> (Simulation, Writer, Ledger, fastrand::Rng) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (sim, mut ledger) = (Simulation::new(seed), Ledger::default());
+    let writer = open(&sim, Durability::Immediate).unwrap();
+    for _ in 0..10 {
+        writer.single(&mut rng, &mut ledger).unwrap();
+    }
+    (sim, writer, ledger, rng)
+}
+
+#[test]
+fn a_failed_sync_or_a_torn_frame_poisons_and_what_was_written_stays_readable() {
+    let plans = [
+        FaultPlan::after(0, Fault::Eio).only(Operation::Sync),
+        FaultPlan::after(0, Fault::Eio).only(Operation::Write),
+        FaultPlan::after(0, Fault::Torn).only(Operation::Write),
+    ];
+    for (seed, plan) in (0..40).flat_map(|seed| plans.iter().map(move |plan| (seed, plan))) {
+        let _repeat = Repeat::new("faults", seed);
+        let (sim, writer, mut ledger, mut rng) = prepared(seed);
+        sim.disk().inject(plan.clone());
+        let error = writer.single(&mut rng, &mut ledger).unwrap_err();
+        assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
+        assert_eq!(error.http_status(), 500);
+        assert!(matches!(writer.single(&mut rng, &mut ledger), Err(Error::Poisoned)));
+        assert!(matches!(writer.store().sync(), Err(Error::Poisoned)));
+        ledger.check_now(&writer.read().unwrap());
+        assert!(matches!(writer.close(), Err(Error::Poisoned)));
+
+        reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
+        // Pages whose sync failed look clean now: what opening shows must be written again.
+        let writer = open(&sim, Durability::Immediate).unwrap();
+        ledger.settle(writer.read().unwrap());
+        for _ in 0..8 {
+            reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_nothing_else() {
+    for (seed, fills_up) in (0..8).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let _repeat = Repeat::new("faults", seed);
+        let (sim, writer, mut ledger, mut rng) = prepared(seed);
+        sim.disk().fill_up_before_full(fills_up);
+        let room = rng.u64(0..400_000);
+        sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + room));
+        write_until_full(&writer, &mut ledger, &mut rng);
+        // Refused again, not poisoned, and space that is there is used when it is.
+        write_until_full(&writer, &mut ledger, &mut rng);
+        sim.disk().set_capacity(None);
+        writer.roll(&mut rng, &mut ledger).expect("space is back");
+
+        sim.disk().set_capacity(Some(sim.disk().total_len_bytes()));
+        match rng.u8(0..3) {
+            0 => writer.close().expect("closing on a full disk"),
+            1 => drop(writer),
+            _ => {
+                reopen_full(&sim.kill(&mut rng), ledger.clone(), &mut rng);
+                continue;
+            }
+        }
+        reopen_full(&sim, ledger, &mut rng);
+    }
+}
+
+fn write_until_full(writer: &Writer, ledger: &mut Ledger, rng: &mut fastrand::Rng) {
+    let error = (0..20).find_map(|_| writer.roll(rng, ledger).err()).expect("a full disk");
+    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull));
+    assert_eq!(error.http_status(), 507);
+    ledger.check_now(&writer.read().expect("a full disk is read"));
+}
+
+fn reopen_full(sim: &Simulation, mut ledger: Ledger, rng: &mut fastrand::Rng) {
+    sim.disk().set_capacity(Some(sim.disk().total_len_bytes()));
+    let writer = open(sim, Durability::Immediate).expect("opening on a full disk");
+    ledger.settle(writer.read().expect("a full disk is read"));
+    write_until_full(&writer, &mut ledger, rng);
+    sim.disk().set_capacity(None);
+    writer.roll(rng, &mut ledger).expect("space is back");
+    writer.close().unwrap();
+    drop(reopen(sim, &mut ledger, rng));
+}
+
+#[test]
+fn a_failing_table_ends_writing_and_is_rebuilt() {
+    let mut failed = 0;
+    for calls in 0..150 {
+        let case = Case(format!("table call {calls}"));
+        let (sim, writer, mut ledger, mut rng) = prepared(calls);
+        sim.fail_table_after(calls);
+        let outcome = (0..40).try_for_each(|_| writer.step(&mut rng, &mut ledger));
+        let fails = outcome.is_err();
+        if let Err(error) = outcome {
+            failed += 1;
+            let source = if let Error::Batch { source, .. } = &error { source } else { &error };
+            let table = matches!(source, Error::Table(_) | Error::CommitUnknown { .. });
+            assert!(table || matches!(error, Error::Poisoned), "{error:?}");
+            assert_eq!(error.http_status(), if table { 500 } else { 503 });
+            // Reading alone does not poison; the first write that meets the table does.
+            let next = writer.roll(&mut rng, &mut ledger).expect_err("a write without a table");
+            assert!(matches!(next, Error::Table(_) | Error::Poisoned), "{next:?}");
+            let next = writer.roll(&mut rng, &mut ledger).expect_err("a write without a table");
+            assert!(matches!(next, Error::Poisoned), "{next:?}");
+        }
+        drop(writer.close());
+        // With the table still failing there is one in memory instead.
+        if fails && rng.bool() {
+            let writer = reopen(&sim, &mut ledger, &mut rng);
+            drop(writer.close());
+        }
+        sim.fail_table_after(u64::MAX);
+        reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
+        reopen(&sim, &mut ledger, &mut rng).close().unwrap();
+        drop(case);
+    }
+    assert!(failed > 50, "only {failed} of the tables failed");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_file_system_is_read_and_opened() {
+    let Some(mounted) = Mounted::tmpfs("24m") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let path = mounted.0.path().join("store");
+    let spare = mounted.0.path().join("spare");
+    std::fs::write(&spare, vec![1; 3 << 20]).unwrap();
+    let store = Store::open(&path).unwrap();
+    let items = store.raw("items").unwrap();
+    for key in 0..100_u8 {
+        items.create([key], &vec![key; 500].into()).unwrap();
+    }
+    let mut written = 100_u8;
+    let large = bytes::Bytes::from(vec![7; 200_000]);
+    let error = loop {
+        match items.create([written], &large) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.http_status(), 507, "{error:?}");
+    fill(&mounted.0.path().join("filler"));
+    drop(store.close());
+
+    let store = Store::open(&path).unwrap();
+    let items = store.raw("items").unwrap();
+    assert_eq!(items.len().unwrap(), u64::from(written));
+    assert_eq!(items.get([99]).unwrap().unwrap().value, vec![99; 500]);
+    let error =
+        (0..20).find_map(|_| items.upsert("x", &large, ifmatch::Precondition::Always).err());
+    assert_eq!(error.expect("a full disk").http_status(), 507);
+    std::fs::remove_file(spare).unwrap();
+    drop((items, store));
+    let store = Store::open(&path).unwrap();
+    store.raw("items").unwrap().create("small", &large.slice(..10)).unwrap();
+    store.close().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+fn fill(path: &std::path::Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+}
+
+#[cfg(target_os = "linux")]
+struct Mounted(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl Mounted {
+    fn tmpfs(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().ok()?;
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        mount.stderr(std::process::Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Detached at once, gone when the last file in it is closed.
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}

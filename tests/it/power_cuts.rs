@@ -1,0 +1,158 @@
+//! Simulated power cuts: whatever a disk may legally be left with, the store opens with a prefix
+//! of its commits that holds every acknowledged durable one.
+//!
+//! `IFMATCH_POWER_CUT_IMAGES=n` draws so many images, `IFMATCH_SEED=n` repeats one chain.
+
+use std::cell::Cell;
+
+use ifmatch::simulation::{Fault, FaultPlan, Simulation};
+use ifmatch::{Durability, Error, OnDamage, Options};
+
+use crate::ledger::Ledger;
+use crate::writer::Writer;
+use crate::{Repeat, from_environment};
+
+#[test]
+fn no_power_cut_loses_a_synced_write() {
+    draw("synced writes", Durability::Immediate, 0);
+}
+
+#[test]
+fn no_power_cut_leaves_a_hole_in_what_was_not_synced() {
+    draw("unsynced writes", Durability::Eventual, 1 << 32);
+}
+
+/// Half of the images each: the two tests run side by side.
+fn draw(what: &str, durability: Durability, first_seed: u64) {
+    let wanted = from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(10_400).div_ceil(2);
+    let chain = |seed| {
+        let _repeat = Repeat::new("power_cuts", seed);
+        let world = World { durability, images: Cell::default() };
+        world.chain(seed);
+        world.images.get()
+    };
+    if let Some(seed) = from_environment("IFMATCH_SEED") {
+        chain(seed);
+        return;
+    }
+    let (mut images, mut seed) = (0, first_seed);
+    while images < wanted {
+        images += chain(seed);
+        seed += 1;
+    }
+    println!("{images} images of {what} opened, from {} chains", seed - first_seed);
+}
+
+/// How a store came to its end.
+#[derive(Clone, Copy)]
+enum End {
+    PowerCut,
+    Kill,
+}
+
+struct World {
+    durability: Durability,
+    images: Cell<u64>,
+}
+
+impl World {
+    fn chain(&self, seed: u64) {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        self.live(&Simulation::new(rng.u64(..)), Ledger::default(), &mut rng, 3);
+    }
+
+    /// Opens a store and works with it to some end, and from there on in other lives.
+    fn live(&self, sim: &Simulation, mut ledger: Ledger, rng: &mut fastrand::Rng, lives: u8) {
+        let (options, durability) = self.options(rng);
+        // The last life is not disturbed: it proves that the store works.
+        let disturbed = lives > 0;
+        if disturbed && rng.u8(0..3) == 0 {
+            self.cut_after(rng.u64(0..90), sim);
+        }
+        let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
+        let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
+            Ok((state, writer)) => {
+                assert_eq!(writer.store().damage(), None);
+                ledger.settle(state);
+                writer
+            }
+            Err(error) => {
+                assert!(disturbed && sim.disk().faults_struck() > 0, "opening failed: {error}");
+                assert!(is_clear(&error), "unexpected at opening: {error:?}");
+                return self.images_of(sim, &ledger, rng, lives);
+            }
+        };
+        sim.disk().clear_faults();
+        if !disturbed {
+            for _ in 0..2 {
+                writer.single(rng, &mut ledger).unwrap();
+            }
+            return;
+        }
+        self.work(sim, writer, ledger, rng, lives);
+    }
+
+    fn work(
+        &self,
+        sim: &Simulation,
+        writer: Writer,
+        mut ledger: Ledger,
+        rng: &mut fastrand::Rng,
+        lives: u8,
+    ) {
+        let steps = rng.u8(0..24);
+        let cut_at = rng.bool().then(|| rng.u8(0..24));
+        for step in 0..steps {
+            if cut_at == Some(step) {
+                self.cut_after(rng.u64(0..12), sim);
+            }
+            if let Err(error) = writer.step(rng, &mut ledger) {
+                assert!(sim.disk().faults_struck() > 0, "a write failed: {error}");
+                assert!(is_clear(&error), "unexpected at writing: {error:?}");
+                break;
+            }
+            if rng.u8(0..16) == 0 {
+                self.images_of(sim, &ledger, rng, lives);
+            }
+        }
+        if rng.u8(0..3) == 0 && writer.close().is_ok() {
+            ledger.all_durable();
+        }
+        self.images_of(sim, &ledger, rng, lives);
+        // The store that is dropped here has nothing to say any more.
+        self.cut_after(0, sim);
+    }
+
+    /// Draws some of the images that this moment may leave, and goes on in each.
+    fn images_of(&self, sim: &Simulation, ledger: &Ledger, rng: &mut fastrand::Rng, lives: u8) {
+        for _ in 0..rng.u8(1..=3) {
+            let end = if rng.u8(0..4) == 0 { End::Kill } else { End::PowerCut };
+            let (image, ledger) = match end {
+                End::PowerCut => (sim.crash(rng), ledger.after_power_cut()),
+                End::Kill => (sim.kill(rng), ledger.clone()),
+            };
+            self.images.set(self.images.get() + 1);
+            self.live(&image, ledger, rng, lives - 1);
+        }
+    }
+
+    fn cut_after(&self, calls: u64, sim: &Simulation) {
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+    }
+
+    fn options(&self, rng: &mut fastrand::Rng) -> (Options, Durability) {
+        let other = match self.durability {
+            Durability::Eventual => Durability::Immediate,
+            _ => Durability::Eventual,
+        };
+        let durability = if rng.u8(0..8) == 0 { other } else { self.durability };
+        // What a power cut leaves is not damage, and whoever opens it for repair loses nothing.
+        let on_damage = if rng.u8(0..8) == 0 { OnDamage::KeepPrefix } else { OnDamage::Refuse };
+        (Options::new().durability(durability).on_damage(on_damage), durability)
+    }
+}
+
+/// What a cut may be answered with while the process still runs.
+fn is_clear(error: &Error) -> bool {
+    matches!(error, Error::Io { .. } | Error::Poisoned | Error::CommitUnknown { .. })
+}

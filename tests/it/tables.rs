@@ -1,0 +1,205 @@
+//! The table on disk is a cache: whatever becomes of its files, the store opens complete.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ifmatch::simulation::{Fault, FaultPlan, Simulation};
+use ifmatch::{Durability, OnDamage, Options};
+
+use crate::ledger::{Ledger, is_same};
+use crate::place::{Files, Folder, Place};
+use crate::template::{Template, live, open};
+use crate::{Case, Repeat};
+
+/// Where WATERMARK says that an open is in the table.
+const MARKER: std::ops::Range<usize> = 8192..8200;
+
+/// Stores in folders, closed in order and not.
+fn templates() -> [Template; 2] {
+    [true, false].map(|closed| live(&Folder::new(), 2, 30, false, closed))
+}
+
+fn is_table(path: &Path) -> bool {
+    path.to_str().unwrap().starts_with("table-")
+}
+
+/// The files of a template, the table's through `f`, which may drop them.
+fn with_table(template: &Template, mut f: impl FnMut(&Path, &[u8]) -> Option<Vec<u8>>) -> Folder {
+    let mut files = Files::new();
+    for (path, bytes) in &template.files {
+        let bytes = if is_table(path) { f(path, bytes) } else { Some(bytes.clone()) };
+        files.extend(bytes.map(|bytes| (path.clone(), bytes)));
+    }
+    Folder::holding(&files)
+}
+
+/// Opens a store twice: it holds everything, and what is written in between.
+fn check_complete(place: &dyn Place, template: &Template) {
+    let writer = open(place, OnDamage::Refuse).expect("opening");
+    assert!(is_same(template.last(), &writer.read().unwrap()), "not what the journal says");
+    let mut ledger = Ledger::default();
+    ledger.start_from(template.last().clone());
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..5 {
+        writer.step(&mut rng, &mut ledger).unwrap();
+    }
+    writer.close().unwrap();
+    let writer = open(place, OnDamage::Refuse).expect("opening again");
+    ledger.settle(writer.read().unwrap());
+    writer.close().unwrap();
+}
+
+/// The one folder of a table, after an open.
+fn table_folder(place: &Folder) -> PathBuf {
+    let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut tables = entries.filter(|path| is_table(Path::new(path.file_name().unwrap())));
+    let table = tables.next().expect("a table");
+    assert_eq!(tables.next(), None, "a table that was replaced is removed");
+    table
+}
+
+#[test]
+fn a_deleted_table_is_rebuilt() {
+    for template in templates() {
+        check_complete(&with_table(&template, |_, _| None), &template);
+    }
+}
+
+#[test]
+fn an_older_copy_of_the_table_is_not_believed() {
+    for closed in [true, false] {
+        let folder = Folder::new();
+        let older = live(&folder, 1, 30, false, true);
+        // The same store, further on.
+        let newer = continue_from(&folder, &older, closed);
+        let table = newer.files.iter().find(|(path, _)| is_table(path)).unwrap().0.clone();
+        let table = table.components().next().unwrap();
+        let mut files: Files =
+            newer.files.iter().filter(|(path, _)| !is_table(path)).cloned().collect();
+        for (path, bytes) in older.files.iter().filter(|(path, _)| is_table(path)) {
+            let below = path.components().skip(1).collect::<PathBuf>();
+            files.push((Path::new(&table).join(below), bytes.clone()));
+        }
+        check_complete(&Folder::holding(&files), &newer);
+    }
+}
+
+fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
+    let writer = open(folder, OnDamage::Refuse).unwrap();
+    let mut ledger = Ledger::default();
+    ledger.start_from(older.last().clone());
+    let mut rng = fastrand::Rng::with_seed(2);
+    for _ in 0..20 {
+        writer.single(&mut rng, &mut ledger).unwrap();
+    }
+    let mut writer = Some(writer);
+    if closed {
+        writer.take().unwrap().close().unwrap();
+    }
+    let place = folder.copy(&mut rng);
+    let states = vec![(ledger.highest_revision(), ledger.now().clone())];
+    Template { files: place.files(), place, states, manifests: Vec::new() }
+}
+
+#[test]
+fn damaged_table_files_never_show() {
+    let templates = templates();
+    for seed in 0..90 {
+        let _repeat = Repeat::new("tables", seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let template = &templates[usize::from(rng.u8(0..2))];
+        let place = with_table(template, |_, bytes| {
+            let mut bytes = bytes.to_vec();
+            match rng.u8(0..4) {
+                0 => rng.fill(&mut bytes),
+                1 => bytes.truncate(rng.usize(0..=bytes.len())),
+                2 => bytes.extend_from_within(..bytes.len() / 2),
+                _ => {
+                    for _ in 0..rng.u8(1..40) {
+                        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+                        if let Some(byte) = bytes.get_mut(rng.usize(0..=used)) {
+                            *byte ^= 1 << rng.u8(0..8);
+                        }
+                    }
+                }
+            }
+            Some(bytes)
+        });
+        check_complete(&place, template);
+    }
+}
+
+#[test]
+fn an_open_that_died_in_the_table_leads_to_a_new_one() {
+    for template in templates() {
+        let place = Folder::holding(&template.files);
+        let before = table_folder(&place);
+        let path = Path::new("WATERMARK");
+        let mut watermark = fs::read(place.path().join(path)).unwrap();
+        assert_eq!(watermark[MARKER], [0; 8], "the marker is cleared when an open is over");
+        watermark[MARKER].copy_from_slice(b"OPENING\0");
+        place.write(path, &watermark);
+        // A table that would end any process that touches it.
+        let untouched = before.join("db");
+        place.write(untouched.strip_prefix(place.path()).unwrap(), b"poison");
+        check_complete(&place, &template);
+        assert_ne!(table_folder(&place), before, "the old table was used again");
+        let watermark = fs::read(place.path().join(path)).unwrap();
+        assert_eq!(watermark[MARKER], [0; 8], "the marker is cleared when an open is over");
+    }
+}
+
+#[test]
+fn an_open_marks_that_it_is_in_the_table_before_it_is() {
+    let sim = Simulation::new(1);
+    let template = live(&sim, 1, 20, false, false);
+    let mut rng = fastrand::Rng::with_seed(1);
+    // Once the marker is set, no power cut takes it away until the table is open.
+    let is_marked = |image: Simulation| {
+        let watermark = image.files().into_iter().find(|(path, _)| path.ends_with("WATERMARK"));
+        watermark.unwrap().1[MARKER] == *b"OPENING\0"
+    };
+    let mut marked = 0;
+    for calls in 0.. {
+        let sim = sim.kill(&mut rng);
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let cut = open(&sim, OnDamage::Refuse).is_err();
+        marked += u64::from((0..16).all(|_| is_marked(sim.crash(&mut rng))));
+        check_complete(&sim.kill(&mut rng), &template);
+        if !cut {
+            break;
+        }
+    }
+    assert!(marked > 0, "no cut left the marker");
+}
+
+#[test]
+fn no_value_and_no_key_makes_a_blob_file() {
+    let place = Folder::new();
+    let options = Options::new().durability(Durability::Eventual);
+    let store = place.open(&options).unwrap();
+    let items = store.raw("items").unwrap();
+    let sizes = (0..60).chain((60..20_000).step_by(997)).chain((20_000..=1 << 20).step_by(99_991));
+    for len in sizes {
+        items.create(format!("size {len}"), &vec![7; len].into()).unwrap();
+    }
+    for round in 0..8_u8 {
+        let mut batch = store.batch();
+        for len in 1..=511 {
+            let mut key = vec![b'k'; len];
+            key[len - 1] = b'0' + round;
+            batch =
+                batch.upsert(&items, key, &vec![round; 3].into(), ifmatch::Precondition::Always);
+        }
+        batch.commit().unwrap();
+        // Bytes that the table has to escape are the longest there.
+        items.create([vec![0; 510], vec![round]].concat(), &vec![1].into()).unwrap();
+    }
+    let case = Case("the blob files".to_owned());
+    drop(items);
+    store.close().unwrap();
+    let blobs = table_folder(&place).join("blobs");
+    assert!(blobs.is_dir());
+    assert_eq!(fs::read_dir(blobs).unwrap().count(), 0);
+    drop(case);
+}

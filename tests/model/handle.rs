@@ -1,0 +1,260 @@
+//! The store's collections, spoken to in the model's terms.
+
+use bytes::Bytes;
+use ifmatch::{Batch, Codec, Collection, Conflict, Error, Item, Json, Meta, Precondition, Raw};
+use ifmatch::{Read, Store, Tags, UpdateError};
+use serde::{Deserialize, Serialize};
+
+use super::{Action, COLLECTIONS, KEYS, ModelItem, Place, RAW, Reading, Seen, Value, Want, patch};
+
+/// The documents: fields that are known, and any further ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Document {
+    n: i64,
+    list: Vec<i64>,
+    #[serde(flatten)]
+    rest: std::collections::BTreeMap<String, i64>,
+}
+
+/// A type of the store's documents, to and from the model's values.
+pub(super) trait Form: serde::de::DeserializeOwned + Sized {
+    type Codec: Codec<Self>;
+    fn of(value: Value) -> Self;
+    fn value(self) -> Value;
+}
+
+impl Form for Document {
+    type Codec = Json;
+
+    fn of(value: Value) -> Self {
+        let Value::Document(value) = value else { panic!("{value:?} is no document") };
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn value(self) -> Value {
+        Value::Document(serde_json::to_value(self).unwrap())
+    }
+}
+
+impl Form for Bytes {
+    type Codec = Raw;
+
+    fn of(value: Value) -> Self {
+        let Value::Raw(bytes) = value else { panic!("{value:?} is not raw") };
+        bytes
+    }
+
+    fn value(self) -> Value {
+        Value::Raw(self)
+    }
+}
+
+/// One collection, whatever its type.
+pub(super) enum Handle {
+    Documents(Collection<Document>),
+    Raw(Collection<Bytes, Raw>),
+}
+
+macro_rules! on {
+    ($handle:expr, $collection:ident => $body:expr) => {
+        match $handle {
+            Handle::Documents($collection) => $body,
+            Handle::Raw($collection) => $body,
+        }
+    };
+}
+
+fn plain<T: Form>(item: Item<T>) -> Item<Value> {
+    item.map(T::value)
+}
+
+pub(super) fn checked(item: &Item<Value>, place: Place) -> ModelItem {
+    assert_eq!(item.key(), KEYS[place.key], "an item has another key than it was read by");
+    ModelItem { value: item.value.clone(), meta: *item.meta() }
+}
+
+impl Handle {
+    pub(super) fn open(store: &Store, collection: usize) -> Result<Self, Error> {
+        let name = COLLECTIONS[collection];
+        Ok(if collection == RAW {
+            Self::Raw(store.raw(name)?)
+        } else {
+            Self::Documents(store.collection(name)?)
+        })
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Item<Value>>, Error> {
+        on!(self, c => Ok(c.get(key)?.map(plain)))
+    }
+
+    pub(super) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Item<Value>>>, Error> {
+        on!(self, c => Ok(c.get_many(keys)?.into_iter().map(|item| item.map(plain)).collect()))
+    }
+
+    pub(super) fn get_if(&self, place: Place, want: &Want) -> Result<Reading, Error> {
+        let key = KEYS[place.key];
+        on!(self, c => Ok(match c.get_if(key, precondition(want))? {
+            Read::Found(item) => Reading::Found(checked(&plain(item), place)),
+            Read::NotModified(meta) => Reading::NotModified(meta),
+            Read::Missing => Reading::Missing,
+        }))
+    }
+
+    /// Gives the new version, and of a patch the value too.
+    pub(super) fn write(
+        &self,
+        key: &[u8],
+        action: &Action,
+        want: &Want,
+    ) -> Result<(Meta, Option<Value>), Error> {
+        if let (Self::Documents(documents), Action::Patch(steps)) = (self, action) {
+            let item = documents.patch(key, &patch::build(steps), precondition(want))?;
+            return Ok((*item.meta(), Some(item.value.value())));
+        }
+        let meta = on!(self, c => match action {
+            Action::Create(value) => c.create(key, &Form::of(value.clone())),
+            Action::Replace(value) => c.replace(key, &Form::of(value.clone()), precondition(want)),
+            Action::Upsert(value) => c.upsert(key, &Form::of(value.clone()), precondition(want)),
+            Action::Delete => c.delete(key, precondition(want)),
+            Action::Check | Action::Patch(_) => panic!("{action:?} is not a verb of this handle"),
+        })?;
+        Ok((meta, None))
+    }
+
+    pub(super) fn add(&self, batch: Batch, key: &[u8], action: &Action, want: &Want) -> Batch {
+        if let (Self::Documents(documents), Action::Patch(steps)) = (self, action) {
+            return batch.patch(documents, key, &patch::build(steps), precondition(want));
+        }
+        on!(self, c => match action {
+            Action::Create(value) => batch.create(c, key, &Form::of(value.clone())),
+            Action::Replace(value) => {
+                batch.replace(c, key, &Form::of(value.clone()), precondition(want))
+            }
+            Action::Upsert(value) => {
+                batch.upsert(c, key, &Form::of(value.clone()), precondition(want))
+            }
+            Action::Delete => batch.delete(c, key, precondition(want)),
+            Action::Check => batch.check(c, key, precondition(want)),
+            Action::Patch(_) => panic!("bytes are not patched"),
+        })
+    }
+
+    /// Saves the item and gives it back as the store left it.
+    pub(super) fn save(&self, item: Item<Value>) -> (Result<(), Error>, Item<Value>) {
+        on!(self, c => {
+            let mut item = item.map(Form::of);
+            let saved = c.save(&mut item);
+            (saved, plain(item))
+        })
+    }
+
+    pub(super) fn update(&self, key: &[u8], to: &Value) -> Result<Item<Value>, Error> {
+        on!(self, c => c.update(key, |value| *value = Form::of(to.clone())).map(plain))
+    }
+
+    pub(super) fn abort_update(
+        &self,
+        key: &[u8],
+    ) -> Result<Item<Value>, UpdateError<&'static str>> {
+        on!(self, c => c.try_update(key, |_| Err("no")).map(plain))
+    }
+
+    pub(super) fn update_or_insert(&self, key: &[u8], to: &Value) -> Result<Item<Value>, Error> {
+        let form = || to.clone();
+        on!(self, c => {
+            c.update_or_insert_with(key, || Form::of(form()), |value| *value = Form::of(form()))
+                .map(plain)
+        })
+    }
+
+    /// The iterator's items, or those between two keys; `reverse` reads from the upper end.
+    pub(super) fn scan(
+        &self,
+        select: &Select,
+        from_the_end: impl FnMut() -> bool,
+    ) -> Result<Vec<Item<Value>>, Error> {
+        on!(self, c => {
+            let iter = match select {
+                Select::All => c.iter()?,
+                Select::Prefix(prefix) => c.prefix(prefix)?,
+                Select::Between(from, to, true) => c.range(*from..=*to)?,
+                Select::Between(from, to, false) => c.range(*from..*to)?,
+            };
+            both_ends(iter, from_the_end).map(|item| item.map(plain)).collect()
+        })
+    }
+
+    pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>, Error> {
+        on!(self, c => c.keys()?.collect())
+    }
+
+    pub(super) fn len(&self) -> Result<(u64, bool), Error> {
+        on!(self, c => Ok((c.len()?, c.is_empty()?)))
+    }
+
+    /// What a conflict carries, in the model's terms.
+    pub(super) fn seen(&self, place: Place, conflict: &Conflict) -> Option<Seen> {
+        assert_eq!(conflict.collection(), COLLECTIONS[place.collection]);
+        assert_eq!(conflict.key(), KEYS[place.key]);
+        let item = match self {
+            Self::Documents(_) => conflict.current::<Document>().unwrap().map(plain),
+            Self::Raw(_) => conflict.current::<Bytes>().unwrap().map(plain),
+        };
+        let saved = |item: &Item<Value>| item.etag() != ifmatch::ETag::UNSAVED;
+        item.map(|item| Seen { meta: saved(&item).then_some(*item.meta()), value: item.value })
+    }
+}
+
+/// Which items a scan is for.
+pub(super) enum Select<'a> {
+    All,
+    Prefix(&'a [u8]),
+    /// Whether the upper end is included.
+    Between(&'a [u8], &'a [u8], bool),
+}
+
+/// Reads an iterator from either end, and gives what it read in ascending order.
+fn both_ends<T>(
+    mut iter: impl DoubleEndedIterator<Item = T>,
+    mut from_the_end: impl FnMut() -> bool,
+) -> impl Iterator<Item = T> {
+    let (mut front, mut back) = (Vec::new(), Vec::new());
+    loop {
+        let end = from_the_end();
+        let next = if end { iter.next_back() } else { iter.next() };
+        match next {
+            Some(item) if end => back.push(item),
+            Some(item) => front.push(item),
+            None => break,
+        }
+    }
+    front.into_iter().chain(back.into_iter().rev())
+}
+
+pub(super) fn precondition(want: &Want) -> Precondition {
+    match want {
+        Want::Always => Precondition::Always,
+        Want::Match(tags) => Precondition::if_match(tags.clone()),
+        Want::MatchAny => Precondition::if_match(Tags::Any),
+        Want::NoneMatch(tags) => Precondition::if_none_match(tags.clone()),
+        Want::NoneMatchAny => Precondition::if_none_match(Tags::Any),
+        Want::ModifiedSince(time) => Precondition::if_modified_since(*time),
+    }
+}
+
+/// The value that a seed stands for: few of them, so that the same bytes are written again.
+pub(super) fn value_of(collection: usize, seed: u8) -> Value {
+    let small = i64::from(seed % 3);
+    if collection == RAW {
+        let len = [0, 1, 40, 700][usize::from(seed % 4)];
+        let len = if seed == u8::MAX { 70_000 } else { len };
+        return Value::Raw(vec![seed % 3; len].into());
+    }
+    let list = &[1, 2, 3][..usize::from(seed % 4)];
+    let n = if seed % 8 == 7 { i64::MIN } else { small };
+    let mut document = serde_json::json!({"n": n, "list": list});
+    if seed % 5 == 0 {
+        document["x"] = small.into();
+    }
+    Value::Document(document)
+}

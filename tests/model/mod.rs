@@ -1,0 +1,302 @@
+//! The model of the whole store: what every operation promises, said a second time and as plainly
+//! as possible, without any of the store's own code. Property tests and fuzz targets share it.
+//!
+//! The model predicts each outcome exactly. Tags, revisions and times are the store's to choose;
+//! the model learns them from its answers and holds them to their rules.
+
+mod handle;
+pub(crate) mod ops;
+pub(crate) mod patch;
+mod run;
+mod scan;
+mod world;
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use ifmatch::{ETag, Meta, Revision};
+
+use patch::PatchFailure;
+pub(crate) use world::{Home, World};
+
+/// Two collections of documents and one of bytes; one name is the beginning of another.
+pub(crate) const COLLECTIONS: [&str; 3] = ["a", "ab", "raw"];
+pub(crate) const RAW: usize = 2;
+/// In ascending order: prefixes of each other, and bytes at both ends.
+pub(crate) const KEYS: [&[u8]; 6] = [b"\0", b"a", b"a\0", b"a\xff", b"b", b"\xff\xff"];
+
+/// An item's place in the store, as indexes into [`COLLECTIONS`] and [`KEYS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    pub(crate) collection: usize,
+    pub(crate) key: usize,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Value {
+    Document(serde_json::Value),
+    Raw(Bytes),
+}
+
+/// A stored version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ModelItem {
+    pub(crate) value: Value,
+    pub(crate) meta: Meta,
+}
+
+/// The store's contents at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct State {
+    pub(crate) items: BTreeMap<Place, ModelItem>,
+    /// When each key was last written, tombstones included.
+    modified: BTreeMap<Place, SystemTime>,
+    /// The collections whose form is recorded.
+    pub(crate) recorded: [bool; COLLECTIONS.len()],
+    pub(crate) revision: Revision,
+}
+
+/// A precondition with its tags filled in.
+#[derive(Debug, Clone)]
+pub(crate) enum Want {
+    Always,
+    Match(Vec<ETag>),
+    MatchAny,
+    NoneMatch(Vec<ETag>),
+    NoneMatchAny,
+    ModifiedSince(SystemTime),
+}
+
+/// What a write leaves under its key if nothing stands in its way.
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    Create(Value),
+    Replace(Value),
+    Upsert(Value),
+    Patch(Vec<ops::PatchStep>),
+    Delete,
+    Check,
+}
+
+/// An item as a batch sees it: a version that the batch itself wrote has no tag yet.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) value: Value,
+    pub(crate) meta: Option<Meta>,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Failure {
+    NotFound,
+    AlreadyExists(Seen),
+    PreconditionFailed(Option<Seen>),
+    InvalidPrecondition,
+    Patch(PatchFailure),
+    /// The patched document is not one that the collection's type can read.
+    Codec,
+    CodecMismatch,
+    InvalidKey,
+    Batch(usize, Box<Failure>),
+}
+
+/// What a conditional read gives.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reading {
+    Found(ModelItem),
+    NotModified(Meta),
+    Missing,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) state: State,
+    /// The states that a loss of power may bring back: from the last that is known to be synced.
+    pub(crate) unsynced: Vec<State>,
+    /// Whether writes may stay un-synced after they returned.
+    pub(crate) eventual: bool,
+    /// All tags that the store ever gave, in order, also of writes that a crash undid.
+    given: Vec<(Place, ETag)>,
+    seen: HashSet<ETag>,
+    highest: Revision,
+}
+
+impl Model {
+    pub(crate) fn new(eventual: bool) -> Self {
+        Self { eventual, unsynced: vec![State::default()], ..Self::default() }
+    }
+
+    pub(crate) fn tags_of(&self, place: Place) -> Vec<ETag> {
+        self.given.iter().filter(|(at, _)| *at == place).map(|(_, tag)| *tag).collect()
+    }
+
+    pub(crate) fn tags(&self) -> Vec<ETag> {
+        self.given.iter().map(|(_, tag)| *tag).collect()
+    }
+
+    /// Semantics, "get_if".
+    pub(crate) fn read(&self, place: Place, want: &Want) -> Result<Reading, Failure> {
+        let Some(item) = self.state.items.get(&place) else {
+            return match want {
+                Want::Match(_) | Want::MatchAny => Err(Failure::PreconditionFailed(None)),
+                _ => Ok(Reading::Missing),
+            };
+        };
+        let found = match want {
+            Want::Always | Want::MatchAny => true,
+            Want::Match(tags) if tags.contains(&item.meta.etag()) => true,
+            Want::Match(_) => return Err(Failure::PreconditionFailed(Some(item.seen()))),
+            Want::NoneMatch(tags) => !tags.contains(&item.meta.etag()),
+            Want::NoneMatchAny => false,
+            Want::ModifiedSince(time) => item.meta.modified() > *time,
+        };
+        let meta = item.meta;
+        Ok(if found { Reading::Found(item.clone()) } else { Reading::NotModified(meta) })
+    }
+
+    /// What a single verb, or each operation of a batch in turn, leaves under its key.
+    pub(crate) fn decide_all(
+        &self,
+        operations: &[(Place, Action, Want)],
+    ) -> Result<BTreeMap<Place, Option<Value>>, (usize, Failure)> {
+        let mut written: BTreeMap<Place, Option<Value>> = BTreeMap::new();
+        for (index, (place, action, want)) in operations.iter().enumerate() {
+            let own = written.get(place);
+            let stored = || self.state.items.get(place).map(ModelItem::seen);
+            let current = own
+                .map_or_else(stored, |value| value.clone().map(|value| Seen { value, meta: None }));
+            let names_tags = matches!(want, Want::Match(_) | Want::NoneMatch(_));
+            if own.is_some() && names_tags && !matches!(action, Action::Create(_)) {
+                return Err((index, Failure::InvalidPrecondition));
+            }
+            let left = decide(action, want, current).map_err(|failure| (index, failure))?;
+            if let Some(left) = left {
+                written.insert(*place, left);
+            }
+        }
+        written.retain(|place, left| left.is_some() || self.state.items.contains_key(place));
+        Ok(written)
+    }
+
+    /// Takes over what a commit wrote; `metas` are the store's answers, of a batch those that were
+    /// read afterwards. A deleted key's may be unknown.
+    pub(crate) fn commit(
+        &mut self,
+        revision: Revision,
+        written: BTreeMap<Place, Option<Value>>,
+        metas: &BTreeMap<Place, Meta>,
+    ) {
+        if written.is_empty() {
+            assert_eq!(revision, self.state.revision, "a commit of nothing took a revision");
+            return;
+        }
+        assert!(revision > self.highest, "{revision} was given before");
+        self.highest = revision;
+        self.state.revision = revision;
+        for (place, left) in written {
+            if let Some(meta) = metas.get(&place) {
+                self.learn(place, meta, revision);
+            } else {
+                assert!(left.is_none(), "nothing is known of what was written at {place:?}");
+            }
+            match left {
+                Some(value) => {
+                    self.state.recorded[place.collection] = true;
+                    self.state.items.insert(place, ModelItem { value, meta: metas[&place] });
+                }
+                None => drop(self.state.items.remove(&place)),
+            }
+        }
+        self.unsynced.push(self.state.clone());
+        if !self.eventual {
+            self.synced();
+        }
+    }
+
+    /// The rules for what the store chooses.
+    fn learn(&mut self, place: Place, meta: &Meta, revision: Revision) {
+        let before = self.state.items.get(&place).map(|item| item.meta.etag());
+        assert_eq!(meta.parent(), before, "the parent is not the tag that was replaced");
+        assert_eq!(meta.revision(), revision, "one commit has two revisions");
+        assert_ne!(meta.etag(), ETag::UNSAVED);
+        assert!(self.seen.insert(meta.etag()), "a tag was given twice: {:?}", meta.etag());
+        assert_eq!(meta.expires(), None);
+        if let Some(earlier) = self.state.modified.insert(place, meta.modified()) {
+            assert!(meta.modified() > earlier, "a version is not newer than the one before");
+        }
+        self.given.push((place, meta.etag()));
+    }
+
+    /// All that was written is on stable storage.
+    pub(crate) fn synced(&mut self) {
+        self.unsynced = vec![self.state.clone()];
+    }
+
+    /// Goes back to the state after a commit that a crash may have left the store at.
+    pub(crate) fn go_back_to(&mut self, revision: Revision) {
+        let survivors = self.unsynced.iter().filter(|state| state.revision == revision);
+        let known: Vec<Revision> = self.unsynced.iter().map(|state| state.revision).collect();
+        let survivor = survivors.last().cloned();
+        self.state = survivor.unwrap_or_else(|| {
+            panic!("after the crash the store is at {revision}; legal were {known:?}")
+        });
+        self.synced();
+    }
+}
+
+impl ModelItem {
+    pub(crate) fn seen(&self) -> Seen {
+        Seen { value: self.value.clone(), meta: Some(self.meta) }
+    }
+}
+
+/// Semantics, "Preconditions" and "Verb × state": `None` where nothing is written, otherwise the
+/// value that the verb leaves, or that it leaves none.
+fn decide(
+    action: &Action,
+    want: &Want,
+    current: Option<Seen>,
+) -> Result<Option<Option<Value>>, Failure> {
+    let needs_item = matches!(action, Action::Replace(_) | Action::Patch(_) | Action::Delete);
+    let takes = match want {
+        _ if matches!(action, Action::Create(_)) => true,
+        Want::Always => !matches!(action, Action::Check),
+        Want::NoneMatchAny => !needs_item,
+        Want::ModifiedSince(_) => false,
+        Want::Match(_) | Want::MatchAny | Want::NoneMatch(_) => true,
+    };
+    match (action, current) {
+        _ if !takes => Err(Failure::InvalidPrecondition),
+        (Action::Create(value), None) => Ok(Some(Some(value.clone()))),
+        (Action::Create(_), Some(current)) => Err(Failure::AlreadyExists(current)),
+        (_, None) if needs_item => Err(Failure::NotFound),
+        (_, None) if matches!(want, Want::Match(_) | Want::MatchAny) => {
+            Err(Failure::PreconditionFailed(None))
+        }
+        (_, Some(current)) if !holds(want, &current) => {
+            Err(Failure::PreconditionFailed(Some(current)))
+        }
+        (Action::Upsert(value) | Action::Replace(value), _) => Ok(Some(Some(value.clone()))),
+        (Action::Delete, _) => Ok(Some(None)),
+        (Action::Patch(steps), Some(Seen { value: Value::Document(document), .. })) => {
+            let patched = patch::apply(steps, &document).map_err(Failure::Patch)?;
+            let fits = patch::is_document(&patched);
+            if fits { Ok(Some(Some(Value::Document(patched)))) } else { Err(Failure::Codec) }
+        }
+        (Action::Patch(_), _) => unreachable!("only documents are patched"),
+        (Action::Check, _) => Ok(None),
+    }
+}
+
+/// Whether a precondition holds for an item that is there.
+fn holds(want: &Want, current: &Seen) -> bool {
+    let is_one_of = |tags: &[ETag]| current.meta.is_some_and(|meta| tags.contains(&meta.etag()));
+    match want {
+        Want::Always | Want::MatchAny => true,
+        Want::Match(tags) => is_one_of(tags),
+        Want::NoneMatch(tags) => !is_one_of(tags),
+        Want::NoneMatchAny => false,
+        Want::ModifiedSince(_) => unreachable!("no verb that writes takes it"),
+    }
+}

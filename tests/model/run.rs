@@ -1,0 +1,245 @@
+//! Each verb, run on the store and on the model.
+
+use std::collections::BTreeMap;
+
+use ifmatch::{Batch, Error, Item, UpdateError};
+
+use super::handle::{checked, value_of};
+use super::ops::{Cond, Held, Step, Update};
+use super::{Action, Failure, KEYS, ModelItem, Place, Reading, Value, Want, World};
+
+/// How many read items are kept of each key.
+const HELD: usize = 4;
+
+impl World {
+    pub(super) fn get(&mut self, place: Place) {
+        let read = self.read(place);
+        self.note("get", if read.is_some() { "found" } else { "missing" });
+    }
+
+    fn read(&mut self, place: Place) -> Option<Item<Value>> {
+        let item = self.handles[place.collection].get(KEYS[place.key]).expect("a get succeeds");
+        let read = item.as_ref().map(|item| checked(item, place));
+        assert_eq!(read.as_ref(), self.model.state.items.get(&place), "get of {place:?}");
+        if let Some(item) = &item {
+            self.hold(place, item.clone());
+        }
+        item
+    }
+
+    fn hold(&mut self, place: Place, item: Item<Value>) {
+        let held = self.held.entry(place).or_default();
+        held.push(item);
+        if held.len() > HELD {
+            held.remove(0);
+        }
+    }
+
+    pub(super) fn get_if(&mut self, place: Place, cond: &Cond) {
+        let want = self.want(place, cond);
+        let expected = self.model.read(place, &want);
+        let read = self.handles[place.collection].get_if(place, &want);
+        let read = read.map_err(|error| self.failure(&error, &[place]));
+        assert_eq!(read, expected, "get_if of {place:?} with {want:?}");
+        let outcome = match &read {
+            Ok(Reading::Found(_)) => "found",
+            Ok(Reading::NotModified(_)) => "not modified",
+            Ok(Reading::Missing) => "missing",
+            Err(failure) => failure.name(),
+        };
+        self.note("get_if", outcome);
+    }
+
+    pub(super) fn get_many(&mut self, collection: usize, keys: &[usize]) {
+        let names: Vec<&[u8]> = keys.iter().map(|key| KEYS[*key]).collect();
+        let items = self.handles[collection].get_many(&names).expect("get_many succeeds");
+        assert_eq!(items.len(), keys.len());
+        for (key, item) in keys.iter().zip(&items) {
+            let place = Place { collection, key: *key };
+            let read = item.as_ref().map(|item| checked(item, place));
+            assert_eq!(read.as_ref(), self.model.state.items.get(&place), "get_many of {keys:?}");
+        }
+        self.note("get_many", "ok");
+    }
+
+    pub(super) fn write(&mut self, step: &Step) {
+        let (place, action, want) = self.resolve(step);
+        let written = self.handles[place.collection].write(KEYS[place.key], &action, &want);
+        let patched = written.as_ref().ok().and_then(|(_, value)| value.clone());
+        let meta = written.map(|(meta, _)| meta);
+        let verb = action.name();
+        let left = self.settle(verb, place, (action, want), meta);
+        if let (Some(patched), Some(left)) = (patched, left) {
+            assert_eq!(Some(patched), left, "a patch gives another value than it stores");
+        }
+    }
+
+    /// Holds one verb's outcome against the model's; gives what it left under the key.
+    fn settle(
+        &mut self,
+        verb: &'static str,
+        place: Place,
+        (action, want): (Action, Want),
+        answer: Result<ifmatch::Meta, Error>,
+    ) -> Option<Option<Value>> {
+        let operation = [(place, action, want)];
+        let expected = self.model.decide_all(&operation).map_err(|(_, failure)| failure);
+        match (expected, answer) {
+            (Ok(written), Ok(meta)) => {
+                let left = written.get(&place).cloned();
+                self.model.commit(meta.revision(), written, &BTreeMap::from([(place, meta)]));
+                self.note(verb, "ok");
+                if !matches!(operation[0].2, Want::Always) {
+                    self.note("a write with a precondition", "ok");
+                }
+                left
+            }
+            (Err(expected), Err(error)) => {
+                assert_eq!(self.failure(&error, &[place]), expected, "{operation:?}");
+                self.note(verb, expected.name());
+                None
+            }
+            (expected, answer) => {
+                panic!("{operation:?} gave {answer:?}; the model says {expected:?}")
+            }
+        }
+    }
+
+    pub(super) fn save(&mut self, place: Place, held: Held, seed: u8) {
+        let item = match held {
+            Held::JustRead => self.read(place),
+            Held::ReadEarlier(n) => {
+                self.held.get(&place).map(|all| all[usize::from(n) % all.len()].clone())
+            }
+            Held::New => None,
+        };
+        let value = value_of(place.collection, seed);
+        let mut item = item.unwrap_or_else(|| Item::new(KEYS[place.key], value.clone()));
+        item.value = value.clone();
+        let tag = item.etag();
+        let (verb, decision) = if tag == ifmatch::ETag::UNSAVED {
+            ("save of a new item", (Action::Create(value), Want::Always))
+        } else {
+            ("save of a read item", (Action::Upsert(value), Want::Match(vec![tag])))
+        };
+        let before = item.clone();
+        let (saved, item) = self.handles[place.collection].save(item);
+        if saved.is_err() {
+            assert_eq!(item, before, "a save that failed changed the item");
+        } else {
+            self.hold(place, item.clone());
+        }
+        self.settle(verb, place, decision, saved.map(|()| *item.meta()));
+    }
+
+    pub(super) fn update(&mut self, place: Place, how: Update) {
+        let (handle, key) = (&self.handles[place.collection], KEYS[place.key]);
+        let (verb, action, updated) = match how {
+            Update::Change(seed) => {
+                let to = value_of(place.collection, seed);
+                ("update", Action::Replace(to.clone()), handle.update(key, &to))
+            }
+            Update::OrInsert(seed) => {
+                let to = value_of(place.collection, seed);
+                let updated = handle.update_or_insert(key, &to);
+                ("update_or_insert_with", Action::Upsert(to), updated)
+            }
+            Update::Abort => {
+                let refused = handle.abort_update(key);
+                let present = self.model.state.items.contains_key(&place);
+                let as_expected = match refused {
+                    Err(UpdateError::Aborted("no")) => present,
+                    Err(UpdateError::Store(Error::NotFound)) => !present,
+                    _ => false,
+                };
+                assert!(as_expected, "an update that refuses was not refused as it should be");
+                self.note("try_update", if present { "aborted" } else { "NotFound" });
+                return;
+            }
+        };
+        let item = updated.as_ref().ok().map(|item| item.value.clone());
+        let answer = updated.map(|item| *item.meta());
+        let left = self.settle(verb, place, (action, Want::Always), answer);
+        assert_eq!(item.map(Some), left, "an update gives another value than it stores");
+    }
+
+    pub(super) fn add(&self, batch: Batch, place: Place, action: &Action, want: &Want) -> Batch {
+        self.handles[place.collection].add(batch, KEYS[place.key], action, want)
+    }
+
+    pub(super) fn batch(&mut self, steps: &[Step]) {
+        let operations: Vec<_> = steps.iter().map(|step| self.resolve(step)).collect();
+        let mut batch = self.store.batch();
+        for (place, action, want) in &operations {
+            batch = self.add(batch, *place, action, want);
+        }
+        let committed = batch.commit();
+        match (self.model.decide_all(&operations), committed) {
+            (Ok(written), Ok(revision)) => {
+                self.note("batch", if written.is_empty() { "changes nothing" } else { "ok" });
+                if written.len() > 1 {
+                    self.note("batch", "changes several items");
+                }
+                let mut metas = BTreeMap::new();
+                for (place, left) in &written {
+                    let handle = &self.handles[place.collection];
+                    let item = handle.get(KEYS[place.key]).expect("a get succeeds");
+                    let item = item.map(|item| checked(&item, *place));
+                    assert_eq!(item.as_ref().map(|item| &item.value), left.as_ref());
+                    metas.extend(item.map(|ModelItem { meta, .. }| (*place, meta)));
+                }
+                self.model.commit(revision, written, &metas);
+            }
+            (Err((index, failure)), Err(error)) => {
+                let places: Vec<Place> = operations.iter().map(|(place, ..)| *place).collect();
+                let (name, pending) = (failure.name(), failure.is_over_a_pending_item());
+                let expected = Failure::Batch(index, Box::new(failure));
+                assert_eq!(self.failure(&error, &places), expected, "{operations:?}");
+                self.note("batch", name);
+                if pending {
+                    self.note("batch", "conflict with itself");
+                }
+            }
+            (expected, committed) => {
+                panic!("{operations:?} gave {committed:?}; the model says {expected:?}")
+            }
+        }
+    }
+}
+
+impl Action {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Replace(_) => "replace",
+            Self::Upsert(_) => "upsert",
+            Self::Patch(_) => "patch",
+            Self::Delete => "delete",
+            Self::Check => "check",
+        }
+    }
+}
+
+impl Failure {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::AlreadyExists(_) => "AlreadyExists",
+            Self::PreconditionFailed(Some(_)) => "PreconditionFailed, present",
+            Self::PreconditionFailed(None) => "PreconditionFailed, absent",
+            Self::InvalidPrecondition => "InvalidPrecondition",
+            Self::Patch(failure) => failure.kind,
+            Self::Codec => "Codec",
+            Self::CodecMismatch => "CodecMismatch",
+            Self::InvalidKey => "InvalidKey",
+            Self::Batch(..) => "Batch",
+        }
+    }
+
+    fn is_over_a_pending_item(&self) -> bool {
+        let (Self::AlreadyExists(seen) | Self::PreconditionFailed(Some(seen))) = self else {
+            return false;
+        };
+        seen.meta.is_none()
+    }
+}

@@ -1,0 +1,304 @@
+//! A store and its model, side by side.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use ifmatch::simulation::Simulation;
+use ifmatch::{Durability, ETag, Error, Item, Options, Store};
+
+use super::handle::{Handle, value_of};
+use super::ops::{Cond, Op, Pick, Step, Verb};
+use super::{Action, COLLECTIONS, Failure, Model, Place, RAW, Value, Want};
+
+/// Where the store stands.
+pub(crate) enum Home {
+    Memory,
+    Disk(PathBuf),
+    Simulated(Box<Simulation>),
+}
+
+/// A store, its model, and what a caller keeps of what it read.
+pub(crate) struct World {
+    home: Home,
+    options: Options,
+    pub(super) store: Store,
+    pub(super) handles: Vec<Handle>,
+    /// A collection of another store.
+    foreign: Option<Handle>,
+    pub(super) model: Model,
+    pub(super) held: BTreeMap<Place, Vec<Item<Value>>>,
+    rng: fastrand::Rng,
+    now_ms: u64,
+    /// How often each verb came out how.
+    pub(crate) outcomes: BTreeMap<(&'static str, &'static str), u64>,
+    /// The verbs run, those of batches counted one by one.
+    pub(crate) operations: u64,
+}
+
+const BEGIN_MS: u64 = 1_700_000_000_000;
+
+impl World {
+    /// An empty store. The seed decides what kills and crashes leave.
+    pub(crate) fn new(home: Home, durability: Durability, seed: u64) -> Self {
+        let options = Options::new().durability(durability).cache_bytes(1 << 20);
+        let store = open(&home, &options).expect("a new store opens");
+        // What a store in memory writes cannot be lost, and it is never reopened.
+        let eventual = durability == Durability::Eventual && matches!(home, Home::Simulated(_));
+        let handles = handles(&store);
+        Self {
+            home,
+            options,
+            store,
+            handles,
+            foreign: None,
+            model: Model::new(eventual),
+            held: BTreeMap::new(),
+            rng: fastrand::Rng::with_seed(seed),
+            now_ms: BEGIN_MS,
+            outcomes: BTreeMap::new(),
+            operations: 0,
+        }
+    }
+
+    /// Runs an operation on both sides and compares everything that can be seen.
+    ///
+    /// Panics where they differ.
+    pub(crate) fn run(&mut self, op: &Op) {
+        self.operations += if let Op::Batch(steps) = op { steps.len().max(1) as u64 } else { 1 };
+        match op {
+            Op::Get(place) => self.get(*place),
+            Op::GetIf(place, cond) => self.get_if(*place, cond),
+            Op::GetMany { collection, keys } => self.get_many(*collection, keys),
+            Op::Write(step) => self.write(step),
+            Op::Save { place, held, seed } => self.save(*place, *held, *seed),
+            Op::Update { place, how } => self.update(*place, *how),
+            Op::Batch(steps) => self.batch(steps),
+            Op::Scan { collection, how } => self.scan(*collection, *how),
+            Op::OtherCodec(collection) => self.other_codec(*collection),
+            Op::BadKey(step) => self.bad_key(step),
+            Op::ForeignCollection(steps) => self.foreign_collection(steps),
+            Op::Tick(ms) => self.tick(*ms),
+            Op::Sync => self.sync(),
+            Op::Checkpoint => self.checkpoint(),
+            Op::Reopen => self.reopen(),
+            Op::Kill | Op::Crash => self.end_process(matches!(op, Op::Crash)),
+        }
+        assert_eq!(self.store.revision(), self.model.state.revision, "after {op:?}");
+    }
+
+    /// Compares the whole contents.
+    pub(crate) fn compare_all(&mut self) {
+        for collection in 0..COLLECTIONS.len() {
+            self.scan(collection, super::ops::Scan::All);
+        }
+    }
+
+    pub(super) fn note(&mut self, verb: &'static str, outcome: &'static str) {
+        *self.outcomes.entry((verb, outcome)).or_default() += 1;
+    }
+
+    fn tick(&mut self, ms: i64) {
+        self.now_ms = self.now_ms.saturating_add_signed(ms);
+        if let Home::Simulated(simulation) = &self.home {
+            simulation.set_now_ms(self.now_ms);
+        }
+    }
+
+    fn sync(&mut self) {
+        self.store.sync().expect("a sync succeeds");
+        self.model.synced();
+        self.note("sync", "ok");
+    }
+
+    fn checkpoint(&mut self) {
+        if let Home::Simulated(_) = self.home {
+            Simulation::checkpoint(&self.store).expect("a checkpoint succeeds");
+            self.model.synced();
+            self.note("checkpoint", "ok");
+        }
+    }
+
+    /// Closes in order and opens again.
+    fn reopen(&mut self) {
+        if matches!(self.home, Home::Memory) {
+            return;
+        }
+        self.store.clone().close().expect("closing succeeds");
+        assert!(matches!(self.handles[0].get(b"k"), Err(Error::Closed)));
+        assert!(matches!(self.store.clone().close(), Err(Error::Closed)));
+        self.model.synced();
+        self.open_again();
+        self.note("reopen", "closed");
+    }
+
+    /// Ends the process, and with `power_loss` the system, and opens what is left.
+    fn end_process(&mut self, power_loss: bool) {
+        let Home::Simulated(simulation) = &self.home else { return };
+        let rng = &mut self.rng;
+        let left = if power_loss { simulation.crash(rng) } else { simulation.kill(rng) };
+        if !power_loss {
+            // What was written stays, synced or not.
+            self.model.synced();
+        }
+        self.home = Home::Simulated(Box::new(left));
+        let before = self.model.state.revision;
+        self.open_again();
+        let lost = self.model.state.revision != before;
+        let outcome = match (power_loss, lost) {
+            (false, _) => "killed",
+            (true, false) => "power lost, nothing gone",
+            (true, true) => "power lost, a suffix gone",
+        };
+        self.note("reopen", outcome);
+    }
+
+    fn open_again(&mut self) {
+        // On a real disk the old handles hold the lock until they are closed, which they are.
+        self.store = open(&self.home, &self.options).expect("what was left opens");
+        self.handles = handles(&self.store);
+        assert!(self.store.damage().is_none());
+        self.model.go_back_to(self.store.revision());
+        self.compare_all();
+    }
+
+    fn other_codec(&mut self, collection: usize) {
+        let name = COLLECTIONS[collection];
+        let opened = if collection == RAW {
+            self.store.collection::<u64>(name).map(drop)
+        } else {
+            self.store.raw(name).map(drop)
+        };
+        let refused = matches!(opened, Err(Error::CodecMismatch { .. }));
+        assert!(refused || opened.is_ok(), "{opened:?}");
+        assert_eq!(refused, self.model.state.recorded[collection]);
+        self.note("open as another form", if refused { "refused" } else { "ok" });
+    }
+
+    fn bad_key(&mut self, step: &Step) {
+        let (place, action, want) = self.resolve(step);
+        let long = [b'k'; 512];
+        for key in [&b""[..], &long] {
+            let written = self.handles[place.collection].write(key, &action, &want);
+            assert!(matches!(written, Err(Error::InvalidKey { .. })), "{written:?}");
+            let read = self.handles[place.collection].get(key);
+            assert!(matches!(read, Err(Error::InvalidKey { .. })), "{read:?}");
+        }
+        self.note("bad key", "refused");
+    }
+
+    fn foreign_collection(&mut self, steps: &[Step]) {
+        let foreign = self.foreign.take();
+        let foreign =
+            foreign.unwrap_or_else(|| Handle::open(&Store::in_memory(), 0).expect("a collection"));
+        let mut batch = self.store.batch();
+        for step in steps {
+            let (place, action, want) = self.resolve(step);
+            batch = self.add(batch, place, &action, &want);
+        }
+        let action = Action::Upsert(value_of(0, 0));
+        let refused = foreign.add(batch, b"k", &action, &Want::Always).commit();
+        let Err(Error::Batch { index, source }) = refused else { panic!("{refused:?}") };
+        assert!(index == steps.len() && matches!(*source, Error::InvalidKey { .. }));
+        self.foreign = Some(foreign);
+        self.note("foreign collection", "refused");
+    }
+
+    /// Fills in values and tags. A patch of bytes, which cannot be written, becomes one of a
+    /// document.
+    pub(super) fn resolve(&self, step: &Step) -> (Place, Action, Want) {
+        let mut place = step.place;
+        let value = |seed: &u8| value_of(step.place.collection, *seed);
+        let action = match &step.verb {
+            Verb::Create(seed) => Action::Create(value(seed)),
+            Verb::Replace(seed) => Action::Replace(value(seed)),
+            Verb::Upsert(seed) => Action::Upsert(value(seed)),
+            Verb::Patch(steps) => {
+                place.collection %= RAW;
+                Action::Patch(steps.clone())
+            }
+            Verb::Delete => Action::Delete,
+            Verb::Check => Action::Check,
+        };
+        (place, action, self.want(place, &step.cond))
+    }
+
+    pub(super) fn want(&self, place: Place, cond: &Cond) -> Want {
+        let current = self.model.state.items.get(&place).map(|item| item.meta);
+        let tags = |picks: &[Pick]| picks.iter().map(|pick| self.tag(place, *pick)).collect();
+        match cond {
+            Cond::Always => Want::Always,
+            Cond::Match(picks) => Want::Match(tags(picks)),
+            Cond::MatchAny => Want::MatchAny,
+            Cond::NoneMatch(picks) => Want::NoneMatch(tags(picks)),
+            Cond::NoneMatchAny => Want::NoneMatchAny,
+            Cond::ModifiedSince(ms) => {
+                let from = current.map_or(UNIX_EPOCH, |meta| meta.modified());
+                let by = Duration::from_millis(ms.unsigned_abs());
+                Want::ModifiedSince(if *ms < 0 { from - by } else { from + by })
+            }
+            Cond::IfUnchanged => {
+                current.map_or(Want::NoneMatchAny, |meta| Want::Match(vec![meta.etag()]))
+            }
+        }
+    }
+
+    fn tag(&self, place: Place, pick: Pick) -> ETag {
+        let current = self.model.state.items.get(&place).map(|item| item.meta.etag());
+        let nth = |tags: Vec<ETag>, n: u8| match tags.len() {
+            0 => ETag([7; 16]),
+            len => tags[usize::from(n) % len],
+        };
+        match pick {
+            Pick::Current => current.unwrap_or_else(|| nth(self.model.tags_of(place), u8::MAX)),
+            Pick::Stale(n) => {
+                let mut tags = self.model.tags_of(place);
+                tags.retain(|tag| Some(*tag) != current);
+                nth(tags, n)
+            }
+            Pick::Given(n) => nth(self.model.tags(), n),
+            Pick::Invented(byte) => ETag([byte; 16]),
+            Pick::Unsaved => ETag::UNSAVED,
+        }
+    }
+
+    /// The store's error in the model's terms.
+    pub(super) fn failure(&self, error: &Error, places: &[Place]) -> Failure {
+        let seen = |conflict| self.handles[places[0].collection].seen(places[0], conflict);
+        match error {
+            Error::NotFound => Failure::NotFound,
+            Error::AlreadyExists(conflict) => {
+                assert_eq!((conflict.http_status(), error.http_status()), (409, 409));
+                Failure::AlreadyExists(seen(conflict).expect("what exists is there"))
+            }
+            Error::PreconditionFailed(conflict) => {
+                assert_eq!((conflict.http_status(), error.http_status()), (412, 412));
+                Failure::PreconditionFailed(seen(conflict))
+            }
+            Error::InvalidPrecondition { .. } => Failure::InvalidPrecondition,
+            Error::Patch(error) => match super::patch::failure(error) {
+                Some(failure) => Failure::Patch(failure),
+                None => panic!("no patch fails like this: {error:?}"),
+            },
+            Error::Codec { .. } => Failure::Codec,
+            Error::CodecMismatch { .. } => Failure::CodecMismatch,
+            Error::InvalidKey { .. } => Failure::InvalidKey,
+            Error::Batch { index, source } => {
+                Failure::Batch(*index, Box::new(self.failure(source, &places[*index..])))
+            }
+            other => panic!("nothing was to go wrong here: {other:?}"),
+        }
+    }
+}
+
+fn open(home: &Home, options: &Options) -> Result<Store, Error> {
+    match home {
+        Home::Memory => Ok(Store::in_memory()),
+        Home::Disk(path) => options.open(path),
+        Home::Simulated(simulation) => simulation.open(options),
+    }
+}
+
+fn handles(store: &Store) -> Vec<Handle> {
+    (0..COLLECTIONS.len()).map(|at| Handle::open(store, at).expect("a collection opens")).collect()
+}
