@@ -160,6 +160,9 @@ impl Heads {
                 }
             }
         }
+        if heads.is_empty() {
+            return;
+        }
         match self.store.running() {
             Ok(running) => versions.extend(running.core.versions_of(heads)),
             Err(error) => {

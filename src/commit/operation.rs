@@ -227,7 +227,11 @@ impl KeyState {
                 Ok(value)
             }
             Some((id, Err(error))) if id == base.id() => Err(Refusal::Error(error)),
-            _ => Err(Refusal::NeedsPatch(base)),
+            // Kept, so that the next computation is known to follow a lost race.
+            stale => {
+                plan.computed = stale;
+                Err(Refusal::NeedsPatch(base))
+            }
         }
     }
 }

@@ -4,11 +4,13 @@
 
 mod backends;
 mod batch_cuts;
+mod batches;
 mod collections;
 mod damage;
 mod etags;
 mod faults;
 mod golden;
+mod handles;
 mod iteration;
 mod kills;
 mod ledger;
@@ -16,6 +18,7 @@ mod limits;
 mod linearizability;
 #[path = "../model/mod.rs"]
 mod model;
+mod patching;
 mod place;
 mod power_cuts;
 mod properties;
