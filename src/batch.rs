@@ -61,6 +61,15 @@ impl Batch {
     }
 
     /// Adds a [`create`](Collection::create).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
+    /// assert_eq!(notes.len()?, 2);
+    /// # Ok(()) }
+    /// ```
     pub fn create<T, C: Codec<T>>(
         self,
         collection: &Collection<T, C>,
@@ -72,6 +81,16 @@ impl Batch {
     }
 
     /// Adds a [`replace`](Collection::replace).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().replace(&notes, "a", &2, tag).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(2));
+    /// # Ok(()) }
+    /// ```
     pub fn replace<T, C: Codec<T>>(
         self,
         collection: &Collection<T, C>,
@@ -84,6 +103,15 @@ impl Batch {
     }
 
     /// Adds an [`upsert`](Collection::upsert).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// store.batch().upsert(&notes, "a", &1, ifmatch::Precondition::Always).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(1));
+    /// # Ok(()) }
+    /// ```
     pub fn upsert<T, C: Codec<T>>(
         self,
         collection: &Collection<T, C>,
@@ -96,6 +124,16 @@ impl Batch {
     }
 
     /// Adds a [`patch`](Collection::patch).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().patch(&notes, "a", &ifmatch::Patch::new().incr("", 1), tag).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(2));
+    /// # Ok(()) }
+    /// ```
     pub fn patch<T: serde::Serialize + serde::de::DeserializeOwned>(
         self,
         collection: &Collection<T, Json>,
@@ -108,6 +146,16 @@ impl Batch {
     }
 
     /// Adds a [`delete`](Collection::delete).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().delete(&notes, "a", tag).create(&notes, "b", &1).commit()?;
+    /// assert_eq!(notes.get("a")?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn delete<T, C: Codec<T>>(
         self,
         collection: &Collection<T, C>,
@@ -119,6 +167,18 @@ impl Batch {
 
     /// Adds a condition on an item that the batch need not change. It fails as
     /// [`Error::PreconditionFailed`]; `IfNoneMatch(Any)` demands that the item is absent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let stale = notes.create("a", &1)?.etag();
+    /// notes.replace("a", &2, stale)?;
+    /// let batch = store.batch().create(&notes, "b", &1).check(&notes, "a", stale);
+    /// assert_eq!(batch.commit().map_err(|error| error.http_status()), Err(412));
+    /// assert_eq!(notes.get("b")?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn check<T, C: Codec<T>>(
         self,
         collection: &Collection<T, C>,
@@ -129,12 +189,29 @@ impl Batch {
     }
 
     /// How many operations were added.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// assert_eq!(store.batch().create(&notes, "a", &1).len(), 1);
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn len(&self) -> usize {
         self.operations.len()
     }
 
     /// Whether no operation was added.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// assert!(store.batch().is_empty());
+    /// assert!(!store.batch().create(&notes, "a", &1).is_empty());
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.is_empty()
@@ -153,6 +230,18 @@ impl Batch {
     /// - [`Error::TooLarge`] above 10 000 operations or 64 MiB.
     /// - [`Error::CommitUnknown`], [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`] for the
     ///   batch as a whole.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let revision = store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
+    /// assert_eq!(store.revision(), revision);
+    /// let failed = store.batch().create(&notes, "c", &3).create(&notes, "a", &4).commit();
+    /// assert!(matches!(failed, Err(ifmatch::Error::Batch { index: 1, .. })));
+    /// assert_eq!(notes.get("c")?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn commit(mut self) -> Result<Revision> {
         self.check_limits()?;
         if let Some((index, source)) = self.failed {
@@ -205,7 +294,6 @@ impl Batch {
         match operation {
             Ok(operation) => {
                 self.bytes += operation.len_bytes();
-                // Beyond the limit nothing is kept but the count that the error will tell.
                 self.operations.push(operation);
             }
             Err(error) => self.failed = Some((self.operations.len(), error)),

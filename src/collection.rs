@@ -112,18 +112,48 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     /// Gives a handle to the same collection whose updates and patches are retried by this policy.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    /// use ifmatch::RetryPolicy;
+    ///
+    /// let counters = ifmatch::Store::in_memory().collection::<u64>("counters")?;
+    /// let hasty = counters.clone().with_retry(RetryPolicy::new().deadline(Duration::from_millis(50)));
+    /// assert_eq!(hasty.update_or_insert_with("visits", || 0, |count| *count += 1)?.value, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
         self
     }
 
     /// The collection's name.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// assert_eq!(notes.name(), "notes");
+    /// # Ok(()) }
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name.name
     }
 
     /// Reads an item; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when the stored document is no `T`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value).as_deref(), Some("one"));
+    /// assert_eq!(notes.get("b")?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item<T>>> {
         let key = self.key(key.as_ref())?;
         let version = self.store.running()?.core.read(&key)?;
@@ -132,6 +162,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
 
     /// Reads several items, in the order of the keys, as of one moment between batches: of a batch
     /// that changed some of them, all changes are seen or none.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when one of the documents is no `T`, [`Error::InvalidKey`] when one of the
+    /// keys is none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// let found = notes.get_many(["b", "a"])?;
+    /// assert!(found[0].is_none() && found[1].is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn get_many<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
@@ -192,6 +235,16 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] with the current item.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let created = notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(created.parent(), None);
+    /// let again = notes.create("a", &"two".to_owned());
+    /// assert_eq!(again.map_err(|error| error.http_status()), Err(409));
+    /// # Ok(()) }
+    /// ```
     pub fn create(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Meta> {
         let action = Action::Create(new_value::<T, C>(value)?);
         self.write(key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
@@ -204,6 +257,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// - [`Error::NotFound`].
     /// - [`Error::PreconditionFailed`] with the current item.
     /// - [`Error::InvalidPrecondition`] for `IfNoneMatch(Any)` and `IfModifiedSince`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Precondition;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let first = notes.create("a", &"one".to_owned())?;
+    /// let second = notes.replace("a", &"two".to_owned(), first.etag())?;
+    /// assert!(notes.replace("a", &"three".to_owned(), first.etag()).is_err());
+    /// let third = notes.replace("a", &"three".to_owned(), Precondition::Always)?;
+    /// assert_eq!(third.parent(), Some(second.etag()));
+    /// # Ok(()) }
+    /// ```
     pub fn replace(
         &self,
         key: impl AsRef<[u8]>,
@@ -220,6 +286,18 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Errors
     /// - [`Error::PreconditionFailed`] with the current item, if there is one.
     /// - [`Error::InvalidPrecondition`] for `IfModifiedSince`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Precondition;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let seen = notes.get("a")?.map(|item| item.etag());
+    /// let meta = notes.upsert("a", &"one".to_owned(), Precondition::if_unchanged(seen))?;
+    /// notes.delete("a", meta.etag())?;
+    /// assert!(notes.upsert("a", &"two".to_owned(), meta.etag()).is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn upsert(
         &self,
         key: impl AsRef<[u8]>,
@@ -235,6 +313,16 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ///
     /// # Errors
     /// As [`replace`](Self::replace).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let tag = notes.create("a", &"one".to_owned())?.etag();
+    /// let removal = notes.delete("a", tag)?;
+    /// assert_eq!(removal.parent(), Some(tag));
+    /// assert_eq!(notes.get("a")?, None);
+    /// # Ok(()) }
+    /// ```
     pub fn delete(
         &self,
         key: impl AsRef<[u8]>,
@@ -252,6 +340,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Errors
     /// - [`Error::PreconditionFailed`] with the current item, if there still is one.
     /// - [`Error::AlreadyExists`] for a new item whose key is taken.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Item;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let mut mine = Item::new("a", "draft".to_owned());
+    /// notes.save(&mut mine)?;
+    /// let mut theirs = notes.get("a")?.expect("it was just saved");
+    /// notes.save(&mut mine)?;
+    /// assert!(notes.save(&mut theirs).is_err());
+    /// # Ok(()) }
+    /// ```
     pub fn save(&self, item: &mut Item<T>) -> Result<()> {
         let value = new_value::<T, C>(&item.value)?;
         let meta = if item.is_saved() {
@@ -268,32 +369,112 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ///
     /// Each item is seen whole and as it is when its part of the collection is read; changes made
     /// meanwhile are seen or not. An item that cannot be decoded is an `Err` in its place.
+    ///
+    /// # Errors
+    /// None of its own: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// let mut sum = 0;
+    /// for item in notes.iter()? {
+    ///     sum += item?.value;
+    /// }
+    /// assert_eq!(sum, 6);
+    /// # Ok(()) }
+    /// ```
     pub fn iter(&self) -> Result<Iter<T, C>> {
         Iter::new(self, Selection::all(self.name()))
     }
 
     /// Iterates over the items whose keys begin with these bytes.
+    ///
+    /// # Errors
+    /// None of its own: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// let last = notes.prefix("a/")?.next_back().transpose()?;
+    /// assert_eq!(last.map(|item| item.value), Some(2));
+    /// # Ok(()) }
+    /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Iter<T, C>> {
         Iter::new(self, Selection::prefix(self.name(), prefix.as_ref()))
     }
 
     /// Iterates over the items whose keys lie in this range. An empty or inverted range has none.
+    ///
+    /// # Errors
+    /// None of its own: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// assert_eq!(notes.range("a/2"..)?.count(), 2);
+    /// assert_eq!(notes.range("b".."a")?.count(), 0);
+    /// # Ok(()) }
+    /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Iter<T, C>> {
         Iter::new(self, Selection::range(self.name(), &range))
     }
 
     /// Iterates over the keys alone, in order and from either end; reads no values.
+    ///
+    /// # Errors
+    /// None of its own: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// let first = notes.keys()?.next().transpose()?;
+    /// assert_eq!(first.as_deref(), Some(&b"a/1"[..]));
+    /// # Ok(()) }
+    /// ```
     pub fn keys(&self) -> Result<Keys> {
         self.check_codec()?;
         Ok(Keys::new(self.store.clone(), Selection::all(self.name())))
     }
 
     /// Counts the items. Costs a scan of their heads, some million a second; reads no values.
+    ///
+    /// # Errors
+    /// Those that every method can return; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(notes.len()?, 1);
+    /// # Ok(()) }
+    /// ```
     pub fn len(&self) -> Result<u64> {
         self.keys()?.try_fold(0, |count, key| key.map(|_| count + 1))
     }
 
     /// Whether there is no item. Reads one head.
+    ///
+    /// # Errors
+    /// Those that every method can return; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// assert!(notes.is_empty()?);
+    /// # Ok(()) }
+    /// ```
     pub fn is_empty(&self) -> Result<bool> {
         self.keys()?.next().transpose().map(|first| first.is_none())
     }
@@ -371,6 +552,22 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// let patch = Patch::new().set("/price", 50.0).incr("/stock", -1);
     /// let item = products.patch("01AC0", &patch, tag)?;
     /// assert_eq!(item.value, serde_json::json!({"price": 50.0, "stock": 2}));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Only JSON can be patched. For another codec there is no such method:
+    ///
+    /// ```compile_fail,E0599
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let points = ifmatch::Store::in_memory().collection_with::<u64, ifmatch::Bincode>("p")?;
+    /// points.patch("a", &ifmatch::Patch::new(), ifmatch::Precondition::Always)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// ```compile_fail,E0599
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
+    /// blobs.patch("a", &ifmatch::Patch::new(), ifmatch::Precondition::Always)?;
     /// # Ok(()) }
     /// ```
     pub fn patch(
