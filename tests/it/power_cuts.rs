@@ -4,9 +4,13 @@
 //! `IFMATCH_POWER_CUT_IMAGES=n` draws so many images, `IFMATCH_SEED=n` repeats one chain.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
+use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Durability, Error, OnDamage, Options};
+use ifmatch::{Durability, Error, Item, OnDamage, Options, Precondition, Store};
 
 use crate::ledger::Ledger;
 use crate::writer::Writer;
@@ -20,6 +24,112 @@ fn no_power_cut_loses_a_synced_write() {
 #[test]
 fn no_power_cut_leaves_a_hole_in_what_was_not_synced() {
     draw("unsynced writes", Durability::Eventual, 1 << 32);
+}
+
+#[test]
+fn no_power_cut_loses_what_any_of_several_threads_was_told() {
+    for seed in 0..16 {
+        let _repeat = Repeat::new("power_cuts", seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let sim = Simulation::new(seed);
+        let eventual = rng.bool();
+        let durability = if eventual { Durability::Eventual } else { Durability::Immediate };
+        let store = sim.open(&Options::new().durability(durability)).unwrap();
+        let told = [(); 3].map(|()| AtomicU64::new(0));
+        let pace = Pace::default();
+        thread::scope(|scope| {
+            let _end = EndOnDrop(&pace);
+            for (thread, told) in (0..).zip(&told) {
+                let (store, pace) = (&store, &pace);
+                scope.spawn(move || count(store, thread, eventual, told, pace));
+            }
+            for _ in 0..25 {
+                // Bounded, as images of ever more commits would take ever longer to open.
+                pace.allowed.fetch_add(10, Ordering::SeqCst);
+                thread::sleep(Duration::from_micros(rng.u64(0..2_000)));
+                // Before the power goes: what is told after that is no promise any more.
+                let told = told.each_ref().map(|told| told.load(Ordering::SeqCst));
+                check_counts(&sim.crash(&mut rng), told);
+            }
+        });
+    }
+}
+
+/// How far the writers may count.
+#[derive(Default)]
+struct Pace {
+    allowed: AtomicU64,
+    end: AtomicBool,
+}
+
+/// Lets the writers end, also when the test fails.
+struct EndOnDrop<'a>(&'a Pace);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.end.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Counts up in two items at once, and tells how far that is durable.
+fn count(store: &Store, thread: u8, eventual: bool, told: &AtomicU64, pace: &Pace) {
+    let items = store.raw("items").unwrap();
+    for number in 1_u64.. {
+        while number > pace.allowed.load(Ordering::SeqCst) {
+            if pace.end.load(Ordering::SeqCst) {
+                return;
+            }
+            thread::yield_now();
+        }
+        let value = Bytes::copy_from_slice(&number.to_le_bytes());
+        let batch = store.batch().upsert(&items, [thread, 0], &value, Precondition::Always);
+        batch.upsert(&items, [thread, 1], &value, Precondition::Always).commit().unwrap();
+        if eventual {
+            store.sync().unwrap();
+        }
+        told.store(number, Ordering::SeqCst);
+    }
+}
+
+fn check_counts(image: &Simulation, told: [u64; 3]) {
+    let store = image.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    for (thread, told) in (0_u8..).zip(told) {
+        let both = items.get_many([[thread, 0], [thread, 1]]).unwrap();
+        let number = |item: &Option<Item<Bytes>>| {
+            item.as_ref().map_or(0, |item| u64::from_le_bytes(item.value[..].try_into().unwrap()))
+        };
+        let [first, second] = [number(&both[0]), number(&both[1])];
+        assert_eq!(first, second, "half of a batch");
+        assert!(first >= told, "thread {thread} was told {told} and the store holds {first}");
+    }
+}
+
+/// A regression: what a killed creation had named was used, and not made durable.
+#[test]
+fn a_creation_that_was_killed_anywhere_is_durable_once_it_is_used() {
+    for calls in 0.. {
+        let _repeat = Repeat::new("power_cuts", calls);
+        let mut rng = fastrand::Rng::with_seed(calls);
+        let sim = Simulation::new(calls);
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let cut = sim.open(&Options::new()).is_err();
+        let sim = sim.kill(&mut rng);
+        let mut ledger = Ledger::default();
+        let writer =
+            Writer::new(sim.open(&Options::new()).unwrap(), Durability::Immediate).unwrap();
+        for _ in 0..3 {
+            writer.single(&mut rng, &mut ledger).unwrap();
+        }
+        for _ in 0..8 {
+            let store = sim.crash(&mut rng).open(&Options::new()).expect("opening");
+            let state = Writer::new(store, Durability::Immediate).unwrap().read().unwrap();
+            ledger.clone().settle(state);
+        }
+        if !cut {
+            break;
+        }
+    }
 }
 
 /// Half of the images each: the two tests run side by side.
