@@ -2,9 +2,7 @@
 //! beginning the next.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::{Active, Journal, State, pack};
@@ -21,6 +19,8 @@ pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 /// again as it holds, up to the limit.
 const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
+/// How many of them are written at a time.
+const ZEROS_BYTES: u64 = 64 << 10;
 /// Room that is kept for the frame that seals a segment.
 const SEAL_ROOM_BYTES: u64 = 64;
 
@@ -270,15 +270,16 @@ impl Active {
         }
         let ahead = self.tail.offset.clamp(FIRST_RESERVE_BYTES, RESERVE_BYTES);
         let goal = (needed + ahead).min(self.capacity).max(needed);
-        let file: &Arc<dyn DiskFile> = &self.file;
-        let zeros = vec![0; (goal - self.reserved).min(RESERVE_BYTES) as usize];
-        let mut at = self.reserved;
-        while at < goal {
-            let step = zeros.get(..(goal - at).min(RESERVE_BYTES) as usize).unwrap_or_default();
-            file.write_all_at(step, at).map_err(Error::io("reserving space in", path))?;
-            at += step.len() as u64;
+        let zeros = vec![0; ZEROS_BYTES.min(goal - self.reserved) as usize];
+        while self.reserved < goal {
+            let step = (goal - self.reserved).min(ZEROS_BYTES) as usize;
+            match self.file.write_all_at(zeros.get(..step).unwrap_or_default(), self.reserved) {
+                Ok(()) => self.reserved += step as u64,
+                // A nearly full disk need not have room for more than this frame.
+                Err(_) if needed <= self.reserved => break,
+                Err(error) => return Err(Error::io("reserving space in", path)(error)),
+            }
         }
-        self.reserved = goal;
         Ok(())
     }
 }
