@@ -1,6 +1,7 @@
 //! Making room: filling the active segment with zeros ahead of its frames, sealing it, and
 //! beginning the next.
 
+use std::io;
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -276,7 +277,11 @@ impl Active {
             match self.file.write_all_at(zeros.get(..step).unwrap_or_default(), self.reserved) {
                 Ok(()) => self.reserved += step as u64,
                 // A nearly full disk need not have room for more than this frame.
-                Err(_) if needed <= self.reserved => break,
+                Err(error)
+                    if error.kind() == io::ErrorKind::StorageFull && needed <= self.reserved =>
+                {
+                    break;
+                }
                 Err(error) => return Err(Error::io("reserving space in", path)(error)),
             }
         }
