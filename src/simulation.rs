@@ -12,7 +12,7 @@ use crate::environment::{Entropy, Environment};
 use crate::error::Result;
 use crate::options::Options;
 use crate::store::Store;
-use crate::table::MemoryTables;
+use crate::table::{Head, MemoryTables};
 
 /// The store's directory on a simulated disk.
 pub const STORE: &str = "store";
@@ -101,4 +101,11 @@ impl Simulation {
     pub fn checkpoint(store: &Store) -> Result<()> {
         store.running()?.checkpoint()
     }
+}
+
+/// Whether these bytes, if they are a row of the table at all, are the same row again after they
+/// are read, written and read once more.
+#[must_use]
+pub fn head_round_trip(bytes: &[u8]) -> bool {
+    Head::decode(bytes).is_none_or(|head| Head::decode(&head.encode()) == Some(head))
 }

@@ -253,7 +253,7 @@ pub(super) fn value_of(collection: usize, seed: u8) -> Value {
     let list = &[1, 2, 3][..usize::from(seed % 4)];
     let n = if seed % 8 == 7 { i64::MIN } else { small };
     let mut document = serde_json::json!({"n": n, "list": list});
-    if seed % 5 == 0 {
+    if seed.is_multiple_of(5) {
         document["x"] = small.into();
     }
     Value::Document(document)

@@ -4,6 +4,9 @@
 //! The model predicts each outcome exactly. Tags, revisions and times are the store's to choose;
 //! the model learns them from its answers and holds them to their rules.
 
+// Failures carry items; nothing here is hot.
+#![allow(clippy::result_large_err)]
+
 mod handle;
 pub(crate) mod ops;
 pub(crate) mod patch;
@@ -235,9 +238,9 @@ impl Model {
 
     /// Goes back to the state after a commit that a crash may have left the store at.
     pub(crate) fn go_back_to(&mut self, revision: Revision) {
-        let survivors = self.unsynced.iter().filter(|state| state.revision == revision);
+        let mut survivors = self.unsynced.iter().filter(|state| state.revision == revision);
         let known: Vec<Revision> = self.unsynced.iter().map(|state| state.revision).collect();
-        let survivor = survivors.last().cloned();
+        let survivor = survivors.next_back().cloned();
         self.state = survivor.unwrap_or_else(|| {
             panic!("after the crash the store is at {revision}; legal were {known:?}")
         });

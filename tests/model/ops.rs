@@ -161,7 +161,7 @@ impl Choices<'_> {
                 let how = [Update::Change(seed), Update::Abort, Update::OrInsert(seed)];
                 Op::Update { how: self.of(&how), place: self.place() }
             }
-            172..216 => Op::Batch(self.steps()),
+            172..216 => self.batch(),
             216..228 => {
                 let (collection, a, b) = (self.below(COLLECTIONS.len()), self.byte(), self.byte());
                 let range = Scan::Range(a, b, a % 2 == 0);
@@ -179,6 +179,10 @@ impl Choices<'_> {
             251..254 => Op::Kill,
             254.. => Op::Crash,
         }
+    }
+
+    pub(crate) fn batch(&mut self) -> Op {
+        Op::Batch(self.steps())
     }
 
     fn steps(&mut self) -> Vec<Step> {
