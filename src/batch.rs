@@ -9,6 +9,7 @@ use crate::precondition::{Precondition, Tags};
 use crate::retry::RetryPolicy;
 use crate::revision::Revision;
 use crate::store::Store;
+use crate::writing;
 
 /// The most operations of one batch.
 pub(crate) const MAX_BATCH_OPERATIONS: usize = 10_000;
@@ -247,16 +248,8 @@ impl Batch {
         if let Some((index, source)) = self.failed {
             return Err(Error::Batch { index, source: Box::new(source) });
         }
-        let running = self.store.running()?;
-        let committed = running.core.commit(&mut self.operations, &RetryPolicy::new());
-        drop(running);
-        match committed {
-            Ok(committed) => {
-                if !committed.metas.is_empty() {
-                    self.store.background().note_commit();
-                }
-                Ok(Revision(committed.revision))
-            }
+        match writing::commit(&self.store, &mut self.operations, &RetryPolicy::new()) {
+            Ok(committed) => Ok(Revision(committed.revision)),
             Err(failed) => Err(match failed.index {
                 Some(index) => Error::Batch { index, source: Box::new(failed.error) },
                 None => failed.error,

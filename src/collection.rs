@@ -20,6 +20,7 @@ use crate::patch::Patch;
 use crate::precondition::{Precondition, Stored, Tags, Verb, Verdict, evaluate};
 use crate::retry::RetryPolicy;
 use crate::store::Store;
+use crate::writing;
 
 /// A named set of items in one store, with documents of type `T` stored in the form `C`.
 ///
@@ -518,11 +519,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
 
     /// Commits one operation.
     fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
-        let running = self.store.running()?;
-        let committed = running.core.commit(operations, &self.retry);
-        drop(running);
+        let committed = writing::commit(&self.store, operations, &self.retry);
         let committed = committed.map_err(|failed| failed.error)?;
-        self.store.background().note_commit();
         committed.metas.first().copied().ok_or(Error::NotFound)
     }
 }

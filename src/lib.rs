@@ -145,6 +145,7 @@ mod store;
 mod sync;
 mod table;
 mod update;
+mod writing;
 
 pub use batch::Batch;
 pub use codec::{Bincode, Codec, Json, Raw};

@@ -15,6 +15,7 @@
 
 mod cache;
 mod catalog;
+mod change;
 pub(crate) mod operation;
 mod read;
 mod scan;

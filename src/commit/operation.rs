@@ -112,9 +112,9 @@ impl Operation {
 }
 
 impl PatchPlan {
-    /// Whether the patch was applied already, to a version that has been replaced since.
-    pub(crate) fn applied_before(&self, base: &Base) -> bool {
-        self.computed.as_ref().is_some_and(|(id, _)| *id != base.id())
+    /// Whether the patch could not be applied to the version it was last applied to.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.computed, Some((_, Err(_))))
     }
 
     /// Applies the patch to a version's bytes, and keeps what came of it.
@@ -161,6 +161,15 @@ impl Current {
             Self::Absent => None,
             Self::Stored(head) => Some(Base::Stored(*head)),
             Self::Pending(value) => Some(Base::Pending(value.clone())),
+        }
+    }
+}
+
+impl From<Base> for Current {
+    fn from(base: Base) -> Self {
+        match base {
+            Base::Stored(head) => Self::Stored(head),
+            Base::Pending(value) => Self::Pending(value),
         }
     }
 }
@@ -227,11 +236,7 @@ impl KeyState {
                 Ok(value)
             }
             Some((id, Err(error))) if id == base.id() => Err(Refusal::Error(error)),
-            // Kept, so that the next computation is known to follow a lost race.
-            stale => {
-                plan.computed = stale;
-                Err(Refusal::NeedsPatch(base))
-            }
+            _ => Err(Refusal::NeedsPatch(base)),
         }
     }
 }
@@ -241,6 +246,17 @@ fn names_tags(precondition: &Precondition) -> bool {
         precondition,
         Precondition::IfMatch(Tags::List(_)) | Precondition::IfNoneMatch(Tags::List(_))
     )
+}
+
+/// What one attempt at a commit came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Done(Committed),
+    /// A patch has to be applied to this version, outside of the locks, and the attempt repeated.
+    NeedsPatch {
+        index: usize,
+        base: Base,
+    },
 }
 
 /// What a commit came to.

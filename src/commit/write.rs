@@ -6,86 +6,26 @@ use std::io;
 use bytes::Bytes;
 
 use crate::batch::MAX_BATCH_BYTES;
-use crate::codec::CodecId;
 use crate::commit::Core;
 use crate::commit::cache::Version;
 use crate::commit::catalog::{check_same, record_key, record_value};
+use crate::commit::change::{Change, Prepared, Record};
 use crate::commit::operation::{
-    Action, Base, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
+    Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::commit::stripes::Locked;
 use crate::error::{Conflict, Error, Result};
-use crate::etag::ETag;
 use crate::item::{Item, Meta};
-use crate::journal::frame::{Entry, EntryKind, FrameBuilder};
+use crate::journal::PreparedCommit;
+use crate::journal::frame::FrameBuilder;
 use crate::journal::group::Appended;
-use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::key::ItemKey;
-use crate::retry::{Exhausted, RetryPolicy};
-use crate::revision::Revision;
 use crate::table::Head;
 
-/// What one attempt at a commit came to.
-enum Attempt {
-    Done(Committed),
-    /// A patch has to be applied to this version, outside of the locks, and the attempt repeated.
-    NeedsPatch {
-        index: usize,
-        base: Base,
-    },
-}
-
-/// A commit's entries as they will be applied.
-struct Prepared {
-    commit: PreparedCommit,
-    versions: Vec<PreparedVersion>,
-    /// How many of the entries, the first ones, record collections.
-    records: usize,
-}
-
-struct PreparedVersion {
-    parent: Option<ETag>,
-    modified_ms: u64,
-    expires_ms: Option<u64>,
-    value: Option<Bytes>,
-}
-
 impl Core {
-    /// Decides the operations in order and applies all of them, or none.
-    ///
-    /// Patches whose base another writer replaced are applied again, as often as the policy
-    /// allows; nothing else is retried.
-    pub(crate) fn commit(
-        &self,
-        operations: &mut [Operation],
-        retry: &RetryPolicy,
-    ) -> Result<Committed, Failed> {
-        let mut attempts = retry.start();
-        loop {
-            let (index, base) = match self.attempt(operations)? {
-                Attempt::Done(committed) => return Ok(committed),
-                Attempt::NeedsPatch { index, base } => (index, base),
-            };
-            let at = |error| Failed { index: Some(index), error };
-            let Some(operation) = operations.get_mut(index) else { continue };
-            let Action::Patch(plan) = &mut operation.action else { continue };
-            if plan.applied_before(&base)
-                && let Err(Exhausted { attempts, elapsed }) = attempts.lost()
-            {
-                let current = self.conflict(operation, base.into(), 409).map_err(at)?;
-                return Err(at(Error::Contended { attempts, elapsed, current }));
-            }
-            let value = match &base {
-                Base::Stored(head) => self.version_of(&operation.key, head).map_err(at)?.value,
-                Base::Pending(value) => value.bytes.clone(),
-            };
-            if let Action::Patch(plan) = &mut operation.action {
-                plan.compute(base.id(), &value);
-            }
-        }
-    }
-
-    fn attempt(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
+    /// Decides the operations in order and applies all of them, or none. Returns when the commit is
+    /// as durable as the store promises.
+    pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
         if self.journal.is_poisoned() {
             return Err(Error::Poisoned.into());
         }
@@ -95,7 +35,8 @@ impl Core {
         let mut locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
         // Another handle may have recorded another codec since.
         for record in &unrecorded {
-            self.catalog.check(record.collection(), record.codec)?;
+            let at = |error| Failed { index: Some(record.index), error };
+            self.catalog.check(record.collection(), record.codec).map_err(at)?;
         }
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
@@ -145,15 +86,8 @@ impl Core {
             let known = if several { index_of.get(&operation.key).copied() } else { None };
             let at = known.unwrap_or(states.len());
             if known.is_none() {
-                let before = self.head_for_write(&operation.key);
-                let before = before.map_err(|error| (index, Refusal::Error(error)))?;
-                let live = before.filter(|head| head.is_live(now_ms));
-                states.push(KeyState {
-                    key: operation.key.clone(),
-                    before,
-                    current: live.map_or(Current::Absent, Current::Stored),
-                    touched: false,
-                });
+                let state = self.state_of(&operation.key, now_ms);
+                states.push(state.map_err(|error| (index, Refusal::Error(error)))?);
                 if several {
                     index_of.insert(operation.key.clone(), at);
                 }
@@ -163,6 +97,14 @@ impl Core {
             }
         }
         Ok(states)
+    }
+
+    /// An item before any operation has changed it.
+    pub(crate) fn state_of(&self, key: &ItemKey, now_ms: u64) -> Result<KeyState> {
+        let before = self.head_for_write(key)?;
+        let live = before.filter(|head| head.is_live(now_ms));
+        let current = live.map_or(Current::Absent, Current::Stored);
+        Ok(KeyState { key: key.clone(), before, current, touched: false })
     }
 
     /// The collections among the operations' that no write has recorded yet.
@@ -179,7 +121,7 @@ impl Core {
                 continue;
             }
             let key = record_key(name).map_err(at)?;
-            records.push(Record { key, codec: operation.codec });
+            records.push(Record { key, codec: operation.codec, index });
         }
         Ok(records)
     }
@@ -285,7 +227,8 @@ impl Core {
         }))
     }
 
-    fn conflict(
+    /// What an operation ran into, with the current version read.
+    pub(crate) fn conflict(
         &self,
         operation: &Operation,
         current: Current,
@@ -321,127 +264,4 @@ fn check_size(states: &[KeyState]) -> Result<()> {
 fn unknown(metas: &[Meta], source: Option<io::Error>) -> Failed {
     let meta = Box::new(metas.first().copied().unwrap_or(Meta::UNSAVED));
     Error::CommitUnknown { meta, source }.into()
-}
-
-impl From<Base> for Current {
-    fn from(base: Base) -> Self {
-        match base {
-            Base::Stored(head) => Self::Stored(head),
-            Base::Pending(value) => Self::Pending(value),
-        }
-    }
-}
-
-/// A collection whose codec the commit has to record.
-struct Record {
-    key: ItemKey,
-    codec: CodecId,
-}
-
-impl Record {
-    fn collection(&self) -> &str {
-        std::str::from_utf8(self.key.key_bytes()).unwrap_or_default()
-    }
-}
-
-/// What a commit does to one key.
-struct Change<'a> {
-    key: &'a ItemKey,
-    kind: EntryKind,
-    parent: Option<ETag>,
-    modified_ms: u64,
-    expires_ms: Option<u64>,
-    value: Option<&'a NewValue>,
-}
-
-impl<'a> Change<'a> {
-    fn created(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
-        let (parent, expires_ms) = (None, None);
-        let kind = EntryKind::Created;
-        Self { key, kind, parent, modified_ms: now_ms, expires_ms, value: Some(value) }
-    }
-
-    /// The difference that a key's final state makes; `None` from absent to absent.
-    fn of(state: &'a KeyState, now_ms: u64) -> Option<Self> {
-        let before = state.before.as_ref().filter(|head| !head.deleted);
-        let present = before.filter(|head| head.is_live(now_ms));
-        let value = match &state.current {
-            Current::Pending(value) => Some(value),
-            Current::Absent => None,
-            Current::Stored(_) => return None,
-        };
-        let kind = match (present, value) {
-            (Some(_), Some(_)) => EntryKind::Replaced,
-            (None, Some(_)) => EntryKind::Created,
-            (Some(_), None) => EntryKind::Deleted,
-            (None, None) => return None,
-        };
-        let floor = state.before.as_ref().map_or(0, |head| head.modified_ms.saturating_add(1));
-        let expires_ms = value.and_then(|value| match value.expiry {
-            Expiry::Never => None,
-            Expiry::Keep => present.and_then(|head| head.expires_ms),
-        });
-        // An expired item that no sweep has met is replaced in the count and sum as well.
-        let parent = before.map(|head| head.etag);
-        Some(Self {
-            key: &state.key,
-            kind,
-            parent,
-            modified_ms: now_ms.max(floor),
-            expires_ms,
-            value,
-        })
-    }
-
-    fn puts_into(&self, collection: &str) -> bool {
-        self.value.is_some() && self.key.collection() == collection
-    }
-}
-
-impl Prepared {
-    fn push(&mut self, incarnation: &[u8; 16], change: &Change<'_>) {
-        let no_value = (&[][..], crate::etag::value_hash(&[]));
-        let (value, hash) = change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
-        let entry = Entry {
-            kind: change.kind as u8,
-            // A segment that the writer makes names its own incarnation first.
-            incarnation: 0,
-            parent: change.parent.map(|tag| tag.0),
-            modified_ms: change.modified_ms,
-            expires_ms: change.expires_ms,
-            collection: change.key.collection(),
-            key: change.key.key_bytes(),
-            value,
-        };
-        let tag = entry.pending_tag(incarnation, &hash);
-        let (at, len_bytes) = self.commit.frame.push(&entry);
-        self.commit.entries.push(PreparedEntry {
-            key: change.key.clone(),
-            parent: change.parent,
-            leaves_item: change.kind.leaves_item(),
-            tag,
-            at,
-            len_bytes,
-            etag: ETag::UNSAVED,
-        });
-        self.versions.push(PreparedVersion {
-            parent: change.parent,
-            modified_ms: change.modified_ms,
-            expires_ms: change.expires_ms,
-            value: change.value.map(|value| value.bytes.clone()),
-        });
-    }
-
-    /// The versions that the operations wrote, with the tags that the journal gave.
-    fn metas(&self, revision: u64) -> Vec<Meta> {
-        let written = self.commit.entries.iter().zip(&self.versions).skip(self.records);
-        let meta = |(entry, version): (&PreparedEntry, &PreparedVersion)| Meta {
-            etag: entry.etag,
-            parent: version.parent,
-            revision: Revision(revision),
-            modified_ms: version.modified_ms,
-            expires_ms: version.expires_ms,
-        };
-        written.map(meta).collect()
-    }
 }

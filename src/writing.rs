@@ -1,0 +1,84 @@
+//! From a verb to its commit: patches are applied first, outside of every lock, and applied again
+//! where another writer came in between.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::commit::operation::{
+    Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
+};
+use crate::error::{Error, Result};
+use crate::key::ItemKey;
+use crate::retry::RetryPolicy;
+use crate::store::Store;
+
+/// Decides the operations in order and applies all of them, or none. Only a patch whose document
+/// was changed meanwhile is tried again, as often as the policy allows.
+pub(crate) fn commit(
+    store: &Store,
+    operations: &mut [Operation],
+    retry: &RetryPolicy,
+) -> Result<Committed, Failed> {
+    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)));
+    let mut attempts = retry.start();
+    loop {
+        if patches {
+            apply_patches(store, operations)?;
+        }
+        let attempt = store.running()?.core.commit(operations)?;
+        let (index, base) = match attempt {
+            Attempt::Done(committed) => {
+                if !committed.metas.is_empty() {
+                    store.background().note_commit();
+                }
+                return Ok(committed);
+            }
+            Attempt::NeedsPatch { index, base } => (index, base),
+        };
+        let Err(exhausted) = attempts.lost() else { continue };
+        let at = |error| Failed { index: Some(index), error };
+        let operation = operations.get(index).ok_or(Error::NotFound)?;
+        let current = store.running()?.core.conflict(operation, base.into(), 409).map_err(at)?;
+        let (attempts, elapsed) = (exhausted.attempts, exhausted.elapsed);
+        return Err(at(Error::Contended { attempts, elapsed, current }));
+    }
+}
+
+/// Applies each patch to what its document probably is when the commit decides: the stored
+/// version, as the operations before it leave it. Each is applied once, unless its document has
+/// changed since. Where an operation would be refused it stops; the commit will say so, or not.
+///
+/// The document's type decodes itself in here, which is user code: the store is held only while
+/// it is read.
+fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Failed> {
+    let mut states: HashMap<ItemKey, KeyState> = HashMap::new();
+    for (index, operation) in operations.iter_mut().enumerate() {
+        let at = |error| Failed { index: Some(index), error };
+        let state = match states.entry(operation.key.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let running = store.running()?;
+                let now_ms = running.core.clock.now_ms();
+                let state = running.core.state_of(&operation.key, now_ms).map_err(at)?;
+                unknown.insert(state)
+            }
+        };
+        let base = match state.decide(operation) {
+            Ok(()) => continue,
+            Err(Refusal::NeedsPatch(base)) => base,
+            Err(_) => return Ok(()),
+        };
+        let Action::Patch(plan) = &mut operation.action else { continue };
+        let bytes = match &base {
+            Base::Stored(head) => {
+                store.running()?.core.version_of(&operation.key, head).map_err(at)?.value
+            }
+            Base::Pending(value) => value.bytes.clone(),
+        };
+        plan.compute(base.id(), &bytes);
+        if plan.has_failed() || state.decide(operation).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
