@@ -144,11 +144,11 @@ mod stats;
 mod store;
 mod sync;
 mod table;
-mod update;
 mod writing;
 
 pub use batch::Batch;
 pub use codec::{Bincode, Codec, Json, Raw};
+pub use collection::UpdateError;
 pub use collection::{Collection, Read};
 pub use damage::Damage;
 pub use error::{Conflict, Error, TableError};
@@ -162,7 +162,6 @@ pub use retry::RetryPolicy;
 pub use revision::Revision;
 pub use stats::Stats;
 pub use store::Store;
-pub use update::UpdateError;
 
 /// The largest value in bytes: 64 MiB.
 ///
