@@ -118,6 +118,8 @@ impl<T> From<&Item<T>> for Precondition {
 pub enum Tags {
     /// `*`: any stored version.
     Any,
+    /// This one.
+    One(ETag),
     /// One of these; an empty list matches nothing.
     List(Vec<ETag>),
 }
@@ -127,6 +129,7 @@ impl Tags {
     fn hold(&self, stored: ETag) -> bool {
         match self {
             Self::Any => true,
+            Self::One(tag) => stored != ETag::UNSAVED && *tag == stored,
             Self::List(tags) => stored != ETag::UNSAVED && tags.contains(&stored),
         }
     }
@@ -134,7 +137,7 @@ impl Tags {
 
 impl From<ETag> for Tags {
     fn from(tag: ETag) -> Self {
-        Self::List(vec![tag])
+        Self::One(tag)
     }
 }
 
@@ -351,6 +354,8 @@ mod tests {
         let stored = Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 });
         let precondition = Precondition::if_match(ETag::UNSAVED);
         assert_eq!(evaluate(Verb::Replace, &precondition, stored), Verdict::Fails);
+        let precondition = Precondition::if_match([ETag::UNSAVED]);
+        assert_eq!(evaluate(Verb::Replace, &precondition, stored), Verdict::Fails);
     }
 
     #[test]
@@ -359,9 +364,9 @@ mod tests {
         for (text, expected) in [
             ("*", Some(Tags::Any)),
             (" * ", Some(Tags::Any)),
-            (&*format!("{tag}"), Some(tag.into())),
+            (&*format!("{tag}"), Some([tag].into())),
             (&*format!(" {tag} ,\t{tag},"), Some([tag, tag].into())),
-            (&*format!(",, {tag}"), Some(tag.into())),
+            (&*format!(",, {tag}"), Some([tag].into())),
             (&*format!("W/{tag}"), Some(Tags::List(vec![]))),
             ("\"a,b\", \"\"", Some(Tags::List(vec![]))),
             ("\"é\"", Some(Tags::List(vec![]))),

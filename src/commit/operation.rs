@@ -244,7 +244,8 @@ impl KeyState {
 fn names_tags(precondition: &Precondition) -> bool {
     matches!(
         precondition,
-        Precondition::IfMatch(Tags::List(_)) | Precondition::IfNoneMatch(Tags::List(_))
+        Precondition::IfMatch(Tags::One(_) | Tags::List(_))
+            | Precondition::IfNoneMatch(Tags::One(_) | Tags::List(_))
     )
 }
 
