@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 
 use bytes::Bytes;
 
@@ -113,12 +114,16 @@ impl Core {
             return Ok(Attempt::Done(Committed { revision, metas: Vec::new() }));
         }
         let appended = self.journal.append(&mut prepared.commit)?;
+        // From here on the commit is made: a panic before it is applied must not leave later
+        // writers waiting for that.
+        let unapplied = self.journal.poison_on_panic();
         let metas = prepared.metas(appended.revision);
         let applied = self.apply(&mut locked, prepared, &metas, &appended);
         for record in &unrecorded {
             self.catalog.record(record.collection(), record.codec);
         }
         drop(locked);
+        mem::forget(unapplied);
         if let Err(error) = applied {
             // In the journal but not in the table: only an open brings them together again.
             self.journal.poison();
