@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::disk::{Disk, DiskFile, MemoryDisk};
 use crate::journal::frame::Body;
-use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts, SegmentHeader};
 
 /// Of std are the mutexes and atomics here: each is held or touched for a moment inside of a step
 /// that the disk in memory makes.
@@ -65,7 +65,8 @@ impl Shadow {
         let (header, seed) = SegmentHeader::decode(path, header).unwrap();
         let (path, len_bytes) = (path.to_owned(), image.len() as u64);
         let file = Arc::new(Image(image));
-        let segment = OpenSegment { path, file, header, seed, len_bytes };
+        let facts = SegmentFacts { path, header, seed, len_bytes };
+        let segment = OpenSegment { file, facts };
         let mut scan = segment.scan(len_bytes);
         let mut revisions = Vec::new();
         while let Some(frame) = scan.next().unwrap() {

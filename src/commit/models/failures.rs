@@ -13,7 +13,7 @@ use crate::item::Meta;
 use crate::options::Durability;
 use crate::precondition::Precondition;
 use crate::sync::{model, thread};
-use crate::table::{Row, Table};
+use crate::table::Table;
 
 /// What a writer got; `None` when it panicked.
 type Outcome = Option<Result<Meta>>;
@@ -128,9 +128,9 @@ impl Table for BadTable {
         upper: Bound<&[u8]>,
         reverse: bool,
         limit: usize,
-        rows: &mut Vec<Row>,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
-        self.table.scan(lower, upper, reverse, limit, rows)
+        self.table.scan(lower, upper, reverse, limit, visit)
     }
 
     fn flush(&self) -> Result<()> {

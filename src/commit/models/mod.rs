@@ -25,7 +25,7 @@ use self::disk::ModelDisk;
 use crate::clock::{Clock, instant};
 use crate::codec::CodecId;
 use crate::commit::Core;
-use crate::commit::operation::{Action, Committed, Expiry, Failed, NewValue, Operation};
+use crate::commit::operation::{Action, Attempt, Committed, Expiry, Failed, NewValue, Operation};
 use crate::environment::{Entropy, Environment};
 use crate::error::{Conflict, Error, Result};
 use crate::etag::ETag;
@@ -34,7 +34,6 @@ use crate::key::ItemKey;
 use crate::opening;
 use crate::options::{Durability, Options};
 use crate::precondition::{Precondition, Tags};
-use crate::retry::RetryPolicy;
 use crate::table::{MemoryTables, Table};
 
 const COLLECTION: &str = "m";
@@ -123,7 +122,10 @@ fn commit<const N: usize>(
     core: &Core,
     mut operations: [Operation; N],
 ) -> Result<Committed, Failed> {
-    core.commit(&mut operations, &RetryPolicy::new())
+    match core.commit(&mut operations)? {
+        Attempt::Done(committed) => Ok(committed),
+        Attempt::NeedsPatch { .. } => panic!("no model patches"),
+    }
 }
 
 fn one(core: &Core, operation: Operation) -> Result<Meta> {
