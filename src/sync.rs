@@ -28,10 +28,13 @@ mod imp {
         }
     }
 
-    /// Runs a model once, so that every loom model is an ordinary test as well.
+    /// Runs a model some times, so that every loom model is an ordinary test as well.
     #[cfg(test)]
     pub(crate) fn model(body: impl Fn() + Send + Sync + 'static) {
-        body();
+        const RUNS: usize = 20;
+        for _ in 0..RUNS {
+            body();
+        }
     }
 
     #[cfg(test)]
@@ -92,6 +95,8 @@ mod imp {
     /// `LOOM_MAX_PREEMPTIONS` says.
     pub(crate) fn model(body: impl Fn() + Send + Sync + 'static) {
         let mut builder = loom::model::Builder::new();
+        // Opening a store takes some hundred steps before the first thread starts.
+        builder.max_branches = 20_000;
         if builder.preemption_bound.is_none() {
             builder.preemption_bound = Some(3);
         }

@@ -54,7 +54,8 @@ impl Cache {
         let typical_item_bytes = 1_024;
         let items = usize::try_from(capacity_bytes / typical_item_bytes).unwrap_or(usize::MAX);
         let items = QuickCache::with_weighter(items.max(16), capacity_bytes, ByBytes);
-        Self { items, step: cfg!(all(test, loom)).then(|| Mutex::new(())) }
+        let is_step = cfg!(all(test, loom)) && capacity_bytes > 0;
+        Self { items, step: is_step.then(|| Mutex::new(())) }
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Cached> {

@@ -14,7 +14,11 @@ use crate::journal::segment::{
 use crate::sync::{MutexGuard, Ordering};
 
 /// The first segment's length; each next one is twice its predecessor's, up to the limit.
-const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+#[cfg(not(all(test, loom)))]
+pub(crate) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
+/// In models small: each of their runs begins with making one.
+#[cfg(all(test, loom))]
+pub(crate) const FIRST_SEGMENT_BYTES: u64 = 8 << 10;
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 /// How far ahead of its frames a segment is filled with zeros: little at first, then as much
 /// again as it holds, up to the limit.

@@ -1,0 +1,84 @@
+//! A batch is seen whole or not at all.
+
+use std::sync::Arc;
+
+use super::{A, B, C, Rig, commit, item_key, read, replacing, text, value_of};
+use crate::commit::Core;
+use crate::precondition::Precondition;
+use crate::sync::{model, thread};
+
+/// Replaces two items in one batch.
+fn replace_both(core: &Core, keys: [&str; 2], value: &str) {
+    commit(core, keys.map(|key| replacing(key, value, Precondition::Always))).unwrap();
+}
+
+fn both(core: &Core, keys: [&str; 2]) -> [String; 2] {
+    let versions = core.read_many(&keys.map(item_key)).unwrap();
+    let values: Vec<String> = versions.iter().flatten().map(|v| text(&v.value)).collect();
+    values.try_into().expect("both items are present")
+}
+
+#[test]
+fn a_read_of_many_sees_all_of_a_batch_or_nothing() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace_both(&core, [A, B], "new"));
+        let [a, b] = both(&rig.core, [A, B]);
+        assert_eq!(a, b, "half of a batch was seen");
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_has_seen_one_change_of_a_batch_sees_the_others() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace_both(&core, [A, B], "new"));
+        if value_of(&rig.core, A) == "new" {
+            assert_eq!(value_of(&rig.core, B), "new");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_has_seen_the_last_change_of_a_batch_sees_the_first() {
+    model(|| {
+        let (rig, _) = Rig::cached().with([(A, "old"), (B, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace_both(&core, [A, B], "new"));
+        if value_of(&rig.core, B) == "new" {
+            assert_eq!(value_of(&rig.core, A), "new");
+        }
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn overlapping_batches_in_opposite_orders_neither_deadlock_nor_mix() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace_both(&core, [A, B], "one"));
+        replace_both(&rig.core, [B, A], "two");
+        writer.join().unwrap();
+        let [a, b] = both(&rig.core, [A, B]);
+        assert_eq!(a, b, "the batches were mixed");
+        assert_ne!(a, "old");
+    });
+}
+
+#[test]
+fn a_batch_of_two_keys_on_one_stripe_locks_it_once() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (C, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace_both(&core, [A, C], "new"));
+        let [a, c] = both(&rig.core, [C, A]);
+        assert_eq!(a, c, "half of a batch was seen");
+        writer.join().unwrap();
+        assert!(read(&rig.core, A).is_some_and(|(_, value)| value == "new"));
+    });
+}

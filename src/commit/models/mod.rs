@@ -1,0 +1,177 @@
+//! Models of the commit path: the production code on a disk and a table in memory.
+//!
+//! `cargo test --lib models` runs each some times as an ordinary test. With
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`, loom tries every order in which the
+//! threads' steps can follow each other, with up to three preemptions. Each patch in
+//! `scripts/bugs/loom-*.patch` seeds a bug that a model here must find.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod batches;
+mod conditions;
+mod disk;
+mod durability;
+mod failures;
+mod publication;
+mod reads;
+mod rolling;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use self::disk::ModelDisk;
+use crate::clock::{Clock, instant};
+use crate::codec::CodecId;
+use crate::commit::Core;
+use crate::commit::operation::{Action, Committed, Expiry, Failed, NewValue, Operation};
+use crate::environment::{Entropy, Environment};
+use crate::error::{Conflict, Error, Result};
+use crate::etag::ETag;
+use crate::item::Meta;
+use crate::key::ItemKey;
+use crate::opening;
+use crate::options::{Durability, Options};
+use crate::precondition::{Precondition, Tags};
+use crate::retry::RetryPolicy;
+use crate::table::{MemoryTables, Table};
+
+const COLLECTION: &str = "m";
+/// Keys of different stripes in a model, where a key's last byte decides.
+const A: &str = "a";
+const B: &str = "b";
+/// Shares the stripe of [`A`].
+const C: &str = "c";
+
+/// An open store's engine, and the disk under it.
+struct Rig {
+    core: Arc<Core>,
+    disk: ModelDisk,
+}
+
+impl Rig {
+    /// A store whose writes are acknowledged when synced, without a cache.
+    fn immediate() -> Self {
+        Self::new(Durability::Immediate, 0, |table| table)
+    }
+
+    /// A store whose writes are acknowledged when written, without a cache.
+    fn eventual() -> Self {
+        Self::new(Durability::Eventual, 0, |table| table)
+    }
+
+    /// As [`eventual`](Self::eventual), with a cache that has room for everything.
+    fn cached() -> Self {
+        Self::new(Durability::Eventual, 1 << 20, |table| table)
+    }
+
+    fn new(
+        durability: Durability,
+        cache_bytes: u64,
+        wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
+    ) -> Self {
+        let disk = ModelDisk::default();
+        let environment = Environment {
+            disk: Arc::new(disk.clone()),
+            tables: Arc::new(MemoryTables::new()),
+            time: Arc::new(|| instant(1_700_000_000_000)),
+            entropy: Entropy::seeded(1),
+            background: false,
+        };
+        let options = Options::new().durability(durability);
+        let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
+        let clock = Clock::new(environment.time.clone());
+        let table = wrap(opened.table.table);
+        let core = Core::new(opened.journal, table, clock, cache_bytes).unwrap();
+        Self { core: Arc::new(core), disk }
+    }
+
+    /// Creates items before the threads start, so that the collection is recorded and a segment
+    /// begun; gives the versions.
+    fn with<const N: usize>(self, items: [(&str, &str); N]) -> (Self, [Meta; N]) {
+        let metas = items.map(|(key, value)| create(&self.core, key, value).unwrap());
+        (self, metas)
+    }
+}
+
+fn item_key(key: &str) -> ItemKey {
+    ItemKey::new(COLLECTION, key.as_bytes()).unwrap()
+}
+
+fn operation(key: &str, precondition: impl Into<Precondition>, action: Action) -> Operation {
+    Operation { key: item_key(key), codec: CodecId::Raw, precondition: precondition.into(), action }
+}
+
+fn new_value(value: &str) -> NewValue {
+    NewValue::new(Bytes::copy_from_slice(value.as_bytes()), Expiry::Never).unwrap()
+}
+
+fn creating(key: &str, value: &str) -> Operation {
+    operation(key, Precondition::IfNoneMatch(Tags::Any), Action::Create(new_value(value)))
+}
+
+fn replacing(key: &str, value: &str, precondition: impl Into<Precondition>) -> Operation {
+    operation(key, precondition, Action::Replace(new_value(value)))
+}
+
+fn deleting(key: &str, precondition: impl Into<Precondition>) -> Operation {
+    operation(key, precondition, Action::Delete)
+}
+
+fn commit<const N: usize>(
+    core: &Core,
+    mut operations: [Operation; N],
+) -> Result<Committed, Failed> {
+    core.commit(&mut operations, &RetryPolicy::new())
+}
+
+fn one(core: &Core, operation: Operation) -> Result<Meta> {
+    commit(core, [operation]).map(|done| done.metas[0]).map_err(|failed| failed.error)
+}
+
+fn create(core: &Core, key: &str, value: &str) -> Result<Meta> {
+    one(core, creating(key, value))
+}
+
+fn replace(
+    core: &Core,
+    key: &str,
+    value: &str,
+    precondition: impl Into<Precondition>,
+) -> Result<Meta> {
+    one(core, replacing(key, value, precondition))
+}
+
+fn delete(core: &Core, key: &str, precondition: impl Into<Precondition>) -> Result<Meta> {
+    one(core, deleting(key, precondition))
+}
+
+/// The current tag and value.
+fn read(core: &Core, key: &str) -> Option<(ETag, String)> {
+    let version = core.read(&item_key(key)).unwrap();
+    version.map(|version| (version.meta.etag, text(&version.value)))
+}
+
+fn value_of(core: &Core, key: &str) -> String {
+    read(core, key).expect("the item is present").1
+}
+
+/// The revision of the table's head.
+fn head_revision(core: &Core, key: &str) -> u64 {
+    core.head(&item_key(key)).unwrap().map_or(0, |head| head.revision)
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8(value.to_vec()).unwrap()
+}
+
+/// The tag and value that a conflict carries.
+fn current_of(conflict: &Conflict) -> Option<(ETag, String)> {
+    conflict.current_bytes().map(|item| (item.etag(), text(&item.value)))
+}
+
+/// Whether an error says that a write's fate is unknown, or that nothing is written any more.
+fn is_poisoned<T>(result: &Result<T>) -> bool {
+    matches!(result, Err(Error::CommitUnknown { .. } | Error::Poisoned))
+}

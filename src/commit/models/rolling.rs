@@ -1,0 +1,69 @@
+//! The change from one segment to the next, in the middle of writes and reads.
+
+use std::sync::Arc;
+
+use super::{A, B, C, Rig, create, read, replace, value_of};
+use crate::journal::roll::FIRST_SEGMENT_BYTES;
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::precondition::Precondition;
+use crate::sync::{model, thread};
+
+/// Fills the first segment up to where no further frame fits.
+fn fill(rig: &Rig) {
+    /// The frame around the value, and the room that is kept for the seal.
+    const AROUND_BYTES: u64 = 64 + 90;
+    let appended = rig.core.journal.position().appended_bytes;
+    let value_bytes = FIRST_SEGMENT_BYTES - SEGMENT_HEADER_BYTES - appended - AROUND_BYTES;
+    create(&rig.core, C, &"x".repeat(value_bytes as usize)).unwrap();
+    assert_eq!(rig.core.journal.position().segment, 1);
+}
+
+#[test]
+fn writers_that_meet_a_full_segment_begin_one_next_and_lose_nothing() {
+    model(|| {
+        let (rig, _) = Rig::immediate().with([(A, "old"), (B, "old")]);
+        fill(&rig);
+        let core = Arc::clone(&rig.core);
+        let other = thread::spawn(move || replace(&core, B, "new", Precondition::Always).unwrap());
+        let mine = replace(&rig.core, A, "new", Precondition::Always).unwrap();
+        let other = other.join().unwrap();
+        assert_eq!(rig.core.journal.segments().count(), 2);
+        let survivors = rig.disk.synced_revisions();
+        let expected: Vec<u64> = (1..=mine.revision.0.max(other.revision.0)).collect();
+        assert_eq!(survivors, expected);
+        assert_eq!([A, B].map(|key| value_of(&rig.core, key)), ["new", "new"]);
+    });
+}
+
+#[test]
+fn a_reader_finds_every_version_while_segments_change() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        fill(&rig);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || {
+            replace(&core, A, "new", Precondition::Always).unwrap();
+        });
+        for key in [A, B] {
+            let (_, value) = read(&rig.core, key).unwrap();
+            assert!(value == "old" || (key == A && value == "new"), "{value}");
+        }
+        writer.join().unwrap();
+        assert_eq!(value_of(&rig.core, A), "new");
+    });
+}
+
+#[test]
+fn a_segment_is_sealed_only_after_the_frames_on_their_way_to_it_were_written() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        fill(&rig);
+        let core = Arc::clone(&rig.core);
+        let syncer = thread::spawn(move || core.journal.sync().unwrap());
+        let meta = replace(&rig.core, A, "new", Precondition::Always).unwrap();
+        syncer.join().unwrap();
+        rig.core.journal.sync().unwrap();
+        let expected: Vec<u64> = (1..=meta.revision.0).collect();
+        assert_eq!(rig.disk.synced_revisions(), expected);
+    });
+}
