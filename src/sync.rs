@@ -6,7 +6,7 @@
 
 #[cfg(not(all(test, loom)))]
 mod imp {
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
     /// A condition variable whose `wait` takes and gives back the guard, as loom's does.
@@ -43,6 +43,8 @@ mod imp {
 
 #[cfg(all(test, loom))]
 mod imp {
+    use std::sync::Arc;
+
     pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use loom::thread;
@@ -65,6 +67,36 @@ mod imp {
     }
 
     impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
+    /// loom's lock for many readers or one writer, with `parking_lot`'s signatures.
+    #[derive(Debug)]
+    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::RwLock::new(value))
+        }
+
+        pub(crate) fn read(&self) -> loom::sync::RwLockReadGuard<'_, T> {
+            match self.0.read() {
+                Ok(guard) => guard,
+                Err(poisoned) => poisoned.into_inner(),
+            }
+        }
+
+        pub(crate) fn write(&self) -> loom::sync::RwLockWriteGuard<'_, T> {
+            match self.0.write() {
+                Ok(guard) => guard,
+                Err(poisoned) => poisoned.into_inner(),
+            }
+        }
+    }
+
+    impl<T: Default> Default for RwLock<T> {
         fn default() -> Self {
             Self::new(T::default())
         }
@@ -100,7 +132,13 @@ mod imp {
         if builder.preemption_bound.is_none() {
             builder.preemption_bound = Some(3);
         }
-        builder.check(body);
+        let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counted = Arc::clone(&runs);
+        builder.check(move || {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            body();
+        });
+        eprintln!("explored {} interleavings", runs.load(std::sync::atomic::Ordering::Relaxed));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem;
 
 use bytes::Bytes;
 
@@ -54,6 +55,9 @@ impl Core {
             return Ok(Attempt::Done(Committed { revision, metas: Vec::new() }));
         }
         let appended = self.journal.append(&mut prepared.commit)?;
+        // From here on the commit is made: a panic before it is applied must not leave later
+        // writers waiting for that.
+        let unapplied = self.journal.poison_on_panic();
         let metas = prepared.metas(appended.revision);
         let recorded = prepared.commit.entries.iter().take(prepared.records);
         let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
@@ -62,6 +66,7 @@ impl Core {
             self.catalog.record(record.collection(), record.codec);
         }
         drop(locked);
+        mem::forget(unapplied);
         if let Err(error) = applied {
             // In the journal but not in the table: only an open brings them together again.
             self.journal.poison();

