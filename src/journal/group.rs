@@ -1,15 +1,14 @@
-//! Appending and group commit: how a commit gets its revision, its place and its durability.
+//! Appending: how a commit gets its revision and its place, and when it counts as applied and
+//! durable.
 //!
 //! A writer appends its frame to a buffer under the journal's short lock, applies it to the table
-//! outside of it, and then waits until the frame is written (`Eventual`) or synced (`Immediate`).
-//! Whoever waits and finds nobody at work leads: it writes the buffer for all, syncs if that is
-//! what is waited for, and wakes everyone once. The leader holds no lock while it does.
+//! outside of it, and then waits, see [`lead`](crate::journal::lead), until the frame is written
+//! (`Eventual`) or synced (`Immediate`).
 //!
 //! **Lock order:** stripe → `state` → `manifest`. Nothing here takes a stripe.
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::etag::{ETag, PendingTag};
 use crate::journal::frame::FrameBuilder;
+use crate::journal::lead::{Level, PoisonOnPanic};
 use crate::journal::manifest::{Manifest, ManifestFile};
 use crate::journal::reader::Segments;
 use crate::journal::segment::{Position, segment_path};
@@ -25,15 +25,12 @@ use crate::journal::totals::Totals;
 use crate::journal::watermark::Watermark;
 use crate::key::ItemKey;
 use crate::options::Durability;
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
 /// Revisions that an unclean open skips, so that none given before the crash is given again.
 pub(crate) const REVISION_SKIP: u64 = 1 << 20;
 /// Un-synced commits after which a writer syncs first: half of what an unclean open skips.
 const MAX_UNSYNCED_COMMITS: u64 = REVISION_SKIP / 2;
-/// A buffer larger than this is given back to the allocator after it was written.
-const KEPT_BUFFER_BYTES: usize = 1 << 20;
-
 /// The journal of an open store.
 #[derive(Debug)]
 pub(crate) struct Journal {
@@ -51,9 +48,9 @@ pub(crate) struct Journal {
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) readable: AtomicU64,
-    applied: AtomicU64,
+    pub(super) applied: AtomicU64,
     durable: AtomicU64,
-    syncs: AtomicU64,
+    pub(super) syncs: AtomicU64,
     failed: AtomicBool,
 }
 
@@ -72,8 +69,8 @@ pub(crate) struct State {
     /// Frames that nobody has begun to write; they belong at the end of the active segment.
     pub(super) buffer: Vec<u8>,
     /// Frames that the leader is writing, or failed to write: readers find them here.
-    flight: Option<Arc<Flight>>,
-    spare: Vec<u8>,
+    pub(super) flight: Option<Arc<Flight>>,
+    pub(super) spare: Vec<u8>,
     /// With whoever is syncing; here when nobody is.
     pub(super) watermark: Option<Watermark>,
     pub(super) appended: u64,
@@ -82,9 +79,9 @@ pub(crate) struct State {
     pub(super) synced: u64,
     /// Commits appended and not yet known to be applied, in order of revision.
     unapplied: VecDeque<Unapplied>,
-    applied_waiters: usize,
-    writing: bool,
-    syncing: bool,
+    pub(super) applied_waiters: usize,
+    pub(super) writing: bool,
+    pub(super) syncing: bool,
     pub(super) failed: bool,
     pub(super) totals: Totals,
     /// Whether MANIFEST says that the store is open for writing.
@@ -113,10 +110,10 @@ pub(crate) struct Active {
 }
 
 #[derive(Debug)]
-struct Flight {
-    segment: u32,
-    offset: u64,
-    bytes: Vec<u8>,
+pub(super) struct Flight {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// A commit, ready but for what only the journal can give it.
@@ -154,13 +151,6 @@ pub(crate) struct AppendPosition {
     pub(crate) segment: u32,
     /// Frame bytes appended since the store was opened.
     pub(crate) appended_bytes: u64,
-}
-
-/// How far a commit must have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Level {
-    Written,
-    Synced,
 }
 
 /// Why a commit that was appended is not known to survive.
@@ -272,7 +262,7 @@ impl Journal {
 
     /// Poisons when it is dropped, as by a panic, and not forgotten.
     pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
-        PoisonOnPanic(self)
+        PoisonOnPanic::new(self)
     }
 
     pub(super) fn fail(&self, state: &mut State) {
@@ -382,149 +372,6 @@ impl Journal {
         }
     }
 
-    fn wait_applied<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        revision: u64,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        while self.applied.load(Ordering::Acquire) < revision {
-            if state.failed {
-                return Err(CommitFailure { source: None });
-            }
-            state.applied_waiters += 1;
-            state = self.changed.wait(state);
-            state.applied_waiters -= 1;
-        }
-        Ok(state)
-    }
-
-    fn wait<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        revision: u64,
-        level: Level,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        loop {
-            let reached = match level {
-                Level::Written => state.written >= revision,
-                Level::Synced => state.synced >= revision,
-            };
-            if reached {
-                return Ok(state);
-            }
-            if state.failed {
-                return Err(CommitFailure { source: None });
-            }
-            // Whoever wants a sync while one is under way waits for the next, which will cover
-            // all that gathered meanwhile. A write need not wait for a sync, nor a sync for a
-            // write that it need not cover.
-            let busy = match level {
-                Level::Written => state.writing,
-                Level::Synced => state.syncing || (state.writing && state.written < revision),
-            };
-            state = match (busy, level) {
-                (true, _) => self.changed.wait(state),
-                (false, Level::Written) => self.lead_write(state)?,
-                (false, Level::Synced) => self.lead_sync(state)?,
-            };
-        }
-    }
-
-    /// Writes the buffer to the active segment on behalf of everyone.
-    fn lead_write<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        debug_assert!(!state.writing);
-        let goal = state.appended;
-        let Some((file, flight)) = state.take_buffer() else { return Ok(state) };
-        state.writing = true;
-        drop(state);
-
-        let release = self.poison_on_panic();
-        let result = file.write_all_at(&flight.bytes, flight.offset);
-        mem::forget(release);
-
-        let mut state = self.state.lock();
-        state.writing = false;
-        if let Err(error) = result {
-            // The flight stays where readers find it: what it holds was applied.
-            self.fail(&mut state);
-            return Err(CommitFailure { source: Some(error) });
-        }
-        state.written = goal;
-        let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
-        self.readable.store(end, Ordering::Release);
-        state.recycle(flight);
-        if self.durability == Durability::Eventual {
-            self.changed.notify_all();
-        }
-        Ok(state)
-    }
-
-    /// Writes what is left to write, and syncs the active segment on behalf of everyone.
-    fn lead_sync<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        debug_assert!(!state.syncing);
-        state.syncing = true;
-        let nothing_to_write = state.buffer.is_empty() || state.writing;
-        let written = if nothing_to_write { Ok(state) } else { self.lead_write(state) };
-        let mut state = match written {
-            Ok(state) => state,
-            Err(failure) => {
-                self.state.lock().syncing = false;
-                return Err(failure);
-            }
-        };
-        let goal = state.written;
-        let file = state.active.as_ref().map(|active| Arc::clone(&active.file));
-        let watermark = state.watermark.take();
-        drop(state);
-
-        let release = self.poison_on_panic();
-        let result = file.map_or(Ok(()), |file| file.sync_data());
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        let watermark = watermark.map(|mut watermark| {
-            // The frames are safe already: a mark that lags only blunts the search for damage.
-            if result.is_ok()
-                && let Err(error) = watermark.record(goal)
-            {
-                log::warn!("the watermark could not be moved: {error}");
-            }
-            watermark
-        });
-        mem::forget(release);
-
-        let mut state = self.state.lock();
-        state.syncing = false;
-        state.watermark = watermark;
-        match result {
-            Ok(()) => {
-                state.synced = state.synced.max(goal);
-                self.publish_durable(&state);
-                self.changed.notify_all();
-                Ok(state)
-            }
-            Err(error) => {
-                self.fail(&mut state);
-                Err(CommitFailure { source: Some(error) })
-            }
-        }
-    }
-
-    /// Waits until nobody writes or syncs.
-    pub(super) fn wait_idle<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-    ) -> MutexGuard<'a, State> {
-        while (state.writing || state.syncing) && !state.failed {
-            state = self.changed.wait(state);
-        }
-        state
-    }
-
     /// Whether everything before this place of a segment is in its file.
     pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
         pack(segment, end) <= self.readable.load(Ordering::Acquire)
@@ -548,26 +395,6 @@ impl Journal {
 }
 
 impl State {
-    /// Takes the buffered frames, leaving them readable, with the file that they belong to.
-    fn take_buffer(&mut self) -> Option<(Arc<dyn DiskFile>, Arc<Flight>)> {
-        let active = self.active.as_ref().filter(|_| !self.buffer.is_empty())?;
-        let bytes = mem::replace(&mut self.buffer, mem::take(&mut self.spare));
-        let offset = active.tail.offset - bytes.len() as u64;
-        let flight = Arc::new(Flight { segment: active.number, offset, bytes });
-        self.flight = Some(Arc::clone(&flight));
-        Some((Arc::clone(&active.file), flight))
-    }
-
-    fn recycle(&mut self, flight: Arc<Flight>) {
-        self.flight = None;
-        if let Some(flight) = Arc::into_inner(flight)
-            && flight.bytes.capacity() <= KEPT_BUFFER_BYTES
-        {
-            self.spare = flight.bytes;
-            self.spare.clear();
-        }
-    }
-
     fn read_unwritten(&self, segment: u32, offset: u32, len_bytes: u32) -> Option<Vec<u8>> {
         let active = self.active.as_ref().filter(|active| active.number == segment);
         let buffered = active
@@ -578,16 +405,6 @@ impl State {
             let from = u64::from(offset).checked_sub(start)? as usize;
             bytes.get(from..from + len_bytes as usize).map(<[u8]>::to_vec)
         })
-    }
-}
-
-/// Releases those who wait when the one that they wait for panics: a leader, or a writer between
-/// appending and having applied. Forgotten when all went well.
-pub(crate) struct PoisonOnPanic<'a>(&'a Journal);
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.poison();
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub(crate) mod frame;
 pub(crate) mod group;
+pub(crate) mod lead;
 pub(crate) mod manifest;
 pub(crate) mod reader;
 pub(crate) mod recover;

@@ -1,0 +1,208 @@
+//! Group commit: one of those who wait writes and syncs for all.
+//!
+//! Whoever waits and finds nobody at work leads: it writes the buffer for all, syncs if that is
+//! what is waited for, and wakes everyone once. The leader holds no lock while it does. Writing
+//! and syncing have a leader each, so that an `Eventual` write does not wait for a sync.
+
+use std::mem;
+use std::sync::Arc;
+
+use crate::disk::DiskFile;
+use crate::journal::group::{CommitFailure, Flight, Journal, State, pack};
+use crate::options::Durability;
+use crate::sync::{MutexGuard, Ordering};
+
+/// A buffer larger than this is given back to the allocator after it was written.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
+/// How far a commit must have come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Written,
+    Synced,
+}
+
+impl Journal {
+    /// Waits until every commit up to this revision is applied.
+    pub(super) fn wait_applied<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        revision: u64,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        while self.applied.load(Ordering::Acquire) < revision {
+            if state.failed {
+                return Err(CommitFailure { source: None });
+            }
+            state.applied_waiters += 1;
+            state = self.changed.wait(state);
+            state.applied_waiters -= 1;
+        }
+        Ok(state)
+    }
+
+    /// Waits until a commit is written or synced, and leads where nobody does.
+    pub(super) fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        revision: u64,
+        level: Level,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        loop {
+            let reached = match level {
+                Level::Written => state.written >= revision,
+                Level::Synced => state.synced >= revision,
+            };
+            if reached {
+                return Ok(state);
+            }
+            if state.failed {
+                return Err(CommitFailure { source: None });
+            }
+            // Whoever wants a sync while one is under way waits for the next, which will cover
+            // all that gathered meanwhile. A write need not wait for a sync, nor a sync for a
+            // write that it need not cover.
+            let busy = match level {
+                Level::Written => state.writing,
+                Level::Synced => state.syncing || (state.writing && state.written < revision),
+            };
+            state = match (busy, level) {
+                (true, _) => self.changed.wait(state),
+                (false, Level::Written) => self.lead_write(state)?,
+                (false, Level::Synced) => self.lead_sync(state)?,
+            };
+        }
+    }
+
+    /// Writes the buffer to the active segment on behalf of everyone.
+    fn lead_write<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        debug_assert!(!state.writing);
+        let goal = state.appended;
+        let Some((file, flight)) = state.take_buffer() else { return Ok(state) };
+        state.writing = true;
+        drop(state);
+
+        let release = self.poison_on_panic();
+        let result = file.write_all_at(&flight.bytes, flight.offset);
+        mem::forget(release);
+
+        let mut state = self.state.lock();
+        state.writing = false;
+        if let Err(error) = result {
+            // The flight stays where readers find it: what it holds was applied.
+            self.fail(&mut state);
+            return Err(CommitFailure { source: Some(error) });
+        }
+        state.written = goal;
+        let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
+        self.readable.store(end, Ordering::Release);
+        state.recycle(flight);
+        if self.durability == Durability::Eventual {
+            self.changed.notify_all();
+        }
+        Ok(state)
+    }
+
+    /// Writes what is left to write, and syncs the active segment on behalf of everyone.
+    fn lead_sync<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        debug_assert!(!state.syncing);
+        state.syncing = true;
+        let nothing_to_write = state.buffer.is_empty() || state.writing;
+        let written = if nothing_to_write { Ok(state) } else { self.lead_write(state) };
+        let mut state = match written {
+            Ok(state) => state,
+            Err(failure) => {
+                self.state.lock().syncing = false;
+                return Err(failure);
+            }
+        };
+        let goal = state.written;
+        let file = state.active.as_ref().map(|active| Arc::clone(&active.file));
+        let watermark = state.watermark.take();
+        drop(state);
+
+        let release = self.poison_on_panic();
+        let result = file.map_or(Ok(()), |file| file.sync_data());
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        let watermark = watermark.map(|mut watermark| {
+            // The frames are safe already: a mark that lags only blunts the search for damage.
+            if result.is_ok()
+                && let Err(error) = watermark.record(goal)
+            {
+                log::warn!("the watermark could not be moved: {error}");
+            }
+            watermark
+        });
+        mem::forget(release);
+
+        let mut state = self.state.lock();
+        state.syncing = false;
+        state.watermark = watermark;
+        match result {
+            Ok(()) => {
+                state.synced = state.synced.max(goal);
+                self.publish_durable(&state);
+                self.changed.notify_all();
+                Ok(state)
+            }
+            Err(error) => {
+                self.fail(&mut state);
+                Err(CommitFailure { source: Some(error) })
+            }
+        }
+    }
+
+    /// Waits until nobody writes or syncs.
+    pub(super) fn wait_idle<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+    ) -> MutexGuard<'a, State> {
+        while (state.writing || state.syncing) && !state.failed {
+            state = self.changed.wait(state);
+        }
+        state
+    }
+}
+
+impl State {
+    /// Takes the buffered frames, leaving them readable, with the file that they belong to.
+    fn take_buffer(&mut self) -> Option<(Arc<dyn DiskFile>, Arc<Flight>)> {
+        let active = self.active.as_ref().filter(|_| !self.buffer.is_empty())?;
+        let bytes = mem::replace(&mut self.buffer, mem::take(&mut self.spare));
+        let offset = active.tail.offset - bytes.len() as u64;
+        let flight = Arc::new(Flight { segment: active.number, offset, bytes });
+        self.flight = Some(Arc::clone(&flight));
+        Some((Arc::clone(&active.file), flight))
+    }
+
+    fn recycle(&mut self, flight: Arc<Flight>) {
+        self.flight = None;
+        if let Some(flight) = Arc::into_inner(flight)
+            && flight.bytes.capacity() <= KEPT_BUFFER_BYTES
+        {
+            self.spare = flight.bytes;
+            self.spare.clear();
+        }
+    }
+}
+
+/// Releases those who wait when the one that they wait for panics: a leader, or a writer between
+/// appending and having applied. Forgotten when all went well.
+pub(crate) struct PoisonOnPanic<'a>(&'a Journal);
+
+impl<'a> PoisonOnPanic<'a> {
+    pub(super) fn new(journal: &'a Journal) -> Self {
+        Self(journal)
+    }
+}
+
+impl Drop for PoisonOnPanic<'_> {
+    fn drop(&mut self) {
+        self.0.poison();
+    }
+}
