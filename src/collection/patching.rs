@@ -21,7 +21,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     ///
     /// The precondition is decided before the patch is looked at. The patch is applied outside of
     /// every lock; when another writer comes in between, it is applied again, as often as the
-    /// [`RetryPolicy`] allows.
+    /// [`RetryPolicy`](crate::RetryPolicy) allows.
     ///
     /// # Errors
     /// - [`Error::NotFound`], [`Error::PreconditionFailed`], [`Error::InvalidPrecondition`] as

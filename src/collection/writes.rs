@@ -11,7 +11,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// Writes an item that must not be there yet.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] with the current item.
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) with the current item.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -31,9 +31,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// `&Item` is `IfMatch`.
     ///
     /// # Errors
-    /// - [`Error::NotFound`].
-    /// - [`Error::PreconditionFailed`] with the current item.
-    /// - [`Error::InvalidPrecondition`] for `IfNoneMatch(Any)` and `IfModifiedSince`.
+    /// - [`Error::NotFound`](crate::Error::NotFound).
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item.
+    /// - [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition) for `IfNoneMatch(Any)` and `IfModifiedSince`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -61,8 +61,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// absent item fails: nothing is created that the caller believes to be a change.
     ///
     /// # Errors
-    /// - [`Error::PreconditionFailed`] with the current item, if there is one.
-    /// - [`Error::InvalidPrecondition`] for `IfModifiedSince`.
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item, if there is one.
+    /// - [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition) for `IfModifiedSince`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -115,8 +115,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// or read again.
     ///
     /// # Errors
-    /// - [`Error::PreconditionFailed`] with the current item, if there still is one.
-    /// - [`Error::AlreadyExists`] for a new item whose key is taken.
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item, if there still is one.
+    /// - [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a new item whose key is taken.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
