@@ -128,7 +128,7 @@ impl Core {
         }
     }
 
-    pub(super) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
+    fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         let Some(bytes) = self.table.get(key.as_bytes())? else { return Ok(None) };
         Head::decode(&bytes).map(Some).ok_or_else(|| self.table_is_damaged())
     }
