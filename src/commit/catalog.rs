@@ -6,12 +6,13 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 
+use bytes::Bytes;
+
 use crate::codec::CodecId;
 use crate::error::{Error, Result};
 use crate::key::{ItemKey, collection_range};
 use crate::sync::RwLock;
 use crate::table::{Head, Table};
-use bytes::Bytes;
 
 /// The recorded codecs of a store.
 #[derive(Debug, Default)]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    A, B, C, Rig, create, creating, current_of, delete, is_poisoned, one, read, replace, replacing,
-    value_of,
+    A, B, C, Rig, create, creating, current_of, delete, is_poisoned, item_key, one, read, replace,
+    replacing, value_of,
 };
 use crate::codec::CodecId;
 use crate::commit::Core;
@@ -104,6 +104,22 @@ fn retried_updates_lose_no_increment() {
         assert_eq!(value_of(&rig.core, A), "2");
         let chained = mine.parent == Some(other.etag) || other.parent == Some(mine.etag);
         assert!(chained, "each update names the one that it replaced");
+    });
+}
+
+/// Writes are decided on the head in the cache, if there is one.
+#[test]
+fn a_write_is_not_decided_on_a_version_that_a_read_put_back_into_the_cache() {
+    model(|| {
+        let (rig, [first]) = Rig::cached().with([(A, "first")]);
+        rig.core.cache.remove(item_key(A).as_bytes());
+        let core = Arc::clone(&rig.core);
+        let reader = thread::spawn(move || read(&core, A));
+        let second = replace(&rig.core, A, "second", first.etag).unwrap();
+        reader.join().unwrap();
+        let stale = replace(&rig.core, A, "stale", first.etag);
+        assert!(matches!(stale, Err(Error::PreconditionFailed(_))), "{stale:?}");
+        replace(&rig.core, A, "third", second.etag).unwrap();
     });
 }
 

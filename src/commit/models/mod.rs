@@ -34,7 +34,7 @@ use crate::key::ItemKey;
 use crate::opening;
 use crate::options::{Durability, Options};
 use crate::precondition::{Precondition, Tags};
-use crate::table::{MemoryTables, Table};
+use crate::table::{Head, MemoryTables, Table};
 
 const COLLECTION: &str = "m";
 /// Keys of different stripes in a model, where a key's last byte decides.
@@ -161,7 +161,8 @@ fn value_of(core: &Core, key: &str) -> String {
 
 /// The revision of the table's head.
 fn head_revision(core: &Core, key: &str) -> u64 {
-    core.head(&item_key(key)).unwrap().map_or(0, |head| head.revision)
+    let row = core.table.get(item_key(key).as_bytes()).unwrap();
+    row.map_or(0, |row| Head::decode(&row).unwrap().revision)
 }
 
 fn text(value: &[u8]) -> String {
