@@ -144,6 +144,7 @@ mod stats;
 mod store;
 mod sync;
 mod table;
+mod verify;
 mod writing;
 
 pub use batch::Batch;
@@ -162,6 +163,7 @@ pub use retry::RetryPolicy;
 pub use revision::Revision;
 pub use stats::Stats;
 pub use store::Store;
+pub use verify::Verified;
 
 /// The largest value in bytes: 64 MiB.
 ///

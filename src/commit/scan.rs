@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::commit::Core;
 use crate::commit::cache::Version;
 use crate::error::Result;
+use crate::journal::totals::Totals;
 use crate::key::ItemKey;
 use crate::table::Head;
 
@@ -50,6 +51,28 @@ impl Core {
         }
         let last = last.or_else(|| heads.last().map(|(key, _)| key.as_bytes().to_vec()));
         Ok((rows, last))
+    }
+
+    /// Recomputes the tags of up to `limit` items from the journal and adds them to `totals`,
+    /// expired ones too; gives how many rows were looked at and the last of them.
+    pub(crate) fn verify_rows(
+        &self,
+        lower: Bound<&[u8]>,
+        limit: usize,
+        totals: &mut Totals,
+    ) -> Result<(usize, Option<Vec<u8>>)> {
+        let mut rows = Vec::with_capacity(limit);
+        self.table.scan(lower, Bound::Unbounded, false, limit, &mut |key, value| {
+            rows.push((key.to_vec(), ItemKey::from_joined(key), Head::decode(value)));
+        })?;
+        for (_, key, head) in &rows {
+            let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
+            if !head.deleted {
+                let version = self.version_at(key, head)?;
+                totals.add(key.as_bytes(), version.meta.etag);
+            }
+        }
+        Ok((rows.len(), rows.pop().map(|(key, ..)| key)))
     }
 
     /// The versions that these heads point to, in the same order. What is not in the cache is

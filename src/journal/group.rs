@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::etag::{ETag, PendingTag};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::lead::{Level, PoisonOnPanic};
-use crate::journal::manifest::{Manifest, ManifestFile};
+use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::reader::Segments;
 use crate::journal::segment::{Position, segment_path};
 use crate::journal::totals::Totals;
@@ -386,6 +386,25 @@ impl Journal {
             return Ok(bytes);
         }
         self.segments.read(segment, offset, len_bytes)
+    }
+
+    /// The segments, each with where its frames in the file end.
+    pub(crate) fn extents(&self) -> Vec<(u32, u64)> {
+        // Under the lock, so that no segment is sealed between the two looks.
+        let state = self.state.lock();
+        let active = state.active.as_ref().map(|active| active.number);
+        let written = self.readable.load(Ordering::Acquire) & u64::from(u32::MAX);
+        let manifest = self.manifest.lock();
+        let end = |record: &SegmentRecord| match record.sealed {
+            Some(end) => Some((record.number, end.offset)),
+            None => (active == Some(record.number)).then_some((record.number, written)),
+        };
+        manifest.current.segments.iter().filter_map(end).collect()
+    }
+
+    /// Where the files are.
+    pub(crate) fn place(&self) -> (&dyn Disk, &Path) {
+        (&*self.disk, &self.store)
     }
 
     /// The path of a segment's file, for errors.

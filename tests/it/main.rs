@@ -28,6 +28,7 @@ mod tables;
 mod template;
 mod updates;
 mod verbs;
+mod verification;
 mod writer;
 
 /// A number that the caller of the tests gave.
