@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::CodecId;
 use crate::item::{Item, Meta};
 use crate::patch::PatchError;
+use crate::snapshot::Snapshot;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -129,6 +130,25 @@ pub enum Error {
         source: Option<io::Error>,
     },
 
+    /// The cursor is older than the newest tombstone that compaction has dropped, so the feed
+    /// cannot tell of every removal since (410). List the snapshot, drop what it lacks, and go on
+    /// from its cursor.
+    #[error("the cursor is older than what the change feed still holds")]
+    Compacted {
+        /// The store as of now.
+        snapshot: Box<Snapshot>,
+    },
+
+    /// The cursor is of another incarnation of the store, or ahead of it, as after a restore (409).
+    /// What was read with it need not be part of this store: start again.
+    #[error("the cursor belongs to another history of the store")]
+    Diverged,
+
+    /// The snapshot was given up, since keeping it would have taken more memory or disk space than
+    /// it may (410). Take another.
+    #[error("the snapshot was given up to bound what it keeps from being reclaimed")]
+    SnapshotTooOld,
+
     /// A file of the store is damaged (500). Nothing was changed; see
     /// [`Options::on_damage`](crate::Options::on_damage).
     #[error("{file:?} is damaged at byte {offset}: {reason}")]
@@ -185,7 +205,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The HTTP status that says the same: 404, 409, 412, 413, 400, 422, 503, 507 or 500.
+    /// The HTTP status that says the same: 404, 409, 410, 412, 413, 400, 422, 503, 507 or 500.
     ///
     /// ```
     /// assert_eq!(ifmatch::Error::NotFound.http_status(), 404);
@@ -197,7 +217,8 @@ impl Error {
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. } => 400,
             Self::NotFound => 404,
-            Self::AlreadyExists(_) | Self::Contended { .. } => 409,
+            Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
+            Self::Compacted { .. } | Self::SnapshotTooOld => 410,
             Self::PreconditionFailed(_) => 412,
             Self::TooLarge { .. } => 413,
             Self::Patch(error) => error.http_status(),

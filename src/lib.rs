@@ -140,6 +140,7 @@ mod revision;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
+mod snapshot;
 mod stats;
 mod store;
 mod sync;
@@ -161,6 +162,7 @@ pub use patch::{Patch, PatchError};
 pub use precondition::{ParseTagsError, Precondition, Tags};
 pub use retry::RetryPolicy;
 pub use revision::Revision;
+pub use snapshot::Snapshot;
 pub use stats::Stats;
 pub use store::Store;
 pub use verify::Verified;

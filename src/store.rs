@@ -357,7 +357,8 @@ impl Running {
         self.core.journal.sync().map_err(|_| Error::Poisoned)?;
         self.core.table.flush().inspect_err(|_| self.core.journal.poison())?;
         let table_generation = self.table_generation;
-        let checkpoint = Checkpoint { revision, totals, table_generation };
+        let next_expiry_ms = u64::MAX;
+        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
         *flushed = revision;
         Ok(())
@@ -378,7 +379,8 @@ impl Running {
         let table_digest = self.tables.digest(self.table_generation)?;
         let (revision, totals) = journal.totals();
         let table_generation = self.table_generation;
-        let checkpoint = Checkpoint { revision, totals, table_generation };
+        let next_expiry_ms = u64::MAX;
+        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         journal.record_close(checkpoint, table_digest, clock.now_ms())
     }
 }

@@ -52,8 +52,8 @@ impl Store {
     pub fn verify(&self) -> Result<Verified> {
         let mut verified = Verified::default();
         let extents = self.running()?.core.journal.extents();
-        for (number, end_offset) in extents {
-            verify_segment(&self.running()?, number, end_offset, &mut verified)?;
+        for extent in extents {
+            verify_segment(&self.running()?, extent.number, extent.end_offset, &mut verified)?;
         }
         self.verify_items(&mut verified)?;
         Ok(verified)

@@ -71,7 +71,10 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
         let Action::Patch(plan) = &mut operation.action else { continue };
         let bytes = match &base {
             Base::Stored(head) => {
-                store.running()?.core.version_of(&operation.key, head).map_err(at)?.value
+                let version = store.running()?.core.version_of(&operation.key, head).map_err(at)?;
+                // Superseded meanwhile: the commit will ask for the newer version.
+                let Some(version) = version else { return Ok(()) };
+                version.value
             }
             Base::Pending(value) => value.bytes.clone(),
         };

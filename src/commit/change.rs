@@ -10,6 +10,7 @@ use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::key::ItemKey;
 use crate::revision::Revision;
+use crate::table::Head;
 
 /// A commit's entries as they will be applied.
 pub(super) struct Prepared {
@@ -24,6 +25,8 @@ pub(super) struct PreparedVersion {
     pub(super) modified_ms: u64,
     pub(super) expires_ms: Option<u64>,
     pub(super) value: Option<Bytes>,
+    /// The table's head that this version displaces.
+    pub(super) before: Option<Head>,
 }
 
 /// A collection whose codec the commit has to record.
@@ -44,6 +47,7 @@ impl Record {
 pub(super) struct Change<'a> {
     key: &'a ItemKey,
     kind: EntryKind,
+    before: Option<Head>,
     parent: Option<ETag>,
     modified_ms: u64,
     expires_ms: Option<u64>,
@@ -52,9 +56,9 @@ pub(super) struct Change<'a> {
 
 impl<'a> Change<'a> {
     pub(super) fn created(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
-        let (parent, expires_ms) = (None, None);
         let kind = EntryKind::Created;
-        Self { key, kind, parent, modified_ms: now_ms, expires_ms, value: Some(value) }
+        let (before, parent, expires_ms) = (None, None, None);
+        Self { key, kind, before, parent, modified_ms: now_ms, expires_ms, value: Some(value) }
     }
 
     /// The difference that a key's final state makes; `None` from absent to absent.
@@ -82,6 +86,7 @@ impl<'a> Change<'a> {
         Some(Self {
             key: &state.key,
             kind,
+            before: state.before,
             parent,
             modified_ms: now_ms.max(floor),
             expires_ms,
@@ -102,7 +107,9 @@ impl Prepared {
             kind: change.kind as u8,
             // A segment that the writer makes names its own incarnation first.
             incarnation: 0,
+            ordinal: self.commit.entries.len() as u16,
             parent: change.parent.map(|tag| tag.0),
+            previous: change.before.map_or(0, |head| head.revision),
             modified_ms: change.modified_ms,
             expires_ms: change.expires_ms,
             collection: change.key.collection(),
@@ -125,6 +132,7 @@ impl Prepared {
             modified_ms: change.modified_ms,
             expires_ms: change.expires_ms,
             value: change.value.map(|value| value.bytes.clone()),
+            before: change.before,
         });
     }
 

@@ -27,6 +27,8 @@ mod models;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::journal::Journal;
@@ -59,7 +61,10 @@ impl Core {
     ) -> Result<Self> {
         let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
         let mut core = Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
-        let load = |key: &_, head: &Head| core.version_at(key, head).map(|version| version.value);
+        let load = |key: &_, head: &Head| {
+            let version = core.version_at(key, head)?;
+            Ok(version.map_or_else(Bytes::new, |version| version.value))
+        };
         core.catalog = Catalog::load(&*core.table, load)?;
         Ok(core)
     }

@@ -28,77 +28,131 @@ impl Core {
     /// Costs a look into the cache, or one read of the table and one of the journal.
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
         let stripe = self.stripes.of(key.as_bytes());
-        let (sequence, found) = self.find_at_rest(stripe, key)?;
-        let version = match found {
-            Found::Nothing => return Ok(None),
-            Found::Cached(version) => version,
-            Found::At(head) if !head.is_live(self.now_for(head.expires_ms)) => return Ok(None),
-            Found::At(head) => {
-                let version = self.version_at(key, &head)?;
-                // Nothing was applied since the head was read, so it is still the newest.
-                let _guard = stripe.lock();
-                if stripe.is_unchanged(sequence) {
-                    self.cache.insert(&key.to_bytes(), version.clone(), head);
+        for _ in 0..OPTIMISTIC_READS {
+            let (sequence, found) = self.find_at_rest(stripe, key)?;
+            let version = match found {
+                Found::Nothing => return Ok(None),
+                Found::Cached(version) => version,
+                Found::At(head) if !head.is_live(self.now_for(head.expires_ms)) => return Ok(None),
+                Found::At(head) => {
+                    let Some(version) = self.version_at(key, &head)? else { continue };
+                    // Nothing was applied since the head was read, so it is still the newest.
+                    let _guard = stripe.lock();
+                    if stripe.is_unchanged(sequence) {
+                        self.cache.insert(&key.to_bytes(), version.clone(), head);
+                    }
+                    version
                 }
-                version
-            }
-        };
-        Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
+            };
+            return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
+        }
+        let _guard = stripe.lock();
+        let version = self.read_locked(key)?;
+        Ok(version.filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
+    }
+
+    /// The newest version of an item whose stripe is locked, expired or not.
+    fn read_locked(&self, key: &ItemKey) -> Result<Option<Version>> {
+        match self.find(key)? {
+            Found::Nothing => Ok(None),
+            Found::Cached(version) => Ok(Some(version)),
+            Found::At(head) => self.version_at(key, &head)?.map(Some).ok_or_else(|| {
+                let path = self.journal.segment_path(head.segment);
+                Error::corrupt(&path, 0, "a head points into a segment that does not exist")
+            }),
+        }
     }
 
     /// The current versions of several items, as of one moment between batches.
     pub(crate) fn read_many(&self, keys: &[ItemKey]) -> Result<Vec<Option<Version>>> {
-        let find_all = || keys.iter().map(|key| self.find(key)).collect::<Result<Vec<_>>>();
         let stripes = || keys.iter().map(|key| self.stripes.of(key.as_bytes()));
-        let mut found = None;
         for _ in 0..OPTIMISTIC_READS {
             let sequences: Vec<u64> = stripes().map(|stripe| stripe.begin_read()).collect();
-            let all = find_all()?;
-            if stripes().zip(&sequences).all(|(stripe, sequence)| stripe.is_unchanged(*sequence)) {
-                found = Some(all);
-                break;
+            let found: Vec<Found> = keys.iter().map(|key| self.find(key)).collect::<Result<_>>()?;
+            if stripes().zip(&sequences).any(|(stripe, seen)| !stripe.is_unchanged(*seen)) {
+                continue;
+            }
+            if let Some(versions) = self.versions_found(keys, found)? {
+                return Ok(versions);
             }
         }
-        let found = match found {
-            Some(found) => found,
-            None => {
-                let _locked = self.stripes.lock(keys.iter().map(ItemKey::as_bytes));
-                find_all()?
-            }
-        };
+        let _locked = self.stripes.lock(keys.iter().map(ItemKey::as_bytes));
         let now_ms = self.clock.now_ms();
-        let read = |(key, found): (&ItemKey, Found)| match found {
-            Found::Cached(version) => Ok(Some(version).filter(|v| v.is_live(now_ms))),
-            Found::At(head) if head.is_live(now_ms) => self.version_at(key, &head).map(Some),
-            Found::At(_) | Found::Nothing => Ok(None),
-        };
-        keys.iter().zip(found).map(read).collect()
+        let read = |key| Ok(self.read_locked(key)?.filter(|version| version.is_live(now_ms)));
+        keys.iter().map(read).collect()
     }
 
-    /// The version that a head points to, from the cache if it is there.
-    pub(crate) fn version_of(&self, key: &ItemKey, head: &Head) -> Result<Version> {
-        match self.cache.get(key.as_bytes()) {
-            Some(cached) if cached.head.etag == head.etag => Ok(cached.version),
-            _ => self.version_at(key, head),
+    /// The live versions that were found; `None` when one of them lay in a segment that
+    /// compaction has removed since.
+    fn versions_found(
+        &self,
+        keys: &[ItemKey],
+        found: Vec<Found>,
+    ) -> Result<Option<Vec<Option<Version>>>> {
+        let now_ms = self.clock.now_ms();
+        let mut versions = Vec::with_capacity(keys.len());
+        for (key, found) in keys.iter().zip(found) {
+            versions.push(match found {
+                Found::Cached(version) => Some(version).filter(|v| v.is_live(now_ms)),
+                Found::At(head) if head.is_live(now_ms) => match self.version_at(key, &head)? {
+                    Some(version) => Some(version),
+                    None => return Ok(None),
+                },
+                Found::At(_) | Found::Nothing => None,
+            });
+        }
+        Ok(Some(versions))
+    }
+
+    /// The version that a head points, or pointed, to; `None` when it was superseded since and
+    /// compaction has removed it.
+    pub(crate) fn version_of(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
+        if let Some(cached) = self.cache.get(key.as_bytes())
+            && cached.head.etag == head.etag
+        {
+            return Ok(Some(cached.version));
+        }
+        if let Some(version) = self.version_at(key, head)? {
+            return Ok(Some(version));
+        }
+        // Compaction has moved it, or dropped it.
+        let _guard = self.stripes.of(key.as_bytes()).lock();
+        Ok(self.read_locked(key)?.filter(|version| version.meta.etag == head.etag))
+    }
+
+    /// The version that a head of a scan points, or pointed, to, or the newest one since; `None`
+    /// when the item is gone.
+    pub(super) fn version_or_newer(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
+        match self.version_at(key, head)? {
+            Some(version) => Ok(Some(version)),
+            None => self.read(key),
         }
     }
 
-    /// Reads the version that a head points to from the journal and recomputes its tag.
+    /// Reads the version that a head points to from the journal and recomputes its tag; `None`
+    /// when compaction has removed the segment.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the bytes there are not what the tag was made of.
-    pub(crate) fn version_at(&self, key: &ItemKey, head: &Head) -> Result<Version> {
-        let record = self.journal.read(head.segment, head.offset, head.len_bytes)?;
-        self.version_in(key, head, &record.into())
+    pub(crate) fn version_at(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
+        match self.journal.read(head.segment, head.offset, head.len_bytes)? {
+            Some(record) => self.version_in(key, head, &record.into()),
+            None => Ok(None),
+        }
     }
 
     /// Makes a version of the entry's record, which `head` points to.
-    pub(super) fn version_in(&self, key: &ItemKey, head: &Head, record: &Bytes) -> Result<Version> {
+    pub(super) fn version_in(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        record: &Bytes,
+    ) -> Result<Option<Version>> {
         let corrupt = |reason| {
             let path = self.journal.segment_path(head.segment);
             Error::Corrupt { file: path, offset: u64::from(head.offset), reason }
         };
-        let segment = self.journal.segments().get(head.segment)?;
+        let Some(segment) = self.journal.segments().get(head.segment) else { return Ok(None) };
         let (entry, used) =
             Entry::decode(record).ok_or_else(|| corrupt("an entry is malformed"))?;
         let incarnation = segment.incarnations.get(usize::from(entry.incarnation));
@@ -116,7 +170,7 @@ impl Core {
             expires_ms: entry.expires_ms,
         };
         let value_at = record.len() - entry.value.len();
-        Ok(Version { meta, value: record.slice(value_at..) })
+        Ok(Some(Version { meta, value: record.slice(value_at..) }))
     }
 
     /// The head of an item, tombstones and expired items included, for a writer that holds the

@@ -20,7 +20,8 @@ const RUN_BYTES: u64 = 256 << 10;
 struct Wanted {
     key: ItemKey,
     head: Head,
-    version: Option<Result<Version>>,
+    /// `None` until it is read, `Some(Ok(None))` when the item is gone meanwhile.
+    version: Option<Result<Option<Version>>>,
 }
 
 impl Core {
@@ -68,8 +69,9 @@ impl Core {
         for (_, key, head) in &rows {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
             if !head.deleted {
-                let version = self.version_at(key, head)?;
-                totals.add(key.as_bytes(), version.meta.etag);
+                if let Some(version) = self.version_or_newer(key, head)? {
+                    totals.add(key.as_bytes(), version.meta.etag);
+                }
             }
         }
         Ok((rows.len(), rows.pop().map(|(key, ..)| key)))
@@ -84,7 +86,7 @@ impl Core {
         let want = |(key, head): (ItemKey, Head)| {
             let cached = self.cache.get(key.as_bytes());
             let cached = cached.filter(|cached| cached.head.etag == head.etag);
-            Wanted { key, head, version: cached.map(|cached| Ok(cached.version)) }
+            Wanted { key, head, version: cached.map(|cached| Ok(Some(cached.version))) }
         };
         let mut wanted: Vec<Wanted> = heads.into_iter().map(want).collect();
         let mut missing: Vec<&mut Wanted> =
@@ -96,9 +98,9 @@ impl Core {
             self.read_run(run);
             rest = after;
         }
-        wanted
-            .into_iter()
-            .filter_map(|Wanted { key, version, .. }| Some(version?.map(|version| (key, version))))
+        wanted.into_iter().filter_map(|Wanted { key, version, .. }| {
+            Some(version?.transpose()?.map(|version| (key, version)))
+        })
     }
 
     /// Reads neighbouring entries together and takes them apart.
@@ -109,7 +111,7 @@ impl Core {
         // Frames that are still on their way to the file are found one by one.
         let together = run.len() > 1 && self.journal.is_written(first.segment, end);
         let read = || self.journal.read(first.segment, first.offset, len_bytes).ok();
-        let bytes = together.then(read).flatten().map(Bytes::from);
+        let bytes = together.then(read).flatten().flatten().map(Bytes::from);
         for wanted in run {
             let Wanted { key, head, version } = &mut **wanted;
             let from = (head.offset - first.offset) as usize;
@@ -117,11 +119,13 @@ impl Core {
                 bytes.as_ref().map(|bytes| bytes.slice(from..from + head.len_bytes as usize));
             *version = Some(match record {
                 // Copied, so that one small value does not keep the whole run in memory.
-                Some(record) => self.version_in(key, head, &record).map(|version| Version {
-                    value: Bytes::copy_from_slice(&version.value),
-                    ..version
+                Some(record) => self.version_in(key, head, &record).map(|version| {
+                    version.map(|version| Version {
+                        value: Bytes::copy_from_slice(&version.value),
+                        ..version
+                    })
                 }),
-                None => self.version_at(key, head),
+                None => self.version_or_newer(key, head),
             });
         }
     }

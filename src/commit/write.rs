@@ -190,6 +190,7 @@ impl Core {
                 deleted: !entry.leaves_item,
             };
             self.table.insert(entry.key.as_bytes(), &head.encode())?;
+            self.count_live(version.before.as_ref(), &head);
             let Some(meta) = index.checked_sub(records).and_then(|index| metas.get(index)) else {
                 continue;
             };
@@ -202,6 +203,17 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Moves the count of each segment's live bytes by one displaced head.
+    pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
+        let segments = self.journal.segments();
+        if let Some(before) = before.filter(|before| !before.deleted) {
+            segments.subtract_live(before.segment, u64::from(before.len_bytes));
+        }
+        if !head.deleted {
+            segments.add_live(head.segment, u64::from(head.len_bytes));
+        }
     }
 
     /// Turns a refusal into the verb's error, reading the current version that it carries.
@@ -243,8 +255,12 @@ impl Core {
         let current = match current {
             Current::Absent => None,
             Current::Stored(head) => {
-                let Version { meta, value } = self.version_of(key, &head)?;
-                Some(Item::stored(key.key(), value, meta))
+                // One that is gone by now has a newer version in its place, or none.
+                let version = match self.version_of(key, &head)? {
+                    Some(version) => Some(version),
+                    None => self.read(key)?,
+                };
+                version.map(|Version { meta, value }| Item::stored(key.key(), value, meta))
             }
             Current::Pending(value) => Some(Item::stored(key.key(), value.bytes, Meta::UNSAVED)),
         };

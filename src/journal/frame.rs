@@ -49,7 +49,12 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: u8,
     /// Which incarnation of the segment's header wrote the entry.
     pub(crate) incarnation: u16,
+    /// The entry's place in its commit, which it keeps when compaction drops its neighbours.
+    pub(crate) ordinal: u16,
     pub(crate) parent: Option<[u8; 16]>,
+    /// The revision of the version or tombstone that was there before, 0 for none: the way back
+    /// through an item's history. Not part of the tag.
+    pub(crate) previous: u64,
     pub(crate) modified_ms: u64,
     pub(crate) expires_ms: Option<u64>,
     pub(crate) collection: &'a str,
@@ -288,7 +293,9 @@ mod tests {
         Entry {
             kind: EntryKind::Replaced as u8,
             incarnation: 0,
+            ordinal: 1,
             parent: Some([3; 16]),
+            previous: 8,
             modified_ms: 1_700_000_000_000,
             expires_ms: None,
             collection: "products",
@@ -371,6 +378,6 @@ mod tests {
         let mut builder = FrameBuilder::commit(1);
         builder.push(&entry(&[1; 256]));
         let overhead = builder.len() - 256 - "products".len() - "01AC0".len();
-        assert!(overhead <= 60, "a frame spends {overhead} bytes beside names and value");
+        assert!(overhead <= 62, "a frame spends {overhead} bytes beside names and value");
     }
 }

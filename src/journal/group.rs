@@ -153,6 +153,15 @@ pub(crate) struct AppendPosition {
     pub(crate) appended_bytes: u64,
 }
 
+/// A segment and how far its frames in the file reach.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extent {
+    pub(crate) number: u32,
+    /// `u64::MAX` while frames are still appended.
+    pub(crate) last_revision: u64,
+    pub(crate) end_offset: u64,
+}
+
 /// Why a commit that was appended is not known to survive.
 #[derive(Debug)]
 pub(crate) struct CommitFailure {
@@ -374,32 +383,43 @@ impl Journal {
 
     /// Whether everything before this place of a segment is in its file.
     pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
-        pack(segment, end) <= self.readable.load(Ordering::Acquire)
+        // Every other segment was written whole before it was sealed.
+        let readable = self.readable.load(Ordering::Acquire);
+        readable >> 32 != u64::from(segment) || pack(segment, end) <= readable
     }
 
     /// Reads an entry's record, from the file or from the frames on their way there.
-    pub(crate) fn read(&self, segment: u32, offset: u32, len_bytes: u32) -> Result<Vec<u8>> {
+    /// `None` when compaction has removed the segment.
+    pub(crate) fn read(
+        &self,
+        segment: u32,
+        offset: u32,
+        len_bytes: u32,
+    ) -> Result<Option<Vec<u8>>> {
         let end = u64::from(offset) + u64::from(len_bytes);
         if !self.is_written(segment, end)
             && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
         {
-            return Ok(bytes);
+            return Ok(Some(bytes));
         }
         self.segments.read(segment, offset, len_bytes)
     }
 
-    /// The segments, each with where its frames in the file end.
-    pub(crate) fn extents(&self) -> Vec<(u32, u64)> {
+    /// The segments in order of revision, each with where its frames in the file end.
+    pub(crate) fn extents(&self) -> Vec<Extent> {
         // Under the lock, so that no segment is sealed between the two looks.
         let state = self.state.lock();
         let active = state.active.as_ref().map(|active| active.number);
         let written = self.readable.load(Ordering::Acquire) & u64::from(u32::MAX);
         let manifest = self.manifest.lock();
-        let end = |record: &SegmentRecord| match record.sealed {
-            Some(end) => Some((record.number, end.offset)),
-            None => (active == Some(record.number)).then_some((record.number, written)),
+        let extent = |record: &SegmentRecord| {
+            let (last_revision, end_offset) = match record.sealed {
+                Some(end) => (end.last_revision, end.offset),
+                None => (active == Some(record.number)).then_some((u64::MAX, written))?,
+            };
+            Some(Extent { number: record.number, last_revision, end_offset })
         };
-        manifest.current.segments.iter().filter_map(end).collect()
+        manifest.current.segments.iter().filter_map(extent).collect()
     }
 
     /// Where the files are.

@@ -28,14 +28,21 @@ const PREALLOCATED_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Manifest {
     pub(crate) incarnation: [u8; 16],
-    /// In ascending order of number; the last may be the active one.
+    /// In ascending order of revision; the last may be the active one.
     pub(crate) segments: Vec<SegmentRecord>,
+    /// Segments that compaction has replaced by one of `segments`, kept until the table is known
+    /// to point into none of them.
+    pub(crate) retired: Vec<RetiredSegment>,
     /// No file of this number or above has been written to.
     pub(crate) next_segment: u32,
     /// Revisions up to here may have been given, whether their frames survived or not.
     pub(crate) revision_floor: u64,
     /// A wall-clock reading that later runs do not go below.
     pub(crate) clock_ms: u64,
+    /// The newest tombstone that compaction has dropped; 0 for none.
+    pub(crate) purge_floor: u64,
+    /// Whether this is a copy that was never opened: opening it begins a new incarnation.
+    pub(crate) copied: bool,
     pub(crate) checkpoint: Checkpoint,
     /// Present only while the store is closed and was closed in order.
     pub(crate) clean: Option<CleanClose>,
@@ -48,6 +55,16 @@ pub(crate) struct SegmentRecord {
     pub(crate) first_revision: u64,
     /// For a sealed segment where its frames end and the last revision among them.
     pub(crate) sealed: Option<SealedEnd>,
+    /// Bytes of entries that hold items, as an orderly close last counted them.
+    pub(crate) live_bytes: u64,
+}
+
+/// A segment that is no part of the journal any more, while the table may still point into it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct RetiredSegment {
+    pub(crate) number: u32,
+    /// The segment that took over what was worth keeping.
+    pub(crate) replaced_by: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -65,6 +82,8 @@ pub(crate) struct Checkpoint {
     pub(crate) totals: Totals,
     /// The folder `table-<generation>` that it is.
     pub(crate) table_generation: u64,
+    /// No item of it expires before this; `u64::MAX` when none does.
+    pub(crate) next_expiry_ms: u64,
 }
 
 /// What an orderly close leaves behind, so that the next open need not read the journal.

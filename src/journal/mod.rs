@@ -5,6 +5,7 @@
 //! `docs/format.md`, reasons in `docs/design.md`.
 
 pub(crate) mod frame;
+pub(crate) mod frames;
 pub(crate) mod group;
 pub(crate) mod lead;
 pub(crate) mod manifest;

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::journal::segment::segment_path;
+use crate::journal::segment::{Position, SEGMENT_HEADER_BYTES, segment_path};
 
 /// The most segment files that reading keeps open at a time.
 const MAX_OPEN_FILES: usize = 16;
+/// The least distance of two places that are remembered of a segment.
+const INDEX_BYTES: u64 = 64 << 10;
 
 /// The segments of a store, as readers see them.
 #[derive(Debug)]
@@ -23,10 +26,36 @@ pub(crate) struct Segments {
     open: Mutex<Vec<(u32, Arc<dyn DiskFile>)>>,
 }
 
-/// What reading an entry needs to know of its segment.
+/// What reading needs to know of a segment.
 #[derive(Debug)]
 pub(crate) struct KnownSegment {
+    pub(crate) path: PathBuf,
     pub(crate) incarnations: Vec<[u8; 16]>,
+    /// Seeds the checksum of the first frame.
+    seed: u32,
+    /// Bytes of the entries that the table's heads of items point to.
+    live_bytes: AtomicU64,
+    /// Some places between frames, each after the given revision, as readers came by.
+    index: Mutex<Vec<(u64, Position)>>,
+}
+
+impl KnownSegment {
+    /// The last known place before which there is no revision above this one.
+    pub(crate) fn place_after(&self, revision: u64) -> Position {
+        let index = self.index.lock();
+        let behind = index.partition_point(|(before, _)| *before <= revision);
+        let found = behind.checked_sub(1).and_then(|at| index.get(at)).map(|(_, place)| *place);
+        found.unwrap_or(Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed })
+    }
+
+    /// Remembers a place between two frames, and the revision before it, if none is near it.
+    pub(crate) fn remember(&self, revision: u64, place: Position) {
+        let mut index = self.index.lock();
+        let last = index.last().map_or(SEGMENT_HEADER_BYTES, |(_, place)| place.offset);
+        if place.offset >= last + INDEX_BYTES {
+            index.push((revision, place));
+        }
+    }
 }
 
 impl Segments {
@@ -35,8 +64,37 @@ impl Segments {
         Self { disk, store: store.to_owned(), known, open }
     }
 
-    pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>) {
-        self.known.write().insert(number, Arc::new(KnownSegment { incarnations }));
+    pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>, seed: u32) {
+        let path = segment_path(&self.store, number);
+        let (live_bytes, index) = (AtomicU64::new(0), Mutex::default());
+        let known = KnownSegment { path, incarnations, seed, live_bytes, index };
+        self.known.write().insert(number, Arc::new(known));
+    }
+
+    /// Forgets a segment, before its file is removed.
+    pub(crate) fn remove(&self, number: u32) {
+        self.known.write().remove(&number);
+        self.open.lock().retain(|(held, _)| *held != number);
+    }
+
+    /// Counts an entry of an item that the table now points to.
+    pub(crate) fn add_live(&self, number: u32, bytes: u64) {
+        if let Some(segment) = self.known.read().get(&number) {
+            segment.live_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts an entry of an item that the table pointed to before.
+    pub(crate) fn subtract_live(&self, number: u32, bytes: u64) {
+        if let Some(segment) = self.known.read().get(&number) {
+            segment.live_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of a segment's entries that the table's heads of items point to.
+    pub(crate) fn live_bytes(&self, number: u32) -> u64 {
+        let known = self.known.read();
+        known.get(&number).map_or(0, |segment| segment.live_bytes.load(Ordering::Relaxed))
     }
 
     /// How many segments there are.
@@ -49,42 +107,42 @@ impl Segments {
         let numbers: Vec<u32> = self.known.read().keys().copied().collect();
         let len = |number: u32| {
             let path = segment_path(&self.store, number);
-            self.file(number)?.len().map_err(Error::io("reading the length of", &path))
+            let Some(file) = self.file(number)? else { return Ok(0) };
+            file.len().map_err(Error::io("reading the length of", &path))
         };
         numbers.into_iter().map(len).sum()
     }
 
-    pub(crate) fn get(&self, number: u32) -> Result<Arc<KnownSegment>> {
-        self.known.read().get(&number).cloned().ok_or_else(|| {
-            let path = segment_path(&self.store, number);
-            Error::corrupt(&path, 0, "a head points into a segment that does not exist")
-        })
+    /// A segment, unless compaction has removed it, or it never was.
+    pub(crate) fn get(&self, number: u32) -> Option<Arc<KnownSegment>> {
+        self.known.read().get(&number).cloned()
     }
 
-    /// The open file of a segment, opened if need be.
-    pub(crate) fn file(&self, number: u32) -> Result<Arc<dyn DiskFile>> {
+    /// The open file of a segment, opened if need be; `None` as [`get`](Self::get).
+    pub(crate) fn file(&self, number: u32) -> Result<Option<Arc<dyn DiskFile>>> {
         let mut open = self.open.lock();
         if let Some(index) = open.iter().position(|(held, _)| *held == number) {
             let entry = open.remove(index);
             let file = Arc::clone(&entry.1);
             open.push(entry);
-            return Ok(file);
+            return Ok(Some(file));
         }
-        let path = segment_path(&self.store, number);
-        let file = self.disk.open(&path, false).map_err(Error::io("opening", &path))?;
+        // Looked up under the lock: a handle of a removed file would keep its space.
+        let Some(known) = self.get(number) else { return Ok(None) };
+        let file = self.disk.open(&known.path, false).map_err(Error::io("opening", &known.path))?;
         if open.len() >= MAX_OPEN_FILES {
             open.remove(0);
         }
         open.push((number, Arc::clone(&file)));
-        Ok(file)
+        Ok(Some(file))
     }
 
-    /// Reads so many bytes of a segment.
-    pub(crate) fn read(&self, number: u32, offset: u32, len_bytes: u32) -> Result<Vec<u8>> {
+    /// Reads so many bytes of a segment; `None` as [`get`](Self::get).
+    pub(crate) fn read(&self, number: u32, offset: u32, len_bytes: u32) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; len_bytes as usize];
-        let file = self.file(number)?;
+        let Some(file) = self.file(number)? else { return Ok(None) };
         match file.read_exact_at(&mut bytes, u64::from(offset)) {
-            Ok(()) => Ok(bytes),
+            Ok(()) => Ok(Some(bytes)),
             Err(error) => {
                 let path = segment_path(&self.store, number);
                 if error.kind() == std::io::ErrorKind::UnexpectedEof {

@@ -1,5 +1,6 @@
 //! Finding the end of the journal: after an orderly close and after a crash.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(crate) struct Recovered {
     pub(crate) watermark: Watermark,
     /// The named segments, each with where its frames end.
     pub(crate) segments: Vec<Surveyed>,
+    /// Segments that the table may still point into.
+    pub(crate) retired: Vec<Surveyed>,
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
@@ -38,6 +41,13 @@ pub(crate) struct Surveyed {
     pub(crate) end_offset: u64,
     /// The last revision in it or in an earlier one.
     pub(crate) last_revision: u64,
+}
+
+impl Recovered {
+    /// The bytes of items in each segment, as an orderly close counted them.
+    pub(crate) fn counted_live_bytes(&self) -> HashMap<u32, u64> {
+        self.manifest.segments.iter().map(|record| (record.number, record.live_bytes)).collect()
+    }
 }
 
 impl Surveyed {
@@ -100,6 +110,7 @@ pub(crate) fn recover(
         let reason = "frames that were synced are missing";
         return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
     }
+    let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
     let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
     Ok(Recovered {
@@ -109,11 +120,29 @@ pub(crate) fn recover(
         manifest,
         watermark,
         segments,
+        retired,
         active,
         last_revision,
         next_revision,
         clean,
     })
+}
+
+/// The segments that compaction has replaced and not removed yet. One that is missing or damaged
+/// is no loss: a table that points into it is built anew.
+fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<Surveyed>> {
+    let mut retired = Vec::with_capacity(manifest.retired.len());
+    for record in &manifest.retired {
+        match OpenSegment::open(disk, store, record.number) {
+            Ok(segment) => {
+                let end_offset = segment.facts.len_bytes;
+                retired.push(Surveyed { segment: segment.facts, end_offset, last_revision: 0 });
+            }
+            Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(retired)
 }
 
 /// Where the last segment's frames end.
@@ -238,6 +267,9 @@ fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         names => names.map_err(Error::io("listing", &folder))?,
     };
-    let named = |number| manifest.segments.iter().any(|record| record.number == number);
+    let named = |number| {
+        manifest.segments.iter().any(|record| record.number == number)
+            || manifest.retired.iter().any(|record| record.number == number)
+    };
     Ok(names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect())
 }

@@ -111,6 +111,7 @@ impl Journal {
             number,
             first_revision: state.next_revision,
             sealed: None,
+            live_bytes: 0,
         });
         changed.next_segment = number + 1;
         changed.revision_floor = state.next_revision - 1;
@@ -119,7 +120,7 @@ impl Journal {
         replaced.inspect_err(|_| self.fail(state))?;
         manifest.current = changed;
 
-        self.segments.add(number, vec![self.incarnation]);
+        self.segments.add(number, vec![self.incarnation], next.tail.chain);
         if let Some(sealed) = &state.active {
             // Gives back what was filled ahead; behind the seal nothing is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
@@ -248,6 +249,9 @@ impl Journal {
             table_digest,
         });
         changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
+        for record in &mut changed.segments {
+            record.live_bytes = self.segments.live_bytes(record.number);
+        }
         if changed == manifest.current {
             return Ok(());
         }

@@ -180,14 +180,8 @@ impl SegmentFacts {
     }
 
     fn scan_file(&self, file: Arc<dyn DiskFile>, limit: u64) -> FrameScanner {
-        FrameScanner {
-            file,
-            path: self.path.clone(),
-            limit: limit.min(self.len_bytes),
-            next: Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed },
-            buffer: Vec::new(),
-            buffer_start: 0,
-        }
+        let first = Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed };
+        FrameScanner::new(file, self.path.clone(), limit.min(self.len_bytes), first)
     }
 }
 
@@ -219,6 +213,11 @@ pub(crate) struct FrameScanner {
 }
 
 impl FrameScanner {
+    /// A scan from a place between two frames on; `limit` is at most the file's length.
+    pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, limit: u64, next: Position) -> Self {
+        Self { file, path, limit, next, buffer: Vec::new(), buffer_start: 0 }
+    }
+
     /// Where the scan stands: after the last valid frame.
     pub(crate) fn position(&self) -> Position {
         self.next

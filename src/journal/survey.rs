@@ -165,8 +165,9 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
     }
     let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
     let numbers = names.iter().filter_map(|name| segment_number(name));
-    let mut records: Vec<_> =
-        numbers.map(|number| SegmentRecord { number, first_revision: 0, sealed: None }).collect();
+    let mut records: Vec<_> = numbers
+        .map(|number| SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 })
+        .collect();
     records.sort_by_key(|record| record.number);
     for record in &mut records {
         // One that cannot be read is met again, and reported, when the journal is read.

@@ -48,13 +48,16 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
 
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let segments = Segments::new(environment.disk.clone(), path);
-    for surveyed in &recovered.segments {
+    for surveyed in recovered.segments.iter().chain(&recovered.retired) {
         let header = &surveyed.segment.header;
-        segments.add(header.number, header.incarnations.clone());
+        segments.add(header.number, header.incarnations.clone(), surveyed.segment.seed);
     }
     let on_progress = options.on_progress.as_ref();
     let mut recovered = recovered;
     let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
+    for (number, live_bytes) in &table.live_bytes {
+        segments.add_live(*number, *live_bytes);
+    }
     let clock_ms = recovered.manifest.clock_ms.max(table.newest_modified_ms);
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
@@ -122,13 +125,17 @@ pub(super) fn empty_manifest(incarnation: [u8; 16]) -> Manifest {
     Manifest {
         incarnation,
         segments: Vec::new(),
+        retired: Vec::new(),
         next_segment: 1,
         revision_floor: 0,
         clock_ms: 0,
+        purge_floor: 0,
+        copied: false,
         checkpoint: crate::journal::manifest::Checkpoint {
             revision: 0,
             totals: Default::default(),
             table_generation: 0,
+            next_expiry_ms: u64::MAX,
         },
         clean: None,
     }

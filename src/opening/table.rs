@@ -1,12 +1,14 @@
 //! Getting a table that is the journal's: believed after an orderly close, proven after a crash,
 //! rebuilt when it is neither.
 
+use std::collections::HashMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::frame::{Body, Placed};
+use crate::journal::frames::head_of;
 use crate::journal::manifest::{Checkpoint, CleanClose};
 use crate::journal::recover::{Recovered, Surveyed, check_frame};
 use crate::journal::totals::Totals;
@@ -24,6 +26,10 @@ pub(crate) struct OpenedTable {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) generation: u64,
     pub(crate) totals: Totals,
+    /// Bytes of each segment's entries that the table's heads of items point to.
+    pub(crate) live_bytes: HashMap<u32, u64>,
+    /// No item expires before this.
+    pub(crate) next_expiry_ms: u64,
     /// The latest `modified` among the entries that were read.
     pub(crate) newest_modified_ms: u64,
     /// False when the table could not be put on disk, as when that is full, and stands in memory:
@@ -54,6 +60,8 @@ pub(super) fn open(
                 table,
                 generation: checkpoint.table_generation,
                 totals: checkpoint.totals,
+                live_bytes: recovered.counted_live_bytes(),
+                next_expiry_ms: checkpoint.next_expiry_ms,
                 newest_modified_ms: 0,
                 on_disk: true,
                 flushed_revision: checkpoint.revision,
@@ -105,11 +113,13 @@ fn prove(
         }
         Ok(())
     })?;
-    let found = scan_totals(recovered, &*table)?;
-    Ok((found == Some(expected)).then_some(OpenedTable {
+    let found = scan_heads(recovered, &*table)?.filter(|found| found.totals == expected);
+    Ok(found.map(|found| OpenedTable {
         table,
         generation: checkpoint.table_generation,
         totals: expected,
+        live_bytes: found.live_bytes,
+        next_expiry_ms: found.next_expiry_ms,
         newest_modified_ms,
         on_disk: true,
         flushed_revision: checkpoint.revision,
@@ -148,7 +158,10 @@ fn rebuild(
         revision: recovered.last_revision,
         totals: built.totals,
         table_generation: generation,
+        next_expiry_ms: built.next_expiry_ms,
     };
+    // The new table points only into what the journal consists of.
+    manifest.retired.clear();
     manifest.clock_ms = manifest.clock_ms.max(built.newest_modified_ms);
     manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;
@@ -177,15 +190,17 @@ fn fill(
         newest_modified_ms = newest_modified_ms.max(head.modified_ms);
         table.insert(key.as_bytes(), &head.encode())
     })?;
-    let found = scan_totals(recovered, &*table)?;
-    let Some(totals) = found.filter(|found| damaged || *found == expected) else {
+    let found = scan_heads(recovered, &*table)?;
+    let Some(found) = found.filter(|found| damaged || found.totals == expected) else {
         let path = crate::opening::manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     };
     Ok(OpenedTable {
         table,
         generation,
-        totals,
+        totals: found.totals,
+        live_bytes: found.live_bytes,
+        next_expiry_ms: found.next_expiry_ms,
         newest_modified_ms,
         on_disk: true,
         flushed_revision: recovered.last_revision,
@@ -235,43 +250,32 @@ fn for_each_entry(
     Ok(())
 }
 
-fn head_of(
-    segment: u32,
-    incarnations: &[[u8; 16]],
-    frame: &crate::journal::segment::ScannedFrame<'_>,
-    placed: &Placed<'_>,
-) -> Option<(ItemKey, Head)> {
-    let entry = &placed.entry;
-    let incarnation = incarnations.get(usize::from(entry.incarnation))?;
-    let head = Head {
-        etag: entry.etag(incarnation, frame.revision),
-        revision: frame.revision,
-        segment,
-        offset: u32::try_from(frame.offset).ok()?.checked_add(placed.at)?,
-        len_bytes: placed.len_bytes,
-        value_len_bytes: entry.value.len() as u32,
-        modified_ms: entry.modified_ms,
-        expires_ms: entry.expires_ms,
-        deleted: !entry.kind().leaves_item(),
-    };
-    ItemKey::new(entry.collection, entry.key).ok().map(|key| (key, head))
+/// What the heads of a whole table come to.
+struct Scanned {
+    totals: Totals,
+    live_bytes: HashMap<u32, u64>,
+    next_expiry_ms: u64,
 }
 
-/// Count and sum over the live heads of the whole table; `None` when a row is no head of a named
-/// segment.
-fn scan_totals(recovered: &Recovered, table: &dyn Table) -> Result<Option<Totals>> {
-    let named = |head: &Head| {
-        recovered.segments.iter().any(|surveyed| surveyed.segment.header.number == head.segment)
-    };
-    let (mut totals, mut sound) = (Totals::default(), true);
+/// Adds up the heads of the whole table; `None` when a row is no head of a named segment.
+fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned>> {
+    let named = recovered.segments.iter().chain(&recovered.retired);
+    let mut live_bytes: HashMap<u32, u64> =
+        named.map(|surveyed| (surveyed.segment.header.number, 0)).collect();
+    let (mut totals, mut next_expiry_ms, mut sound) = (Totals::default(), u64::MAX, true);
     let mut after: Option<Vec<u8>> = None;
     loop {
         let (mut rows, mut last) = (0, None);
         let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         table.scan(lower, Bound::Unbounded, false, PROOF_ROWS, &mut |key, value| {
             rows += 1;
-            match Head::decode(value).filter(named) {
-                Some(head) if !head.deleted => totals.add(key, head.etag),
+            let head = Head::decode(value);
+            match head.and_then(|head| live_bytes.get_mut(&head.segment).map(|live| (head, live))) {
+                Some((head, live)) if !head.deleted => {
+                    totals.add(key, head.etag);
+                    *live += u64::from(head.len_bytes);
+                    next_expiry_ms = next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
+                }
                 Some(_) => {}
                 None => sound = false,
             }
@@ -284,7 +288,7 @@ fn scan_totals(recovered: &Recovered, table: &dyn Table) -> Result<Option<Totals
         }
         match last {
             Some(_) => after = last,
-            None => return Ok(Some(totals)),
+            None => return Ok(Some(Scanned { totals, live_bytes, next_expiry_ms })),
         }
     }
 }

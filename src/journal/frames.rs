@@ -1,0 +1,187 @@
+//! Reading commits in order of revision, from any revision on, while the journal goes on being
+//! written and compacted.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::journal::frame::{Body, Placed};
+use crate::journal::reader::KnownSegment;
+use crate::journal::recover::check_frame;
+use crate::journal::segment::{FrameScanner, Position, ScannedFrame};
+use crate::key::ItemKey;
+use crate::table::Head;
+
+/// One commit, read back.
+#[derive(Debug)]
+pub(crate) struct CommitFrame<'a> {
+    /// The segment it was found in.
+    pub(crate) segment: u32,
+    pub(crate) known: &'a KnownSegment,
+    pub(crate) frame: ScannedFrame<'a>,
+}
+
+/// A place in the journal, between two commits. Holds no file open.
+#[derive(Debug, Clone)]
+pub(crate) struct FrameReader {
+    after: u64,
+    /// Where the next frame probably is: the segment may be gone by then.
+    at: Option<(u32, Position)>,
+}
+
+impl FrameReader {
+    /// A reader of the commits above this revision.
+    pub(crate) fn after(revision: u64) -> Self {
+        Self { after: revision, at: None }
+    }
+
+    /// The revision above which the next read goes on.
+    pub(crate) fn revision(&self) -> u64 {
+        self.after
+    }
+
+    /// Visits the commits up to a revision, in ascending order, until the visitor breaks or fails;
+    /// gives whether it got to the end. The reader then stands behind the last commit visited
+    /// without an error.
+    ///
+    /// The first look into a segment reads it from its beginning up to the place, later ones from
+    /// a remembered place nearby.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`], and what the visitor fails with.
+    pub(crate) fn read(
+        &mut self,
+        journal: &Journal,
+        up_to: u64,
+        visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
+        while self.after < up_to {
+            let extents = journal.extents();
+            let Some(extent) = extents.iter().find(|extent| extent.last_revision > self.after)
+            else {
+                return Ok(true);
+            };
+            let segments = journal.segments();
+            let Some(known) = segments.get(extent.number) else { continue };
+            let Some(file) = segments.file(extent.number)? else { continue };
+            let place = match self.at {
+                Some((number, place)) if number == extent.number => place,
+                _ => known.place_after(self.after),
+            };
+            let limit = extent.end_offset;
+            let mut scan = FrameScanner::new(file, known.path.clone(), limit, place);
+            if self.scan(&mut scan, extent.number, &known, up_to, visit)?.is_break() {
+                return Ok(false);
+            }
+            if self.after >= up_to {
+                return Ok(true);
+            }
+            if extent.last_revision == u64::MAX {
+                // The end of what is written of the active segment, or of one sealed meanwhile.
+                let sealed = journal
+                    .extents()
+                    .iter()
+                    .any(|now| now.number == extent.number && now.last_revision != u64::MAX);
+                if sealed {
+                    continue;
+                }
+                return Ok(true);
+            }
+            if scan.position().offset != extent.end_offset {
+                let offset = scan.position().offset;
+                return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
+            }
+            (self.after, self.at) = (self.after.max(extent.last_revision), None);
+        }
+        Ok(true)
+    }
+
+    fn scan(
+        &mut self,
+        scan: &mut FrameScanner,
+        segment: u32,
+        known: &Arc<KnownSegment>,
+        up_to: u64,
+        visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<ControlFlow<()>> {
+        let mut last = 0;
+        loop {
+            let place = scan.position();
+            let Some(frame) = scan.next()? else { return Ok(ControlFlow::Continue(())) };
+            let Body::Commit(_) = check_frame(&known.path, &frame, last)? else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let revision = frame.revision;
+            if revision > up_to {
+                // Never remembered as read: the next read begins with this frame.
+                self.at = Some((segment, place));
+                self.after = self.after.max(up_to);
+                return Ok(ControlFlow::Continue(()));
+            }
+            last = revision;
+            let flow = if revision > self.after {
+                visit(&CommitFrame { segment, known, frame })?
+            } else {
+                ControlFlow::Continue(())
+            };
+            let behind = scan.position();
+            known.remember(revision, behind);
+            if revision >= self.after {
+                (self.after, self.at) = (revision, Some((segment, behind)));
+            }
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+    }
+}
+
+impl CommitFrame<'_> {
+    pub(crate) fn revision(&self) -> u64 {
+        self.frame.revision
+    }
+
+    /// Calls `f` with every entry: its key, the head that points to it, and itself.
+    pub(crate) fn for_each_entry(
+        &self,
+        f: &mut dyn FnMut(ItemKey, Head, &Placed<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let malformed =
+            || Error::corrupt(&self.known.path, self.frame.offset, "an entry is malformed");
+        let Some(Body::Commit(entries)) = Body::decode(self.frame.body) else {
+            return Err(malformed());
+        };
+        for placed in entries {
+            let placed = placed.ok_or_else(malformed)?;
+            let incarnations = &self.known.incarnations;
+            let (key, head) =
+                head_of(self.segment, incarnations, &self.frame, &placed).ok_or_else(malformed)?;
+            f(key, head, &placed)?;
+        }
+        Ok(())
+    }
+}
+
+/// The key of an entry, and the head that points to it; `None` when it is malformed.
+pub(crate) fn head_of(
+    segment: u32,
+    incarnations: &[[u8; 16]],
+    frame: &ScannedFrame<'_>,
+    placed: &Placed<'_>,
+) -> Option<(ItemKey, Head)> {
+    let entry = &placed.entry;
+    let incarnation = incarnations.get(usize::from(entry.incarnation))?;
+    let head = Head {
+        etag: entry.etag(incarnation, frame.revision),
+        revision: frame.revision,
+        segment,
+        offset: u32::try_from(frame.offset).ok()?.checked_add(placed.at)?,
+        len_bytes: placed.len_bytes,
+        value_len_bytes: entry.value.len() as u32,
+        modified_ms: entry.modified_ms,
+        expires_ms: entry.expires_ms,
+        deleted: !entry.kind().leaves_item(),
+    };
+    ItemKey::new(entry.collection, entry.key).ok().map(|key| (key, head))
+}
