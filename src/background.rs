@@ -1,6 +1,7 @@
-//! The store's own thread: syncs `Eventual` writes in time, and takes checkpoints.
+//! The store's own threads: one syncs `Eventual` writes in time, one takes checkpoints and
+//! compacts, so that no sync waits for those.
 //!
-//! It sleeps without a time-out while there is nothing to do, so an idle store costs nothing.
+//! They sleep without a time-out while there is nothing to do, so an idle store costs nothing.
 
 use std::io;
 use std::sync::Arc;
@@ -10,26 +11,29 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::compaction::compact_some;
 use crate::error::Error;
 use crate::store::Shared;
 
-/// How often the thread looks while writes go on, and how long a pause makes a store idle.
+/// How often upkeep looks while writes go on, and how long a pause makes a store idle.
 const TICK: Duration = Duration::from_secs(1);
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// When compaction is tried again after it failed.
+const COMPACTION_DELAY: Duration = Duration::from_secs(60);
 
-/// What the thread is asked to do, and the thread.
+/// What the threads are asked to do, and the threads.
 #[derive(Debug)]
 pub(crate) struct Background {
     sync_interval: Option<Duration>,
     wishes: Mutex<Wishes>,
     woken: Condvar,
-    /// Whether the thread will look at what is written from now on without being told.
+    /// Whether upkeep will look at what is written from now on without being told.
     watching: AtomicBool,
     sync_wished: AtomicBool,
     commits: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -50,17 +54,24 @@ impl Background {
             watching: AtomicBool::new(false),
             sync_wished: AtomicBool::new(false),
             commits: AtomicU64::new(0),
-            thread: Mutex::new(None),
+            threads: Mutex::default(),
         }
     }
 
-    /// Starts the thread, which ends with [`stop`](Self::stop).
+    /// Starts the threads, which end with [`stop`](Self::stop).
     pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
-        let own = Arc::clone(shared);
-        let body = move || own.background().run(&own);
-        let thread = thread::Builder::new().name("ifmatch".to_owned()).spawn(body)?;
-        *shared.background().thread.lock() = Some(thread);
-        Ok(())
+        let background = shared.background();
+        let spawn = |name: &str, body: fn(&Background, &Shared)| {
+            let own = Arc::clone(shared);
+            let body = move || body(own.background(), &own);
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(body)?;
+            background.threads.lock().push(thread);
+            Ok(())
+        };
+        if background.sync_interval.is_some() {
+            spawn("ifmatch-sync", Self::run_syncs)?;
+        }
+        spawn("ifmatch-upkeep", Self::run_upkeep)
     }
 
     /// Says that a commit was written.
@@ -81,51 +92,61 @@ impl Background {
             if let Some(interval) = sync_within {
                 wishes.sync_at = Some(now + interval);
             }
-            self.woken.notify_one();
+            self.woken.notify_all();
         }
     }
 
-    /// Ends the thread and waits for it, unless it is the caller.
+    /// Ends the threads and waits for them, but for the caller's own.
     pub(crate) fn stop(&self) {
         self.wishes.lock().stop = true;
-        self.woken.notify_one();
-        let thread = self.thread.lock().take();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id())
-            && thread.join().is_err()
-        {
-            log::error!("the store's background thread panicked");
+        self.woken.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let others = threads.into_iter().filter(|t| t.thread().id() != thread::current().id());
+        for thread in others {
+            if thread.join().is_err() {
+                log::error!("one of the store's background threads panicked");
+            }
         }
     }
 
-    fn run(&self, shared: &Shared) {
-        let Ok(running) = shared.running() else { return };
-        let checkpoint_segment = running.core.journal.position().segment;
-        drop(running);
-        let mut seen = Seen { checkpoint_segment, ..Seen::default() };
-        loop {
-            let (sync, tick) = {
-                let mut wishes = self.wishes.lock();
-                loop {
-                    if wishes.stop {
-                        return;
-                    }
-                    let now = Instant::now();
-                    let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
-                    let (sync, tick) = (due(&mut wishes.sync_at), due(&mut wishes.tick_at));
-                    if sync || tick {
-                        break (sync, tick);
-                    }
-                    match [wishes.sync_at, wishes.tick_at].into_iter().flatten().min() {
-                        Some(at) => drop(self.woken.wait_until(&mut wishes, at)),
-                        None => self.woken.wait(&mut wishes),
-                    }
-                }
-            };
-            if sync && self.sync(shared).is_err() {
+    fn run_syncs(&self, shared: &Shared) {
+        while self.wait_until_due(|wishes| &mut wishes.sync_at) {
+            if self.sync(shared).is_err() {
                 return;
             }
-            if tick && self.tick(shared, &mut seen).is_err() {
+        }
+    }
+
+    fn run_upkeep(&self, shared: &Shared) {
+        let Ok(running) = shared.running() else { return };
+        let checkpoint_segment = running.core.journal.position().segment;
+        let left_over = !running.core.journal.retired_segments().is_empty();
+        drop(running);
+        let mut seen = Seen { checkpoint_segment, ..Seen::default() };
+        if left_over {
+            self.wishes.lock().tick_at = Some(Instant::now());
+        }
+        while self.wait_until_due(|wishes| &mut wishes.tick_at) {
+            if self.tick(shared, &mut seen).is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Waits for one of the wishes to be due and takes it; false when the store closes.
+    fn wait_until_due(&self, wish: fn(&mut Wishes) -> &mut Option<Instant>) -> bool {
+        let mut wishes = self.wishes.lock();
+        loop {
+            if wishes.stop {
+                return false;
+            }
+            match *wish(&mut wishes) {
+                Some(at) if at <= Instant::now() => {
+                    *wish(&mut wishes) = None;
+                    return true;
+                }
+                Some(at) => drop(self.woken.wait_until(&mut wishes, at)),
+                None => self.woken.wait(&mut wishes),
             }
         }
     }
@@ -141,25 +162,15 @@ impl Background {
     }
 
     /// Takes a checkpoint when a segment was sealed since the last one, or when a pause follows
-    /// enough writing; goes on looking while there are writes.
+    /// enough writing, and compacts what is worth it; goes on looking while there are writes.
     fn tick(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
-        let running = shared.running()?;
         let commits = self.commits.load(Ordering::Relaxed);
         let idle = commits == seen.commits;
         seen.commits = commits;
-        let position = running.core.journal.position();
-        let behind = position.appended_bytes.saturating_sub(seen.checkpoint_bytes);
-        let sealed = position.segment != seen.checkpoint_segment;
-        if sealed || (idle && behind >= IDLE_CHECKPOINT_BYTES) {
-            match running.checkpoint() {
-                Ok(()) => {
-                    seen.checkpoint_segment = position.segment;
-                    seen.checkpoint_bytes = position.appended_bytes;
-                }
-                Err(error) => {
-                    log::error!("a checkpoint failed: {error}");
-                    return Err(error);
-                }
+        loop {
+            self.checkpoint(shared, seen, idle)?;
+            if !self.compact(shared, seen)? {
+                break;
             }
         }
         if idle {
@@ -172,12 +183,44 @@ impl Background {
         self.wishes.lock().tick_at = Some(Instant::now() + TICK);
         Ok(())
     }
+
+    fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
+        let running = shared.running()?;
+        let position = running.core.journal.position();
+        let behind = position.appended_bytes.saturating_sub(seen.checkpoint_bytes);
+        let sealed = position.segment != seen.checkpoint_segment;
+        if sealed || (idle && behind >= IDLE_CHECKPOINT_BYTES) {
+            let taken = running.checkpoint();
+            taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
+            seen.checkpoint_segment = position.segment;
+            seen.checkpoint_bytes = position.appended_bytes;
+        }
+        Ok(())
+    }
+
+    /// Compacts one piece, if one is worth it; what cannot be compacted now, as when the disk is
+    /// full, is tried again later.
+    fn compact(&self, shared: &Shared, seen: &mut Seen) -> Result<bool, Error> {
+        if seen.compact_at.is_some_and(|at| at > Instant::now()) {
+            return Ok(false);
+        }
+        match compact_some(shared) {
+            Err(error @ (Error::Io { .. } | Error::Corrupt { .. })) => {
+                log::warn!("compaction is put off: {error}");
+                seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);
+                Ok(false)
+            }
+            done => done,
+        }
+    }
 }
 
-/// What the thread saw when it last looked.
+/// What upkeep saw when it last looked.
 #[derive(Debug, Default)]
 struct Seen {
     commits: u64,
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
+    /// When compaction may be tried again after it failed.
+    compact_at: Option<Instant>,
 }

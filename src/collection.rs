@@ -1,5 +1,6 @@
 //! A collection of documents: what its verbs share.
 
+mod history;
 mod patching;
 mod reads;
 mod scans;

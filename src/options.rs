@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::environment::Environment;
 use crate::error::Result;
+use crate::history::HistoryPolicy;
 use crate::store::Store;
 
 /// When a write returns, and what it then survives. Chosen per store, for all its writes.
@@ -119,6 +120,7 @@ pub struct Options {
     pub(crate) sync_interval: Duration,
     pub(crate) cache_bytes: u64,
     pub(crate) on_damage: OnDamage,
+    pub(crate) history: HistoryPolicy,
     pub(crate) create: bool,
     pub(crate) on_progress: Option<OnProgress>,
 }
@@ -132,6 +134,7 @@ impl Options {
             sync_interval: Duration::from_millis(200),
             cache_bytes: 64 << 20,
             on_damage: OnDamage::Refuse,
+            history: HistoryPolicy::new(),
             create: true,
             on_progress: None,
         }
@@ -160,6 +163,13 @@ impl Options {
     /// Sets what to do when a file of the store is found damaged.
     pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
         self.on_damage = on_damage;
+        self
+    }
+
+    /// Sets what is kept of superseded versions and removals; by default no versions, and
+    /// tombstones for 30 days.
+    pub fn history(mut self, history: HistoryPolicy) -> Self {
+        self.history = history;
         self
     }
 
@@ -211,6 +221,7 @@ impl fmt::Debug for Options {
             .field("sync_interval", &self.sync_interval)
             .field("cache_bytes", &self.cache_bytes)
             .field("on_damage", &self.on_damage)
+            .field("history", &self.history)
             .field("create", &self.create)
             .finish_non_exhaustive()
     }

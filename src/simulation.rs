@@ -2,6 +2,8 @@
 //!
 //! Not part of the public interface: nothing here is covered by semantic versioning.
 
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +12,7 @@ use crate::clock::instant;
 pub use crate::disk::{Fault, FaultPlan, Operation, SimulatedDisk};
 use crate::environment::{Entropy, Environment};
 use crate::error::Result;
+use crate::journal::frames::FrameReader;
 use crate::options::Options;
 use crate::store::Store;
 use crate::table::{Head, MemoryTables};
@@ -100,6 +103,52 @@ impl Simulation {
     /// As [`Store::close`].
     pub fn checkpoint(store: &Store) -> Result<()> {
         store.running()?.checkpoint()
+    }
+
+    /// Whether a table built from the journal would be the table that there is, row for row: the
+    /// first key at which it would not. Tombstones that only one of them has do not count, but a
+    /// row that points into a segment which does not exist does. A row may point to the same
+    /// version in a segment that compaction has retired and not dropped yet.
+    ///
+    /// # Errors
+    /// What reading the journal fails with.
+    pub fn differs_from_journal(store: &Store) -> Result<Option<Vec<u8>>> {
+        let running = store.running()?;
+        let core = &running.core;
+        core.journal.write_out();
+        let segments = core.journal.segments();
+        let mut expected: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
+        FrameReader::after(0).read(&core.journal, core.journal.applied(), &mut |commit| {
+            commit.for_each_entry(&mut |key, head, _| {
+                expected.insert(key.as_bytes().to_vec(), head);
+                Ok(())
+            })?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let mut found: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        core.table.scan(all.0, all.1, false, usize::MAX, &mut |key, value| {
+            found.extend(Head::decode(value).map(|head| (key.to_vec(), head)));
+        })?;
+        if let Some((key, _)) = found.iter().find(|(_, head)| segments.get(head.segment).is_none())
+        {
+            return Ok(Some(key.clone()));
+        }
+        let retired = core.journal.retired_segments();
+        for (key, head) in &mut found {
+            if retired.iter().any(|retired| retired.number == head.segment)
+                && let Some(expected) = expected.get(key)
+            {
+                let Head { segment, offset, len_bytes, .. } = *expected;
+                *head = Head { segment, offset, len_bytes, ..*head };
+            }
+        }
+        let only_found: Vec<Vec<u8>> =
+            found.keys().filter(|key| !expected.contains_key(*key)).cloned().collect();
+        expected.retain(|key, head| !head.deleted || found.contains_key(key));
+        found.retain(|key, head| !head.deleted || !only_found.contains(key));
+        let keys = expected.keys().chain(found.keys());
+        Ok(keys.into_iter().find(|key| expected.get(*key) != found.get(*key)).cloned())
     }
 }
 

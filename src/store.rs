@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     /// for them. No user code runs while it is held.
     running: RwLock<Option<Running>>,
     background: Background,
+    /// Held by whoever compacts.
+    compacting: parking_lot::Mutex<()>,
     damage: Option<Damage>,
 }
 
@@ -88,6 +91,8 @@ pub(crate) struct Running {
     table_on_disk: bool,
     /// The revision that the table on disk was last flushed at.
     flushed: parking_lot::Mutex<u64>,
+    /// False while segments that an earlier process retired are still there.
+    retiring: AtomicBool,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -112,20 +117,20 @@ impl Store {
     }
 
     /// Makes a store that lives in memory and is gone when closed: the same semantics, nothing on
-    /// disk, no thread of its own.
+    /// disk.
     ///
     /// # Panics
-    /// Never: an empty store in memory has nothing that could fail.
+    /// When the system refuses it a thread, which cleans up behind its writers.
     ///
     /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
-        let environment = Environment {
-            background: false,
-            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
-        };
-        #[expect(clippy::expect_used, reason = "memory has no damage, no locks and no full disk")]
+        let environment = Environment::new(Arc::new(MemoryDisk::new()), tables);
+        #[expect(
+            clippy::expect_used,
+            reason = "memory has no damage, no locks and no full disk; see Panics"
+        )]
         Self::open_in(environment, Path::new("memory"), &Options::new())
             .expect("a store in memory opens")
     }
@@ -139,13 +144,16 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
+        let core =
+            Core::new(journal, table.table, clock, options.history, options.cache_bytes / 2)?;
+        let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
         let running = Running {
             core,
             tables: environment.tables.clone(),
             table_generation: table.generation,
             table_on_disk: table.on_disk,
             flushed: parking_lot::Mutex::new(table.flushed_revision),
+            retiring,
             _lock: lock,
         };
         let interval =
@@ -153,6 +161,7 @@ impl Store {
         let shared = Arc::new(Shared {
             running: RwLock::new(Some(running)),
             background: Background::new(interval),
+            compacting: parking_lot::Mutex::new(()),
             damage,
         });
         if environment.background {
@@ -303,6 +312,10 @@ impl Store {
         &self.handle.shared.background
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
     }
@@ -336,6 +349,11 @@ impl Shared {
         &self.background
     }
 
+    /// Keeps others from compacting. Taken before the store's parts are.
+    pub(crate) fn compacting(&self) -> parking_lot::MutexGuard<'_, ()> {
+        self.compacting.lock()
+    }
+
     fn close(&self) -> Result<()> {
         let running = self.running.write().take();
         self.background.stop();
@@ -362,6 +380,23 @@ impl Running {
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
         *flushed = revision;
         Ok(())
+    }
+
+    /// Whether the table is on disk, and checkpoints can be taken.
+    pub(crate) fn has_table_on_disk(&self) -> bool {
+        self.table_on_disk
+    }
+
+    /// Makes moved heads durable, of which no checkpoint knows.
+    pub(crate) fn flush_table(&self) -> Result<()> {
+        let _flushing = self.flushed.lock();
+        self.core.table.flush().inspect_err(|_| self.core.journal.poison())
+    }
+
+    /// Whether segments that were retired by an earlier process may be among those that are to
+    /// be dropped: true once, if there were any when the store opened.
+    pub(crate) fn begin_retiring(&self) -> bool {
+        !self.retiring.swap(true, Ordering::AcqRel)
     }
 
     fn close(self) -> Result<()> {

@@ -182,7 +182,7 @@ impl Core {
         }
     }
 
-    fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
+    pub(super) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         let Some(bytes) = self.table.get(key.as_bytes())? else { return Ok(None) };
         Head::decode(&bytes).map(Some).ok_or_else(|| self.table_is_damaged())
     }

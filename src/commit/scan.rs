@@ -106,7 +106,7 @@ impl Core {
     /// Reads neighbouring entries together and takes them apart.
     fn read_run(&self, run: &mut [&mut Wanted]) {
         let Some(first) = run.first().map(|wanted| wanted.head) else { return };
-        let end = run.last().map_or(0, |last| end_of(&last.head));
+        let end = run.last().map_or(0, |last| last.head.end());
         let len_bytes = (end - u64::from(first.offset)) as u32;
         // Frames that are still on their way to the file are found one by one.
         let together = run.len() > 1 && self.journal.is_written(first.segment, end);
@@ -134,18 +134,14 @@ impl Core {
 /// How many of these, from the first on, lie close enough together to be read in one go.
 fn run_len(wanted: &[&mut Wanted]) -> usize {
     let Some(first) = wanted.first().map(|wanted| wanted.head) else { return 0 };
-    let mut end = end_of(&first);
+    let mut end = first.end();
     let more = wanted.iter().skip(1).take_while(|next| {
         let head = &next.head;
         let near = head.segment == first.segment
             && u64::from(head.offset) <= end + GAP_BYTES
-            && end_of(head) - u64::from(first.offset) <= RUN_BYTES;
-        end = end.max(end_of(head));
+            && head.end() - u64::from(first.offset) <= RUN_BYTES;
+        end = end.max(head.end());
         near
     });
     1 + more.count()
-}
-
-fn end_of(head: &Head) -> u64 {
-    u64::from(head.offset) + u64::from(head.len_bytes)
 }

@@ -209,10 +209,10 @@ impl Core {
     pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
         let segments = self.journal.segments();
         if let Some(before) = before.filter(|before| !before.deleted) {
-            segments.subtract_live(before.segment, u64::from(before.len_bytes));
+            segments.subtract_live(before.segment, before.footprint_bytes());
         }
         if !head.deleted {
-            segments.add_live(head.segment, u64::from(head.len_bytes));
+            segments.add_live(head.segment, head.footprint_bytes());
         }
     }
 

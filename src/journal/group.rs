@@ -340,6 +340,13 @@ impl Journal {
         Ok(revision)
     }
 
+    /// Returns when everything appended so far is in the file, or cannot be brought there.
+    pub(crate) fn write_out(&self) {
+        let state = self.state.lock();
+        let appended = state.appended;
+        drop(self.wait(state, appended, Level::Written));
+    }
+
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn totals(&self) -> (u64, Totals) {
         let state = self.state.lock();

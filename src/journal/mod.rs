@@ -11,6 +11,7 @@ pub(crate) mod lead;
 pub(crate) mod manifest;
 pub(crate) mod reader;
 pub(crate) mod recover;
+pub(crate) mod rewrite;
 pub(crate) mod roll;
 pub(crate) mod segment;
 pub(crate) mod slots;

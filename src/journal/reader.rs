@@ -35,6 +35,9 @@ pub(crate) struct KnownSegment {
     seed: u32,
     /// Bytes of the entries that the table's heads of items point to.
     live_bytes: AtomicU64,
+    /// Bytes that compaction had to keep beside those, and until when that need not be looked at
+    /// again.
+    held: Mutex<(u64, u64)>,
     /// Some places between frames, each after the given revision, as readers came by.
     index: Mutex<Vec<(u64, Position)>>,
 }
@@ -66,8 +69,9 @@ impl Segments {
 
     pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>, seed: u32) {
         let path = segment_path(&self.store, number);
-        let (live_bytes, index) = (AtomicU64::new(0), Mutex::default());
-        let known = KnownSegment { path, incarnations, seed, live_bytes, index };
+        let live_bytes = AtomicU64::new(0);
+        let (held, index) = (Mutex::default(), Mutex::default());
+        let known = KnownSegment { path, incarnations, seed, live_bytes, held, index };
         self.known.write().insert(number, Arc::new(known));
     }
 
@@ -111,6 +115,26 @@ impl Segments {
             file.len().map_err(Error::io("reading the length of", &path))
         };
         numbers.into_iter().map(len).sum()
+    }
+
+    /// The same of all segments.
+    pub(crate) fn total_live_bytes(&self) -> u64 {
+        let known = self.known.read();
+        known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Says that a segment holds so many bytes that are not live and cannot be reclaimed, and
+    /// until when that is to be believed.
+    pub(crate) fn hold(&self, number: u32, bytes: u64, until_ms: u64) {
+        if let Some(segment) = self.get(number) {
+            *segment.held.lock() = (bytes, until_ms);
+        }
+    }
+
+    /// Bytes of a segment that are not live and cannot be reclaimed, as far as is known.
+    pub(crate) fn held_bytes(&self, number: u32, now_ms: u64) -> u64 {
+        let held = self.get(number).map_or((0, 0), |segment| *segment.held.lock());
+        if now_ms < held.1 { held.0 } else { 0 }
     }
 
     /// A segment, unless compaction has removed it, or it never was.

@@ -20,6 +20,7 @@ pub(crate) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 #[cfg(all(test, loom))]
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 8 << 10;
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+const LEAST_FULL_SEGMENT_BYTES: u64 = 1 << 20;
 /// How far ahead of its frames a segment is filled with zeros: little at first, then as much
 /// again as it holds, up to the limit.
 const FIRST_RESERVE_BYTES: u64 = 64 << 10;
@@ -85,14 +86,39 @@ impl Journal {
         Ok(())
     }
 
+    /// How large segments get: an eighth of what lives in the journal, so that compaction can
+    /// choose, within 1 and 64 MiB.
+    pub(crate) fn segment_capacity(&self) -> u64 {
+        let share = self.segments.total_live_bytes() / 8;
+        share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
+    }
+
+    /// Seals the active segment and begins the next when it holds anything dead, so that
+    /// compaction can reach it.
+    pub(crate) fn seal_if_dead(&self) -> Result<()> {
+        let state = self.state.lock();
+        let dead = state.active.as_ref().is_some_and(|active| {
+            let frames = active.tail.offset - SEGMENT_HEADER_BYTES;
+            frames > self.segments.live_bytes(active.number)
+        });
+        if !dead {
+            return Ok(());
+        }
+        let mut state = self.wait_idle(state);
+        if state.failed {
+            return Err(Error::Poisoned);
+        }
+        self.roll(&mut state, 0)
+    }
+
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
     /// for some syncs, once per segment.
     fn roll(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
         // Twice what the last one came to hold, which after a crash may be little.
         let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
-        let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES);
+        let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_capacity());
         let frames = SEGMENT_HEADER_BYTES + frame_bytes + SEAL_ROOM_BYTES;
-        let capacity = wanted.min(MAX_SEGMENT_BYTES).max(frames);
+        let capacity = wanted.max(frames);
         if let Some(active) = &mut state.active {
             let path = segment_path(&self.store, active.number);
             active.reserve(&path, 0)?;

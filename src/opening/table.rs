@@ -114,6 +114,9 @@ fn prove(
         Ok(())
     })?;
     let found = scan_heads(recovered, &*table)?.filter(|found| found.totals == expected);
+    for key in found.iter().flat_map(|found| &found.lost) {
+        table.remove(key)?;
+    }
     Ok(found.map(|found| OpenedTable {
         table,
         generation: checkpoint.table_generation,
@@ -255,14 +258,18 @@ struct Scanned {
     totals: Totals,
     live_bytes: HashMap<u32, u64>,
     next_expiry_ms: u64,
+    /// Tombstones of commits that the journal has lost: they count nowhere, and go.
+    lost: Vec<Vec<u8>>,
 }
 
 /// Adds up the heads of the whole table; `None` when a row is no head of a named segment.
 fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned>> {
     let named = recovered.segments.iter().chain(&recovered.retired);
-    let mut live_bytes: HashMap<u32, u64> =
-        named.map(|surveyed| (surveyed.segment.header.number, 0)).collect();
+    let ends: HashMap<u32, u64> =
+        named.map(|surveyed| (surveyed.segment.header.number, surveyed.end_offset)).collect();
+    let mut live_bytes: HashMap<u32, u64> = ends.keys().map(|number| (*number, 0)).collect();
     let (mut totals, mut next_expiry_ms, mut sound) = (Totals::default(), u64::MAX, true);
+    let mut lost = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     loop {
         let (mut rows, mut last) = (0, None);
@@ -273,8 +280,11 @@ fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned
             match head.and_then(|head| live_bytes.get_mut(&head.segment).map(|live| (head, live))) {
                 Some((head, live)) if !head.deleted => {
                     totals.add(key, head.etag);
-                    *live += u64::from(head.len_bytes);
+                    *live += head.footprint_bytes();
                     next_expiry_ms = next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
+                }
+                Some((head, _)) if ends.get(&head.segment).is_some_and(|end| head.end() > *end) => {
+                    lost.push(key.to_vec());
                 }
                 Some(_) => {}
                 None => sound = false,
@@ -288,7 +298,7 @@ fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned
         }
         match last {
             Some(_) => after = last,
-            None => return Ok(Some(Scanned { totals, live_bytes, next_expiry_ms })),
+            None => return Ok(Some(Scanned { totals, live_bytes, next_expiry_ms, lost })),
         }
     }
 }

@@ -63,6 +63,17 @@ impl Head {
         })
     }
 
+    /// Where in the segment the entry ends, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.len_bytes)
+    }
+
+    /// What the version takes in the journal, in a frame of its own.
+    pub(crate) fn footprint_bytes(&self) -> u64 {
+        const FRAME_BYTES: u64 = 22;
+        u64::from(self.len_bytes) + FRAME_BYTES
+    }
+
     /// Whether a reader at this time sees the item: neither deleted nor expired.
     pub(crate) fn is_live(&self, now_ms: u64) -> bool {
         !self.deleted && self.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)

@@ -37,7 +37,6 @@ pub(crate) trait Table: Debug + Send + Sync + 'static {
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()>;
 
     /// Removes a key, present or not.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for purging tombstones in compaction"))]
     fn remove(&self, key: &[u8]) -> Result<()>;
 
     /// Calls `visit` with up to `limit` rows within the bounds, in ascending order of key, or

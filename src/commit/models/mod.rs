@@ -29,6 +29,7 @@ use crate::commit::operation::{Action, Attempt, Committed, Expiry, Failed, NewVa
 use crate::environment::{Entropy, Environment};
 use crate::error::{Conflict, Error, Result};
 use crate::etag::ETag;
+use crate::history::HistoryPolicy;
 use crate::item::Meta;
 use crate::key::ItemKey;
 use crate::opening;
@@ -82,7 +83,8 @@ impl Rig {
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
         let table = wrap(opened.table.table);
-        let core = Core::new(opened.journal, table, clock, cache_bytes).unwrap();
+        let history = HistoryPolicy::new();
+        let core = Core::new(opened.journal, table, clock, history, cache_bytes).unwrap();
         Self { core: Arc::new(core), disk }
     }
 

@@ -1,0 +1,140 @@
+//! Copying what is worth keeping of some segments.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::commit::{Core, Standing};
+use crate::compaction::Pace;
+use crate::compaction::purge::Purgeable;
+use crate::error::{Error, Result};
+use crate::journal::frame::{Body, Entry};
+use crate::journal::manifest::SegmentRecord;
+use crate::journal::reader::KnownSegment;
+use crate::journal::recover::check_frame;
+use crate::journal::rewrite::Rewrite;
+use crate::journal::segment::{FrameScanner, ScannedFrame};
+use crate::key::ItemKey;
+use crate::store::Shared;
+
+/// How much of a segment is read before others get a turn.
+const CHUNK_BYTES: u64 = 256 << 10;
+
+/// Copies the entries that are worth keeping of a rewrite's sources.
+pub(super) fn copy(
+    shared: &Shared,
+    rewrite: &mut Rewrite,
+    purgeable: &Purgeable,
+    pace: Pace,
+) -> Result<()> {
+    let sources = rewrite.sources().to_vec();
+    let mut chains = Chains::default();
+    for source in &sources {
+        read_frames(shared, source, pace, &mut |core, known, frame| {
+            let mut kept = Vec::new();
+            for_each_entry(known, frame, &mut |key, entry, _| {
+                if purgeable.get(&key) == Some(&frame.revision)
+                    || !chains.keeps(core, &key, frame.revision)?
+                {
+                    return Ok(());
+                }
+                let incarnation = known.incarnations.get(usize::from(entry.incarnation));
+                let incarnation = incarnation.and_then(|i| rewrite.incarnation_index(i));
+                let malformed =
+                    || Error::corrupt(&known.path, frame.offset, "an entry is malformed");
+                kept.push(Entry { incarnation: incarnation.ok_or_else(malformed)?, ..*entry });
+                Ok(())
+            })?;
+            if kept.is_empty() { Ok(()) } else { rewrite.append(frame.revision, &kept) }
+        })?;
+    }
+    Ok(())
+}
+
+/// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.
+pub(super) fn read_frames(
+    shared: &Shared,
+    source: &SegmentRecord,
+    pace: Pace,
+    visit: &mut dyn FnMut(&Core, &KnownSegment, &ScannedFrame<'_>) -> Result<()>,
+) -> Result<()> {
+    let (known, mut scan) = {
+        let running = shared.running()?;
+        let segments = running.core.journal.segments();
+        let known = segments.get(source.number).ok_or(Error::Poisoned)?;
+        let file = segments.file(source.number)?.ok_or(Error::Poisoned)?;
+        let end = source.sealed.map_or(0, |end| end.offset);
+        let first = known.place_after(0);
+        (known.clone(), FrameScanner::new(file, known.path.clone(), end, first))
+    };
+    let mut last = 0;
+    loop {
+        let began = Instant::now();
+        let running = shared.running()?;
+        let until = scan.position().offset + CHUNK_BYTES;
+        while scan.position().offset < until {
+            let Some(frame) = scan.next()? else {
+                let offset = scan.position().offset;
+                if source.sealed.is_some_and(|end| end.offset != offset) {
+                    return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
+                }
+                return Ok(());
+            };
+            last = check_frame(&known.path, &frame, last).map(|_| frame.revision)?;
+            visit(&running.core, &known, &frame)?;
+        }
+        drop(running);
+        pace.pause(began);
+    }
+}
+
+/// Calls `f` with each entry of a commit, its key, and where its record lies in the segment.
+pub(super) fn for_each_entry<'a>(
+    known: &KnownSegment,
+    frame: &ScannedFrame<'a>,
+    f: &mut dyn FnMut(ItemKey, &Entry<'a>, (u32, u32)) -> Result<()>,
+) -> Result<()> {
+    let malformed = || Error::corrupt(&known.path, frame.offset, "an entry is malformed");
+    let Some(Body::Commit(entries)) = Body::decode(frame.body) else { return Ok(()) };
+    for placed in entries {
+        let placed = placed.ok_or_else(malformed)?;
+        let key = ItemKey::new(placed.entry.collection, placed.entry.key);
+        let offset = u32::try_from(frame.offset).ok().and_then(|at| at.checked_add(placed.at));
+        let (Ok(key), Some(offset)) = (key, offset) else { return Err(malformed()) };
+        f(key, &placed.entry, (offset, placed.len_bytes))?;
+    }
+    Ok(())
+}
+
+/// The revisions of items' versions that the history policy keeps, as they were looked up.
+#[derive(Debug, Default)]
+struct Chains {
+    kept: HashMap<ItemKey, Vec<u64>>,
+}
+
+impl Chains {
+    /// The most items that are remembered at a time.
+    const LIMIT: usize = 100_000;
+
+    fn keeps(&mut self, core: &Core, key: &ItemKey, revision: u64) -> Result<bool> {
+        match core.standing(key, revision)? {
+            Standing::Newest => Ok(true),
+            Standing::Superseded if core.history.depth() == 0 => Ok(false),
+            Standing::Superseded => {
+                if let Some(kept) = self.kept.get(key) {
+                    return Ok(kept.contains(&revision));
+                }
+                let mut kept = Vec::new();
+                core.past(key, &mut |past| {
+                    kept.push(past.version.meta.revision.0);
+                    std::ops::ControlFlow::Continue(())
+                })?;
+                let keeps = kept.contains(&revision);
+                if self.kept.len() >= Self::LIMIT {
+                    self.kept.clear();
+                }
+                self.kept.insert(key.clone(), kept);
+                Ok(keeps)
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Compaction: neighbouring segments whose versions are mostly superseded are rewritten into one.
+//!
+//! A run of compaction goes through these steps; a crash between any two leaves a store that
+//! opens, and the next run goes on from there:
+//!
+//! 1. Entries worth keeping are copied, in order of revision, into a new segment: newest versions,
+//!    versions within the history policy, and tombstones that may still be needed.
+//! 2. MANIFEST names the new segment in place of its sources, which are *retired*.
+//! 3. The rows of tombstones that were not copied leave the table: not before, since a row is what
+//!    tells that older entries of its key are superseded.
+//! 4. The table's heads move to the new places, each under its stripe and only if its item has not
+//!    changed meanwhile.
+//! 5. The table is flushed. Only then are the retired segments dropped.
+//!
+//! No step holds the store for longer than some hundred entries take.
+
+mod copy;
+mod plan;
+mod purge;
+mod retire;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::journal::manifest::SegmentRecord;
+use crate::store::{Shared, Store};
+
+pub(crate) use plan::Occasion;
+
+/// What a [`Store::compact`] came to.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let counters = store.collection::<u64>("counters")?;
+/// for count in 0..1_000 {
+///     counters.upsert("visits", &count, ifmatch::Precondition::Always)?;
+/// }
+/// let compaction = store.compact()?;
+/// assert!(compaction.reclaimed_bytes > 10_000);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Compaction {
+    /// Segments that were rewritten.
+    pub segments: u64,
+    /// Bytes of frames in them.
+    pub read_bytes: u64,
+    /// Bytes of frames in what they were rewritten into.
+    pub written_bytes: u64,
+    /// The difference: space in the journal that is free again, or will be when the last snapshot
+    /// that needs it is gone.
+    pub reclaimed_bytes: u64,
+    /// Tombstones that were dropped.
+    pub purged_tombstones: u64,
+}
+
+/// How much of the machine a compaction may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Half of the time at most: it pauses for as long as it worked.
+    Half,
+    Full,
+}
+
+impl Store {
+    /// Reclaims what superseded versions and unneeded tombstones occupy in the journal, all of it
+    /// at once. The store does so by itself, in the background and piece by piece, as soon as a
+    /// good part of the journal is dead; calling this is of use before a copy, or when the disk is
+    /// short.
+    ///
+    /// Others read and write meanwhile. Costs a read of every segment that holds anything dead, a
+    /// rewrite of what lives in them, a look into the table for each of their entries, and some
+    /// syncs; it needs free space for the largest rewritten segment, 64 MiB at most.
+    ///
+    /// # Errors
+    /// - [`Error::Io`] when there is no space for the new segments; nothing is lost.
+    /// - [`Error::Corrupt`] when a segment cannot be read; it is left as it is.
+    /// - [`Error::Poisoned`], [`Error::Table`], [`Error::Closed`].
+    ///
+    /// See [`Compaction`] for an example.
+    pub fn compact(&self) -> Result<Compaction> {
+        let shared = self.shared();
+        let _only = shared.compacting();
+        let mut done = Compaction::default();
+        {
+            let running = shared.running()?;
+            if running.core.journal.is_poisoned() {
+                return Err(Error::Poisoned);
+            }
+            if !running.has_table_on_disk() {
+                return Ok(done);
+            }
+            running.core.journal.seal_if_dead()?;
+            running.checkpoint()?;
+        }
+        finish_retired(shared, Pace::Full)?;
+        let runs = plan::everything(&shared.running()?.core);
+        for run in runs {
+            compact_run(shared, run, Pace::Full, &mut done)?;
+            finish_retired(shared, Pace::Full)?;
+        }
+        Ok(done)
+    }
+}
+
+/// Does the most rewarding piece of compaction, if there is one worth its cost; gives whether
+/// there was.
+pub(crate) fn compact_some(shared: &Shared) -> Result<bool> {
+    let _only = shared.compacting();
+    finish_retired(shared, Pace::Half)?;
+    let occasion = {
+        let running = shared.running()?;
+        if !running.has_table_on_disk() {
+            return Ok(false);
+        }
+        plan::most_rewarding(&running.core)
+    };
+    let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
+    let pace = if urgent { Pace::Full } else { Pace::Half };
+    compact_run(shared, run, pace, &mut Compaction::default())?;
+    finish_retired(shared, pace)?;
+    Ok(true)
+}
+
+/// Steps 1 to 3 for some neighbouring segments.
+fn compact_run(
+    shared: &Shared,
+    run: Vec<SegmentRecord>,
+    pace: Pace,
+    done: &mut Compaction,
+) -> Result<()> {
+    let purgeable = purge::find(shared, &run, pace)?;
+    let mut rewrite = shared.running()?.core.journal.begin_rewrite(run)?;
+    let copied = copy::copy(shared, &mut rewrite, &purgeable, pace);
+    let running = shared.running()?;
+    let finished = copied.and_then(|()| rewrite.finish(&running.core.journal));
+    if let Err(error) = finished {
+        rewrite.abandon(&running.core.journal);
+        return Err(error);
+    }
+    let newest_purged = purgeable.values().copied().max().unwrap_or(0);
+    running.core.journal.switch(&rewrite, newest_purged)?;
+    drop(running);
+    purge::remove_rows(shared, &purgeable, pace)?;
+    let frames = |record: &SegmentRecord| plan::frame_bytes(record);
+    let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
+    done.segments += rewrite.sources().len() as u64;
+    done.read_bytes += read_bytes;
+    done.written_bytes += rewrite.frame_bytes();
+    done.reclaimed_bytes += read_bytes.saturating_sub(rewrite.frame_bytes());
+    done.purged_tombstones += purgeable.len() as u64;
+    Ok(())
+}
+
+/// Steps 4 and 5, for whatever an earlier run, or an earlier process, has left of them.
+pub(crate) fn finish_retired(shared: &Shared, pace: Pace) -> Result<()> {
+    retire::finish(shared, pace)
+}
+
+impl Pace {
+    /// Pauses after a piece of work that began at this time, with nothing held.
+    fn pause(self, began: Instant) {
+        const LONGEST: Duration = Duration::from_millis(100);
+        if self == Self::Half {
+            thread::sleep(began.elapsed().min(LONGEST));
+        }
+    }
+}

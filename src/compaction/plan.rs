@@ -1,0 +1,130 @@
+//! Choosing what to compact.
+
+use crate::commit::Core;
+use crate::journal::manifest::SegmentRecord;
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
+
+/// The background compacts when more than this share of the live bytes, in percent, is dead.
+const DEAD_PERCENT: u64 = 40;
+/// From this share on it does not pause any more.
+const URGENT_PERCENT: u64 = 120;
+/// Less than this is not worth the syncs.
+const LEAST_DEAD_BYTES: u64 = 1 << 20;
+/// What a rewritten segment costs beside its bytes, for weighing runs.
+const RUN_COST_BYTES: u64 = 128 << 10;
+/// The most segments of one run, and bytes of them to be read.
+const MAX_RUN_SEGMENTS: usize = 256;
+const MAX_RUN_BYTES: u64 = 256 << 20;
+/// So many small neighbours are merged whether or not anything in them is dead.
+const MANY_SMALL_SEGMENTS: usize = 16;
+
+/// A piece of compaction that is worth its cost.
+#[derive(Debug)]
+pub(crate) struct Occasion {
+    /// Neighbouring sealed segments.
+    pub(crate) run: Vec<SegmentRecord>,
+    /// Whether writers are producing dead bytes faster than they are reclaimed.
+    pub(crate) urgent: bool,
+}
+
+/// A segment that may be compacted.
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    record: SegmentRecord,
+    bytes: u64,
+    live: u64,
+    /// Known to stay: tombstones and versions that the last compaction had to keep.
+    held: u64,
+}
+
+impl Candidate {
+    fn kept(&self) -> u64 {
+        (self.live + self.held).min(self.bytes)
+    }
+
+    fn dead(&self) -> u64 {
+        self.bytes - self.kept()
+    }
+}
+
+/// Bytes of a sealed segment's frames.
+pub(super) fn frame_bytes(record: &SegmentRecord) -> u64 {
+    record.sealed.map_or(0, |end| end.offset.saturating_sub(SEGMENT_HEADER_BYTES))
+}
+
+fn candidates(core: &Core) -> Vec<Candidate> {
+    let segments = core.journal.segments();
+    let now_ms = core.clock.now_ms();
+    let candidate = |record: SegmentRecord| Candidate {
+        bytes: frame_bytes(&record),
+        live: segments.live_bytes(record.number),
+        held: segments.held_bytes(record.number, now_ms),
+        record,
+    };
+    core.journal.covered_segments().into_iter().map(candidate).collect()
+}
+
+/// The run that reclaims most for what it costs, when enough of the journal is dead.
+pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
+    let candidates = candidates(core);
+    let live = core.journal.segments().total_live_bytes();
+    let dead: u64 = candidates.iter().map(Candidate::dead).sum();
+    let limit = core.journal.segment_capacity();
+    let enough = dead >= LEAST_DEAD_BYTES.max(live / 100 * DEAD_PERCENT);
+    let urgent = dead >= live.max(LEAST_DEAD_BYTES) / 100 * URGENT_PERCENT;
+    let mut best: Option<(u64, &[Candidate])> = None;
+    for start in 0..candidates.len() {
+        let (mut kept, mut dead, mut bytes) = (0, 0, 0);
+        for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RUN_SEGMENTS) {
+            kept += candidate.kept();
+            dead += candidate.dead();
+            bytes += candidate.bytes;
+            if index > start && (kept > limit || bytes > MAX_RUN_BYTES) {
+                break;
+            }
+            let many = index - start + 1 >= MANY_SMALL_SEGMENTS && kept <= limit;
+            if !many && !(enough && dead >= kept / 8) {
+                continue;
+            }
+            let merged = (index - start) as u64;
+            let score = (dead + merged * SEGMENT_HEADER_BYTES) * 1_000 / (kept + RUN_COST_BYTES);
+            if best.is_none_or(|(highest, _)| score > highest) {
+                best = candidates.get(start..=index).map(|run| (score, run));
+            }
+        }
+    }
+    let (_, run) = best?;
+    Some(Occasion { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
+}
+
+/// All segments that hold anything dead, with small neighbours, as runs.
+pub(super) fn everything(core: &Core) -> Vec<Vec<SegmentRecord>> {
+    let limit = core.journal.segment_capacity();
+    let mut runs: Vec<Vec<SegmentRecord>> = Vec::new();
+    let mut run: Vec<Candidate> = Vec::new();
+    let mut end = |run: &mut Vec<Candidate>| {
+        let dead: u64 =
+            run.iter().map(|candidate| candidate.bytes.saturating_sub(candidate.live)).sum();
+        let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
+        if run.len() > 1 || dead > bytes / 32 {
+            runs.push(run.iter().map(|candidate| candidate.record).collect());
+        }
+        run.clear();
+    };
+    for candidate in candidates(core) {
+        let full = |run: &[Candidate]| {
+            let live: u64 = run.iter().map(|candidate| candidate.live).sum();
+            let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
+            run.len() >= MAX_RUN_SEGMENTS
+                || live + candidate.live > limit
+                || bytes + candidate.bytes > MAX_RUN_BYTES
+        };
+        if !run.is_empty() && full(&run) {
+            end(&mut run);
+        }
+        run.push(candidate);
+    }
+    end(&mut run);
+    runs.retain(|run| !run.is_empty());
+    runs
+}

@@ -1,0 +1,103 @@
+//! Letting go of segments that were rewritten.
+
+use std::ops::Bound;
+use std::time::Instant;
+
+use crate::commit::{Core, Place};
+use crate::compaction::Pace;
+use crate::compaction::copy::{for_each_entry, read_frames};
+use crate::compaction::plan::frame_bytes;
+use crate::error::Result;
+use crate::journal::manifest::SegmentRecord;
+use crate::key::ItemKey;
+use crate::store::Shared;
+use crate::table::Head;
+
+/// How many rows are looked at before others get a turn.
+const ROWS: usize = 1_024;
+/// How long what a compaction had to keep counts as not worth another look.
+const HELD_MS: u64 = 60 * 60 * 1_000;
+
+/// Moves the heads that point into retired segments, makes that durable, and drops them. Does
+/// nothing when there are none.
+pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
+    let (retired, covered, resumed) = {
+        let running = shared.running()?;
+        let journal = &running.core.journal;
+        let retired = journal.retired_segments();
+        if retired.is_empty() || !running.has_table_on_disk() || journal.is_poisoned() {
+            return Ok(());
+        }
+        (retired, journal.covered_segments(), running.begin_retiring())
+    };
+    let outputs = covered
+        .iter()
+        .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
+    for output in outputs {
+        relocate(shared, output, pace)?;
+    }
+    let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
+    if resumed {
+        // An earlier process may have been ended before the rows of purged tombstones were gone
+        // for good.
+        remove_left_behind(shared, &numbers, pace)?;
+    }
+    let running = shared.running()?;
+    if running.core.snapshots_alive() && !running.core.give_up_costly_snapshots(&numbers)? {
+        return Ok(());
+    }
+    running.flush_table()?;
+    running.core.journal.drop_retired(&numbers)
+}
+
+/// Points the table's heads at the entries of a rewritten segment.
+fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
+    let segment = output.number;
+    read_frames(shared, output, pace, &mut |core, known, frame| {
+        for_each_entry(known, frame, &mut |key, _, (offset, len_bytes)| {
+            core.relocate(&key, frame.revision, Place { segment, offset, len_bytes })
+        })
+    })?;
+    let running = shared.running()?;
+    let segments = running.core.journal.segments();
+    let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
+    segments.hold(segment, held, running.core.clock.now_ms().saturating_add(HELD_MS));
+    Ok(())
+}
+
+/// Removes tombstones that still point into these segments: what replaced them does not hold them.
+fn remove_left_behind(shared: &Shared, numbers: &[u32], pace: Pace) -> Result<()> {
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let began = Instant::now();
+        let running = shared.running()?;
+        let (rows, last) = remove_some(&running.core, numbers, after.as_deref())?;
+        if rows < ROWS {
+            return Ok(());
+        }
+        after = last;
+        drop(running);
+        pace.pause(began);
+    }
+}
+
+fn remove_some(
+    core: &Core,
+    numbers: &[u32],
+    after: Option<&[u8]>,
+) -> Result<(usize, Option<Vec<u8>>)> {
+    let (mut rows, mut last, mut left_behind) = (0, None, Vec::new());
+    let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
+    core.table.scan(lower, Bound::Unbounded, false, ROWS, &mut |key, value| {
+        rows += 1;
+        let head = Head::decode(value).filter(|head| numbers.contains(&head.segment));
+        if let (Some(head), Some(key)) = (head, ItemKey::from_joined(key)) {
+            left_behind.push((key, head.revision));
+        }
+        last = Some(key.to_vec());
+    })?;
+    for (key, revision) in left_behind {
+        core.purge(&key, revision)?;
+    }
+    Ok((rows, last))
+}

@@ -1,0 +1,92 @@
+//! What a store keeps of the past: [`HistoryPolicy`].
+
+use std::time::Duration;
+
+/// How many superseded versions of each item a store keeps, how long, and how long it remembers
+/// removals.
+///
+/// A version or tombstone beyond the policy is not read any more by
+/// [`history`](crate::Collection::history) and [`get_version`](crate::Collection::get_version), and
+/// its space is reclaimed when its part of the journal is compacted. The policy is the open's, not
+/// the store's: opening a store with a narrower one lets compaction drop what the wider one kept.
+///
+/// Kept versions cost their bytes in the journal, and compaction reads the chain of each item
+/// that it finds superseded versions of.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("app.ifm");
+/// use std::time::Duration;
+/// use ifmatch::{HistoryPolicy, Options};
+///
+/// let day = Duration::from_secs(24 * 60 * 60);
+/// let policy = HistoryPolicy::new().versions(10).max_age(7 * day);
+/// let store = Options::new().history(policy).open(&path)?;
+/// let notes = store.collection::<String>("notes")?;
+/// let first = notes.create("a", &"one".to_owned())?;
+/// notes.replace("a", &"two".to_owned(), first.etag())?;
+/// let base = notes.get_version("a", &first.etag())?;
+/// assert_eq!(base.map(|item| item.value).as_deref(), Some("one"));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct HistoryPolicy {
+    versions: u32,
+    max_age: Option<Duration>,
+    tombstones: Duration,
+}
+
+impl HistoryPolicy {
+    /// The default: no superseded versions, and tombstones for 30 days.
+    pub const fn new() -> Self {
+        let tombstones = Duration::from_secs(30 * 24 * 60 * 60);
+        Self { versions: 0, max_age: None, tombstones }
+    }
+
+    /// Sets how many superseded versions of each item are kept, removals among them; 0 by default.
+    pub const fn versions(mut self, versions: u32) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    /// Sets how long a version is kept at most after it was replaced; for ever by default, within
+    /// the number of [`versions`](Self::versions).
+    pub const fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = Some(age);
+        self
+    }
+
+    /// Sets how long a tombstone is kept at least after the removal; 30 days by default. A reader
+    /// of the change feed that stays away for longer may meet
+    /// [`Error::Compacted`](crate::Error::Compacted).
+    pub const fn tombstones(mut self, age: Duration) -> Self {
+        self.tombstones = age;
+        self
+    }
+
+    /// How many steps back from the newest version anything may be kept.
+    pub(crate) fn depth(&self) -> usize {
+        self.versions as usize
+    }
+
+    /// Whether a version that was replaced at this time is young enough.
+    pub(crate) fn keeps_replaced_at(&self, replaced_ms: u64, now_ms: u64) -> bool {
+        let Some(age) = self.max_age else { return true };
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        now_ms < replaced_ms.saturating_add(age_ms)
+    }
+
+    /// Whether a removal at this time still has to be remembered.
+    pub(crate) fn keeps_tombstone_of(&self, removed_ms: u64, now_ms: u64) -> bool {
+        let age_ms = u64::try_from(self.tombstones.as_millis()).unwrap_or(u64::MAX);
+        now_ms < removed_ms.saturating_add(age_ms)
+    }
+}
+
+impl Default for HistoryPolicy {
+    fn default() -> Self {
+        Self::new()
+    }
+}

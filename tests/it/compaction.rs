@@ -1,0 +1,194 @@
+//! Compaction: what is dead is reclaimed, what lives stays, and nobody notices.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use ifmatch::simulation::{Fault, FaultPlan, Simulation};
+use ifmatch::{Collection, ETag, Error, HistoryPolicy, Options, Precondition, Raw, Store};
+
+use crate::Repeat;
+
+fn value(stamp: u64, len: usize) -> Bytes {
+    let mut bytes = vec![0; len];
+    for chunk in bytes.chunks_mut(100) {
+        let count = chunk.len().min(8);
+        chunk[..count].copy_from_slice(&stamp.to_le_bytes()[..count]);
+    }
+    bytes.into()
+}
+
+/// Overwrites so many items so many times, and gives their last tags.
+fn overwrite(blobs: &Collection<Bytes, Raw>, items: u64, rounds: u64, len: usize) -> Vec<ETag> {
+    let mut tags = vec![ETag::UNSAVED; items as usize];
+    for round in 0..rounds {
+        for item in 0..items {
+            let new = value(round << 32 | item, len);
+            let meta = blobs.upsert(item.to_be_bytes(), &new, Precondition::Always).unwrap();
+            tags[item as usize] = meta.etag();
+        }
+    }
+    tags
+}
+
+fn check(store: &Store, tags: &[ETag], round: u64, len: usize) {
+    let blobs = store.raw("blobs").unwrap();
+    for (item, tag) in (0_u64..).zip(tags) {
+        let found = blobs.get(item.to_be_bytes()).unwrap().expect("the item is there");
+        assert_eq!((found.etag(), found.value), (*tag, value(round << 32 | item, len)));
+    }
+    assert_eq!(blobs.len().unwrap(), tags.len() as u64);
+    assert_eq!(Simulation::differs_from_journal(store).unwrap(), None);
+}
+
+#[test]
+fn what_is_dead_is_reclaimed_and_what_lives_stays_in_every_kind_of_open() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    let tags = overwrite(&blobs, 100, 30, 1_000);
+    let before = sim.disk().total_len_bytes();
+    let compaction = store.compact().unwrap();
+    assert!(compaction.reclaimed_bytes > 2_500_000, "{compaction:?}");
+    let after = sim.disk().total_len_bytes();
+    assert!(after < before - 2_500_000, "{before} became {after}");
+    check(&store, &tags, 29, 1_000);
+
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut rebuilt = sim.crash(&mut rng);
+    rebuilt.remove_tables();
+    for image in [sim.kill(&mut rng), sim.crash(&mut rng), rebuilt] {
+        check(&image.open(&Options::new()).unwrap(), &tags, 29, 1_000);
+    }
+    drop(blobs);
+    store.close().unwrap();
+    let store = sim.open(&Options::new()).unwrap();
+    check(&store, &tags, 29, 1_000);
+    assert_eq!(store.verify().unwrap().items, 100);
+    // Nothing is left to do.
+    let again = store.compact().unwrap();
+    assert_eq!(again.reclaimed_bytes, 0, "{again:?}");
+}
+
+#[test]
+fn neighbours_are_merged() {
+    let sim = Simulation::new(2);
+    let store = sim.open(&Options::new()).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    for round in 0..20 {
+        overwrite(&blobs, 10, 1, 30_000);
+        blobs.create([round], &value(u64::from(round), 30_000)).unwrap();
+    }
+    let before = store.stats().unwrap().segments;
+    store.compact().unwrap();
+    let after = store.stats().unwrap().segments;
+    assert!(before >= 8 && after <= 4, "{before} segments became {after}");
+}
+
+#[test]
+fn a_tombstone_goes_when_its_time_is_over_and_nothing_older_of_its_key_is_left() {
+    let sim = Simulation::new(3);
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::from_secs(60)));
+    let store = sim.open(&options).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    overwrite(&blobs, 50, 3, 1_000);
+    for item in 0..25_u64 {
+        blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
+    }
+    assert_eq!(store.compact().unwrap().purged_tombstones, 0, "their time is not over");
+    sim.set_now_ms(1_700_000_061_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 25);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 0);
+    let mut rng = fastrand::Rng::with_seed(3);
+    let mut rebuilt = sim.crash(&mut rng);
+    rebuilt.remove_tables();
+    for image in [rebuilt, sim.kill(&mut rng)] {
+        let store = image.open(&options).unwrap();
+        let blobs = store.raw("blobs").unwrap();
+        assert_eq!(blobs.len().unwrap(), 25);
+        assert_eq!(blobs.get(0_u64.to_be_bytes()).unwrap(), None);
+        let created = blobs.create(0_u64.to_be_bytes(), &value(0, 10)).unwrap();
+        assert_eq!(created.parent(), None);
+    }
+}
+
+#[test]
+fn compaction_keeps_the_versions_that_the_policy_keeps_and_no_others() {
+    let sim = Simulation::new(4);
+    let options = Options::new().history(HistoryPolicy::new().versions(3));
+    let store = sim.open(&options).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    overwrite(&blobs, 40, 10, 1_000);
+    blobs.delete(0_u64.to_be_bytes(), Precondition::Always).unwrap();
+    let rounds = |blobs: &Collection<Bytes, Raw>, item: u64| -> Vec<u64> {
+        let versions = blobs.history(item.to_be_bytes()).unwrap();
+        let stamp = |bytes: &Bytes| u64::from_le_bytes(bytes[..8].try_into().unwrap());
+        versions.iter().map(|version| stamp(&version.value) >> 32).collect()
+    };
+    let expected = |item| if item == 0 { vec![9, 8, 7] } else { vec![9, 8, 7, 6] };
+    let old = blobs.history(7_u64.to_be_bytes()).unwrap()[3].clone();
+    for _ in 0..2 {
+        let compaction = store.compact().unwrap();
+        assert!(compaction.written_bytes >= 40 * 3_000, "{compaction:?}");
+        for item in 0..40 {
+            assert_eq!(rounds(&blobs, item), expected(item), "item {item}");
+        }
+    }
+    let base = blobs.get_version(7_u64.to_be_bytes(), &old.etag()).unwrap();
+    assert_eq!(base, Some(old));
+    drop(blobs);
+    store.close().unwrap();
+    // A narrower policy lets them go.
+    let store = sim.open(&Options::new()).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    assert_eq!(rounds(&blobs, 5), [9]);
+    assert!(store.compact().unwrap().reclaimed_bytes > 40 * 3_000);
+    drop(blobs);
+    store.close().unwrap();
+    let store = sim.open(&options).unwrap();
+    assert_eq!(rounds(&store.raw("blobs").unwrap(), 5), [9]);
+}
+
+/// Every disk call of a compaction fails in turn, and the power goes there.
+#[test]
+fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again() {
+    let mut images = 0;
+    for cut in 0.. {
+        let _repeat = Repeat::new("compaction", cut);
+        let sim = Simulation::new(cut);
+        let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+        let store = sim.open(&options).unwrap();
+        let blobs = store.raw("blobs").unwrap();
+        let tags = overwrite(&blobs, 20, 6, 5_000);
+        blobs.create("gone", &value(0, 5_000)).unwrap();
+        blobs.delete("gone", Precondition::Always).unwrap();
+        sim.set_now_ms(1_700_000_001_000);
+        sim.disk().inject(FaultPlan::after(cut, Fault::Eio).persistent());
+        let compacted = store.compact();
+        let struck = sim.disk().faults_struck() > 0;
+        if let Err(error) = &compacted {
+            assert!(matches!(error, Error::Io { .. } | Error::Poisoned), "{error:?}");
+        }
+        let mut rng = fastrand::Rng::with_seed(cut);
+        for _ in 0..6 {
+            let image = if rng.u8(0..3) == 0 { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
+            let store = image.open(&options).unwrap();
+            check(&store, &tags, 5, 5_000);
+            store.compact().unwrap();
+            check(&store, &tags, 5, 5_000);
+            let files = image.disk().file_names().len();
+            assert!(files <= 8, "{files} files are left after a compaction that went through");
+            let mut later = image.crash(&mut rng);
+            if rng.bool() {
+                later.remove_tables();
+            }
+            check(&later.open(&options).unwrap(), &tags, 5, 5_000);
+            images += 1;
+        }
+        if !struck {
+            compacted.unwrap();
+            break;
+        }
+    }
+    println!("{images} images of interrupted compactions opened");
+    assert!(images > 60);
+}
