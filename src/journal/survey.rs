@@ -157,23 +157,79 @@ fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) ->
     }
 }
 
-/// The segments that lie in the journal's folder, for a store whose manifest is lost.
+/// The segments that lie in the journal's folder and are parts of it, in order of revision, for a
+/// store whose manifest is lost.
+///
+/// Compaction leaves segments behind that say the same twice: of sealed ones whose revisions
+/// overlap the newest counts, and one without a seal that begins inside another was not finished.
 pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+    let mut found: Vec<Found> = segment_numbers(disk, store)?
+        .into_iter()
+        .map(|number| Found::read(disk, store, number))
+        .collect::<Result<_>>()?;
+    // One whose header cannot be read stands where it would without compaction: behind those of
+    // lower number.
+    let mut behind = 0;
+    for found in &mut found {
+        behind = behind.max(found.record.first_revision);
+        found.record.first_revision = found.first_revision.unwrap_or(behind);
+    }
+    found.sort_by_key(|found| std::cmp::Reverse(found.record.number));
+    let mut parts: Vec<Found> = Vec::new();
+    let (sealed, unsealed): (Vec<Found>, Vec<Found>) =
+        found.into_iter().partition(|found| found.seal.is_some());
+    for found in sealed.into_iter().chain(unsealed) {
+        let first = found.record.first_revision;
+        let last = found.seal.unwrap_or(first);
+        let overlaps = |part: &Found| {
+            part.seal.is_some_and(|seal| part.record.first_revision <= last && first <= seal)
+        };
+        if !parts.iter().any(overlaps) {
+            parts.push(found);
+        }
+    }
+    parts.sort_by_key(|part| (part.record.first_revision, part.record.number));
+    Ok(parts.into_iter().map(|part| part.record).collect())
+}
+
+/// The numbers of all segment files in the journal's folder.
+pub(crate) fn segment_numbers(disk: &dyn Disk, store: &Path) -> Result<Vec<u32>> {
     let folder = store.join(JOURNAL_FOLDER);
     if !disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
         return Ok(Vec::new());
     }
     let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
-    let numbers = names.iter().filter_map(|name| segment_number(name));
-    let mut records: Vec<_> = numbers
-        .map(|number| SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 })
-        .collect();
-    records.sort_by_key(|record| record.number);
-    for record in &mut records {
-        // One that cannot be read is met again, and reported, when the journal is read.
-        if let Ok(segment) = OpenSegment::open(disk, store, record.number) {
-            record.first_revision = segment.facts.header.first_revision;
+    Ok(names.iter().filter_map(|name| segment_number(name)).collect())
+}
+
+/// A segment file; its first revision, if its header can be read; and the last revision that its
+/// seal says it covers, if it has one.
+struct Found {
+    record: SegmentRecord,
+    first_revision: Option<u64>,
+    seal: Option<u64>,
+}
+
+impl Found {
+    fn read(disk: &dyn Disk, store: &Path, number: u32) -> Result<Self> {
+        let record = SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 };
+        let segment = match OpenSegment::open(disk, store, number) {
+            Ok(segment) => segment,
+            // Met again, and reported, when the journal is read.
+            Err(Error::Corrupt { .. }) => {
+                return Ok(Self { record, first_revision: None, seal: None });
+            }
+            Err(error) => return Err(error),
+        };
+        let first_revision = segment.facts.header.first_revision;
+        let (mut scan, mut seal) = (segment.scan(u64::MAX), None);
+        while let Some(frame) = scan.next()? {
+            if matches!(Body::decode(frame.body), Some(Body::Seal)) {
+                seal = Some(frame.revision.max(first_revision));
+                break;
+            }
         }
+        let record = SegmentRecord { first_revision, ..record };
+        Ok(Self { record, first_revision: Some(first_revision), seal })
     }
-    Ok(records)
 }

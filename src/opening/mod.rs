@@ -17,7 +17,7 @@ use crate::journal::group::Start;
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
 use crate::journal::recover::{Recovered, recover};
-use crate::journal::survey::found_segments;
+use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
 
@@ -101,7 +101,7 @@ fn open_journal(
                 OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
             }
         }
-        Loaded::Missing if found_segments(disk, path)?.is_empty() => {
+        Loaded::Missing if segment_numbers(disk, path)?.is_empty() => {
             let (file, manifest) = create::create(environment, path)?;
             let watermark = Watermark::load(disk, path)?;
             Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))

@@ -12,7 +12,7 @@ use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, is_outdated, recover};
 use crate::journal::segment::{JOURNAL_FOLDER, ensure_folder, segment_path};
-use crate::journal::survey::{Prefix, found_segments, survey};
+use crate::journal::survey::{Prefix, found_segments, segment_numbers, survey};
 use crate::journal::watermark::Watermark;
 use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
 use crate::revision::Revision;
@@ -78,6 +78,8 @@ fn keep(
     let mut manifest = empty_manifest(environment.entropy.incarnation());
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
+    // Beside the parts of the journal there may be what a compaction has left.
+    let highest = segment_numbers(disk, path)?.into_iter().fold(highest, u32::max);
     manifest.next_segment = highest + 1;
     manifest.revision_floor = prefix.highest_seen + REVISION_SKIP;
     manifest.segments = prefix.records;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Collection, ETag, Error, HistoryPolicy, Options, Precondition, Raw, Store};
+use ifmatch::{
+    Collection, ETag, Error, HistoryPolicy, OnDamage, Options, Precondition, Raw, Store,
+};
 
 use crate::Repeat;
 
@@ -191,4 +193,35 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
     }
     println!("{images} images of interrupted compactions opened");
     assert!(images > 60);
+}
+
+#[test]
+fn a_manifest_lost_during_a_compaction_costs_nothing() {
+    for cut in 0..80 {
+        let _repeat = Repeat::new("compaction", cut);
+        let sim = Simulation::new(cut);
+        let store = sim.open(&Options::new()).unwrap();
+        let blobs = store.raw("blobs").unwrap();
+        overwrite(&blobs, 20, 6, 5_000);
+        store.compact().unwrap();
+        let tags = overwrite(&blobs, 20, 6, 5_000);
+        sim.disk().inject(FaultPlan::after(cut, Fault::Eio).persistent());
+        let cut_short = store.compact().is_err();
+        let mut rng = fastrand::Rng::with_seed(cut);
+        for _ in 0..3 {
+            let mut image = sim.crash(&mut rng);
+            image.disk().remove_file_durably("store/MANIFEST").unwrap();
+            if rng.bool() {
+                image.remove_tables();
+            }
+            assert!(matches!(image.open(&Options::new()), Err(Error::Corrupt { .. })));
+            let store = image.open(&Options::new().on_damage(OnDamage::KeepPrefix)).unwrap();
+            check(&store, &tags, 5, 5_000);
+            store.compact().unwrap();
+            check(&store, &tags, 5, 5_000);
+        }
+        if !cut_short {
+            break;
+        }
+    }
 }

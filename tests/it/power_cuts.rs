@@ -180,6 +180,7 @@ impl World {
             self.cut_after(rng.u64(0..90), sim);
         }
         let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
+        let opened = opened.map(Writer::compacting);
         let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
             Ok((state, writer)) => {
                 assert_eq!(writer.store().damage(), None);
