@@ -11,12 +11,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::compaction::compact_some;
+use crate::compaction::{compact_some, write_delay_us};
 use crate::error::Error;
+use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
 
-/// How often upkeep looks while writes go on, and how long a pause makes a store idle.
-const TICK: Duration = Duration::from_secs(1);
+/// How often upkeep looks while writes go on.
+const TICK: Duration = Duration::from_millis(100);
+/// After so many ticks without a commit a store is idle.
+const IDLE_TICKS: u32 = 10;
+/// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
+const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
@@ -33,6 +38,8 @@ pub(crate) struct Background {
     watching: AtomicBool,
     sync_wished: AtomicBool,
     commits: AtomicU64,
+    /// How long each write waits for compaction to keep up, in microseconds.
+    write_delay_us: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -54,6 +61,7 @@ impl Background {
             watching: AtomicBool::new(false),
             sync_wished: AtomicBool::new(false),
             commits: AtomicU64::new(0),
+            write_delay_us: AtomicU64::new(0),
             threads: Mutex::default(),
         }
     }
@@ -74,7 +82,8 @@ impl Background {
         spawn("ifmatch-upkeep", Self::run_upkeep)
     }
 
-    /// Says that a commit was written.
+    /// Says that a commit was written, and lets the writer wait when dead bytes come into being
+    /// faster than compaction reclaims them.
     pub(crate) fn note_commit(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let watch =
@@ -93,6 +102,10 @@ impl Background {
                 wishes.sync_at = Some(now + interval);
             }
             self.woken.notify_all();
+        }
+        let delay_us = self.write_delay_us.load(Ordering::Relaxed);
+        if delay_us > 0 {
+            thread::sleep(Duration::from_micros(delay_us));
         }
     }
 
@@ -165,14 +178,19 @@ impl Background {
     /// enough writing, and compacts what is worth it; goes on looking while there are writes.
     fn tick(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
         let commits = self.commits.load(Ordering::Relaxed);
-        let idle = commits == seen.commits;
+        seen.ticks_at_rest = if commits == seen.commits { seen.ticks_at_rest + 1 } else { 0 };
         seen.commits = commits;
+        let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
             self.checkpoint(shared, seen, idle)?;
-            if !self.compact(shared, seen)? {
+            let more = self.compact(shared, seen)?;
+            let delay_us = write_delay_us(&shared.running()?.core);
+            self.write_delay_us.store(if more { delay_us } else { 0 }, Ordering::Relaxed);
+            if !more {
                 break;
             }
         }
+        self.renew(shared, seen)?;
         if idle {
             self.watching.store(false, Ordering::Release);
             if self.commits.load(Ordering::Acquire) == commits {
@@ -184,12 +202,24 @@ impl Background {
         Ok(())
     }
 
+    fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
+        match renew_if_bloated(shared, &mut seen.table_size) {
+            Err(error @ (Error::Io { .. } | Error::Table(_))) => {
+                log::warn!("the table is not renewed: {error}");
+                Ok(())
+            }
+            done => done.map(drop),
+        }
+    }
+
     fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
         let running = shared.running()?;
         let position = running.core.journal.position();
         let behind = position.appended_bytes.saturating_sub(seen.checkpoint_bytes);
         let sealed = position.segment != seen.checkpoint_segment;
-        if sealed || (idle && behind >= IDLE_CHECKPOINT_BYTES) {
+        let live = running.core.journal.segments().total_live_bytes();
+        let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
+        if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) {
             let taken = running.checkpoint();
             taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
             seen.checkpoint_segment = position.segment;
@@ -219,8 +249,10 @@ impl Background {
 #[derive(Debug, Default)]
 struct Seen {
     commits: u64,
+    ticks_at_rest: u32,
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
+    table_size: TableSize,
     /// When compaction may be tried again after it failed.
     compact_at: Option<Instant>,
 }

@@ -137,6 +137,7 @@ mod opening;
 mod options;
 mod patch;
 mod precondition;
+mod renewal;
 mod retry;
 mod revision;
 #[cfg(feature = "simulation")]

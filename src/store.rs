@@ -26,7 +26,7 @@ use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
 use crate::stats::Stats;
-use crate::table::{MemoryTables, SledTables, Tables};
+use crate::table::{MemoryTables, RenewableTable, SledTables, Tables};
 
 /// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
 /// store. Dropping the last one closes it, as [`close`](Self::close) does.
@@ -85,15 +85,24 @@ pub(crate) struct Shared {
 /// The parts of a store that is not closed.
 pub(crate) struct Running {
     pub(crate) core: Core,
+    /// The same table as the core's.
+    pub(crate) table: Arc<RenewableTable>,
     tables: Arc<dyn Tables>,
-    table_generation: u64,
     /// False when the table stands in memory for want of disk space.
     table_on_disk: bool,
-    /// The revision that the table on disk was last flushed at.
-    flushed: parking_lot::Mutex<u64>,
+    flushed: parking_lot::Mutex<Flushed>,
     /// False while segments that an earlier process retired are still there.
     retiring: AtomicBool,
     _lock: Box<dyn Any + Send + Sync>,
+}
+
+/// What the table on disk holds.
+#[derive(Debug)]
+struct Flushed {
+    /// The revision at which it was last flushed.
+    revision: u64,
+    /// The folder that it is.
+    generation: u64,
 }
 
 impl Store {
@@ -144,15 +153,19 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
+        let renewable = Arc::new(RenewableTable::new(table.table));
         let core =
-            Core::new(journal, table.table, clock, options.history, options.cache_bytes / 2)?;
+            Core::new(journal, renewable.clone(), clock, options.history, options.cache_bytes / 2)?;
         let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
         let running = Running {
             core,
+            table: renewable,
             tables: environment.tables.clone(),
-            table_generation: table.generation,
             table_on_disk: table.on_disk,
-            flushed: parking_lot::Mutex::new(table.flushed_revision),
+            flushed: parking_lot::Mutex::new(Flushed {
+                revision: table.flushed_revision,
+                generation: table.generation,
+            }),
             retiring,
             _lock: lock,
         };
@@ -366,20 +379,57 @@ impl Running {
     /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut flushed = self.flushed.lock();
-        let (revision, totals) = self.core.journal.totals();
-        if !self.table_on_disk || *flushed == revision {
+        let revision = self.core.journal.totals().0;
+        if !self.table_on_disk || flushed.revision == revision {
             return Ok(());
         }
+        self.checkpoint_as(&mut flushed)
+    }
+
+    fn checkpoint_as(&self, flushed: &mut Flushed) -> Result<()> {
+        let (revision, totals) = self.core.journal.totals();
         // Every commit up to the revision is applied and in the journal for good before the table
         // is said to hold it.
         self.core.journal.sync().map_err(|_| Error::Poisoned)?;
         self.core.table.flush().inspect_err(|_| self.core.journal.poison())?;
-        let table_generation = self.table_generation;
+        let table_generation = flushed.generation;
         let next_expiry_ms = u64::MAX;
         let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
-        *flushed = revision;
+        flushed.revision = revision;
         Ok(())
+    }
+
+    /// Makes a new table, to which all rows are then copied.
+    pub(crate) fn begin_table_copy(&self) -> Result<()> {
+        let generation = self.flushed.lock().generation;
+        self.tables.remove_all_but(generation)?;
+        self.table.begin_copy(self.tables.open(generation + 1)?);
+        Ok(())
+    }
+
+    /// Lets the copy, which holds all rows, take over; the old table goes once MANIFEST names the
+    /// new one.
+    pub(crate) fn take_over_table_copy(&self) -> Result<()> {
+        let mut flushed = self.flushed.lock();
+        let Some(replaced) = self.table.end_copy() else {
+            return self.tables.remove_all_but(flushed.generation);
+        };
+        flushed.generation += 1;
+        self.checkpoint_as(&mut flushed)?;
+        // Scans may be reading it yet.
+        drop(replaced);
+        if let Err(error) = self.tables.remove_all_but(flushed.generation) {
+            log::warn!("the replaced table could not be removed: {error}");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn abandon_table_copy(&self) {
+        self.table.abandon_copy();
+        if let Err(error) = self.tables.remove_all_but(self.flushed.lock().generation) {
+            log::warn!("an unfinished table could not be removed: {error}");
+        }
     }
 
     /// Whether the table is on disk, and checkpoints can be taken.
@@ -410,10 +460,11 @@ impl Running {
             return Ok(());
         }
         let Core { journal, table, clock, .. } = self.core;
-        drop(table);
-        let table_digest = self.tables.digest(self.table_generation)?;
+        let table_generation = self.flushed.into_inner().generation;
+        self.table.abandon_copy();
+        drop((table, self.table));
+        let table_digest = self.tables.digest(table_generation)?;
         let (revision, totals) = journal.totals();
-        let table_generation = self.table_generation;
         let next_expiry_ms = u64::MAX;
         let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         journal.record_close(checkpoint, table_digest, clock.now_ms())

@@ -4,7 +4,7 @@
 use crate::commit::Core;
 use crate::error::Result;
 use crate::key::ItemKey;
-use crate::table::Head;
+use crate::table::{Head, RenewableTable};
 
 /// What an entry of the journal is to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Core {
         }
         self.count_live(Some(&head), &moved);
         Ok(())
+    }
+
+    /// Copies a row to the table that is to replace the current one.
+    pub(crate) fn copy_row(&self, table: &RenewableTable, key: &[u8]) -> Result<()> {
+        let _guard = self.stripes.of(key).lock();
+        table.copy_row(key)
     }
 
     /// Removes the row of a tombstone, unless the item was written again since.

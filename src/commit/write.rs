@@ -184,7 +184,6 @@ impl Core {
                 segment: appended.segment,
                 offset: appended.frame_offset + entry.at,
                 len_bytes: entry.len_bytes,
-                value_len_bytes: version.value.as_ref().map_or(0, Bytes::len) as u32,
                 modified_ms: version.modified_ms,
                 expires_ms: version.expires_ms,
                 deleted: !entry.leaves_item,

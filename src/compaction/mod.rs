@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::journal::manifest::SegmentRecord;
 use crate::store::{Shared, Store};
 
-pub(crate) use plan::Occasion;
+pub(crate) use plan::{Occasion, write_delay_us};
 
 /// What a [`Store::compact`] came to.
 ///
@@ -136,6 +136,9 @@ fn compact_run(
     let mut rewrite = shared.running()?.core.journal.begin_rewrite(run)?;
     let copied = copy::copy(shared, &mut rewrite, &purgeable, pace);
     let running = shared.running()?;
+    // What superseded the entries that were left behind must not be lost when they are gone.
+    let copied =
+        copied.and_then(|()| running.core.journal.sync().map_err(|_| Error::Poisoned).map(drop));
     let finished = copied.and_then(|()| rewrite.finish(&running.core.journal));
     if let Err(error) = finished {
         rewrite.abandon(&running.core.journal);

@@ -5,9 +5,15 @@ use crate::journal::manifest::SegmentRecord;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 
 /// The background compacts when more than this share of the live bytes, in percent, is dead.
-const DEAD_PERCENT: u64 = 40;
-/// From this share on it does not pause any more.
-const URGENT_PERCENT: u64 = 120;
+const DEAD_PERCENT: u64 = 20;
+/// From this share on, counted over the whole journal, it does not pause any more.
+const URGENT_PERCENT: u64 = 30;
+/// From this share on writers wait a little, more the higher it is.
+const SLOW_PERCENT: u64 = 40;
+const SLOW_US_PER_PERCENT: u64 = 20;
+const SLOWEST_US: u64 = 2_000;
+/// Less than this in the whole journal is no reason to hurry.
+const UNHURRIED_BYTES: u64 = 16 << 20;
 /// Less than this is not worth the syncs.
 const LEAST_DEAD_BYTES: u64 = 1 << 20;
 /// What a rewritten segment costs beside its bytes, for weighing runs.
@@ -64,6 +70,22 @@ fn candidates(core: &Core) -> Vec<Candidate> {
     core.journal.covered_segments().into_iter().map(candidate).collect()
 }
 
+/// What is dead in the whole journal, as a share of what lives, in percent.
+fn total_dead_percent(core: &Core) -> u64 {
+    let live = core.journal.segments().total_live_bytes();
+    let extents = core.journal.extents();
+    let frames =
+        extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES));
+    let dead = frames.sum::<u64>().saturating_sub(live);
+    if dead < UNHURRIED_BYTES { 0 } else { dead * 100 / live.max(1) }
+}
+
+/// How long each write should wait, in microseconds, so that compaction keeps up with writers.
+pub(crate) fn write_delay_us(core: &Core) -> u64 {
+    let over = total_dead_percent(core).saturating_sub(SLOW_PERCENT);
+    (over * SLOW_US_PER_PERCENT).min(SLOWEST_US)
+}
+
 /// The run that reclaims most for what it costs, when enough of the journal is dead.
 pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
     let candidates = candidates(core);
@@ -71,7 +93,7 @@ pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
     let dead: u64 = candidates.iter().map(Candidate::dead).sum();
     let limit = core.journal.segment_capacity();
     let enough = dead >= LEAST_DEAD_BYTES.max(live / 100 * DEAD_PERCENT);
-    let urgent = dead >= live.max(LEAST_DEAD_BYTES) / 100 * URGENT_PERCENT;
+    let urgent = total_dead_percent(core) >= URGENT_PERCENT;
     let mut best: Option<(u64, &[Candidate])> = None;
     for start in 0..candidates.len() {
         let (mut kept, mut dead, mut bytes) = (0, 0, 0);

@@ -178,7 +178,6 @@ pub(crate) fn head_of(
         segment,
         offset: u32::try_from(frame.offset).ok()?.checked_add(placed.at)?,
         len_bytes: placed.len_bytes,
-        value_len_bytes: entry.value.len() as u32,
         modified_ms: entry.modified_ms,
         expires_ms: entry.expires_ms,
         deleted: !entry.kind().leaves_item(),

@@ -86,10 +86,10 @@ impl Journal {
         Ok(())
     }
 
-    /// How large segments get: an eighth of what lives in the journal, so that compaction can
+    /// How large segments get: a sixteenth of what lives in the journal, so that compaction can
     /// choose, within 1 and 64 MiB.
     pub(crate) fn segment_capacity(&self) -> u64 {
-        let share = self.segments.total_live_bytes() / 8;
+        let share = self.segments.total_live_bytes() / 16;
         share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 

@@ -2,8 +2,6 @@
 
 use std::ops::Deref;
 
-use bincode::config::{self, Configuration};
-
 use crate::etag::ETag;
 
 /// The newest version of an item, without its value.
@@ -17,7 +15,6 @@ pub(crate) struct Head {
     pub(crate) offset: u32,
     /// Length of the whole entry in the journal.
     pub(crate) len_bytes: u32,
-    pub(crate) value_len_bytes: u32,
     pub(crate) modified_ms: u64,
     pub(crate) expires_ms: Option<u64>,
     /// Whether the version is a tombstone.
@@ -25,41 +22,46 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// The head as the table stores it; some 44 bytes, at most [`MAX_BYTES`].
+    /// The head as the table stores it; some 35 bytes, at most [`MAX_BYTES`].
     pub(crate) fn encode(&self) -> HeadBytes {
-        let wire = Wire {
-            etag: self.etag.0,
-            revision: self.revision,
-            segment: self.segment,
-            offset: self.offset,
-            len_bytes: self.len_bytes,
-            value_len_bytes: self.value_len_bytes,
-            modified_ms: self.modified_ms,
-            expires_ms: self.expires_ms,
-            flags: if self.deleted { DELETED } else { 0 },
-        };
-        let mut bytes = [0; MAX_BYTES];
-        #[expect(clippy::expect_used, reason = "MAX_BYTES is the sum of the fields' maxima")]
-        let len = bincode::encode_into_slice(wire, &mut bytes, CONFIG).expect("a head fits");
-        HeadBytes { bytes, len }
+        let mut bytes = HeadBytes { bytes: [0; MAX_BYTES], len: 0 };
+        bytes.push(&self.etag.0);
+        let flags = if self.deleted { DELETED } else { 0 };
+        bytes.push(&[flags | if self.expires_ms.is_some() { EXPIRES } else { 0 }]);
+        for number in [self.revision, self.modified_ms] {
+            bytes.push_number(number);
+        }
+        for number in [self.segment, self.offset, self.len_bytes] {
+            bytes.push_number(u64::from(number));
+        }
+        if let Some(expires_ms) = self.expires_ms {
+            bytes.push_number(expires_ms);
+        }
+        bytes
     }
 
     /// Reads what [`encode`](Self::encode) wrote; `None` for anything that is not one whole head.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (wire, len) = bincode::decode_from_slice::<Wire, _>(bytes, CONFIG).ok()?;
-        if len != bytes.len() || wire.flags & !DELETED != 0 {
+        let (etag, rest) = bytes.split_first_chunk::<16>()?;
+        let (flags, mut rest) = rest.split_first()?;
+        if flags & !(DELETED | EXPIRES) != 0 {
             return None;
         }
-        Some(Self {
-            etag: ETag(wire.etag),
-            revision: wire.revision,
-            segment: wire.segment,
-            offset: wire.offset,
-            len_bytes: wire.len_bytes,
-            value_len_bytes: wire.value_len_bytes,
-            modified_ms: wire.modified_ms,
-            expires_ms: wire.expires_ms,
-            deleted: wire.flags & DELETED != 0,
+        let revision = take_number(&mut rest)?;
+        let modified_ms = take_number(&mut rest)?;
+        let mut small = || u32::try_from(take_number(&mut rest)?).ok();
+        let (segment, offset, len_bytes) = (small()?, small()?, small()?);
+        let expires = flags & EXPIRES != 0;
+        let expires_ms = if expires { Some(take_number(&mut rest)?) } else { None };
+        rest.is_empty().then_some(Self {
+            etag: ETag(*etag),
+            revision,
+            segment,
+            offset,
+            len_bytes,
+            modified_ms,
+            expires_ms,
+            deleted: flags & DELETED != 0,
         })
     }
 
@@ -95,26 +97,49 @@ impl Deref for HeadBytes {
     }
 }
 
-/// The longest head: the tag, then every number at its widest.
-const MAX_BYTES: usize = 16 + 9 + 4 * 5 + 9 + (1 + 9) + 1;
+impl HeadBytes {
+    fn push(&mut self, more: &[u8]) {
+        let end = self.len + more.len();
+        if let Some(free) = self.bytes.get_mut(self.len..end) {
+            free.copy_from_slice(more);
+            self.len = end;
+        }
+    }
 
-const CONFIG: Configuration = config::standard();
+    /// Adds a number, seven bits a byte, the lowest first (LEB128): a table holds one head per
+    /// item, so each byte counts.
+    fn push_number(&mut self, mut number: u64) {
+        while number >= 0x80 {
+            self.push(&[number as u8 | 0x80]);
+            number >>= 7;
+        }
+        self.push(&[number as u8]);
+    }
+}
+
+/// Takes a number from the front; `None` where there is none, or one in a longer form than need be.
+fn take_number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number: u64 = 0;
+    for index in 0..10 {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        let bits = u64::from(byte & 0x7f);
+        if (index == 9 && bits > 1) || (index > 0 && *byte == 0) {
+            return None;
+        }
+        number |= bits << (7 * index);
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// The longest head: tag and flags, then every number at its widest.
+const MAX_BYTES: usize = 16 + 1 + 10 + 10 + 5 * 3 + 10;
 
 const DELETED: u8 = 1;
-
-/// The stored form; kept apart from [`Head`] so that the public [`ETag`] needs no codec's traits.
-#[derive(bincode::Encode, bincode::Decode)]
-struct Wire {
-    etag: [u8; 16],
-    revision: u64,
-    segment: u32,
-    offset: u32,
-    len_bytes: u32,
-    value_len_bytes: u32,
-    modified_ms: u64,
-    expires_ms: Option<u64>,
-    flags: u8,
-}
+const EXPIRES: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -130,7 +155,6 @@ mod tests {
         segment: 1_000,
         offset: 60_000_000,
         len_bytes: 400,
-        value_len_bytes: 256,
         modified_ms: 1_800_000_000_000,
         expires_ms: None,
         deleted: false,
@@ -142,14 +166,13 @@ mod tests {
         segment: u32::MAX,
         offset: u32::MAX,
         len_bytes: u32::MAX,
-        value_len_bytes: u32::MAX,
         modified_ms: u64::MAX,
         expires_ms: Some(u64::MAX),
         deleted: true,
     };
 
     fn any_head() -> impl Strategy<Value = Head> {
-        let place = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>(), any::<u32>());
+        let place = (any::<u64>(), any::<u32>(), any::<u32>(), any::<u32>());
         let times = (any::<u64>(), any::<Option<u64>>(), any::<bool>());
         (any::<[u8; 16]>(), place, times).prop_map(|(etag, place, times)| Head {
             etag: ETag(etag),
@@ -157,7 +180,6 @@ mod tests {
             segment: place.1,
             offset: place.2,
             len_bytes: place.3,
-            value_len_bytes: place.4,
             modified_ms: times.0,
             expires_ms: times.1,
             deleted: times.2,
@@ -165,8 +187,8 @@ mod tests {
     }
 
     #[test]
-    fn a_typical_head_is_at_most_48_bytes_and_the_largest_fits() {
-        assert_eq!(TYPICAL.encode().len(), 46);
+    fn a_typical_head_is_at_most_40_bytes_and_the_largest_fits() {
+        assert_eq!(TYPICAL.encode().len(), 36);
         assert_eq!(LARGEST.encode().len(), MAX_BYTES);
     }
 
@@ -176,7 +198,7 @@ mod tests {
         longer.push(0);
         assert_eq!(Head::decode(&longer), None);
         let mut flagged = TYPICAL.encode().to_vec();
-        *flagged.last_mut().unwrap() |= 2;
+        flagged[16] |= 4;
         assert_eq!(Head::decode(&flagged), None);
     }
 

@@ -8,6 +8,7 @@ mod escape;
 mod guard;
 mod head;
 mod memory;
+mod renewable;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
 mod sled;
@@ -23,6 +24,7 @@ use crate::error::Result;
 
 pub(crate) use self::head::Head;
 pub(crate) use self::memory::MemoryTables;
+pub(crate) use self::renewable::RenewableTable;
 pub(crate) use self::sled::SledTables;
 
 /// An ordered map from key bytes to encoded heads.

@@ -21,7 +21,6 @@ fn head(revision: u64) -> Vec<u8> {
         segment: 1,
         offset: revision as u32,
         len_bytes: 400,
-        value_len_bytes: 256,
         modified_ms: 1_800_000_000_000,
         expires_ms: None,
         deleted: false,
