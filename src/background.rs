@@ -183,6 +183,7 @@ impl Background {
         let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
             self.checkpoint(shared, seen, idle)?;
+            self.renew(shared, seen)?;
             let more = self.compact(shared, seen)?;
             let delay_us = write_delay_us(&shared.running()?.core);
             self.write_delay_us.store(if more { delay_us } else { 0 }, Ordering::Relaxed);
@@ -190,7 +191,6 @@ impl Background {
                 break;
             }
         }
-        self.renew(shared, seen)?;
         if idle {
             self.watching.store(false, Ordering::Release);
             if self.commits.load(Ordering::Acquire) == commits {
