@@ -143,6 +143,7 @@ pub mod simulation;
 mod snapshot;
 mod stats;
 mod store;
+mod sweep;
 mod sync;
 mod table;
 mod verify;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::clock::expires_at;
 use crate::codec::CodecId;
 use crate::commit::operation::{Current, Expiry, KeyState, NewValue};
 use crate::etag::ETag;
@@ -74,12 +75,14 @@ impl<'a> Change<'a> {
             (Some(_), Some(_)) => EntryKind::Replaced,
             (None, Some(_)) => EntryKind::Created,
             (Some(_), None) => EntryKind::Deleted,
+            (None, None) if state.swept => EntryKind::Expired,
             (None, None) => return None,
         };
         let floor = state.before.as_ref().map_or(0, |head| head.modified_ms.saturating_add(1));
         let expires_ms = value.and_then(|value| match value.expiry {
             Expiry::Never => None,
             Expiry::Keep => present.and_then(|head| head.expires_ms),
+            Expiry::After(ttl_ms) => expires_at(now_ms, ttl_ms),
         });
         // An expired item that no sweep has met is replaced in the count and sum as well.
         let parent = before.map(|head| head.etag);

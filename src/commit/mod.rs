@@ -10,7 +10,7 @@
 //!    wait; then the stripes are released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. No user code runs
+//! **Lock order:** the sweep's pass → stripes in ascending order → the journal's state → MANIFEST. No user code runs
 //! under any of them.
 
 mod cache;
@@ -20,6 +20,7 @@ pub(crate) mod operation;
 mod read;
 mod scan;
 mod stripes;
+mod sweep;
 mod write;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ use crate::journal::Journal;
 use crate::table::{Head, Table};
 
 pub(crate) use cache::Version;
+pub(crate) use sweep::{Expiries, SweepStep};
 
 use cache::Cache;
 use catalog::Catalog;
@@ -46,6 +48,7 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     pub(crate) table: Arc<dyn Table>,
     pub(crate) clock: Clock,
+    pub(crate) expiries: Expiries,
     catalog: Catalog,
     cache: Cache,
     stripes: Stripes,
@@ -60,7 +63,8 @@ impl Core {
         cache_bytes: u64,
     ) -> Result<Self> {
         let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let mut core = Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
+        let (catalog, expiries) = (Catalog::default(), Expiries::new());
+        let mut core = Self { journal, table, clock, expiries, catalog, cache, stripes };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;
             Ok(version.map_or_else(Bytes::new, |version| version.value))
