@@ -8,6 +8,7 @@ mod batches;
 mod collections;
 mod damage;
 mod etags;
+mod expiry;
 mod faults;
 mod golden;
 mod handles;
