@@ -195,3 +195,120 @@ impl Pass {
         Self { begun: Instant::now(), due_ms, after: None, earliest_ms: u64::MAX }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::journal::frame::{Body, EntryKind};
+    use crate::journal::frames::FrameReader;
+    use crate::{Collection, Precondition, Store};
+
+    /// What the journal says was done to each key of user collections, in order.
+    fn entries(store: &Store) -> Vec<(String, EntryKind)> {
+        let running = store.running().unwrap();
+        let journal = &running.core.journal;
+        let mut entries = Vec::new();
+        let mut visit = |commit: &crate::journal::frames::CommitFrame<'_>| {
+            let Some(Body::Commit(found)) = Body::decode(commit.frame.body) else { panic!() };
+            for entry in found.map(|placed| placed.unwrap().entry) {
+                if !entry.collection.is_empty() {
+                    assert_eq!(entry.kind().leaves_item(), !entry.value.is_empty());
+                    entries.push((String::from_utf8(entry.key.to_vec()).unwrap(), entry.kind()));
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        FrameReader::after(0).read(journal, journal.applied(), &mut visit).unwrap();
+        entries
+    }
+
+    fn gone(store: &Store) -> Collection<u64> {
+        store.collection("numbers").unwrap().with_ttl(Duration::ZERO)
+    }
+
+    fn kinds(store: &Store, skip: usize) -> Vec<(String, EntryKind)> {
+        entries(store).split_off(skip)
+    }
+
+    #[test]
+    fn a_swept_item_leaves_an_expired_entry_and_an_overwritten_one_does_not() {
+        let store = Store::in_memory();
+        gone(&store).create("a", &1).unwrap();
+        gone(&store).create("b", &1).unwrap();
+        gone(&store).create("b", &2).unwrap();
+        assert_eq!(store.sweep().unwrap(), 2);
+        assert_eq!(store.sweep().unwrap(), 0);
+        let (a, b) = (|kind| ("a".to_owned(), kind), |kind| ("b".to_owned(), kind));
+        let (created, expired) = (EntryKind::Created, EntryKind::Expired);
+        assert_eq!(kinds(&store, 0)[..3], [a(created), b(created), b(created)]);
+        assert_eq!(kinds(&store, 3), [a(expired), b(expired)]);
+        gone(&store).upsert("a", &3, Precondition::Always).unwrap();
+        assert_eq!(kinds(&store, 5), [a(created)]);
+    }
+
+    #[test]
+    fn a_step_looks_at_so_many_rows_and_writes_so_many_entries() {
+        let store = Store::in_memory();
+        let (gone, kept) = (gone(&store), store.collection("numbers").unwrap());
+        let mut batch = store.batch();
+        for n in 0..2_000_u64 {
+            // Live, then expired, then live again.
+            let collection = if (600..1_200).contains(&n) { &gone } else { &kept };
+            batch = batch.create(collection, n.to_be_bytes(), &n);
+        }
+        batch.commit().unwrap();
+        let running = store.running().unwrap();
+        let step = || {
+            let revision = running.core.journal.applied();
+            let SweepStep { swept, more } = running.core.sweep_step().unwrap();
+            assert_eq!(running.core.journal.applied() - revision, u64::from(swept > 0));
+            (swept, more)
+        };
+        // The first row is the collection's record.
+        assert_eq!(step(), (0, true));
+        assert_eq!(step(), (256, true));
+        assert_eq!(running.core.sweep_in(), Some(Duration::ZERO));
+        assert_eq!(step(), (256, true));
+        assert_eq!(step(), (88, true));
+        assert_eq!(step(), (0, false));
+        assert_eq!(running.core.sweep_in(), None);
+        assert_eq!(step(), (0, false));
+    }
+
+    #[test]
+    fn during_a_pass_the_bound_is_that_which_made_it_begin() {
+        let store = Store::in_memory();
+        let gone = gone(&store);
+        let later = gone.clone().with_ttl(Duration::from_secs(3_600));
+        let mut batch = store.batch().create(&later, "later", &1);
+        for n in 0..600_u64 {
+            batch = batch.create(&gone, n.to_be_bytes(), &n);
+        }
+        batch.commit().unwrap();
+        let running = store.running().unwrap();
+        let due_ms = running.core.expiries.next_ms();
+        assert!(due_ms < u64::MAX);
+        while running.core.sweep_step().unwrap().more {
+            assert_eq!(running.core.expiries.next_ms(), due_ms, "a checkpoint would forget");
+        }
+        let next_ms = running.core.expiries.next_ms();
+        assert!(next_ms > due_ms && next_ms < u64::MAX);
+        assert!(running.core.sweep_in().unwrap() > LEAST_REST);
+    }
+
+    #[test]
+    fn the_thread_rests_between_two_passes() {
+        let store = Store::in_memory();
+        for n in 0..2 {
+            gone(&store).create(format!("{n}"), &n).unwrap();
+            let wait = store.running().unwrap().core.sweep_in().unwrap();
+            assert_eq!(wait > Duration::ZERO, n > 0, "{wait:?}");
+            assert!(n == 0 || store.running().unwrap().core.sweep_step().unwrap().swept == 1);
+            store.sweep().unwrap();
+        }
+    }
+}
