@@ -51,6 +51,7 @@ pub(super) struct Change<'a> {
     before: Option<Head>,
     parent: Option<ETag>,
     modified_ms: u64,
+    ahead_ms: u64,
     expires_ms: Option<u64>,
     value: Option<&'a NewValue>,
 }
@@ -59,7 +60,8 @@ impl<'a> Change<'a> {
     pub(super) fn created(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
         let kind = EntryKind::Created;
         let (before, parent, expires_ms) = (None, None, None);
-        Self { key, kind, before, parent, modified_ms: now_ms, expires_ms, value: Some(value) }
+        let (modified_ms, ahead_ms, value) = (now_ms, 0, Some(value));
+        Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
     }
 
     /// The difference that a key's final state makes; `None` from absent to absent.
@@ -92,6 +94,7 @@ impl<'a> Change<'a> {
             before: state.before,
             parent,
             modified_ms: now_ms.max(floor),
+            ahead_ms: floor.saturating_sub(now_ms),
             expires_ms,
             value,
         })
@@ -114,6 +117,7 @@ impl Prepared {
             parent: change.parent.map(|tag| tag.0),
             previous: change.before.map_or(0, |head| head.revision),
             modified_ms: change.modified_ms,
+            ahead_ms: change.ahead_ms,
             expires_ms: change.expires_ms,
             collection: change.key.collection(),
             key: change.key.key_bytes(),

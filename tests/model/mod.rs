@@ -324,7 +324,7 @@ impl Model {
 
     /// Goes back to the state after a commit that a crash may have left the store at.
     ///
-    /// The clock may go back, but not to before that commit.
+    /// The clock may go back, but not to before that commit, and not ahead.
     pub(crate) fn go_back_to(&mut self, revision: Revision, clock: SystemTime) {
         let mut survivors = self.unsynced.iter().filter(|state| state.revision == revision);
         let known: Vec<Revision> = self.unsynced.iter().map(|state| state.revision).collect();
@@ -333,6 +333,7 @@ impl Model {
             panic!("after the crash the store is at {revision}; legal were {known:?}")
         });
         assert!(clock >= self.state.written_at, "the clock went back over what survived");
+        assert!(!self.exact || clock <= self.now, "the clock ran ahead");
         self.now = clock;
         self.synced();
     }
