@@ -198,7 +198,7 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use std::ops::ControlFlow;
 
