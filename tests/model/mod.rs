@@ -101,7 +101,6 @@ pub(crate) enum Expires {
     After(Duration),
 }
 
-/// What a commit leaves under each key that it changes.
 pub(crate) type Written = BTreeMap<Place, Option<New>>;
 
 /// An item as a batch sees it: a version that the batch itself wrote has no tag yet.
