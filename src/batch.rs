@@ -1,7 +1,7 @@
 //! Batches: several changes, one commit.
 
 use crate::codec::{Codec, Json};
-use crate::collection::{Collection, new_value, patch_action};
+use crate::collection::Collection;
 use crate::commit::operation::{Action, Operation};
 use crate::error::{Error, Result};
 use crate::patch::Patch;
@@ -77,7 +77,7 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: &T,
     ) -> Self {
-        let action = || new_value::<T, C>(value).map(Action::Create);
+        let action = || collection.new_value(value).map(Action::Create);
         self.add(collection, key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
     }
 
@@ -99,7 +99,7 @@ impl Batch {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Self {
-        let action = || new_value::<T, C>(value).map(Action::Replace);
+        let action = || collection.new_value(value).map(Action::Replace);
         self.add(collection, key.as_ref(), action, precondition.into())
     }
 
@@ -120,7 +120,7 @@ impl Batch {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Self {
-        let action = || new_value::<T, C>(value).map(Action::Upsert);
+        let action = || collection.new_value(value).map(Action::Upsert);
         self.add(collection, key.as_ref(), action, precondition.into())
     }
 
@@ -142,7 +142,7 @@ impl Batch {
         patch: &Patch,
         precondition: impl Into<Precondition>,
     ) -> Self {
-        let action = || Ok(patch_action::<T>(patch));
+        let action = || Ok(collection.patch_action(patch));
         self.add(collection, key.as_ref(), action, precondition.into())
     }
 

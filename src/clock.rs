@@ -44,11 +44,23 @@ pub(crate) fn millis(instant: SystemTime) -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The instant of a count of milliseconds, capped at the last whole year 9999 so that every
-/// platform's `SystemTime` can hold it.
+/// The end of the year 9999: every platform's `SystemTime` can hold it.
+const LAST_MS: u64 = 253_402_300_799_999;
+
+/// The instant of a count of milliseconds, capped at the last whole year 9999.
 pub(crate) fn instant(ms: u64) -> SystemTime {
-    const LAST_MS: u64 = 253_402_300_799_999;
     UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))
+}
+
+/// When something that is written now and lives for so long expires; `None`, never, beyond what
+/// [`instant`] can tell.
+pub(crate) fn expires_at(now_ms: u64, ttl_ms: u64) -> Option<u64> {
+    now_ms.checked_add(ttl_ms).filter(|at_ms| *at_ms <= LAST_MS)
+}
+
+/// A span in whole milliseconds, rounded up: nothing expires before its time.
+pub(crate) fn span_ms(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -73,5 +85,18 @@ mod tests {
     fn instants_beyond_the_range_do_not_panic() {
         assert_eq!(millis(UNIX_EPOCH - Duration::from_secs(1)), 0);
         assert_eq!(millis(instant(u64::MAX)), 253_402_300_799_999);
+    }
+
+    #[test]
+    fn spans_are_rounded_up_and_what_leads_beyond_the_year_9999_is_never() {
+        assert_eq!(span_ms(Duration::ZERO), 0);
+        assert_eq!(span_ms(Duration::from_nanos(1)), 1);
+        assert_eq!(span_ms(Duration::from_millis(7)), 7);
+        assert_eq!(span_ms(Duration::from_micros(7_001)), 8);
+        assert_eq!(span_ms(Duration::MAX), u64::MAX);
+        assert_eq!(expires_at(5, 0), Some(5));
+        assert_eq!(expires_at(5, LAST_MS - 5), Some(LAST_MS));
+        assert_eq!(expires_at(5, LAST_MS - 4), None);
+        assert_eq!(expires_at(5, u64::MAX), None);
     }
 }

@@ -11,11 +11,12 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-pub(crate) use self::patching::patch_action;
 pub use self::reads::Read;
 pub use self::update::UpdateError;
 
+use crate::clock::span_ms;
 use crate::codec::{Codec, CodecId, Json};
 use crate::commit::Version;
 use crate::commit::operation::{Action, Expiry, NewValue, Operation};
@@ -51,6 +52,7 @@ pub struct Collection<T, C = Json> {
     store: Store,
     name: Arc<Name>,
     retry: RetryPolicy,
+    ttl_ms: Option<u64>,
     documents: PhantomData<fn() -> (T, C)>,
 }
 
@@ -68,7 +70,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         let recorded = store.running()?.core.check_codec(name, C::ID)?;
         let recorded = AtomicBool::new(recorded);
         let name = Arc::new(Name { name: name.to_owned(), codec: C::ID, recorded });
-        Ok(Self { store, name, retry: RetryPolicy::new(), documents: PhantomData })
+        Ok(Self { store, name, retry: RetryPolicy::new(), ttl_ms: None, documents: PhantomData })
     }
 
     /// Gives a handle to the same collection whose updates and patches are retried by this policy.
@@ -85,6 +87,63 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.retry = retry;
+        self
+    }
+
+    /// Gives a handle to the same collection whose writes make the item expire so long after the
+    /// commit. From that instant on it is absent to every read and every precondition; the store
+    /// removes what is left of it later, by itself.
+    ///
+    /// | written by | through a handle with a ttl | through one without |
+    /// |---|---|---|
+    /// | `create`, `replace`, `upsert`; `save` and `update_or_insert_with` where they create | expires after the ttl | never expires |
+    /// | `patch`, `update`, `save` of an item that was read | expires after the ttl, counted anew | expires when the version before it would have |
+    ///
+    /// The same holds in batches, and [`Meta::expires`] tells. So an item that is kept for as long
+    /// as it is used is updated through a handle with a ttl; one whose time is set once, through
+    /// one without; and `replace` through a handle without makes it stay.
+    ///
+    /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and gives
+    /// its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means never.
+    ///
+    /// # The clock
+    ///
+    /// It is the system's wall clock, but never goes back: not while the store is open, whatever is
+    /// done to the system's; not across an orderly close, so that what was absent stays absent; and
+    /// after a crash not to before the last commit that survived it. Removed for good is what a
+    /// sweep has met. So what can return is an item that a reader found expired, if the process
+    /// ended without a close, no commit since survived, and the system's clock is set back to
+    /// before the expiry until the store is opened again.
+    ///
+    /// A system clock that was ahead when the store looked holds the store's there until the time
+    /// is reached: what expires by then is gone early, and nothing expires meanwhile.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    /// use ifmatch::Precondition;
+    ///
+    /// let sessions = ifmatch::Store::in_memory().collection::<String>("sessions")?;
+    /// let fleeting = sessions.clone().with_ttl(Duration::from_secs(3_600));
+    /// let begun = fleeting.create("s1", &"ada".to_owned())?;
+    /// assert!(begun.expires() > Some(begun.modified()));
+    ///
+    /// // A change leaves the expiry as it is, or sets it anew.
+    /// let changed = sessions.update("s1", |user| user.push_str(" lovelace"))?;
+    /// assert_eq!(changed.expires(), begun.expires());
+    /// let used = fleeting.update("s1", |_| {})?;
+    /// assert!(used.expires() >= changed.expires());
+    ///
+    /// let kept = sessions.replace("s1", &"ada".to_owned(), Precondition::Always)?;
+    /// assert_eq!(kept.expires(), None);
+    ///
+    /// let gone = sessions.clone().with_ttl(Duration::ZERO);
+    /// gone.upsert("s1", &"nobody".to_owned(), Precondition::Always)?;
+    /// assert_eq!(sessions.get("s1")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl_ms = Some(span_ms(ttl));
         self
     }
 
@@ -134,6 +193,21 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(Operation { key: ItemKey::new(self.name(), key)?, codec, precondition, action })
     }
 
+    /// Encodes a document that is written whatever was there before, and hashes it.
+    pub(crate) fn new_value(&self, value: &T) -> Result<NewValue> {
+        NewValue::new(C::encode(value)?, self.expiry(Expiry::Never))
+    }
+
+    /// Encodes a document that was read and changed.
+    fn changed_value(&self, value: &T) -> Result<NewValue> {
+        NewValue::new(C::encode(value)?, self.expiry(Expiry::Keep))
+    }
+
+    /// When a write through this handle expires; the verb says when without a ttl.
+    fn expiry(&self, without_ttl: Expiry) -> Expiry {
+        self.ttl_ms.map_or(without_ttl, Expiry::After)
+    }
+
     fn write(&self, key: &[u8], action: Action, precondition: Precondition) -> Result<Meta> {
         self.run(&mut [self.operation(key, action, precondition)?])
     }
@@ -146,11 +220,6 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 }
 
-/// Encodes a document and hashes it.
-pub(crate) fn new_value<T, C: Codec<T>>(value: &T) -> Result<NewValue> {
-    NewValue::new(C::encode(value)?, Expiry::Never)
-}
-
 pub(crate) fn decode<T, C: Codec<T>>(key: &ItemKey, version: Version) -> Result<Item<T>> {
     Ok(Item::stored(key.key(), C::decode(version.value)?, version.meta))
 }
@@ -161,6 +230,7 @@ impl<T, C> Clone for Collection<T, C> {
             store: self.store.clone(),
             name: Arc::clone(&self.name),
             retry: self.retry.clone(),
+            ttl_ms: self.ttl_ms,
             documents: PhantomData,
         }
     }

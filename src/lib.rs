@@ -146,6 +146,7 @@ pub mod simulation;
 mod snapshot;
 mod stats;
 mod store;
+mod sweep;
 mod sync;
 mod table;
 mod verify;

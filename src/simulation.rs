@@ -150,6 +150,23 @@ impl Simulation {
         let keys = expected.keys().chain(found.keys());
         Ok(keys.into_iter().find(|key| expected.get(*key) != found.get(*key)).cloned())
     }
+
+    /// Sweeps: takes away every item that is expired, as the background thread does; gives how
+    /// many there were.
+    ///
+    /// # Errors
+    /// As [`Collection::delete`](crate::Collection::delete).
+    pub fn sweep(store: &Store) -> Result<u64> {
+        store.sweep()
+    }
+
+    /// What the store's clock says, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn clock_ms(store: &Store) -> Result<u64> {
+        Ok(store.running()?.core.clock.now_ms())
+    }
 }
 
 /// Whether these bytes, if they are a row of the table at all, are the same row again after they

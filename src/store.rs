@@ -157,6 +157,7 @@ impl Store {
         let core =
             Core::new(journal, renewable.clone(), clock, options.history, options.cache_bytes / 2)?;
         let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
+        core.expiries.note(table.next_expiry_ms);
         let running = Running {
             core,
             table: renewable,
@@ -391,9 +392,10 @@ impl Running {
         // Every commit up to the revision is applied and in the journal for good before the table
         // is said to hold it.
         self.core.journal.sync().map_err(|_| Error::Poisoned)?;
+        // Before the flush: what a sweep takes away later may be in the table on disk.
+        let next_expiry_ms = self.core.expiries.next_ms();
         self.core.table.flush().inspect_err(|_| self.core.journal.poison())?;
         let table_generation = flushed.generation;
-        let next_expiry_ms = u64::MAX;
         let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
         flushed.revision = revision;
@@ -459,13 +461,13 @@ impl Running {
             self.core.journal.sync().map_err(|_| Error::Poisoned)?;
             return Ok(());
         }
-        let Core { journal, table, clock, .. } = self.core;
+        let Core { journal, table, clock, expiries, .. } = self.core;
         let table_generation = self.flushed.into_inner().generation;
         self.table.abandon_copy();
         drop((table, self.table));
         let table_digest = self.tables.digest(table_generation)?;
         let (revision, totals) = journal.totals();
-        let next_expiry_ms = u64::MAX;
+        let next_expiry_ms = expiries.next_ms();
         let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
         journal.record_close(checkpoint, table_digest, clock.now_ms())
     }

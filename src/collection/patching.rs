@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::Json;
 use crate::collection::{Collection, decode};
 use crate::commit::Version;
-use crate::commit::operation::{Action, PatchPlan};
+use crate::commit::operation::{Action, Expiry, PatchPlan};
 use crate::error::{Error, Result};
 use crate::item::Item;
 use crate::patch::Patch;
@@ -63,7 +63,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         patch: &Patch,
         precondition: impl Into<Precondition>,
     ) -> Result<Item<T>> {
-        let action = patch_action::<T>(patch);
+        let action = self.patch_action(patch);
         let mut operations = [self.operation(key.as_ref(), action, precondition.into())?];
         let meta = self.run(&mut operations)?;
         let [operation] = operations;
@@ -73,12 +73,13 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         };
         decode::<T, Json>(&operation.key, Version { meta, value: value.bytes })
     }
-}
 
-/// A patch to be applied to a document of this type.
-pub(crate) fn patch_action<T: Serialize + DeserializeOwned>(patch: &Patch) -> Action {
-    fn check<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()> {
-        crate::codec::decode_json::<T>(bytes).map(drop)
+    /// A patch to be applied to a document of this type.
+    pub(crate) fn patch_action(&self, patch: &Patch) -> Action {
+        fn check<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()> {
+            crate::codec::decode_json::<T>(bytes).map(drop)
+        }
+        let (patch, expiry) = (Arc::new(patch.clone()), self.expiry(Expiry::Keep));
+        Action::Patch(PatchPlan { patch, check: check::<T>, expiry, computed: None })
     }
-    Action::Patch(PatchPlan { patch: Arc::new(patch.clone()), check: check::<T>, computed: None })
 }

@@ -1,7 +1,7 @@
 //! The conditional writes.
 
 use crate::codec::Codec;
-use crate::collection::{Collection, new_value};
+use crate::collection::Collection;
 use crate::commit::operation::Action;
 use crate::error::Result;
 use crate::item::{Item, Meta};
@@ -23,7 +23,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn create(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Meta> {
-        let action = Action::Create(new_value::<T, C>(value)?);
+        let action = Action::Create(self.new_value(value)?);
         self.write(key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
     }
 
@@ -53,7 +53,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Result<Meta> {
-        let action = Action::Replace(new_value::<T, C>(value)?);
+        let action = Action::Replace(self.new_value(value)?);
         self.write(key.as_ref(), action, precondition.into())
     }
 
@@ -81,7 +81,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Result<Meta> {
-        let action = Action::Upsert(new_value::<T, C>(value)?);
+        let action = Action::Upsert(self.new_value(value)?);
         self.write(key.as_ref(), action, precondition.into())
     }
 
@@ -131,11 +131,12 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn save(&self, item: &mut Item<T>) -> Result<()> {
-        let value = new_value::<T, C>(&item.value)?;
         let meta = if item.is_saved() {
-            self.write(item.key(), Action::Upsert(value), Precondition::from(&*item))?
+            let action = Action::Upsert(self.changed_value(&item.value)?);
+            self.write(item.key(), action, Precondition::from(&*item))?
         } else {
-            self.write(item.key(), Action::Create(value), Precondition::IfNoneMatch(Tags::Any))?
+            let action = Action::Create(self.new_value(&item.value)?);
+            self.write(item.key(), action, Precondition::IfNoneMatch(Tags::Any))?
         };
         item.set_meta(meta);
         Ok(())

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::clock::expires_at;
 use crate::codec::CodecId;
 use crate::commit::operation::{Current, Expiry, KeyState, NewValue};
 use crate::etag::ETag;
@@ -50,6 +51,7 @@ pub(super) struct Change<'a> {
     before: Option<Head>,
     parent: Option<ETag>,
     modified_ms: u64,
+    ahead_ms: u64,
     expires_ms: Option<u64>,
     value: Option<&'a NewValue>,
 }
@@ -58,7 +60,8 @@ impl<'a> Change<'a> {
     pub(super) fn created(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
         let kind = EntryKind::Created;
         let (before, parent, expires_ms) = (None, None, None);
-        Self { key, kind, before, parent, modified_ms: now_ms, expires_ms, value: Some(value) }
+        let (modified_ms, ahead_ms, value) = (now_ms, 0, Some(value));
+        Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
     }
 
     /// The difference that a key's final state makes; `None` from absent to absent.
@@ -74,12 +77,14 @@ impl<'a> Change<'a> {
             (Some(_), Some(_)) => EntryKind::Replaced,
             (None, Some(_)) => EntryKind::Created,
             (Some(_), None) => EntryKind::Deleted,
+            (None, None) if state.swept => EntryKind::Expired,
             (None, None) => return None,
         };
         let floor = state.before.as_ref().map_or(0, |head| head.modified_ms.saturating_add(1));
         let expires_ms = value.and_then(|value| match value.expiry {
             Expiry::Never => None,
             Expiry::Keep => present.and_then(|head| head.expires_ms),
+            Expiry::After(ttl_ms) => expires_at(now_ms, ttl_ms),
         });
         // An expired item that no sweep has met is replaced in the count and sum as well.
         let parent = before.map(|head| head.etag);
@@ -89,6 +94,7 @@ impl<'a> Change<'a> {
             before: state.before,
             parent,
             modified_ms: now_ms.max(floor),
+            ahead_ms: floor.saturating_sub(now_ms),
             expires_ms,
             value,
         })
@@ -111,6 +117,7 @@ impl Prepared {
             parent: change.parent.map(|tag| tag.0),
             previous: change.before.map_or(0, |head| head.revision),
             modified_ms: change.modified_ms,
+            ahead_ms: change.ahead_ms,
             expires_ms: change.expires_ms,
             collection: change.key.collection(),
             key: change.key.key_bytes(),

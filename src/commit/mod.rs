@@ -10,7 +10,7 @@
 //!    wait; then the stripes are released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. No user code runs
+//! **Lock order:** the sweep's pass → stripes in ascending order → the journal's state → MANIFEST. No user code runs
 //! under any of them.
 
 mod cache;
@@ -22,6 +22,7 @@ mod relocate;
 mod scan;
 mod stripes;
 mod versions;
+mod sweep;
 mod write;
 
 #[cfg(test)]
@@ -40,6 +41,7 @@ use crate::table::{Head, Table};
 pub(crate) use cache::Version;
 pub(crate) use relocate::{Place, Standing};
 pub(crate) use versions::PastEntry;
+pub(crate) use sweep::{Expiries, SweepStep};
 
 use cache::Cache;
 use catalog::Catalog;
@@ -52,6 +54,7 @@ pub(crate) struct Core {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) clock: Clock,
     pub(crate) history: HistoryPolicy,
+    pub(crate) expiries: Expiries,
     catalog: Catalog,
     cache: Cache,
     stripes: Stripes,
@@ -67,8 +70,9 @@ impl Core {
         cache_bytes: u64,
     ) -> Result<Self> {
         let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let catalog = Catalog::default();
-        let mut core = Self { journal, table, clock, history, catalog, cache, stripes };
+        let (catalog, expiries) = (Catalog::default(), Expiries::new());
+        let mut core =
+            Self { journal, table, clock, history, expiries, catalog, cache, stripes };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;
             Ok(version.map_or_else(Bytes::new, |version| version.value))

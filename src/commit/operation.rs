@@ -30,6 +30,8 @@ pub(crate) enum Action {
     Patch(PatchPlan),
     Delete,
     Check,
+    /// Takes the item away if it is expired, and leaves it alone if it is not: the sweep's.
+    Expire,
 }
 
 /// A value on its way into the store, hashed before any lock is taken.
@@ -46,6 +48,8 @@ pub(crate) enum Expiry {
     Never,
     /// When the version before it would have.
     Keep,
+    /// So many milliseconds after the commit.
+    After(u64),
 }
 
 impl NewValue {
@@ -71,6 +75,7 @@ pub(crate) struct PatchPlan {
     pub(crate) patch: Arc<Patch>,
     /// Decodes the patched document as the collection's type.
     pub(crate) check: fn(&[u8]) -> Result<()>,
+    pub(crate) expiry: Expiry,
     pub(crate) computed: Option<(BaseId, Result<NewValue>)>,
 }
 
@@ -105,7 +110,7 @@ impl Operation {
             Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => {
                 value.bytes.len()
             }
-            Action::Patch(_) | Action::Delete | Action::Check => 0,
+            Action::Patch(_) | Action::Delete | Action::Check | Action::Expire => 0,
         };
         (self.key.key_bytes().len() + value) as u64
     }
@@ -122,7 +127,7 @@ impl PatchPlan {
         let patched = self.patch.apply_to_bytes(bytes).map_err(Error::from);
         let value = patched.and_then(|patched| {
             (self.check)(&patched)?;
-            NewValue::new(patched.into(), Expiry::Keep)
+            NewValue::new(patched.into(), self.expiry)
         });
         self.computed = Some((base, value));
     }
@@ -137,6 +142,8 @@ pub(crate) struct KeyState {
     pub(crate) current: Current,
     /// Whether an earlier operation of the commit has changed it.
     pub(crate) touched: bool,
+    /// Whether the commit takes it away because it is expired.
+    pub(crate) swept: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -194,6 +201,10 @@ impl KeyState {
             Action::Patch(_) => Verb::Patch,
             Action::Delete => Verb::Delete,
             Action::Check => Verb::Check,
+            Action::Expire => {
+                self.sweep();
+                return Ok(());
+            }
         };
         let invalid = |reason| Refusal::Error(Error::InvalidPrecondition { reason });
         if self.touched && names_tags(&operation.precondition) {
@@ -217,15 +228,32 @@ impl KeyState {
         }
         let next = match &mut operation.action {
             Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => {
-                Current::Pending(value.clone())
+                self.pending(value.clone())
             }
-            Action::Patch(plan) => Current::Pending(self.patched(plan)?),
+            Action::Patch(plan) => self.pending(self.patched(plan)?),
             Action::Delete => Current::Absent,
-            Action::Check => return Ok(()),
+            Action::Check | Action::Expire => return Ok(()),
         };
         self.current = next;
         self.touched = true;
         Ok(())
+    }
+
+    /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
+    fn sweep(&mut self) {
+        let stored = self.before.is_some_and(|head| !head.deleted);
+        self.swept = stored && !self.touched && matches!(self.current, Current::Absent);
+        self.touched |= self.swept;
+    }
+
+    /// The item with this value. What keeps the expiry of a version that the same commit wrote
+    /// takes that over; otherwise it keeps the stored version's.
+    fn pending(&self, value: NewValue) -> Current {
+        let expiry = match (&self.current, value.expiry) {
+            (Current::Pending(before), Expiry::Keep) => before.expiry,
+            (_, expiry) => expiry,
+        };
+        Current::Pending(NewValue { expiry, ..value })
     }
 
     fn patched(&self, plan: &mut PatchPlan) -> Result<NewValue, Refusal> {

@@ -12,7 +12,7 @@ use crate::commit::cache::Version;
 use crate::commit::catalog::{check_same, record_key, record_value};
 use crate::commit::change::{Change, Prepared, Record};
 use crate::commit::operation::{
-    Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
+    Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::commit::stripes::Locked;
 use crate::error::{Conflict, Error, Result};
@@ -109,7 +109,7 @@ impl Core {
         let before = self.head_for_write(key)?;
         let live = before.filter(|head| head.is_live(now_ms));
         let current = live.map_or(Current::Absent, Current::Stored);
-        Ok(KeyState { key: key.clone(), before, current, touched: false })
+        Ok(KeyState { key: key.clone(), before, current, touched: false, swept: false })
     }
 
     /// The collections among the operations' that no write has recorded yet.
@@ -118,7 +118,9 @@ impl Core {
         for (index, operation) in operations.iter().enumerate() {
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
-            if self.catalog.check(name, operation.codec).map_err(at)? {
+            // A sweep puts nothing into a collection, so it need not know its form.
+            let is_sweep = matches!(operation.action, Action::Expire);
+            if is_sweep || self.catalog.check(name, operation.codec).map_err(at)? {
                 continue;
             }
             if let Some(record) = records.iter().find(|record| record.collection() == name) {
@@ -189,6 +191,9 @@ impl Core {
                 deleted: !entry.leaves_item,
             };
             self.table.insert(entry.key.as_bytes(), &head.encode())?;
+            if let Some(expires_ms) = head.expires_ms {
+                self.expiries.note(expires_ms);
+            }
             self.count_live(version.before.as_ref(), &head);
             let Some(meta) = index.checked_sub(records).and_then(|index| metas.get(index)) else {
                 continue;

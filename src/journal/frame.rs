@@ -56,6 +56,9 @@ pub(crate) struct Entry<'a> {
     /// through an item's history. Not part of the tag.
     pub(crate) previous: u64,
     pub(crate) modified_ms: u64,
+    /// How far `modified_ms` is ahead of the clock at the commit, as it is for a key that is written
+    /// more than once in a millisecond. Not part of the tag.
+    pub(crate) ahead_ms: u64,
     pub(crate) expires_ms: Option<u64>,
     pub(crate) collection: &'a str,
     pub(crate) key: &'a [u8],
@@ -73,6 +76,11 @@ impl<'a> Entry<'a> {
 
     pub(crate) fn kind(&self) -> EntryKind {
         EntryKind::from_byte(self.kind).unwrap_or(EntryKind::Deleted)
+    }
+
+    /// What the store's clock said at the commit.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.modified_ms.saturating_sub(self.ahead_ms)
     }
 
     pub(crate) fn parent(&self) -> Option<ETag> {
@@ -297,6 +305,7 @@ mod tests {
             parent: Some([3; 16]),
             previous: 8,
             modified_ms: 1_700_000_000_000,
+            ahead_ms: 0,
             expires_ms: None,
             collection: "products",
             key: b"01AC0",

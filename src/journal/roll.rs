@@ -278,6 +278,10 @@ impl Journal {
         for record in &mut changed.segments {
             record.live_bytes = self.segments.live_bytes(record.number);
         }
+        if checkpoint.next_expiry_ms <= clock_ms {
+            // Readers may have found an item expired, and it must stay so.
+            changed.clock_ms = changed.clock_ms.max(clock_ms);
+        }
         if changed == manifest.current {
             return Ok(());
         }

@@ -58,7 +58,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     for (number, live_bytes) in &table.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
-    let clock_ms = recovered.manifest.clock_ms.max(table.newest_modified_ms);
+    let clock_ms = recovered.manifest.clock_ms.max(table.newest_clock_ms);
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
         manifest_file,

@@ -30,8 +30,8 @@ pub(crate) struct OpenedTable {
     pub(crate) live_bytes: HashMap<u32, u64>,
     /// No item expires before this.
     pub(crate) next_expiry_ms: u64,
-    /// The latest `modified` among the entries that were read.
-    pub(crate) newest_modified_ms: u64,
+    /// The latest reading of the clock among the entries that were read.
+    pub(crate) newest_clock_ms: u64,
     /// False when the table could not be put on disk, as when that is full, and stands in memory:
     /// then no checkpoint can be taken.
     pub(crate) on_disk: bool,
@@ -62,7 +62,7 @@ pub(super) fn open(
                 totals: checkpoint.totals,
                 live_bytes: recovered.counted_live_bytes(),
                 next_expiry_ms: checkpoint.next_expiry_ms,
-                newest_modified_ms: 0,
+                newest_clock_ms: 0,
                 on_disk: true,
                 flushed_revision: checkpoint.revision,
             })),
@@ -103,10 +103,10 @@ fn prove(
 ) -> Result<Option<OpenedTable>> {
     let checkpoint = recovered.manifest.checkpoint;
     let mut expected = checkpoint.totals;
-    let mut newest_modified_ms = 0;
+    let mut newest_clock_ms = 0;
     for_each_entry(recovered, checkpoint.revision, report, &mut |key, head, placed| {
         expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
-        newest_modified_ms = newest_modified_ms.max(head.modified_ms);
+        newest_clock_ms = newest_clock_ms.max(placed.entry.clock_ms());
         let present = table.get(key.as_bytes())?.and_then(|bytes| Head::decode(&bytes));
         if present.is_none_or(|present| present.revision < head.revision) {
             table.insert(key.as_bytes(), &head.encode())?;
@@ -123,7 +123,7 @@ fn prove(
         totals: expected,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
-        newest_modified_ms,
+        newest_clock_ms,
         on_disk: true,
         flushed_revision: checkpoint.revision,
     }))
@@ -165,7 +165,7 @@ fn rebuild(
     };
     // The new table points only into what the journal consists of.
     manifest.retired.clear();
-    manifest.clock_ms = manifest.clock_ms.max(built.newest_modified_ms);
+    manifest.clock_ms = manifest.clock_ms.max(built.newest_clock_ms);
     manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;
     recovered.manifest = manifest;
@@ -185,12 +185,12 @@ fn fill(
 ) -> Result<OpenedTable> {
     let checkpoint = recovered.manifest.checkpoint;
     let mut expected = checkpoint.totals;
-    let mut newest_modified_ms = 0;
+    let mut newest_clock_ms = 0;
     for_each_entry(recovered, 0, report, &mut |key, head, placed| {
         if head.revision > checkpoint.revision {
             expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
         }
-        newest_modified_ms = newest_modified_ms.max(head.modified_ms);
+        newest_clock_ms = newest_clock_ms.max(placed.entry.clock_ms());
         table.insert(key.as_bytes(), &head.encode())
     })?;
     let found = scan_heads(recovered, &*table)?;
@@ -204,7 +204,7 @@ fn fill(
         totals: found.totals,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
-        newest_modified_ms,
+        newest_clock_ms,
         on_disk: true,
         flushed_revision: recovered.last_revision,
     })

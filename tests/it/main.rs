@@ -9,6 +9,7 @@ mod collections;
 mod compaction;
 mod damage;
 mod etags;
+mod expiry;
 mod faults;
 mod golden;
 mod handles;

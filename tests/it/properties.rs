@@ -114,7 +114,8 @@ const CONDITIONAL: [&str; 4] =
 
 /// What every place of a store must have come to.
 const EVERYWHERE: &[(&str, &[&str])] = &[
-    ("get", &["found", "missing"]),
+    ("get", &["found", "missing", "expired"]),
+    ("sweep", &["nothing", "items"]),
     ("get_if", &["found", "not modified", "missing"]),
     ("get_if", &["PreconditionFailed, present", "PreconditionFailed, absent"]),
     ("get_many", &["ok"]),

@@ -5,7 +5,8 @@ use ifmatch::{Batch, Codec, Collection, Conflict, Error, Item, Json, Meta, Preco
 use ifmatch::{Read, Store, Tags, UpdateError};
 use serde::{Deserialize, Serialize};
 
-use super::{Action, COLLECTIONS, KEYS, ModelItem, Place, RAW, Reading, Seen, Value, Want, patch};
+use super::{Action, COLLECTIONS, Expires, KEYS, ModelItem, Place, RAW, Reading, Seen, Value};
+use super::{Want, patch};
 
 /// The documents: fields that are known, and any further ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +51,7 @@ impl Form for Bytes {
 }
 
 /// One collection, whatever its type.
+#[derive(Clone)]
 pub(super) enum Handle {
     Documents(Collection<Document>),
     Raw(Collection<Bytes, Raw>),
@@ -83,6 +85,15 @@ impl Handle {
         })
     }
 
+    /// The handle whose writes expire like this.
+    pub(super) fn expiring(&self, expires: Expires) -> Self {
+        let Expires::After(ttl) = expires else { return self.clone() };
+        match self.clone() {
+            Self::Documents(documents) => Self::Documents(documents.with_ttl(ttl)),
+            Self::Raw(raw) => Self::Raw(raw.with_ttl(ttl)),
+        }
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Item<Value>>, Error> {
         on!(self, c => Ok(c.get(key)?.map(plain)))
     }
@@ -107,35 +118,39 @@ impl Handle {
         action: &Action,
         want: &Want,
     ) -> Result<(Meta, Option<Value>), Error> {
-        if let (Self::Documents(documents), Action::Patch(steps)) = (self, action) {
+        let handle = self.expiring(action.expires());
+        if let (Self::Documents(documents), Action::Patch(steps, _)) = (&handle, action) {
             let item = documents.patch(key, &patch::build(steps), precondition(want))?;
             return Ok((*item.meta(), Some(item.value.value())));
         }
-        let meta = on!(self, c => match action {
-            Action::Create(value) => c.create(key, &Form::of(value.clone())),
-            Action::Replace(value) => c.replace(key, &Form::of(value.clone()), precondition(want)),
-            Action::Upsert(value) => c.upsert(key, &Form::of(value.clone()), precondition(want)),
+        let meta = on!(&handle, c => match action {
+            Action::Create(new) => c.create(key, &Form::of(new.value.clone())),
+            Action::Replace(new) => {
+                c.replace(key, &Form::of(new.value.clone()), precondition(want))
+            }
+            Action::Upsert(new) => c.upsert(key, &Form::of(new.value.clone()), precondition(want)),
             Action::Delete => c.delete(key, precondition(want)),
-            Action::Check | Action::Patch(_) => panic!("{action:?} is not a verb of this handle"),
+            Action::Check | Action::Patch(..) => panic!("{action:?} is not a verb of this handle"),
         })?;
         Ok((meta, None))
     }
 
     pub(super) fn add(&self, batch: Batch, key: &[u8], action: &Action, want: &Want) -> Batch {
-        if let (Self::Documents(documents), Action::Patch(steps)) = (self, action) {
+        let handle = self.expiring(action.expires());
+        if let (Self::Documents(documents), Action::Patch(steps, _)) = (&handle, action) {
             return batch.patch(documents, key, &patch::build(steps), precondition(want));
         }
-        on!(self, c => match action {
-            Action::Create(value) => batch.create(c, key, &Form::of(value.clone())),
-            Action::Replace(value) => {
-                batch.replace(c, key, &Form::of(value.clone()), precondition(want))
+        on!(&handle, c => match action {
+            Action::Create(new) => batch.create(c, key, &Form::of(new.value.clone())),
+            Action::Replace(new) => {
+                batch.replace(c, key, &Form::of(new.value.clone()), precondition(want))
             }
-            Action::Upsert(value) => {
-                batch.upsert(c, key, &Form::of(value.clone()), precondition(want))
+            Action::Upsert(new) => {
+                batch.upsert(c, key, &Form::of(new.value.clone()), precondition(want))
             }
             Action::Delete => batch.delete(c, key, precondition(want)),
             Action::Check => batch.check(c, key, precondition(want)),
-            Action::Patch(_) => panic!("bytes are not patched"),
+            Action::Patch(..) => panic!("bytes are not patched"),
         })
     }
 

@@ -15,7 +15,7 @@ mod scan;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ifmatch::{ETag, Meta, Revision};
@@ -50,14 +50,17 @@ pub(crate) struct ModelItem {
 }
 
 /// The store's contents at one moment.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct State {
+    /// Expired ones, too, until they are swept or written over.
     pub(crate) items: BTreeMap<Place, ModelItem>,
     /// When each key was last written, tombstones included.
     modified: BTreeMap<Place, SystemTime>,
     /// The collections whose form is recorded.
     pub(crate) recorded: [bool; COLLECTIONS.len()],
     pub(crate) revision: Revision,
+    /// What the clock said when it was written.
+    written_at: SystemTime,
 }
 
 /// A precondition with its tags filled in.
@@ -74,13 +77,31 @@ pub(crate) enum Want {
 /// What a write leaves under its key if nothing stands in its way.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    Create(Value),
-    Replace(Value),
-    Upsert(Value),
-    Patch(Vec<ops::PatchStep>),
+    Create(New),
+    Replace(New),
+    Upsert(New),
+    Patch(Vec<ops::PatchStep>, Expires),
     Delete,
     Check,
 }
+
+/// A value to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct New {
+    pub(crate) value: Value,
+    pub(crate) expires: Expires,
+}
+
+/// When a write expires.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Expires {
+    Never,
+    /// When the version before it would have, if there is one.
+    Keep,
+    After(Duration),
+}
+
+pub(crate) type Written = BTreeMap<Place, Option<New>>;
 
 /// An item as a batch sees it: a version that the batch itself wrote has no tag yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,9 +133,13 @@ pub(crate) enum Reading {
     Missing,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Model {
     pub(crate) state: State,
+    /// What the store's clock says, to the millisecond.
+    pub(crate) now: SystemTime,
+    /// Whether the clock stands still, so that it is known when exactly something expires.
+    exact: bool,
     /// The states that a loss of power may bring back: from the last that is known to be synced.
     pub(crate) unsynced: Vec<State>,
     /// Whether writes may stay un-synced after they returned.
@@ -126,8 +151,29 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(eventual: bool) -> Self {
-        Self { eventual, unsynced: vec![State::default()], ..Self::default() }
+    pub(crate) fn new(eventual: bool, exact: bool) -> Self {
+        let state = State {
+            items: BTreeMap::new(),
+            modified: BTreeMap::new(),
+            recorded: [false; COLLECTIONS.len()],
+            revision: Revision::ZERO,
+            written_at: UNIX_EPOCH,
+        };
+        Self {
+            unsynced: vec![state.clone()],
+            state,
+            now: UNIX_EPOCH,
+            exact,
+            eventual,
+            given: Vec::new(),
+            seen: HashSet::new(),
+            highest: Revision::ZERO,
+        }
+    }
+
+    /// The item as every read and precondition sees it.
+    pub(crate) fn live(&self, place: Place) -> Option<&ModelItem> {
+        self.state.items.get(&place).filter(|item| !item.is_expired(self.now))
     }
 
     pub(crate) fn tags_of(&self, place: Place) -> Vec<ETag> {
@@ -140,7 +186,7 @@ impl Model {
 
     /// Semantics, "get_if".
     pub(crate) fn read(&self, place: Place, want: &Want) -> Result<Reading, Failure> {
-        let Some(item) = self.state.items.get(&place) else {
+        let Some(item) = self.live(place) else {
             return match want {
                 Want::Match(_) | Want::MatchAny => Err(Failure::PreconditionFailed(None)),
                 _ => Ok(Reading::Missing),
@@ -162,23 +208,29 @@ impl Model {
     pub(crate) fn decide_all(
         &self,
         operations: &[(Place, Action, Want)],
-    ) -> Result<BTreeMap<Place, Option<Value>>, (usize, Failure)> {
-        let mut written: BTreeMap<Place, Option<Value>> = BTreeMap::new();
+    ) -> Result<Written, (usize, Failure)> {
+        let mut written = Written::new();
         for (index, (place, action, want)) in operations.iter().enumerate() {
             let own = written.get(place);
-            let stored = || self.state.items.get(place).map(ModelItem::seen);
-            let current = own
-                .map_or_else(stored, |value| value.clone().map(|value| Seen { value, meta: None }));
+            let stored = || self.live(*place).map(ModelItem::seen);
+            let current = own.map_or_else(stored, |own| {
+                own.clone().map(|own| Seen { value: own.value, meta: None })
+            });
             let names_tags = matches!(want, Want::Match(_) | Want::NoneMatch(_));
             if own.is_some() && names_tags && !matches!(action, Action::Create(_)) {
                 return Err((index, Failure::InvalidPrecondition));
             }
             let left = decide(action, want, current).map_err(|failure| (index, failure))?;
-            if let Some(left) = left {
+            if let Some(mut left) = left {
+                if let (Some(Some(own)), Some(new)) = (own, &mut left)
+                    && new.expires == Expires::Keep
+                {
+                    new.expires = own.expires;
+                }
                 written.insert(*place, left);
             }
         }
-        written.retain(|place, left| left.is_some() || self.state.items.contains_key(place));
+        written.retain(|place, left| left.is_some() || self.live(*place).is_some());
         Ok(written)
     }
 
@@ -187,7 +239,7 @@ impl Model {
     pub(crate) fn commit(
         &mut self,
         revision: Revision,
-        written: BTreeMap<Place, Option<Value>>,
+        written: Written,
         metas: &BTreeMap<Place, Meta>,
     ) {
         if written.is_empty() {
@@ -199,22 +251,56 @@ impl Model {
         self.state.revision = revision;
         for (place, left) in written {
             if let Some(meta) = metas.get(&place) {
+                self.check_expiry(place, left.as_ref(), meta);
                 self.learn(place, meta, revision);
             } else {
                 assert!(left.is_none(), "nothing is known of what was written at {place:?}");
             }
             match left {
-                Some(value) => {
+                Some(New { value, .. }) => {
                     self.state.recorded[place.collection] = true;
                     self.state.items.insert(place, ModelItem { value, meta: metas[&place] });
                 }
                 None => drop(self.state.items.remove(&place)),
             }
         }
+        self.committed();
+    }
+
+    fn committed(&mut self) {
+        self.state.written_at = self.now;
         self.unsynced.push(self.state.clone());
         if !self.eventual {
             self.synced();
         }
+    }
+
+    /// Takes away what is expired; gives how much that was.
+    pub(crate) fn sweep(&mut self, revision: Revision) -> u64 {
+        let (now, before) = (self.now, self.state.items.len());
+        self.state.items.retain(|_, item| !item.is_expired(now));
+        let swept = before - self.state.items.len();
+        if swept > 0 {
+            assert!(revision > self.highest, "{revision} was given before");
+            self.highest = revision;
+            self.state.revision = revision;
+            self.committed();
+        }
+        swept as u64
+    }
+
+    fn check_expiry(&self, place: Place, left: Option<&New>, meta: &Meta) {
+        let expected = match left.map(|new| new.expires) {
+            None | Some(Expires::Never) => None,
+            Some(Expires::Keep) => self.live(place).and_then(|item| item.meta.expires()),
+            Some(Expires::After(ttl)) if self.exact => Some(self.now + ttl),
+            Some(Expires::After(ttl)) => {
+                let written = meta.expires().expect("it expires") - ttl;
+                assert!(self.now <= written && written <= SystemTime::now(), "{meta:?}");
+                return;
+            }
+        };
+        assert_eq!(meta.expires(), expected, "{left:?} at {place:?}");
     }
 
     /// The rules for what the store chooses.
@@ -224,7 +310,6 @@ impl Model {
         assert_eq!(meta.revision(), revision, "one commit has two revisions");
         assert_ne!(meta.etag(), ETag::UNSAVED);
         assert!(self.seen.insert(meta.etag()), "a tag was given twice: {:?}", meta.etag());
-        assert_eq!(meta.expires(), None);
         if let Some(earlier) = self.state.modified.insert(place, meta.modified()) {
             assert!(meta.modified() > earlier, "a version is not newer than the one before");
         }
@@ -237,18 +322,27 @@ impl Model {
     }
 
     /// Goes back to the state after a commit that a crash may have left the store at.
-    pub(crate) fn go_back_to(&mut self, revision: Revision) {
+    ///
+    /// The clock may go back, but not to before that commit, and not ahead.
+    pub(crate) fn go_back_to(&mut self, revision: Revision, clock: SystemTime) {
         let mut survivors = self.unsynced.iter().filter(|state| state.revision == revision);
         let known: Vec<Revision> = self.unsynced.iter().map(|state| state.revision).collect();
         let survivor = survivors.next_back().cloned();
         self.state = survivor.unwrap_or_else(|| {
             panic!("after the crash the store is at {revision}; legal were {known:?}")
         });
+        assert!(clock >= self.state.written_at, "the clock went back over what survived");
+        assert!(!self.exact || clock <= self.now, "the clock ran ahead");
+        self.now = clock;
         self.synced();
     }
 }
 
 impl ModelItem {
+    pub(crate) fn is_expired(&self, now: SystemTime) -> bool {
+        self.meta.expires().is_some_and(|expires| expires <= now)
+    }
+
     pub(crate) fn seen(&self) -> Seen {
         Seen { value: self.value.clone(), meta: Some(self.meta) }
     }
@@ -260,8 +354,8 @@ fn decide(
     action: &Action,
     want: &Want,
     current: Option<Seen>,
-) -> Result<Option<Option<Value>>, Failure> {
-    let needs_item = matches!(action, Action::Replace(_) | Action::Patch(_) | Action::Delete);
+) -> Result<Option<Option<New>>, Failure> {
+    let needs_item = matches!(action, Action::Replace(_) | Action::Patch(..) | Action::Delete);
     let takes = match want {
         _ if matches!(action, Action::Create(_)) => true,
         Want::Always => !matches!(action, Action::Check),
@@ -271,7 +365,7 @@ fn decide(
     };
     match (action, current) {
         _ if !takes => Err(Failure::InvalidPrecondition),
-        (Action::Create(value), None) => Ok(Some(Some(value.clone()))),
+        (Action::Create(new), None) => Ok(Some(Some(new.clone()))),
         (Action::Create(_), Some(current)) => Err(Failure::AlreadyExists(current)),
         (_, None) if needs_item => Err(Failure::NotFound),
         (_, None) if matches!(want, Want::Match(_) | Want::MatchAny) => {
@@ -280,14 +374,15 @@ fn decide(
         (_, Some(current)) if !holds(want, &current) => {
             Err(Failure::PreconditionFailed(Some(current)))
         }
-        (Action::Upsert(value) | Action::Replace(value), _) => Ok(Some(Some(value.clone()))),
+        (Action::Upsert(new) | Action::Replace(new), _) => Ok(Some(Some(new.clone()))),
         (Action::Delete, _) => Ok(Some(None)),
-        (Action::Patch(steps), Some(Seen { value: Value::Document(document), .. })) => {
+        (Action::Patch(steps, expires), Some(Seen { value: Value::Document(document), .. })) => {
             let patched = patch::apply(steps, &document).map_err(Failure::Patch)?;
             let fits = patch::is_document(&patched);
-            if fits { Ok(Some(Some(Value::Document(patched)))) } else { Err(Failure::Codec) }
+            let new = New { value: Value::Document(patched), expires: *expires };
+            if fits { Ok(Some(Some(new))) } else { Err(Failure::Codec) }
         }
-        (Action::Patch(_), _) => unreachable!("only documents are patched"),
+        (Action::Patch(..), _) => unreachable!("only documents are patched"),
         (Action::Check, _) => Ok(None),
     }
 }

@@ -9,14 +9,15 @@ pub(crate) enum Op {
     GetIf(Place, Cond),
     GetMany { collection: usize, keys: Vec<usize> },
     Write(Step),
-    Save { place: Place, held: Held, seed: u8 },
-    Update { place: Place, how: Update },
+    Save { place: Place, held: Held, seed: u8, ttl: Ttl },
+    Update { place: Place, how: Update, ttl: Ttl },
     Batch(Vec<Step>),
     Scan { collection: usize, how: Scan },
     OtherCodec(usize),
     BadKey(Step),
     ForeignCollection(Vec<Step>),
     Tick(i64),
+    Sweep,
     Sync,
     Checkpoint,
     Reopen,
@@ -30,6 +31,17 @@ pub(crate) struct Step {
     pub(crate) place: Place,
     pub(crate) verb: Verb,
     pub(crate) cond: Cond,
+    pub(crate) ttl: Ttl,
+}
+
+/// The ttl of the handle that a write goes through.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ttl {
+    None,
+    Zero,
+    Millisecond,
+    Seconds,
+    Long,
 }
 
 #[derive(Debug, Clone)]
@@ -140,39 +152,40 @@ impl Choices<'_> {
     pub(crate) fn op(&mut self) -> Op {
         match self.byte() {
             0..16 => Op::Get(self.place()),
-            16..36 => Op::GetIf(self.place(), self.cond()),
-            36..44 => {
+            16..34 => Op::GetIf(self.place(), self.cond()),
+            34..42 => {
                 let collection = self.below(COLLECTIONS.len());
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            44..136 => Op::Write(self.step(false)),
-            136..158 => {
+            42..132 => Op::Write(self.step(false)),
+            132..154 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());
                 let held = match held {
                     Held::ReadEarlier(_) => Held::ReadEarlier(self.byte()),
                     held => held,
                 };
-                Op::Save { place, held, seed }
+                Op::Save { place, held, seed, ttl: self.ttl() }
             }
-            158..172 => {
+            154..168 => {
                 let seed = self.byte();
                 let how = [Update::Change(seed), Update::Abort, Update::OrInsert(seed)];
-                Op::Update { how: self.of(&how), place: self.place() }
+                Op::Update { how: self.of(&how), place: self.place(), ttl: self.ttl() }
             }
-            172..216 => self.batch(),
-            216..228 => {
+            168..212 => self.batch(),
+            212..224 => {
                 let (collection, a, b) = (self.below(COLLECTIONS.len()), self.byte(), self.byte());
                 let range = Scan::Range(a, b, a % 2 == 0);
                 let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];
                 let all = [plain.as_slice(), &[Scan::Prefix(a), range, range]].concat();
                 Op::Scan { collection, how: self.of(&all) }
             }
-            228..231 => Op::OtherCodec(self.below(COLLECTIONS.len())),
-            231..234 => Op::BadKey(self.step(false)),
-            234..236 => Op::ForeignCollection(self.steps()),
-            236..242 => Op::Tick(self.of(&[1, 0, -1, 1_000, -5_000])),
+            224..227 => Op::OtherCodec(self.below(COLLECTIONS.len())),
+            227..229 => Op::BadKey(self.step(false)),
+            229..231 => Op::ForeignCollection(self.steps()),
+            231..239 => Op::Tick(self.of(&[1, 2_000, 0, -1, 1, 5_000, -4_000, 60_000])),
+            239..242 => Op::Sweep,
             242..245 => Op::Sync,
             245..248 => Op::Checkpoint,
             248..251 => Op::Reopen,
@@ -204,7 +217,18 @@ impl Choices<'_> {
         // Of several operations each must hold, so each mostly does.
         let easy = in_batch && self.below(4) > 0;
         let cond = if easy { self.of_easy_conds() } else { self.cond() };
-        Step { place, verb, cond }
+        let ttl = if matches!(verb, Verb::Delete | Verb::Check) { Ttl::None } else { self.ttl() };
+        Step { place, verb, cond, ttl }
+    }
+
+    fn ttl(&mut self) -> Ttl {
+        match self.below(32) {
+            20..22 => Ttl::Zero,
+            22..25 => Ttl::Millisecond,
+            25..30 => Ttl::Seconds,
+            30.. => Ttl::Long,
+            _ => Ttl::None,
+        }
     }
 
     fn of_easy_conds(&mut self) -> Cond {

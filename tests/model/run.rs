@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ifmatch::simulation::Simulation;
 use ifmatch::{Batch, Error, Item, UpdateError};
 
 use super::handle::{checked, value_of};
-use super::ops::{Cond, Held, Step, Update};
-use super::{Action, Failure, KEYS, ModelItem, Place, Reading, Value, Want, World};
+use super::ops::{Cond, Held, Step, Ttl, Update};
+use super::{Action, Expires, Failure, KEYS, ModelItem, New, Place, Reading, Value, Want, World};
 
 /// How many read items are kept of each key.
 const HELD: usize = 4;
@@ -14,13 +15,15 @@ const HELD: usize = 4;
 impl World {
     pub(super) fn get(&mut self, place: Place) {
         let read = self.read(place);
-        self.note("get", if read.is_some() { "found" } else { "missing" });
+        let expired = read.is_none() && self.model.state.items.contains_key(&place);
+        let absent = if expired { "expired" } else { "missing" };
+        self.note("get", if read.is_some() { "found" } else { absent });
     }
 
     fn read(&mut self, place: Place) -> Option<Item<Value>> {
         let item = self.handles[place.collection].get(KEYS[place.key]).expect("a get succeeds");
         let read = item.as_ref().map(|item| checked(item, place));
-        assert_eq!(read.as_ref(), self.model.state.items.get(&place), "get of {place:?}");
+        assert_eq!(read.as_ref(), self.model.live(place), "get of {place:?}");
         if let Some(item) = &item {
             self.hold(place, item.clone());
         }
@@ -57,13 +60,13 @@ impl World {
         for (key, item) in keys.iter().zip(&items) {
             let place = Place { collection, key: *key };
             let read = item.as_ref().map(|item| checked(item, place));
-            assert_eq!(read.as_ref(), self.model.state.items.get(&place), "get_many of {keys:?}");
+            assert_eq!(read.as_ref(), self.model.live(place), "get_many of {keys:?}");
         }
         self.note("get_many", "ok");
     }
 
     pub(super) fn write(&mut self, step: &Step) {
-        let (place, action, want) = self.resolve(step);
+        let (place, action, want) = self.resolve(step, false);
         let written = self.handles[place.collection].write(KEYS[place.key], &action, &want);
         let patched = written.as_ref().ok().and_then(|(_, value)| value.clone());
         let meta = written.map(|(meta, _)| meta);
@@ -87,6 +90,7 @@ impl World {
         match (expected, answer) {
             (Ok(written), Ok(meta)) => {
                 let left = written.get(&place).cloned();
+                let left = left.map(|left| left.map(|new| new.value));
                 self.model.commit(meta.revision(), written, &BTreeMap::from([(place, meta)]));
                 self.note(verb, "ok");
                 if !matches!(operation[0].2, Want::Always) {
@@ -105,7 +109,7 @@ impl World {
         }
     }
 
-    pub(super) fn save(&mut self, place: Place, held: Held, seed: u8) {
+    pub(super) fn save(&mut self, place: Place, held: Held, seed: u8, ttl: Ttl) {
         let item = match held {
             Held::JustRead => self.read(place),
             Held::ReadEarlier(n) => {
@@ -118,12 +122,15 @@ impl World {
         item.value = value.clone();
         let tag = item.etag();
         let (verb, decision) = if tag == ifmatch::ETag::UNSAVED {
-            ("save of a new item", (Action::Create(value), Want::Always))
+            let new = New { value, expires: self.expires(ttl, Expires::Never) };
+            ("save of a new item", (Action::Create(new), Want::Always))
         } else {
-            ("save of a read item", (Action::Upsert(value), Want::Match(vec![tag])))
+            let new = New { value, expires: self.expires(ttl, Expires::Keep) };
+            ("save of a read item", (Action::Upsert(new), Want::Match(vec![tag])))
         };
         let before = item.clone();
-        let (saved, item) = self.handles[place.collection].save(item);
+        let handle = self.handles[place.collection].expiring(decision.0.expires());
+        let (saved, item) = handle.save(item);
         if saved.is_err() {
             assert_eq!(item, before, "a save that failed changed the item");
         } else {
@@ -132,21 +139,23 @@ impl World {
         self.settle(verb, place, decision, saved.map(|()| *item.meta()));
     }
 
-    pub(super) fn update(&mut self, place: Place, how: Update) {
-        let (handle, key) = (&self.handles[place.collection], KEYS[place.key]);
+    pub(super) fn update(&mut self, place: Place, how: Update, ttl: Ttl) {
+        let expires = self.expires(ttl, Expires::Keep);
+        let (handle, key) = (self.handles[place.collection].expiring(expires), KEYS[place.key]);
         let (verb, action, updated) = match how {
             Update::Change(seed) => {
                 let to = value_of(place.collection, seed);
-                ("update", Action::Replace(to.clone()), handle.update(key, &to))
+                let updated = handle.update(key, &to);
+                ("update", Action::Replace(New { value: to, expires }), updated)
             }
             Update::OrInsert(seed) => {
                 let to = value_of(place.collection, seed);
                 let updated = handle.update_or_insert(key, &to);
-                ("update_or_insert_with", Action::Upsert(to), updated)
+                ("update_or_insert_with", Action::Upsert(New { value: to, expires }), updated)
             }
             Update::Abort => {
                 let refused = handle.abort_update(key);
-                let present = self.model.state.items.contains_key(&place);
+                let present = self.model.live(place).is_some();
                 let as_expected = match refused {
                     Err(UpdateError::Aborted("no")) => present,
                     Err(UpdateError::Store(Error::NotFound)) => !present,
@@ -163,12 +172,18 @@ impl World {
         assert_eq!(item.map(Some), left, "an update gives another value than it stores");
     }
 
+    pub(super) fn sweep(&mut self) {
+        let swept = Simulation::sweep(&self.store).expect("a sweep succeeds");
+        assert_eq!(swept, self.model.sweep(self.store.revision()), "swept were others");
+        self.note("sweep", if swept > 0 { "items" } else { "nothing" });
+    }
+
     pub(super) fn add(&self, batch: Batch, place: Place, action: &Action, want: &Want) -> Batch {
         self.handles[place.collection].add(batch, KEYS[place.key], action, want)
     }
 
     pub(super) fn batch(&mut self, steps: &[Step]) {
-        let operations: Vec<_> = steps.iter().map(|step| self.resolve(step)).collect();
+        let operations: Vec<_> = steps.iter().map(|step| self.resolve(step, true)).collect();
         let mut batch = self.store.batch();
         for (place, action, want) in &operations {
             batch = self.add(batch, *place, action, want);
@@ -185,7 +200,8 @@ impl World {
                     let handle = &self.handles[place.collection];
                     let item = handle.get(KEYS[place.key]).expect("a get succeeds");
                     let item = item.map(|item| checked(&item, *place));
-                    assert_eq!(item.as_ref().map(|item| &item.value), left.as_ref());
+                    let left = left.as_ref().map(|new| &new.value);
+                    assert_eq!(item.as_ref().map(|item| &item.value), left);
                     metas.extend(item.map(|ModelItem { meta, .. }| (*place, meta)));
                 }
                 self.model.commit(revision, written, &metas);
@@ -208,12 +224,20 @@ impl World {
 }
 
 impl Action {
+    pub(super) fn expires(&self) -> Expires {
+        match self {
+            Self::Create(new) | Self::Replace(new) | Self::Upsert(new) => new.expires,
+            Self::Patch(_, expires) => *expires,
+            Self::Delete | Self::Check => Expires::Never,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Create(_) => "create",
             Self::Replace(_) => "replace",
             Self::Upsert(_) => "upsert",
-            Self::Patch(_) => "patch",
+            Self::Patch(..) => "patch",
             Self::Delete => "delete",
             Self::Check => "check",
         }

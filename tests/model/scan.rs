@@ -47,9 +47,9 @@ impl World {
         collection: usize,
         selected: impl Fn(&[u8]) -> bool,
     ) -> Vec<(&'static [u8], ModelItem)> {
-        let items = self.model.state.items.iter();
-        let own = items.filter(|(place, _)| place.collection == collection);
-        let own = own.map(|(place, item)| (KEYS[place.key], item.clone()));
+        let places = (0..KEYS.len()).map(|key| Place { collection, key });
+        let own =
+            places.filter_map(|place| Some((KEYS[place.key], self.model.live(place)?.clone())));
         own.filter(|(key, _)| selected(key)).collect()
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ifmatch::simulation::Simulation;
 use ifmatch::{Durability, ETag, Error, Item, Options, Store};
 
 use super::handle::{Handle, value_of};
-use super::ops::{Cond, Op, Pick, Step, Verb};
-use super::{Action, COLLECTIONS, Failure, Model, Place, RAW, Value, Want};
+use super::ops::{Cond, Op, Pick, Step, Ttl, Verb};
+use super::{Action, COLLECTIONS, Expires, Failure, Model, New, Place, RAW, Value, Want};
 
 /// Where the store stands.
 pub(crate) enum Home {
@@ -46,13 +46,15 @@ impl World {
         // What a store in memory writes cannot be lost, and it is never reopened.
         let eventual = durability == Durability::Eventual && matches!(home, Home::Simulated(_));
         let handles = handles(&store);
+        let mut model = Model::new(eventual, matches!(home, Home::Simulated(_)));
+        model.now = clock(&store);
         Self {
             home,
             options,
             store,
             handles,
             foreign: None,
-            model: Model::new(eventual),
+            model,
             held: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(seed),
             now_ms: BEGIN_MS,
@@ -65,20 +67,22 @@ impl World {
     ///
     /// Panics where they differ.
     pub(crate) fn run(&mut self, op: &Op) {
+        self.look_at_the_clock();
         self.operations += if let Op::Batch(steps) = op { steps.len().max(1) as u64 } else { 1 };
         match op {
             Op::Get(place) => self.get(*place),
             Op::GetIf(place, cond) => self.get_if(*place, cond),
             Op::GetMany { collection, keys } => self.get_many(*collection, keys),
             Op::Write(step) => self.write(step),
-            Op::Save { place, held, seed } => self.save(*place, *held, *seed),
-            Op::Update { place, how } => self.update(*place, *how),
+            Op::Save { place, held, seed, ttl } => self.save(*place, *held, *seed, *ttl),
+            Op::Update { place, how, ttl } => self.update(*place, *how, *ttl),
             Op::Batch(steps) => self.batch(steps),
             Op::Scan { collection, how } => self.scan(*collection, *how),
             Op::OtherCodec(collection) => self.other_codec(*collection),
             Op::BadKey(step) => self.bad_key(step),
             Op::ForeignCollection(steps) => self.foreign_collection(steps),
             Op::Tick(ms) => self.tick(*ms),
+            Op::Sweep => self.sweep(),
             Op::Sync => self.sync(),
             Op::Checkpoint => self.checkpoint(),
             Op::Reopen => self.reopen(),
@@ -89,6 +93,9 @@ impl World {
 
     /// Compares the whole contents.
     pub(crate) fn compare_all(&mut self) {
+        self.look_at_the_clock();
+        let stats = self.store.stats().expect("there are figures");
+        assert_eq!(stats.items, self.model.state.items.len() as u64, "items are miscounted");
         for collection in 0..COLLECTIONS.len() {
             self.scan(collection, super::ops::Scan::All);
         }
@@ -102,7 +109,15 @@ impl World {
         self.now_ms = self.now_ms.saturating_add_signed(ms);
         if let Home::Simulated(simulation) = &self.home {
             simulation.set_now_ms(self.now_ms);
+            let (before, now) = (self.model.now, UNIX_EPOCH + Duration::from_millis(self.now_ms));
+            self.look_at_the_clock();
+            assert_eq!(self.model.now, before.max(now), "the clock went back, or stood still");
         }
+    }
+
+    /// A clock that stands still says what it said before; any other has gone on.
+    fn look_at_the_clock(&mut self) {
+        self.model.now = clock(&self.store);
     }
 
     fn sync(&mut self) {
@@ -128,7 +143,11 @@ impl World {
         assert!(matches!(self.handles[0].get(b"k"), Err(Error::Closed)));
         assert!(matches!(self.store.clone().close(), Err(Error::Closed)));
         self.model.synced();
+        let absent = self.model.state.items.values().filter(|item| item.is_expired(self.model.now));
+        let absent: Vec<_> = absent.cloned().collect();
         self.open_again();
+        let now = self.model.now;
+        assert!(absent.iter().all(|item| item.is_expired(now)), "what was expired is back");
         self.note("reopen", "closed");
     }
 
@@ -158,7 +177,7 @@ impl World {
         self.store = open(&self.home, &self.options).expect("what was left opens");
         self.handles = handles(&self.store);
         assert!(self.store.damage().is_none());
-        self.model.go_back_to(self.store.revision());
+        self.model.go_back_to(self.store.revision(), clock(&self.store));
         self.compare_all();
     }
 
@@ -176,7 +195,7 @@ impl World {
     }
 
     fn bad_key(&mut self, step: &Step) {
-        let (place, action, want) = self.resolve(step);
+        let (place, action, want) = self.resolve(step, false);
         let long = [b'k'; 512];
         for key in [&b""[..], &long] {
             let written = self.handles[place.collection].write(key, &action, &want);
@@ -193,10 +212,10 @@ impl World {
             foreign.unwrap_or_else(|| Handle::open(&Store::in_memory(), 0).expect("a collection"));
         let mut batch = self.store.batch();
         for step in steps {
-            let (place, action, want) = self.resolve(step);
+            let (place, action, want) = self.resolve(step, true);
             batch = self.add(batch, place, &action, &want);
         }
-        let action = Action::Upsert(value_of(0, 0));
+        let action = Action::Upsert(New { value: value_of(0, 0), expires: Expires::Never });
         let refused = foreign.add(batch, b"k", &action, &Want::Always).commit();
         let Err(Error::Batch { index, source }) = refused else { panic!("{refused:?}") };
         assert!(index == steps.len() && matches!(*source, Error::InvalidKey { .. }));
@@ -206,16 +225,24 @@ impl World {
 
     /// Fills in values and tags. A patch of bytes, which cannot be written, becomes one of a
     /// document.
-    pub(super) fn resolve(&self, step: &Step) -> (Place, Action, Want) {
+    pub(super) fn resolve(&self, step: &Step, in_batch: bool) -> (Place, Action, Want) {
         let mut place = step.place;
-        let value = |seed: &u8| value_of(step.place.collection, *seed);
+        // What a batch wrote is read afterwards, so that its tag is known.
+        let ttl = match step.ttl {
+            Ttl::Zero if in_batch => Ttl::Millisecond,
+            ttl => ttl,
+        };
+        let value = |seed: &u8| New {
+            value: value_of(step.place.collection, *seed),
+            expires: self.expires(ttl, Expires::Never),
+        };
         let action = match &step.verb {
             Verb::Create(seed) => Action::Create(value(seed)),
             Verb::Replace(seed) => Action::Replace(value(seed)),
             Verb::Upsert(seed) => Action::Upsert(value(seed)),
             Verb::Patch(steps) => {
                 place.collection %= RAW;
-                Action::Patch(steps.clone())
+                Action::Patch(steps.clone(), self.expires(ttl, Expires::Keep))
             }
             Verb::Delete => Action::Delete,
             Verb::Check => Action::Check,
@@ -223,8 +250,22 @@ impl World {
         (place, action, self.want(place, &step.cond))
     }
 
+    /// When a write through a handle with this ttl expires, and otherwise as its verb has it.
+    pub(super) fn expires(&self, ttl: Ttl, without: Expires) -> Expires {
+        let is_exact = matches!(self.home, Home::Simulated(_));
+        let ms = match ttl {
+            Ttl::None => return without,
+            Ttl::Zero => 0,
+            Ttl::Millisecond if is_exact => 1,
+            Ttl::Seconds if is_exact => 3_000,
+            // Where the clock goes on by itself, nothing may expire at just this moment.
+            Ttl::Millisecond | Ttl::Seconds | Ttl::Long => 100_000_000,
+        };
+        Expires::After(Duration::from_millis(ms))
+    }
+
     pub(super) fn want(&self, place: Place, cond: &Cond) -> Want {
-        let current = self.model.state.items.get(&place).map(|item| item.meta);
+        let current = self.model.live(place).map(|item| item.meta);
         let tags = |picks: &[Pick]| picks.iter().map(|pick| self.tag(place, *pick)).collect();
         match cond {
             Cond::Always => Want::Always,
@@ -244,7 +285,7 @@ impl World {
     }
 
     fn tag(&self, place: Place, pick: Pick) -> ETag {
-        let current = self.model.state.items.get(&place).map(|item| item.meta.etag());
+        let current = self.model.live(place).map(|item| item.meta.etag());
         let nth = |tags: Vec<ETag>, n: u8| match tags.len() {
             0 => ETag([7; 16]),
             len => tags[usize::from(n) % len],
@@ -297,6 +338,11 @@ fn open(home: &Home, options: &Options) -> Result<Store, Error> {
         Home::Disk(path) => options.open(path),
         Home::Simulated(simulation) => simulation.open(options),
     }
+}
+
+/// What the store's clock says.
+fn clock(store: &Store) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(Simulation::clock_ms(store).expect("the store is open"))
 }
 
 fn handles(store: &Store) -> Vec<Handle> {

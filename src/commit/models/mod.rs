@@ -11,6 +11,7 @@ mod batches;
 mod conditions;
 mod disk;
 mod durability;
+mod expiry;
 mod failures;
 mod publication;
 mod reads;

@@ -1,0 +1,96 @@
+//! The clock that expiry is held against: what was absent does not come back when the system's is
+//! set back.
+
+use ifmatch::simulation::Simulation;
+use ifmatch::{Durability, Error, Options};
+
+use super::{ALWAYS, Rig, expires_ms};
+
+#[test]
+fn what_was_absent_stays_absent_when_the_clock_is_set_back() {
+    let (rig, _) = Rig::expired();
+    assert!(!rig.is_there());
+    rig.at(0);
+    assert!(!rig.is_there(), "while the store is open");
+    // Nothing was written since, so the close has nothing to record but the clock.
+    let rig = rig.close_and_open();
+    assert!(!rig.is_there(), "across a close after writes");
+    rig.at(10_000);
+    let late = rig.fleeting().upsert("late", &1, ALWAYS).unwrap();
+    assert_eq!(expires_ms(&late), Some(11_000));
+    let rig = rig.close_and_open();
+    rig.at(11_000);
+    assert_eq!(rig.plain().get("late").unwrap(), None);
+    rig.at(0);
+    let rig = rig.close_and_open();
+    assert_eq!(rig.plain().get("late").unwrap(), None, "across a close of a run of reads");
+    let rig = rig.close_and_open();
+    assert_eq!(rig.plain().get("late").unwrap(), None, "across a run that only opened");
+}
+
+#[test]
+fn what_was_absent_at_a_commit_that_survived_a_crash_stays_absent() {
+    for durability in [Durability::Immediate, Durability::Eventual] {
+        for seed in 0..40 {
+            let sim = Simulation::new(seed);
+            let store = sim.open(&Options::new().durability(durability)).unwrap();
+            let rig = Rig { sim, store };
+            rig.fleeting().create("a", &1).unwrap();
+            Simulation::checkpoint(&rig.store).unwrap();
+            rig.at(1_000);
+            assert!(!rig.is_there());
+            rig.plain().upsert("other", &1, ALWAYS).unwrap();
+            rig.at(0);
+            let after = rig.crash(seed);
+            let survived = after.plain().get("other").unwrap().is_some();
+            assert!(survived || durability == Durability::Eventual);
+            if survived {
+                assert!(!after.is_there());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_swept_stays_absent_whatever_the_clock_says() {
+    for seed in 0..40 {
+        let (rig, _) = Rig::expired();
+        assert_eq!(Simulation::sweep(&rig.store).unwrap(), 1);
+        rig.at(0);
+        let mut after = rig.crash(seed);
+        assert!(!after.is_there());
+        after.store.close().unwrap();
+        after.sim.remove_tables();
+        after.store = after.sim.open(&Options::new()).unwrap();
+        assert!(!after.is_there());
+        assert!(matches!(after.plain().get("b"), Ok(Some(_))));
+        assert!(matches!(after.plain().delete("a", ALWAYS), Err(Error::NotFound)));
+    }
+}
+
+/// A key's versions are a millisecond apart at least, so those of a key that is written often run
+/// ahead of the clock. The clock after a crash once went on from them, and items were gone before
+/// their time.
+#[test]
+fn a_key_that_is_written_often_makes_no_other_expire_early_after_a_crash() {
+    for seed in 0..8 {
+        let rig = Rig::new();
+        rig.fleeting().create("a", &1).unwrap();
+        let mut last = rig.plain().create("hot", &0).unwrap();
+        for n in 0..1_500 {
+            last = rig.plain().replace("hot", &n, last.etag()).unwrap();
+        }
+        let mut rig = rig.crash(seed);
+        assert!(rig.is_there());
+        if seed % 2 == 0 {
+            rig.store.close().unwrap();
+            rig.sim.remove_tables();
+            rig.store = rig.sim.open(&Options::new()).unwrap();
+        }
+        assert_eq!(Simulation::clock_ms(&rig.store).unwrap(), super::BEGIN_MS);
+        let next = rig.plain().upsert("hot", &0, ALWAYS).unwrap();
+        assert!(next.modified() > last.modified());
+        rig.at(1_000);
+        assert!(!rig.is_there());
+    }
+}
