@@ -139,7 +139,13 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
+        let core = Core::new(
+            journal,
+            table.table,
+            clock,
+            options.cache_bytes / 2,
+            options.snapshot_bytes,
+        )?;
         let running = Running {
             core,
             tables: environment.tables.clone(),
@@ -256,6 +262,7 @@ impl Store {
             journal_bytes: journal.segments().total_bytes()?,
             table_bytes: running.core.table.size_on_disk_bytes()?,
             syncs: journal.syncs(),
+            snapshots: running.core.snapshots.alive(),
             poisoned: journal.is_poisoned(),
         })
     }

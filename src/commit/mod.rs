@@ -7,11 +7,12 @@
 //! 2. Each operation is decided on the table's heads, later ones seeing earlier ones.
 //! 3. The journal gives revision, tags and place, and buffers the frame.
 //! 4. The heads go into the table and the items into the cache, while readers of these stripes
-//!    wait; then the stripes are released.
+//!    wait; a head that a snapshot reads is saved before it is displaced. Then the stripes are
+//!    released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. No user code runs
-//! under any of them.
+//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. The lock of the
+//! snapshots is a leaf. No user code runs under any of them.
 
 mod cache;
 mod catalog;
@@ -19,6 +20,7 @@ mod change;
 pub(crate) mod operation;
 mod read;
 mod scan;
+mod snapshots;
 mod stripes;
 mod write;
 
@@ -35,9 +37,11 @@ use crate::journal::Journal;
 use crate::table::{Head, Table};
 
 pub(crate) use cache::Version;
+pub(crate) use snapshots::View;
 
 use cache::Cache;
 use catalog::Catalog;
+use snapshots::Snapshots;
 use stripes::Stripes;
 
 /// An open store's engine.
@@ -49,6 +53,7 @@ pub(crate) struct Core {
     catalog: Catalog,
     cache: Cache,
     stripes: Stripes,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 impl Core {
@@ -58,9 +63,11 @@ impl Core {
         table: Arc<dyn Table>,
         clock: Clock,
         cache_bytes: u64,
+        snapshot_bytes: u64,
     ) -> Result<Self> {
         let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let mut core = Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
+        let (catalog, snapshots) = (Catalog::default(), Arc::new(Snapshots::new(snapshot_bytes)));
+        let mut core = Self { journal, table, clock, catalog, cache, stripes, snapshots };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;
             Ok(version.map_or_else(Bytes::new, |version| version.value))
@@ -72,6 +79,15 @@ impl Core {
     /// How many collections are recorded; each is an item of the system collection.
     pub(crate) fn recorded_collections(&self) -> u64 {
         self.catalog.len()
+    }
+
+    /// Begins a snapshot of everything that was committed before the call, and of nothing that is
+    /// after its return. Waits for commits that are being applied.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`](crate::Error::Poisoned) when a failure left a commit half applied.
+    pub(crate) fn begin_snapshot(&self) -> Result<Arc<View>> {
+        self.journal.at_newest(|revision| self.snapshots.begin(revision))
     }
 
     /// Whether this collection is recorded with this codec; not recorded at all is no error.

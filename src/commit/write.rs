@@ -189,8 +189,11 @@ impl Core {
                 expires_ms: version.expires_ms,
                 deleted: !entry.leaves_item,
             };
+            let before = version.before.as_ref();
+            // Before the insert, so that who finds the new head finds the old one saved.
+            self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             self.table.insert(entry.key.as_bytes(), &head.encode())?;
-            self.count_live(version.before.as_ref(), &head);
+            self.count_live(before, &head);
             let Some(meta) = index.checked_sub(records).and_then(|index| metas.get(index)) else {
                 continue;
             };

@@ -134,6 +134,8 @@ const EVERYWHERE: &[(&str, &[&str])] = &[
     ("batch", &["NotFound", "AlreadyExists", "InvalidPrecondition", "PathNotFound"]),
     ("batch", &["PreconditionFailed, present", "PreconditionFailed, absent"]),
     ("scan", &["items", "nothing", "keys", "len"]),
+    ("snapshot", &["taken", "dropped", "read", "read while current"]),
+    ("scan of a snapshot", &["items", "nothing", "keys", "len"]),
     ("open as another form", &["refused", "ok"]),
     ("bad key", &["refused"]),
     ("foreign collection", &["refused"]),
@@ -167,7 +169,7 @@ fn a_simulated_store_does_what_the_model_says_through_kills_and_power_loss() {
         assert_reached(&outcomes, 4, EVERYWHERE);
         let reopened: &[_] = &["closed", "killed", "power lost, nothing gone"];
         assert_reached(&outcomes, 4, &[("reopen", reopened), ("sync", &["ok"])]);
-        assert_reached(&outcomes, 4, &[("checkpoint", &["ok"])]);
+        assert_reached(&outcomes, 4, &[("checkpoint", &["ok"]), ("snapshot", &["closed"])]);
         let gone = outcomes.contains_key(&("reopen", "power lost, a suffix gone"));
         assert_eq!(gone, durability == Durability::Eventual, "{name}");
     }

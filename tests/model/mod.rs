@@ -10,8 +10,10 @@
 mod handle;
 pub(crate) mod ops;
 pub(crate) mod patch;
+mod reader;
 mod run;
 mod scan;
+mod snapshots;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};
@@ -49,10 +51,12 @@ pub(crate) struct ModelItem {
     pub(crate) meta: Meta,
 }
 
+pub(crate) type Items = BTreeMap<Place, ModelItem>;
+
 /// The store's contents at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct State {
-    pub(crate) items: BTreeMap<Place, ModelItem>,
+    pub(crate) items: Items,
     /// When each key was last written, tombstones included.
     modified: BTreeMap<Place, SystemTime>,
     /// The collections whose form is recorded.

@@ -13,6 +13,9 @@ pub(crate) enum Op {
     Update { place: Place, how: Update },
     Batch(Vec<Step>),
     Scan { collection: usize, how: Scan },
+    TakeSnapshot,
+    DropSnapshot(u8),
+    ReadSnapshot { which: u8, collection: usize, how: Scan },
     OtherCodec(usize),
     BadKey(Step),
     ForeignCollection(Vec<Step>),
@@ -146,7 +149,13 @@ impl Choices<'_> {
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            44..136 => Op::Write(self.step(false)),
+            44..127 => Op::Write(self.step(false)),
+            127..130 => Op::TakeSnapshot,
+            130..132 => Op::DropSnapshot(self.byte()),
+            132..136 => {
+                let (which, collection) = (self.byte(), self.below(COLLECTIONS.len()));
+                Op::ReadSnapshot { which, collection, how: self.scan() }
+            }
             136..158 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());
@@ -162,13 +171,7 @@ impl Choices<'_> {
                 Op::Update { how: self.of(&how), place: self.place() }
             }
             172..216 => self.batch(),
-            216..228 => {
-                let (collection, a, b) = (self.below(COLLECTIONS.len()), self.byte(), self.byte());
-                let range = Scan::Range(a, b, a % 2 == 0);
-                let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];
-                let all = [plain.as_slice(), &[Scan::Prefix(a), range, range]].concat();
-                Op::Scan { collection, how: self.of(&all) }
-            }
+            216..228 => Op::Scan { collection: self.below(COLLECTIONS.len()), how: self.scan() },
             228..231 => Op::OtherCodec(self.below(COLLECTIONS.len())),
             231..234 => Op::BadKey(self.step(false)),
             234..236 => Op::ForeignCollection(self.steps()),
@@ -179,6 +182,14 @@ impl Choices<'_> {
             251..254 => Op::Kill,
             254.. => Op::Crash,
         }
+    }
+
+    fn scan(&mut self) -> Scan {
+        let (a, b) = (self.byte(), self.byte());
+        let range = Scan::Range(a, b, a % 2 == 0);
+        let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];
+        let all = [plain.as_slice(), &[Scan::Prefix(a), range, range]].concat();
+        self.of(&all)
     }
 
     pub(crate) fn batch(&mut self) -> Op {

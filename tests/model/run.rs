@@ -18,7 +18,8 @@ impl World {
     }
 
     fn read(&mut self, place: Place) -> Option<Item<Value>> {
-        let item = self.handles[place.collection].get(KEYS[place.key]).expect("a get succeeds");
+        let item =
+            self.handles[place.collection].now().get(KEYS[place.key]).expect("a get succeeds");
         let read = item.as_ref().map(|item| checked(item, place));
         assert_eq!(read.as_ref(), self.model.state.items.get(&place), "get of {place:?}");
         if let Some(item) = &item {
@@ -52,7 +53,7 @@ impl World {
 
     pub(super) fn get_many(&mut self, collection: usize, keys: &[usize]) {
         let names: Vec<&[u8]> = keys.iter().map(|key| KEYS[*key]).collect();
-        let items = self.handles[collection].get_many(&names).expect("get_many succeeds");
+        let items = self.handles[collection].now().get_many(&names).expect("get_many succeeds");
         assert_eq!(items.len(), keys.len());
         for (key, item) in keys.iter().zip(&items) {
             let place = Place { collection, key: *key };
@@ -183,7 +184,7 @@ impl World {
                 let mut metas = BTreeMap::new();
                 for (place, left) in &written {
                     let handle = &self.handles[place.collection];
-                    let item = handle.get(KEYS[place.key]).expect("a get succeeds");
+                    let item = handle.now().get(KEYS[place.key]).expect("a get succeeds");
                     let item = item.map(|item| checked(&item, *place));
                     assert_eq!(item.as_ref().map(|item| &item.value), left.as_ref());
                     metas.extend(item.map(|ModelItem { meta, .. }| (*place, meta)));

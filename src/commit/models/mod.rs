@@ -15,6 +15,7 @@ mod failures;
 mod publication;
 mod reads;
 mod rolling;
+mod snapshots;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,6 +43,8 @@ const A: &str = "a";
 const B: &str = "b";
 /// Shares the stripe of [`A`].
 const C: &str = "c";
+
+const SNAPSHOT_BYTES: u64 = 1 << 20;
 
 /// An open store's engine, and the disk under it.
 struct Rig {
@@ -82,7 +85,7 @@ impl Rig {
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
         let table = wrap(opened.table.table);
-        let core = Core::new(opened.journal, table, clock, cache_bytes).unwrap();
+        let core = Core::new(opened.journal, table, clock, cache_bytes, SNAPSHOT_BYTES).unwrap();
         Self { core: Arc::new(core), disk }
     }
 
