@@ -248,8 +248,8 @@ impl View {
         self.revision
     }
 
-    /// The head that a key had at the view's revision, deleted and expired ones included or not;
-    /// `current` is the one that the table has now.
+    /// The head that a key had at the view's revision, perhaps a tombstone or expired; `current`
+    /// is the one that the table has now.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].

@@ -8,6 +8,7 @@ use crate::commit::{Core, View};
 use crate::error::Error;
 use crate::precondition::Precondition;
 use crate::sync::{model, thread};
+use crate::table::Head;
 
 fn seen(core: &Core, view: &View, key: &str) -> Option<String> {
     let version = core.read_at(view, &item_key(key)).unwrap();
@@ -141,6 +142,19 @@ fn a_writer_and_a_snapshot_that_ends_leave_an_older_one_what_it_sees() {
 }
 
 #[test]
+fn what_a_snapshot_sees_that_begins_while_another_ends_is_saved() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old")]);
+        let first = rig.core.begin_snapshot().unwrap();
+        let ending = thread::spawn(move || drop(first));
+        let second = rig.core.begin_snapshot().unwrap();
+        ending.join().unwrap();
+        replace(&rig.core, A, "new", Precondition::Always).unwrap();
+        assert_eq!(seen(&rig.core, &second, A).as_deref(), Some("old"));
+    });
+}
+
+#[test]
 fn a_snapshot_that_is_given_up_while_it_is_read_says_so_or_shows_what_it_saw() {
     model(|| {
         let (rig, _) = Rig::eventual().with([(A, "old")]);
@@ -154,6 +168,21 @@ fn a_snapshot_that_is_given_up_while_it_is_read_says_so_or_shows_what_it_saw() {
         }
         compaction.join().unwrap();
         assert!(matches!(rig.core.read_at(&view, &item_key(A)), Err(Error::SnapshotTooOld)));
+    });
+}
+
+#[test]
+fn what_has_expired_is_absent_from_a_snapshot_too() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "expired"), (B, "lives")]);
+        let row = rig.core.table.get(item_key(A).as_bytes()).unwrap().unwrap();
+        let head = Head { expires_ms: Some(1), ..Head::decode(&row).unwrap() };
+        rig.core.table.insert(item_key(A).as_bytes(), &head.encode()).unwrap();
+        let view = rig.core.begin_snapshot().unwrap();
+        let look = || (seen(&rig.core, &view, A), scanned(&rig.core, &view));
+        assert_eq!(look(), (None, vec!["lives".to_owned()]));
+        create(&rig.core, A, "new").unwrap();
+        assert_eq!(look(), (None, vec!["lives".to_owned()]));
     });
 }
 
