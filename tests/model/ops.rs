@@ -142,20 +142,20 @@ impl Choices<'_> {
 
     pub(crate) fn op(&mut self) -> Op {
         match self.byte() {
-            0..16 => Op::Get(self.place()),
-            16..36 => Op::GetIf(self.place(), self.cond()),
+            0..9 => Op::Get(self.place()),
+            9..11 => Op::TakeSnapshot,
+            11..12 => Op::DropSnapshot(self.byte()),
+            12..18 => {
+                let (which, collection) = (self.byte(), self.below(COLLECTIONS.len()));
+                Op::ReadSnapshot { which, collection, how: self.scan() }
+            }
+            18..36 => Op::GetIf(self.place(), self.cond()),
             36..44 => {
                 let collection = self.below(COLLECTIONS.len());
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            44..127 => Op::Write(self.step(false)),
-            127..130 => Op::TakeSnapshot,
-            130..132 => Op::DropSnapshot(self.byte()),
-            132..136 => {
-                let (which, collection) = (self.byte(), self.below(COLLECTIONS.len()));
-                Op::ReadSnapshot { which, collection, how: self.scan() }
-            }
+            44..136 => Op::Write(self.step(false)),
             136..158 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());
