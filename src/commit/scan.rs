@@ -81,10 +81,10 @@ impl Core {
         })?;
         for (_, key, head) in &rows {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
-            if !head.deleted {
-                if let Some(version) = self.version_of_scan(key, head, None)? {
-                    totals.add(key.as_bytes(), version.meta.etag);
-                }
+            if !head.deleted
+                && let Some(version) = self.version_of_scan(key, head, None)?
+            {
+                totals.add(key.as_bytes(), version.meta.etag);
             }
         }
         Ok((rows.len(), rows.pop().map(|(key, ..)| key)))
