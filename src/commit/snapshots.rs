@@ -34,7 +34,11 @@ use crate::table::Head;
 /// of a map's nodes.
 pub(crate) const SAVED_HEAD_BYTES: u64 = 144;
 /// How many heads a snapshot that ends hands to an older one while writers wait.
+#[cfg(not(all(test, loom)))]
 const HANDED_DOWN_AT_ONCE: usize = 256;
+/// In models one, so that others get in between.
+#[cfg(all(test, loom))]
+const HANDED_DOWN_AT_ONCE: usize = 1;
 
 /// The live snapshots of a store, and what is kept for them.
 ///

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{A, B, Rig, commit, create, delete, item_key, replace, replacing, text};
+use super::{A, B, C, Rig, commit, create, delete, item_key, replace, replacing, text};
 use crate::commit::{Core, View};
 use crate::error::Error;
 use crate::precondition::Precondition;
@@ -109,12 +109,14 @@ fn a_cached_version_is_not_taken_for_that_of_the_snapshot() {
 #[test]
 fn what_a_snapshot_that_ends_held_for_an_older_one_is_found_all_the_while() {
     model(|| {
-        let (rig, _) = Rig::eventual().with([(A, "old")]);
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
         let older = rig.core.begin_snapshot().unwrap();
         let newer = rig.core.begin_snapshot().unwrap();
-        replace(&rig.core, A, "new", Precondition::Always).unwrap();
+        replace_both(&rig.core, "new");
         let ending = thread::spawn(move || drop(newer));
-        assert_eq!(seen(&rig.core, &older, A).as_deref(), Some("old"));
+        for key in [B, A] {
+            assert_eq!(seen(&rig.core, &older, key).as_deref(), Some("old"));
+        }
         ending.join().unwrap();
         assert_eq!(seen(&rig.core, &older, A).as_deref(), Some("old"));
         drop(older);
@@ -125,17 +127,20 @@ fn what_a_snapshot_that_ends_held_for_an_older_one_is_found_all_the_while() {
 #[test]
 fn a_writer_and_a_snapshot_that_ends_leave_an_older_one_what_it_sees() {
     model(|| {
-        let (rig, _) = Rig::eventual().with([(A, "old")]);
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old"), (C, "old")]);
         let older = rig.core.begin_snapshot().unwrap();
         let newer = rig.core.begin_snapshot().unwrap();
+        replace_both(&rig.core, "new");
         let core = Arc::clone(&rig.core);
         let writer = thread::spawn(move || {
-            replace(&core, A, "new", Precondition::Always).unwrap();
+            replace(&core, C, "new", Precondition::Always).unwrap();
         });
         drop(newer);
-        assert_eq!(seen(&rig.core, &older, A).as_deref(), Some("old"));
+        assert_eq!(seen(&rig.core, &older, C).as_deref(), Some("old"));
         writer.join().unwrap();
-        assert_eq!(seen(&rig.core, &older, A).as_deref(), Some("old"));
+        for key in [A, B, C] {
+            assert_eq!(seen(&rig.core, &older, key).as_deref(), Some("old"));
+        }
         drop(older);
         assert_eq!(rig.core.snapshots.saved_heads(), 0);
     });
