@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 use crate::codec::Codec;
 use crate::collection::{Collection, decode};
-use crate::commit::Version;
+use crate::commit::{Version, View};
 use crate::error::Result;
 use crate::item::Item;
 use crate::key::{ItemKey, collection_range};
-use crate::store::Store;
+use crate::store::{RunningGuard, Store};
 use crate::table::Head;
 
 /// How many heads are read from the table at a time: few at first, for those who want few.
@@ -80,10 +81,11 @@ impl<T> Ends<T> {
     }
 }
 
-/// The live heads of a selection, fetched in growing steps.
+/// The live heads of a selection, fetched in growing steps: those of now, or those of a snapshot.
 #[derive(Debug)]
 struct Heads {
     store: Store,
+    view: Option<Arc<View>>,
     selection: Selection,
     /// `back` holds what was fetched from the upper end, the greatest key first.
     fetched: Ends<(ItemKey, Head)>,
@@ -93,8 +95,8 @@ struct Heads {
 }
 
 impl Heads {
-    fn new(store: Store, selection: Selection) -> Self {
-        Self { store, selection, fetched: Ends::new(), step: FIRST_HEADS, done: false }
+    fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
+        Self { store, view, selection, fetched: Ends::new(), step: FIRST_HEADS, done: false }
     }
 
     fn next(&mut self) -> Result<Option<(ItemKey, Head)>> {
@@ -118,10 +120,12 @@ impl Heads {
         let step = self.step;
         self.step = (step * 2).min(MAX_HEADS);
         let Selection { lower, upper } = &self.selection;
-        let (lower, upper) = (as_slice(lower), as_slice(upper));
+        let bounds = (as_slice(lower), as_slice(upper));
         let mut heads = Vec::with_capacity(step);
-        let scanned =
-            self.store.running().and_then(|r| r.core.scan(lower, upper, reverse, step, &mut heads));
+        let scan = |running: RunningGuard<'_>| {
+            running.core.scan(self.view.as_deref(), bounds, reverse, step, &mut heads)
+        };
+        let scanned = self.store.running().and_then(scan);
         let (rows, last) = scanned.inspect_err(|_| self.done = true)?;
         self.done = rows < step;
         if let Some(last) = last {
@@ -164,7 +168,9 @@ impl Heads {
             return;
         }
         match self.store.running() {
-            Ok(running) => versions.extend(running.core.versions_of(heads)),
+            Ok(running) => {
+                versions.extend(running.core.versions_of(self.view.as_deref(), heads));
+            }
             Err(error) => {
                 self.done = true;
                 versions.push_back(Err(error));
@@ -178,7 +184,8 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 }
 
 /// An iterator over items, made by [`Collection::iter`], [`prefix`](Collection::prefix) and
-/// [`range`](Collection::range). Dropping it early costs nothing.
+/// [`range`](Collection::range), and by their namesakes of a
+/// [`SnapshotCollection`](crate::SnapshotCollection). Dropping it early costs nothing.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -200,9 +207,13 @@ pub struct Iter<T, C> {
 }
 
 impl<T, C: Codec<T>> Iter<T, C> {
-    pub(crate) fn new(collection: &Collection<T, C>, selection: Selection) -> Result<Self> {
+    pub(crate) fn new(
+        collection: &Collection<T, C>,
+        view: Option<Arc<View>>,
+        selection: Selection,
+    ) -> Result<Self> {
         collection.check_codec()?;
-        let heads = Heads::new(collection.store().clone(), selection);
+        let heads = Heads::new(collection.store().clone(), view, selection);
         Ok(Self { heads, read: Ends::new(), documents: PhantomData })
     }
 }
@@ -239,7 +250,8 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
 
 impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 
-/// An iterator over keys, made by [`Collection::keys`].
+/// An iterator over keys, made by [`Collection::keys`] and
+/// [`SnapshotCollection::keys`](crate::SnapshotCollection::keys).
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -256,8 +268,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn new(store: Store, selection: Selection) -> Self {
-        Self { heads: Heads::new(store, selection) }
+    pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
+        Self { heads: Heads::new(store, view, selection) }
     }
 }
 

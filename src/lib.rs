@@ -48,6 +48,7 @@
 //! | [`Conflict`] | the current item, carried by the error of a refused write |
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
 //! | [`Batch`] | several verbs on several collections, all or none |
+//! | [`Snapshot`] | the whole store as it was at one revision, while writers go on |
 //! | [`Stats`] | figures about an open store |
 //!
 //! | to | call |
@@ -59,6 +60,7 @@
 //! | change one field | [`patch`](Collection::patch) |
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
 //! | change several items together | [`Store::batch`] |
+//! | read many items as of one moment | [`Store::snapshot`] |
 //!
 //! # Durability
 //!
@@ -168,7 +170,7 @@ pub use patch::{Patch, PatchError};
 pub use precondition::{ParseTagsError, Precondition, Tags};
 pub use retry::RetryPolicy;
 pub use revision::Revision;
-pub use snapshot::Snapshot;
+pub use snapshot::{Snapshot, SnapshotCollection};
 pub use stats::Stats;
 pub use store::Store;
 pub use verify::Verified;

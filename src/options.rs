@@ -119,6 +119,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Duration,
     pub(crate) cache_bytes: u64,
+    pub(crate) snapshot_bytes: u64,
     pub(crate) on_damage: OnDamage,
     pub(crate) history: HistoryPolicy,
     pub(crate) create: bool,
@@ -126,13 +127,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// The defaults: [`Durability::Immediate`], a cache of 64 MiB, damage refused, a missing store
-    /// created.
+    /// The defaults: [`Durability::Immediate`], a cache of 64 MiB, 16 MiB for snapshots, damage
+    /// refused, a missing store created.
     pub fn new() -> Self {
         Self {
             durability: Durability::Immediate,
             sync_interval: Duration::from_millis(200),
             cache_bytes: 64 << 20,
+            snapshot_bytes: 16 << 20,
             on_damage: OnDamage::Refuse,
             history: HistoryPolicy::new(),
             create: true,
@@ -157,6 +159,33 @@ impl Options {
     /// Half goes to each. A small budget is slower, never wrong.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// Sets the memory for what [snapshots](Store::snapshot) see and the store no longer holds, in
+    /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot that sees it
+    /// lives takes 144 bytes and its key, once for all snapshots. When that is more than this,
+    /// the oldest snapshots are given up until it is not: their reads are
+    /// [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("app.ifm");
+    /// use ifmatch::{Error, Options, Precondition};
+    ///
+    /// let store = Options::new().snapshot_bytes(0).open(&path)?;
+    /// let notes = store.collection::<u64>("notes")?;
+    /// notes.create("a", &1)?;
+    /// let before = store.snapshot()?;
+    /// notes.create("b", &2)?; // takes nothing: the snapshot did not see one
+    /// assert_eq!(before.collection(&notes).len()?, 1);
+    /// notes.replace("a", &3, Precondition::Always)?;
+    /// assert!(matches!(before.collection(&notes).get("a"), Err(Error::SnapshotTooOld)));
+    /// # Ok(()) }
+    /// ```
+    pub fn snapshot_bytes(mut self, bytes: u64) -> Self {
+        self.snapshot_bytes = bytes;
         self
     }
 
@@ -220,6 +249,7 @@ impl fmt::Debug for Options {
             .field("durability", &self.durability)
             .field("sync_interval", &self.sync_interval)
             .field("cache_bytes", &self.cache_bytes)
+            .field("snapshot_bytes", &self.snapshot_bytes)
             .field("on_damage", &self.on_damage)
             .field("history", &self.history)
             .field("create", &self.create)

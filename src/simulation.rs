@@ -97,6 +97,23 @@ impl Simulation {
         self.now_ms.store(now_ms, Ordering::SeqCst);
     }
 
+    /// How many heads are kept in memory for snapshots.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn saved_heads(store: &Store) -> Result<u64> {
+        Ok(store.running()?.core.snapshots.saved_heads())
+    }
+
+    /// Gives up the oldest snapshot, as compaction does for want of disk space; whether there was
+    /// one.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn give_up_oldest_snapshot(store: &Store) -> Result<bool> {
+        Ok(store.running()?.core.snapshots.give_up_oldest())
+    }
+
     /// Takes a checkpoint, as the background thread does after a segment was sealed.
     ///
     /// # Errors

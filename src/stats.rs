@@ -33,6 +33,8 @@ pub struct Stats {
     pub table_bytes: u64,
     /// Syncs of the journal since the store was opened.
     pub syncs: u64,
+    /// Live snapshots; those that were given up are not counted.
+    pub snapshots: u64,
     /// Whether an earlier failure ended writing.
     pub poisoned: bool,
 }

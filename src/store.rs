@@ -154,8 +154,7 @@ impl Store {
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let renewable = Arc::new(RenewableTable::new(table.table));
-        let core =
-            Core::new(journal, renewable.clone(), clock, options.history, options.cache_bytes / 2)?;
+        let core = Core::new(journal, renewable.clone(), clock, options)?;
         let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
         core.expiries.note(table.next_expiry_ms);
         let running = Running {
@@ -279,6 +278,7 @@ impl Store {
             journal_bytes: journal.segments().total_bytes()?,
             table_bytes: running.core.table.size_on_disk_bytes()?,
             syncs: journal.syncs(),
+            snapshots: running.core.snapshots.alive(),
             poisoned: journal.is_poisoned(),
         })
     }

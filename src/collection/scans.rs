@@ -31,7 +31,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn iter(&self) -> Result<Iter<T, C>> {
-        Iter::new(self, Selection::all(self.name()))
+        Iter::new(self, None, Selection::all(self.name()))
     }
 
     /// Iterates over the items whose keys begin with these bytes.
@@ -50,7 +50,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Iter<T, C>> {
-        Iter::new(self, Selection::prefix(self.name(), prefix.as_ref()))
+        Iter::new(self, None, Selection::prefix(self.name(), prefix.as_ref()))
     }
 
     /// Iterates over the items whose keys lie in this range. An empty or inverted range has none.
@@ -69,7 +69,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Iter<T, C>> {
-        Iter::new(self, Selection::range(self.name(), &range))
+        Iter::new(self, None, Selection::range(self.name(), &range))
     }
 
     /// Iterates over the keys alone, in order and from either end; reads no values.
@@ -89,7 +89,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn keys(&self) -> Result<Keys> {
         self.check_codec()?;
-        Ok(Keys::new(self.store.clone(), Selection::all(self.name())))
+        Ok(Keys::new(self.store.clone(), None, Selection::all(self.name())))
     }
 
     /// Counts the items. Costs a scan of their heads, some million a second; reads no values.

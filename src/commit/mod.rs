@@ -7,11 +7,12 @@
 //! 2. Each operation is decided on the table's heads, later ones seeing earlier ones.
 //! 3. The journal gives revision, tags and place, and buffers the frame.
 //! 4. The heads go into the table and the items into the cache, while readers of these stripes
-//!    wait; then the stripes are released.
+//!    wait; a head that a snapshot reads is saved before it is displaced. Then the stripes are
+//!    released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** the sweep's pass → stripes in ascending order → the journal's state → MANIFEST. No user code runs
-//! under any of them.
+//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. The lock of the
+//! snapshots is a leaf. No user code runs under any of them.
 
 mod cache;
 mod catalog;
@@ -20,9 +21,10 @@ pub(crate) mod operation;
 mod read;
 mod relocate;
 mod scan;
+mod snapshots;
 mod stripes;
-mod versions;
 mod sweep;
+mod versions;
 mod write;
 
 #[cfg(test)]
@@ -36,15 +38,18 @@ use crate::clock::Clock;
 use crate::error::Result;
 use crate::history::HistoryPolicy;
 use crate::journal::Journal;
+use crate::options::Options;
 use crate::table::{Head, Table};
 
 pub(crate) use cache::Version;
 pub(crate) use relocate::{Place, Standing};
-pub(crate) use versions::PastEntry;
+pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};
+pub(crate) use versions::PastEntry;
 
 use cache::Cache;
 use catalog::Catalog;
+use snapshots::Snapshots;
 use stripes::Stripes;
 
 /// An open store's engine.
@@ -58,6 +63,7 @@ pub(crate) struct Core {
     catalog: Catalog,
     cache: Cache,
     stripes: Stripes,
+    pub(crate) snapshots: Arc<Snapshots>,
 }
 
 impl Core {
@@ -66,13 +72,19 @@ impl Core {
         journal: Journal,
         table: Arc<dyn Table>,
         clock: Clock,
-        history: HistoryPolicy,
-        cache_bytes: u64,
+        options: &Options,
     ) -> Result<Self> {
-        let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let (catalog, expiries) = (Catalog::default(), Expiries::new());
-        let mut core =
-            Self { journal, table, clock, history, expiries, catalog, cache, stripes };
+        let mut core = Self {
+            journal,
+            table,
+            clock,
+            history: options.history,
+            expiries: Expiries::new(),
+            catalog: Catalog::default(),
+            cache: Cache::new(options.cache_bytes / 2),
+            stripes: Stripes::new(),
+            snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
+        };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;
             Ok(version.map_or_else(Bytes::new, |version| version.value))
@@ -81,20 +93,18 @@ impl Core {
         Ok(core)
     }
 
-    /// Whether a snapshot may still need what compaction would remove.
-    pub(crate) fn snapshots_alive(&self) -> bool {
-        false
-    }
-
-    /// Gives up snapshots that keep too much from being reclaimed, the oldest first; gives whether
-    /// none is left.
-    pub(crate) fn give_up_costly_snapshots(&self, _retired: &[u32]) -> Result<bool> {
-        Ok(true)
-    }
-
     /// How many collections are recorded; each is an item of the system collection.
     pub(crate) fn recorded_collections(&self) -> u64 {
         self.catalog.len()
+    }
+
+    /// Begins a snapshot of everything that was committed before the call, and of nothing that is
+    /// after its return. Waits for commits that are being applied.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`](crate::Error::Poisoned) when a failure left a commit half applied.
+    pub(crate) fn begin_snapshot(&self) -> Result<Arc<View>> {
+        self.journal.at_newest(|revision| self.snapshots.begin(revision))
     }
 
     /// Whether this collection is recorded with this codec; not recorded at all is no error.

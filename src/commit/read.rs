@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::commit::Core;
 use crate::commit::cache::Version;
+use crate::commit::snapshots::View;
 use crate::commit::stripes::Stripe;
 use crate::error::{Error, Result};
 use crate::item::Meta;
@@ -56,11 +57,47 @@ impl Core {
         match self.find(key)? {
             Found::Nothing => Ok(None),
             Found::Cached(version) => Ok(Some(version)),
-            Found::At(head) => self.version_at(key, &head)?.map(Some).ok_or_else(|| {
-                let path = self.journal.segment_path(head.segment);
-                Error::corrupt(&path, 0, "a head points into a segment that does not exist")
-            }),
+            Found::At(head) => {
+                let version = self.version_at(key, &head)?;
+                version.map(Some).ok_or_else(|| self.no_segment(&head))
+            }
         }
+    }
+
+    /// An item as it was at a snapshot; `None` when there was none or it is expired by now.
+    ///
+    /// Costs as [`read`](Self::read), which alone fills the cache. Takes no stripe, for the reason
+    /// given in [`snapshots`](crate::commit::snapshots).
+    pub(crate) fn read_at(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
+        let mut missing = None;
+        for _ in 0..OPTIMISTIC_READS {
+            let current = match self.cache.get(key.as_bytes()) {
+                // In the cache is what the table holds, or for a moment still what it held.
+                Some(cached) if cached.head.revision <= view.revision() => {
+                    view.check()?;
+                    let version = cached.version;
+                    return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
+                }
+                Some(cached) => Some(cached.head),
+                None => self.head(key)?,
+            };
+            let Some(head) = view.head_at(key.as_bytes(), current)? else { return Ok(None) };
+            if !head.is_live(self.now_for(head.expires_ms)) {
+                return Ok(None);
+            }
+            if let Some(version) = self.version_at(key, &head)? {
+                return Ok(Some(version));
+            }
+            missing = Some(head);
+        }
+        // Nothing that a snapshot reads is removed, unless it was given up.
+        view.check()?;
+        missing.map_or(Ok(None), |head| Err(self.no_segment(&head)))
+    }
+
+    fn no_segment(&self, head: &Head) -> Error {
+        let path = self.journal.segment_path(head.segment);
+        Error::corrupt(&path, 0, "a head points into a segment that does not exist")
     }
 
     /// The current versions of several items, as of one moment between batches.
@@ -120,12 +157,18 @@ impl Core {
         Ok(self.read_locked(key)?.filter(|version| version.meta.etag == head.etag))
     }
 
-    /// The version that a head of a scan points, or pointed, to, or the newest one since; `None`
-    /// when the item is gone.
-    pub(super) fn version_or_newer(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
-        match self.version_at(key, head)? {
-            Some(version) => Ok(Some(version)),
-            None => self.read(key),
+    /// The version that a head of a scan points, or pointed, to. If that was moved or removed
+    /// since: the version of the snapshot, or without one the newest; `None` when the item is gone.
+    pub(super) fn version_of_scan(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        view: Option<&View>,
+    ) -> Result<Option<Version>> {
+        match (self.version_at(key, head)?, view) {
+            (Some(version), _) => Ok(Some(version)),
+            (None, Some(view)) => self.read_at(view, key),
+            (None, None) => self.read(key),
         }
     }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::commit::Core;
 use crate::commit::cache::Version;
+use crate::commit::snapshots::View;
 use crate::error::Result;
 use crate::journal::totals::Totals;
 use crate::key::ItemKey;
@@ -27,10 +28,11 @@ struct Wanted {
 impl Core {
     /// Appends the live heads within the bounds to `heads`, in order of key, and gives how many
     /// rows were looked at and the last of them; fewer than `limit` means that there are no more.
+    /// With a view the heads are those of its revision: every key that had one still has a row.
     pub(crate) fn scan(
         &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
+        view: Option<&View>,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
         limit: usize,
         heads: &mut Vec<(ItemKey, Head)>,
@@ -41,14 +43,25 @@ impl Core {
             rows += 1;
             let head = Head::decode(value).zip(ItemKey::from_joined(key));
             damaged |= head.is_none();
+            let head = head.and_then(|(head, key)| {
+                let head = match view {
+                    // A failure is that of the check below.
+                    Some(view) => view.head_at(key.as_bytes(), Some(head)).ok()??,
+                    None => head,
+                };
+                head.is_live(now_ms).then_some((key, head))
+            });
             match head {
-                Some((head, key)) if head.is_live(now_ms) => heads.push((key, head)),
-                _ if rows == limit => last = Some(key.to_vec()),
-                _ => {}
+                Some(live) => heads.push(live),
+                None if rows == limit => last = Some(key.to_vec()),
+                None => {}
             }
         })?;
         if damaged {
             return Err(self.table_is_damaged());
+        }
+        if let Some(view) = view {
+            view.check()?;
         }
         let last = last.or_else(|| heads.last().map(|(key, _)| key.as_bytes().to_vec()));
         Ok((rows, last))
@@ -68,19 +81,20 @@ impl Core {
         })?;
         for (_, key, head) in &rows {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
-            if !head.deleted {
-                if let Some(version) = self.version_or_newer(key, head)? {
-                    totals.add(key.as_bytes(), version.meta.etag);
-                }
+            if !head.deleted
+                && let Some(version) = self.version_of_scan(key, head, None)?
+            {
+                totals.add(key.as_bytes(), version.meta.etag);
             }
         }
         Ok((rows.len(), rows.pop().map(|(key, ..)| key)))
     }
 
-    /// The versions that these heads point to, in the same order. What is not in the cache is
-    /// read in order of position, neighbours in one go.
+    /// The versions that these heads of a scan point to, in the same order. What is not in the
+    /// cache is read in order of position, neighbours in one go.
     pub(crate) fn versions_of(
         &self,
+        view: Option<&View>,
         heads: Vec<(ItemKey, Head)>,
     ) -> impl Iterator<Item = Result<(ItemKey, Version)>> {
         let want = |(key, head): (ItemKey, Head)| {
@@ -95,7 +109,7 @@ impl Core {
         let mut rest = missing.as_mut_slice();
         while !rest.is_empty() {
             let (run, after) = rest.split_at_mut(run_len(rest));
-            self.read_run(run);
+            self.read_run(view, run);
             rest = after;
         }
         wanted.into_iter().filter_map(|Wanted { key, version, .. }| {
@@ -104,7 +118,7 @@ impl Core {
     }
 
     /// Reads neighbouring entries together and takes them apart.
-    fn read_run(&self, run: &mut [&mut Wanted]) {
+    fn read_run(&self, view: Option<&View>, run: &mut [&mut Wanted]) {
         let Some(first) = run.first().map(|wanted| wanted.head) else { return };
         let end = run.last().map_or(0, |last| last.head.end());
         let len_bytes = (end - u64::from(first.offset)) as u32;
@@ -117,15 +131,15 @@ impl Core {
             let from = (head.offset - first.offset) as usize;
             let record =
                 bytes.as_ref().map(|bytes| bytes.slice(from..from + head.len_bytes as usize));
-            *version = Some(match record {
+            let found = record.map_or(Ok(None), |record| self.version_in(key, head, &record));
+            *version = Some(match found {
                 // Copied, so that one small value does not keep the whole run in memory.
-                Some(record) => self.version_in(key, head, &record).map(|version| {
-                    version.map(|version| Version {
-                        value: Bytes::copy_from_slice(&version.value),
-                        ..version
-                    })
-                }),
-                None => self.version_or_newer(key, head),
+                Ok(Some(version)) => {
+                    let value = Bytes::copy_from_slice(&version.value);
+                    Ok(Some(Version { value, ..version }))
+                }
+                Ok(None) => self.version_of_scan(key, head, view),
+                Err(error) => Err(error),
             });
         }
     }

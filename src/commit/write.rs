@@ -190,6 +190,9 @@ impl Core {
                 expires_ms: version.expires_ms,
                 deleted: !entry.leaves_item,
             };
+            let before = version.before.as_ref();
+            // Before the insert, so that who finds the new head finds the old one saved.
+            self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             self.table.insert(entry.key.as_bytes(), &head.encode())?;
             if let Some(expires_ms) = head.expires_ms {
                 self.expiries.note(expires_ms);

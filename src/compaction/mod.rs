@@ -66,8 +66,8 @@ pub(crate) enum Pace {
 }
 
 impl Store {
-    /// Reclaims what superseded versions and unneeded tombstones occupy in the journal, all of it
-    /// at once. The store does so by itself, in the background and piece by piece, as soon as a
+    /// Takes expired items away, and reclaims what superseded versions and unneeded tombstones
+    /// occupy in the journal, all of it at once. The store does so by itself, in the background and piece by piece, as soon as a
     /// good part of the journal is dead; calling this is of use before a copy, or when the disk is
     /// short.
     ///
@@ -82,6 +82,7 @@ impl Store {
     ///
     /// See [`Compaction`] for an example.
     pub fn compact(&self) -> Result<Compaction> {
+        self.sweep()?;
         let shared = self.shared();
         let _only = shared.compacting();
         let mut done = Compaction::default();

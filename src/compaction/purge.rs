@@ -24,7 +24,7 @@ const ROWS: usize = 256;
 pub(super) fn find(shared: &Shared, run: &[SegmentRecord], pace: Pace) -> Result<Purgeable> {
     let mut purgeable = Purgeable::new();
     // A snapshot may need the row of an item that was removed after it was taken.
-    if shared.running()?.core.snapshots_alive() {
+    if shared.running()?.core.snapshots.alive() > 0 {
         return Ok(purgeable);
     }
     for source in run {

@@ -15,6 +15,8 @@ use crate::table::Head;
 
 /// How many rows are looked at before others get a turn.
 const ROWS: usize = 1_024;
+/// Snapshots may keep so many bytes of retired segments in any case.
+const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// How long what a compaction had to keep counts as not worth another look.
 const HELD_MS: u64 = 60 * 60 * 1_000;
 
@@ -43,11 +45,26 @@ pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
         remove_left_behind(shared, &numbers, pace)?;
     }
     let running = shared.running()?;
-    if running.core.snapshots_alive() && !running.core.give_up_costly_snapshots(&numbers)? {
+    if running.core.snapshots.alive() > 0 && !give_up_costly(&running.core, &numbers)? {
+        // Looked at again with the next piece of compaction.
         return Ok(());
     }
     running.flush_table()?;
     running.core.journal.drop_retired(&numbers)
+}
+
+/// Gives up snapshots, the oldest first, while the retired segments that they may still read take
+/// more space than everything that lives; gives whether none is left.
+fn give_up_costly(core: &Core, numbers: &[u32]) -> Result<bool> {
+    let segments = core.journal.segments();
+    let mut pinned = 0;
+    for number in numbers {
+        pinned += segments.len_bytes(*number)?;
+    }
+    if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
+        while core.snapshots.give_up_oldest() {}
+    }
+    Ok(core.snapshots.alive() == 0)
 }
 
 /// Points the table's heads at the entries of a rewritten segment.

@@ -8,6 +8,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
+use crate::error::{Error, Result};
 use crate::journal::group::{CommitFailure, Flight, Journal, State, pack};
 use crate::options::Durability;
 use crate::sync::{MutexGuard, Ordering};
@@ -38,6 +39,20 @@ impl Journal {
             state.applied_waiters -= 1;
         }
         Ok(state)
+    }
+
+    /// Gives the newest revision to `begin` while none newer can be given, and returns when every
+    /// commit up to it is applied. `begin` takes no lock but a leaf.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when a failure left one of them unapplied.
+    pub(crate) fn at_newest<T>(&self, begin: impl FnOnce(u64) -> T) -> Result<T> {
+        let state = self.state.lock();
+        let newest = state.appended;
+        let begun = begin(newest);
+        let applied = self.wait_applied(state, newest);
+        drop(applied.map_err(|_| Error::Poisoned)?);
+        Ok(begun)
     }
 
     /// Waits until a commit is written or synced, and leads where nobody does.

@@ -109,12 +109,14 @@ impl Segments {
     /// The lengths of all segment files together.
     pub(crate) fn total_bytes(&self) -> Result<u64> {
         let numbers: Vec<u32> = self.known.read().keys().copied().collect();
-        let len = |number: u32| {
-            let path = segment_path(&self.store, number);
-            let Some(file) = self.file(number)? else { return Ok(0) };
-            file.len().map_err(Error::io("reading the length of", &path))
-        };
-        numbers.into_iter().map(len).sum()
+        numbers.into_iter().map(|number| self.len_bytes(number)).sum()
+    }
+
+    /// The length of a segment's file; 0 if it is gone.
+    pub(crate) fn len_bytes(&self, number: u32) -> Result<u64> {
+        let path = segment_path(&self.store, number);
+        let Some(file) = self.file(number)? else { return Ok(0) };
+        file.len().map_err(Error::io("reading the length of", &path))
     }
 
     /// The same of all segments.

@@ -26,6 +26,8 @@ mod power_cuts;
 mod properties;
 mod reading;
 mod saving;
+mod snapshot_bounds;
+mod snapshots;
 mod tables;
 mod template;
 mod updates;

@@ -135,6 +135,8 @@ const EVERYWHERE: &[(&str, &[&str])] = &[
     ("batch", &["NotFound", "AlreadyExists", "InvalidPrecondition", "PathNotFound"]),
     ("batch", &["PreconditionFailed, present", "PreconditionFailed, absent"]),
     ("scan", &["items", "nothing", "keys", "len"]),
+    ("snapshot", &["taken", "dropped", "read"]),
+    ("scan of a snapshot", &["items", "nothing"]),
     ("open as another form", &["refused", "ok"]),
     ("bad key", &["refused"]),
     ("foreign collection", &["refused"]),
@@ -146,6 +148,7 @@ fn a_store_in_memory_does_what_the_model_says() {
         run("in memory", (44, 104), 250, |_| (Home::Memory, None), Durability::Immediate);
     assert_reached(&outcomes, 10, EVERYWHERE);
     assert_reached(&outcomes, 1, &[("patch", &["Overflow", "RemovesDocument"])]);
+    assert_reached(&outcomes, 1, &[("snapshot", &["read while current"])]);
     // The weights do what they are for: at least so many of a thousand.
     let all: u64 = outcomes.values().sum();
     for (verb, outcome, least) in [
@@ -168,7 +171,7 @@ fn a_simulated_store_does_what_the_model_says_through_kills_and_power_loss() {
         assert_reached(&outcomes, 4, EVERYWHERE);
         let reopened: &[_] = &["closed", "killed", "power lost, nothing gone"];
         assert_reached(&outcomes, 4, &[("reopen", reopened), ("sync", &["ok"])]);
-        assert_reached(&outcomes, 4, &[("checkpoint", &["ok"])]);
+        assert_reached(&outcomes, 4, &[("checkpoint", &["ok"]), ("snapshot", &["closed"])]);
         let gone = outcomes.contains_key(&("reopen", "power lost, a suffix gone"));
         assert_eq!(gone, durability == Durability::Eventual, "{name}");
     }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use ifmatch::{Batch, Codec, Collection, Conflict, Error, Item, Json, Meta, Precondition, Raw};
-use ifmatch::{Read, Store, Tags, UpdateError};
+use ifmatch::{Read, Snapshot, Store, Tags, UpdateError};
 use serde::{Deserialize, Serialize};
 
+use super::reader::Reader;
 use super::{Action, COLLECTIONS, Expires, KEYS, ModelItem, Place, RAW, Reading, Seen, Value};
 use super::{Want, patch};
 
@@ -66,7 +67,7 @@ macro_rules! on {
     };
 }
 
-fn plain<T: Form>(item: Item<T>) -> Item<Value> {
+pub(super) fn plain<T: Form>(item: Item<T>) -> Item<Value> {
     item.map(T::value)
 }
 
@@ -94,12 +95,20 @@ impl Handle {
         }
     }
 
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Item<Value>>, Error> {
-        on!(self, c => Ok(c.get(key)?.map(plain)))
+    /// The collection as it is now.
+    pub(super) fn now(&self) -> Reader {
+        match self {
+            Self::Documents(collection) => Reader::Documents(collection.clone()),
+            Self::Raw(collection) => Reader::Raw(collection.clone()),
+        }
     }
 
-    pub(super) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Item<Value>>>, Error> {
-        on!(self, c => Ok(c.get_many(keys)?.into_iter().map(|item| item.map(plain)).collect()))
+    /// The collection as it was.
+    pub(super) fn at(&self, snapshot: &Snapshot) -> Reader {
+        match self {
+            Self::Documents(collection) => Reader::PastDocuments(snapshot.collection(collection)),
+            Self::Raw(collection) => Reader::PastRaw(snapshot.collection(collection)),
+        }
     }
 
     pub(super) fn get_if(&self, place: Place, want: &Want) -> Result<Reading, Error> {
@@ -182,31 +191,6 @@ impl Handle {
         })
     }
 
-    /// The iterator's items, or those between two keys; `reverse` reads from the upper end.
-    pub(super) fn scan(
-        &self,
-        select: &Select,
-        from_the_end: impl FnMut() -> bool,
-    ) -> Result<Vec<Item<Value>>, Error> {
-        on!(self, c => {
-            let iter = match select {
-                Select::All => c.iter()?,
-                Select::Prefix(prefix) => c.prefix(prefix)?,
-                Select::Between(from, to, true) => c.range(*from..=*to)?,
-                Select::Between(from, to, false) => c.range(*from..*to)?,
-            };
-            both_ends(iter, from_the_end).map(|item| item.map(plain)).collect()
-        })
-    }
-
-    pub(super) fn keys(&self) -> Result<Vec<Vec<u8>>, Error> {
-        on!(self, c => c.keys()?.collect())
-    }
-
-    pub(super) fn len(&self) -> Result<(u64, bool), Error> {
-        on!(self, c => Ok((c.len()?, c.is_empty()?)))
-    }
-
     /// What a conflict carries, in the model's terms.
     pub(super) fn seen(&self, place: Place, conflict: &Conflict) -> Option<Seen> {
         assert_eq!(conflict.collection(), COLLECTIONS[place.collection]);
@@ -218,32 +202,6 @@ impl Handle {
         let saved = |item: &Item<Value>| item.etag() != ifmatch::ETag::UNSAVED;
         item.map(|item| Seen { meta: saved(&item).then_some(*item.meta()), value: item.value })
     }
-}
-
-/// Which items a scan is for.
-pub(super) enum Select<'a> {
-    All,
-    Prefix(&'a [u8]),
-    /// Whether the upper end is included.
-    Between(&'a [u8], &'a [u8], bool),
-}
-
-/// Reads an iterator from either end, and gives what it read in ascending order.
-fn both_ends<T>(
-    mut iter: impl DoubleEndedIterator<Item = T>,
-    mut from_the_end: impl FnMut() -> bool,
-) -> impl Iterator<Item = T> {
-    let (mut front, mut back) = (Vec::new(), Vec::new());
-    loop {
-        let end = from_the_end();
-        let next = if end { iter.next_back() } else { iter.next() };
-        match next {
-            Some(item) if end => back.push(item),
-            Some(item) => front.push(item),
-            None => break,
-        }
-    }
-    front.into_iter().chain(back.into_iter().rev())
 }
 
 pub(super) fn precondition(want: &Want) -> Precondition {

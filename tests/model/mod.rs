@@ -10,8 +10,10 @@
 mod handle;
 pub(crate) mod ops;
 pub(crate) mod patch;
+mod reader;
 mod run;
 mod scan;
+mod snapshots;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};
@@ -49,11 +51,13 @@ pub(crate) struct ModelItem {
     pub(crate) meta: Meta,
 }
 
+pub(crate) type Items = BTreeMap<Place, ModelItem>;
+
 /// The store's contents at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct State {
     /// Expired ones, too, until they are swept or written over.
-    pub(crate) items: BTreeMap<Place, ModelItem>,
+    pub(crate) items: Items,
     /// When each key was last written, tombstones included.
     modified: BTreeMap<Place, SystemTime>,
     /// The collections whose form is recorded.
@@ -172,6 +176,12 @@ impl Model {
     }
 
     /// The item as every read and precondition sees it.
+    /// The items of a state, as it is or was, that have not expired by now.
+    pub(crate) fn live_of(&self, state: &State) -> Items {
+        let items = state.items.iter().filter(|(_, item)| !item.is_expired(self.now));
+        items.map(|(place, item)| (*place, item.clone())).collect()
+    }
+
     pub(crate) fn live(&self, place: Place) -> Option<&ModelItem> {
         self.state.items.get(&place).filter(|item| !item.is_expired(self.now))
     }

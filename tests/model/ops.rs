@@ -13,6 +13,10 @@ pub(crate) enum Op {
     Update { place: Place, how: Update, ttl: Ttl },
     Batch(Vec<Step>),
     Scan { collection: usize, how: Scan },
+    Compact,
+    TakeSnapshot,
+    DropSnapshot(u8),
+    ReadSnapshot { which: u8, collection: usize, how: Scan },
     OtherCodec(usize),
     BadKey(Step),
     ForeignCollection(Vec<Step>),
@@ -151,14 +155,20 @@ impl Choices<'_> {
 
     pub(crate) fn op(&mut self) -> Op {
         match self.byte() {
-            0..16 => Op::Get(self.place()),
-            16..34 => Op::GetIf(self.place(), self.cond()),
-            34..42 => {
+            0..9 => Op::Get(self.place()),
+            9..11 => Op::TakeSnapshot,
+            11..12 => Op::DropSnapshot(self.byte()),
+            12..18 => {
+                let (which, collection) = (self.byte(), self.below(COLLECTIONS.len()));
+                Op::ReadSnapshot { which, collection, how: self.scan() }
+            }
+            18..36 => Op::GetIf(self.place(), self.cond()),
+            36..44 => {
                 let collection = self.below(COLLECTIONS.len());
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            42..132 => Op::Write(self.step(false)),
+            44..132 => Op::Write(self.step(false)),
             132..154 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());
@@ -174,24 +184,27 @@ impl Choices<'_> {
                 Op::Update { how: self.of(&how), place: self.place(), ttl: self.ttl() }
             }
             168..212 => self.batch(),
-            212..224 => {
-                let (collection, a, b) = (self.below(COLLECTIONS.len()), self.byte(), self.byte());
-                let range = Scan::Range(a, b, a % 2 == 0);
-                let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];
-                let all = [plain.as_slice(), &[Scan::Prefix(a), range, range]].concat();
-                Op::Scan { collection, how: self.of(&all) }
-            }
+            212..224 => Op::Scan { collection: self.below(COLLECTIONS.len()), how: self.scan() },
             224..227 => Op::OtherCodec(self.below(COLLECTIONS.len())),
             227..229 => Op::BadKey(self.step(false)),
             229..231 => Op::ForeignCollection(self.steps()),
             231..239 => Op::Tick(self.of(&[1, 2_000, 0, -1, 1, 5_000, -4_000, 60_000])),
-            239..242 => Op::Sweep,
+            239..241 => Op::Sweep,
+            241..242 => Op::Compact,
             242..245 => Op::Sync,
             245..248 => Op::Checkpoint,
             248..251 => Op::Reopen,
             251..254 => Op::Kill,
             254.. => Op::Crash,
         }
+    }
+
+    fn scan(&mut self) -> Scan {
+        let (a, b) = (self.byte(), self.byte());
+        let range = Scan::Range(a, b, a % 2 == 0);
+        let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];
+        let all = [plain.as_slice(), &[Scan::Prefix(a), range, range]].concat();
+        self.of(&all)
     }
 
     pub(crate) fn batch(&mut self) -> Op {

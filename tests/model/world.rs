@@ -9,6 +9,7 @@ use ifmatch::{Durability, ETag, Error, Item, Options, Store};
 
 use super::handle::{Handle, value_of};
 use super::ops::{Cond, Op, Pick, Step, Ttl, Verb};
+use super::snapshots::Past;
 use super::{Action, COLLECTIONS, Expires, Failure, Model, New, Place, RAW, Value, Want};
 
 /// Where the store stands.
@@ -28,6 +29,8 @@ pub(crate) struct World {
     foreign: Option<Handle>,
     pub(super) model: Model,
     pub(super) held: BTreeMap<Place, Vec<Item<Value>>>,
+    /// The live snapshots.
+    pub(super) past: Vec<Past>,
     rng: fastrand::Rng,
     now_ms: u64,
     /// How often each verb came out how.
@@ -56,6 +59,7 @@ impl World {
             foreign: None,
             model,
             held: BTreeMap::new(),
+            past: Vec::new(),
             rng: fastrand::Rng::with_seed(seed),
             now_ms: BEGIN_MS,
             outcomes: BTreeMap::new(),
@@ -78,6 +82,12 @@ impl World {
             Op::Update { place, how, ttl } => self.update(*place, *how, *ttl),
             Op::Batch(steps) => self.batch(steps),
             Op::Scan { collection, how } => self.scan(*collection, *how),
+            Op::Compact => self.compact(),
+            Op::TakeSnapshot => self.take_snapshot(),
+            Op::DropSnapshot(which) => self.drop_snapshot(*which),
+            Op::ReadSnapshot { which, collection, how } => {
+                self.read_snapshot(*which, *collection, *how);
+            }
             Op::OtherCodec(collection) => self.other_codec(*collection),
             Op::BadKey(step) => self.bad_key(step),
             Op::ForeignCollection(steps) => self.foreign_collection(steps),
@@ -91,7 +101,7 @@ impl World {
         assert_eq!(self.store.revision(), self.model.state.revision, "after {op:?}");
     }
 
-    /// Compares the whole contents.
+    /// Compares the whole contents, and those of the snapshots.
     pub(crate) fn compare_all(&mut self) {
         self.look_at_the_clock();
         let stats = self.store.stats().expect("there are figures");
@@ -99,6 +109,7 @@ impl World {
         for collection in 0..COLLECTIONS.len() {
             self.scan(collection, super::ops::Scan::All);
         }
+        self.compare_snapshots();
     }
 
     pub(super) fn note(&mut self, verb: &'static str, outcome: &'static str) {
@@ -139,8 +150,10 @@ impl World {
         if matches!(self.home, Home::Memory) {
             return;
         }
+        self.compare_snapshots();
         self.store.clone().close().expect("closing succeeds");
-        assert!(matches!(self.handles[0].get(b"k"), Err(Error::Closed)));
+        self.end_snapshots();
+        assert!(matches!(self.handles[0].now().get(b"k"), Err(Error::Closed)));
         assert!(matches!(self.store.clone().close(), Err(Error::Closed)));
         self.model.synced();
         let absent = self.model.state.items.values().filter(|item| item.is_expired(self.model.now));
@@ -161,6 +174,7 @@ impl World {
             self.model.synced();
         }
         self.home = Home::Simulated(Box::new(left));
+        self.past.clear();
         let before = self.model.state.revision;
         self.open_again();
         let lost = self.model.state.revision != before;
@@ -200,7 +214,7 @@ impl World {
         for key in [&b""[..], &long] {
             let written = self.handles[place.collection].write(key, &action, &want);
             assert!(matches!(written, Err(Error::InvalidKey { .. })), "{written:?}");
-            let read = self.handles[place.collection].get(key);
+            let read = self.handles[place.collection].now().get(key);
             assert!(matches!(read, Err(Error::InvalidKey { .. })), "{read:?}");
         }
         self.note("bad key", "refused");

@@ -16,6 +16,7 @@ mod failures;
 mod publication;
 mod reads;
 mod rolling;
+mod snapshots;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +31,6 @@ use crate::commit::operation::{Action, Attempt, Committed, Expiry, Failed, NewVa
 use crate::environment::{Entropy, Environment};
 use crate::error::{Conflict, Error, Result};
 use crate::etag::ETag;
-use crate::history::HistoryPolicy;
 use crate::item::Meta;
 use crate::key::ItemKey;
 use crate::opening;
@@ -44,6 +44,8 @@ const A: &str = "a";
 const B: &str = "b";
 /// Shares the stripe of [`A`].
 const C: &str = "c";
+
+const SNAPSHOT_BYTES: u64 = 1 << 20;
 
 /// An open store's engine, and the disk under it.
 struct Rig {
@@ -84,8 +86,8 @@ impl Rig {
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
         let table = wrap(opened.table.table);
-        let history = HistoryPolicy::new();
-        let core = Core::new(opened.journal, table, clock, history, cache_bytes).unwrap();
+        let options = options.cache_bytes(cache_bytes * 2).snapshot_bytes(SNAPSHOT_BYTES);
+        let core = Core::new(opened.journal, table, clock, &options).unwrap();
         Self { core: Arc::new(core), disk }
     }
 

@@ -1,0 +1,102 @@
+//! What snapshots may keep in memory, and what becomes of those that would need more.
+
+use ifmatch::simulation::Simulation;
+use ifmatch::{Error, Options, Precondition, Store};
+
+use crate::snapshots::{filled, values};
+
+/// What one saved head of `filled` takes: 144 bytes, and the key behind the collection's name.
+const SAVED_BYTES: u64 = 144 + 9;
+
+#[test]
+fn the_oldest_snapshot_is_given_up_exactly_when_the_limit_is_passed() {
+    let simulation = Simulation::new(1);
+    let store = simulation.open(&Options::new().snapshot_bytes(3 * SAVED_BYTES)).unwrap();
+    let numbers = filled(&store);
+    let old = store.snapshot().unwrap();
+    let replace = |key| {
+        numbers.replace(key, &9, Precondition::Always).unwrap();
+    };
+    replace("a");
+    let young = store.snapshot().unwrap();
+    let mut begun = old.collection(&numbers).iter().unwrap();
+    // The same item again takes nothing more, nor does one that no snapshot sees.
+    for key in ["b", "c", "b", "c"] {
+        replace(key);
+    }
+    numbers.create("f", &5).unwrap();
+    replace("f");
+    assert_eq!(Simulation::saved_heads(&store).unwrap(), 3);
+    assert_eq!(values(old.collection(&numbers).iter().unwrap()), [0, 1, 2, 3, 4]);
+
+    replace("d");
+    let too_old = |result: Result<(), Error>| {
+        assert!(matches!(result, Err(Error::SnapshotTooOld)), "{result:?}");
+    };
+    let seen = old.collection(&numbers);
+    too_old(seen.get("a").map(drop));
+    too_old(seen.get("unwritten").map(drop));
+    too_old(seen.get_many(["e"]).map(drop));
+    too_old(seen.len().map(drop));
+    too_old(seen.is_empty().map(drop));
+    too_old(seen.keys().unwrap().next().unwrap().map(drop));
+    too_old(begun.next().unwrap().map(drop));
+    assert!(begun.next().is_none(), "an iterator ends after it");
+    let mut backwards = seen.range("a"..).unwrap();
+    too_old(backwards.next_back().unwrap().map(drop));
+    assert!(backwards.next().is_none());
+
+    assert_eq!(store.stats().unwrap().snapshots, 1);
+    assert_eq!(values(young.collection(&numbers).iter().unwrap()), [9, 1, 2, 3, 4]);
+    assert_eq!(Simulation::saved_heads(&store).unwrap(), 3, "those of b, c and d");
+    drop((old, seen, begun, backwards));
+    assert_eq!(values(young.collection(&numbers).iter().unwrap()), [9, 1, 2, 3, 4]);
+    replace("e");
+    too_old(young.collection(&numbers).get("e").map(drop));
+    assert_eq!(Simulation::saved_heads(&store).unwrap(), 0);
+    assert_eq!(store.stats().unwrap().snapshots, 0);
+}
+
+#[test]
+fn what_a_dropped_snapshot_alone_saw_is_freed() {
+    let store = Store::in_memory();
+    let numbers = filled(&store);
+    let replace_all = || {
+        for key in ["a", "b", "c", "d", "e"] {
+            numbers.replace(key, &9, Precondition::Always).unwrap();
+        }
+    };
+    let saved = || Simulation::saved_heads(&store).unwrap();
+    replace_all();
+    assert_eq!(saved(), 0);
+    let first = store.snapshot().unwrap();
+    replace_all();
+    let second = store.snapshot().unwrap();
+    let clone = second.clone();
+    let iterator = second.collection(&numbers).iter().unwrap();
+    replace_all();
+    replace_all();
+    assert_eq!(saved(), 10);
+    drop(first);
+    assert_eq!(saved(), 5);
+    drop(second);
+    drop(clone);
+    assert_eq!((saved(), store.stats().unwrap().snapshots), (5, 1), "an iterator keeps it");
+    assert_eq!(values(iterator), [9; 5]);
+    assert_eq!((saved(), store.stats().unwrap().snapshots), (0, 0));
+}
+
+#[test]
+fn a_snapshot_that_is_given_up_for_disk_space_says_so_and_the_others_go_on() {
+    let store = Store::in_memory();
+    let numbers = filled(&store);
+    let [old, young] = [(); 2].map(|()| store.snapshot().unwrap());
+    numbers.delete("a", Precondition::Always).unwrap();
+    assert!(Simulation::give_up_oldest_snapshot(&store).unwrap());
+    assert!(matches!(old.collection(&numbers).get("b"), Err(Error::SnapshotTooOld)));
+    assert_eq!(young.collection(&numbers).len().unwrap(), 5);
+    assert!(Simulation::give_up_oldest_snapshot(&store).unwrap());
+    assert!(!Simulation::give_up_oldest_snapshot(&store).unwrap());
+    assert!(matches!(young.collection(&numbers).len(), Err(Error::SnapshotTooOld)));
+    assert_eq!(store.snapshot().unwrap().collection(&numbers).len().unwrap(), 4);
+}
