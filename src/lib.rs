@@ -116,11 +116,14 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod backup;
 mod batch;
 mod clock;
 mod codec;
 mod collection;
 mod commit;
+mod copying;
+mod counters;
 mod damage;
 mod disk;
 mod environment;

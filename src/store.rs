@@ -4,6 +4,8 @@ use std::any::Any;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -12,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::background::Background;
 use crate::batch::Batch;
-use crate::clock::Clock;
+use crate::clock::{Clock, instant};
 use crate::codec::{Codec, Json, Raw};
 use crate::collection::Collection;
 use crate::commit::Core;
@@ -24,8 +26,7 @@ use crate::journal::manifest::Checkpoint;
 use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
-use crate::stats::Stats;
-use crate::table::{MemoryTables, SledTables, Tables};
+use crate::table::{MemoryTables, SledTables};
 
 /// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
 /// store. Dropping the last one closes it, as [`close`](Self::close) does.
@@ -82,12 +83,14 @@ pub(crate) struct Shared {
 /// The parts of a store that is not closed.
 pub(crate) struct Running {
     pub(crate) core: Core,
-    tables: Arc<dyn Tables>,
+    pub(crate) environment: Environment,
     table_generation: u64,
     /// False when the table stands in memory for want of disk space.
     table_on_disk: bool,
     /// The revision that the table on disk was last flushed at.
     flushed: parking_lot::Mutex<u64>,
+    /// When this run took its last checkpoint, in milliseconds since 1970; 0 for never.
+    checkpointed_ms: AtomicU64,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -123,6 +126,7 @@ impl Store {
         let tables = Arc::new(MemoryTables::new());
         let environment = Environment {
             background: false,
+            backup_disk: Some(Arc::new(RealDisk)),
             ..Environment::new(Arc::new(MemoryDisk::new()), tables)
         };
         #[expect(clippy::expect_used, reason = "memory has no damage, no locks and no full disk")]
@@ -142,10 +146,11 @@ impl Store {
         let core = Core::new(journal, table.table, clock, options.cache_bytes / 2)?;
         let running = Running {
             core,
-            tables: environment.tables.clone(),
+            environment: environment.clone(),
             table_generation: table.generation,
             table_on_disk: table.on_disk,
             flushed: parking_lot::Mutex::new(table.flushed_revision),
+            checkpointed_ms: AtomicU64::new(0),
             _lock: lock,
         };
         let interval =
@@ -239,27 +244,6 @@ impl Store {
         Ok(())
     }
 
-    /// Figures about the store. Costs a look at each segment file's length and at the table's.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::Io`], [`Error::Table`].
-    pub fn stats(&self) -> Result<Stats> {
-        let running = self.running()?;
-        let journal = &running.core.journal;
-        let (_, totals) = journal.totals();
-        Ok(Stats {
-            items: totals.count.saturating_sub(running.core.recorded_collections()),
-            revision: Revision(journal.applied()),
-            durable_revision: Revision(journal.durable()),
-            checkpoint_revision: Revision(journal.checkpoint_revision()),
-            segments: journal.segments().count() as u64,
-            journal_bytes: journal.segments().total_bytes()?,
-            table_bytes: running.core.table.size_on_disk_bytes()?,
-            syncs: journal.syncs(),
-            poisoned: journal.is_poisoned(),
-        })
-    }
-
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
     ///
@@ -344,6 +328,12 @@ impl Shared {
 }
 
 impl Running {
+    /// When this run took its last checkpoint.
+    pub(crate) fn checkpointed(&self) -> Option<SystemTime> {
+        let ms = self.checkpointed_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| instant(ms))
+    }
+
     /// Makes everything up to now part of the table on disk, so that the next open need not
     /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
     pub(crate) fn checkpoint(&self) -> Result<()> {
@@ -359,7 +349,9 @@ impl Running {
         let table_generation = self.table_generation;
         let next_expiry_ms = u64::MAX;
         let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
-        self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
+        let now_ms = self.core.clock.now_ms();
+        self.core.journal.record_checkpoint(checkpoint, now_ms)?;
+        self.checkpointed_ms.store(now_ms, Ordering::Relaxed);
         *flushed = revision;
         Ok(())
     }
@@ -376,7 +368,7 @@ impl Running {
         }
         let Core { journal, table, clock, .. } = self.core;
         drop(table);
-        let table_digest = self.tables.digest(self.table_generation)?;
+        let table_digest = self.environment.tables.digest(self.table_generation)?;
         let (revision, totals) = journal.totals();
         let table_generation = self.table_generation;
         let next_expiry_ms = u64::MAX;

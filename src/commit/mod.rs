@@ -30,6 +30,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::error::Result;
 use crate::journal::Journal;
 use crate::table::{Head, Table};
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     catalog: Catalog,
     cache: Cache,
     stripes: Stripes,
+    pub(crate) counters: Counters,
 }
 
 impl Core {
@@ -59,8 +61,10 @@ impl Core {
         clock: Clock,
         cache_bytes: u64,
     ) -> Result<Self> {
-        let (cache, stripes) = (Cache::new(cache_bytes), Stripes::new());
-        let mut core = Self { journal, table, clock, catalog: Catalog::default(), cache, stripes };
+        let (cache, stripes, catalog) =
+            (Cache::new(cache_bytes), Stripes::new(), Catalog::default());
+        let counters = Counters::default();
+        let mut core = Self { journal, table, clock, catalog, cache, stripes, counters };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;
             Ok(version.map_or_else(Bytes::new, |version| version.value))

@@ -224,6 +224,9 @@ impl Core {
         refusal: Refusal,
     ) -> Result<Attempt, Failed> {
         let at = |error| Failed { index: Some(index), error };
+        if matches!(refusal, Refusal::AlreadyExists(_) | Refusal::PreconditionFailed(_)) {
+            self.counters.count_conflict();
+        }
         let conflict = |current, status| match operations.get(index) {
             Some(operation) => self.conflict(operation, current, status).map_err(at),
             None => Err(at(Error::NotFound)),

@@ -97,6 +97,12 @@ impl Segments {
         known.get(&number).map_or(0, |segment| segment.live_bytes.load(Ordering::Relaxed))
     }
 
+    /// Bytes of all entries that the table's heads of items point to.
+    pub(crate) fn total_live_bytes(&self) -> u64 {
+        let known = self.known.read();
+        known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// How many segments there are.
     pub(crate) fn count(&self) -> usize {
         self.known.read().len()

@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod backup;
+mod backup_faults;
+mod backup_places;
 mod batch_cuts;
 mod batches;
 mod collections;
 mod damage;
 mod etags;
 mod faults;
+mod figures;
 mod golden;
 mod handles;
 mod iteration;
