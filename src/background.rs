@@ -15,6 +15,7 @@ use crate::compaction::{compact_some, write_delay_us};
 use crate::error::Error;
 use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
+use crate::sweep;
 
 /// How often upkeep looks while writes go on.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,6 +26,8 @@ const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// When a sweep is tried again after it failed.
+const SWEEP_DELAY: Duration = Duration::from_secs(10);
 /// When compaction is tried again after it failed.
 const COMPACTION_DELAY: Duration = Duration::from_secs(60);
 
@@ -134,10 +137,13 @@ impl Background {
         let Ok(running) = shared.running() else { return };
         let checkpoint_segment = running.core.journal.position().segment;
         let left_over = !running.core.journal.retired_segments().is_empty();
+        let sweep_at = running.core.sweep_in().and_then(|wait| Instant::now().checked_add(wait));
         drop(running);
         let mut seen = Seen { checkpoint_segment, ..Seen::default() };
-        if left_over {
-            self.wishes.lock().tick_at = Some(Instant::now());
+        let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
+        {
+            let mut wishes = self.wishes.lock();
+            wishes.tick_at = wishes.tick_at.or(first_at);
         }
         while self.wait_until_due(|wishes| &mut wishes.tick_at) {
             if self.tick(shared, &mut seen).is_err() {
@@ -191,15 +197,39 @@ impl Background {
                 break;
             }
         }
+        let sweep_at = self.sweep(shared)?;
         if idle {
             self.watching.store(false, Ordering::Release);
             if self.commits.load(Ordering::Acquire) == commits {
+                self.wishes.lock().tick_at = sweep_at;
                 return Ok(());
             }
             self.watching.store(true, Ordering::Release);
         }
         self.wishes.lock().tick_at = Some(Instant::now() + TICK);
         Ok(())
+    }
+
+    /// Takes expired items away; gives when there may be more to take.
+    fn sweep(&self, shared: &Shared) -> Result<Option<Instant>, Error> {
+        loop {
+            let began = Instant::now();
+            let running = shared.running()?;
+            match running.core.sweep_in() {
+                Some(wait) if wait.is_zero() => {}
+                Some(wait) => return Ok(began.checked_add(wait.max(TICK))),
+                None => return Ok(None),
+            }
+            match sweep::step(&running, self) {
+                Err(error @ Error::Io { .. }) => {
+                    log::warn!("the sweep of expired items is put off: {error}");
+                    return Ok(began.checked_add(SWEEP_DELAY));
+                }
+                stepped => drop(stepped?),
+            }
+            drop(running);
+            thread::sleep(began.elapsed().min(TICK));
+        }
     }
 
     fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {

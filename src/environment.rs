@@ -15,6 +15,8 @@ pub(crate) struct Environment {
     pub(crate) tables: Arc<dyn Tables>,
     pub(crate) time: TimeSource,
     pub(crate) entropy: Entropy,
+    /// Where backups go, if not to the disk that the store is on.
+    pub(crate) backup_disk: Option<Arc<dyn Disk>>,
     /// Whether a thread of the store's own syncs, checkpoints and cleans up; without it, tests
     /// call for each step themselves.
     pub(crate) background: bool,
@@ -23,7 +25,8 @@ pub(crate) struct Environment {
 impl Environment {
     pub(crate) fn new(disk: Arc<dyn Disk>, tables: Arc<dyn Tables>) -> Self {
         let time: TimeSource = Arc::new(SystemTime::now);
-        Self { disk, tables, time, entropy: Entropy::system(), background: true }
+        let entropy = Entropy::system();
+        Self { disk, tables, time, entropy, backup_disk: None, background: true }
     }
 }
 

@@ -118,12 +118,15 @@
 #![forbid(unsafe_code)]
 
 mod background;
+mod backup;
 mod batch;
 mod clock;
 mod codec;
 mod collection;
 mod commit;
 mod compaction;
+mod copying;
+mod counters;
 mod damage;
 mod disk;
 mod environment;
@@ -142,6 +145,7 @@ mod precondition;
 mod renewal;
 mod retry;
 mod revision;
+mod running;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;

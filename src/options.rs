@@ -70,7 +70,8 @@ pub enum OnDamage {
     KeepPrefix,
 }
 
-/// How far a slow open has come; see [`Options::on_progress`].
+/// How far a slow open or a verification has come; see [`Options::on_progress`] and
+/// [`Store::verify_with_progress`].
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -88,7 +89,7 @@ pub enum OnDamage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the journal read so far.
+    /// Bytes of the journal read so far; a verification reads those of current items twice.
     pub done_bytes: u64,
     /// Bytes of the journal that will be read.
     pub total_bytes: u64,

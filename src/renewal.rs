@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::Result;
+use crate::running::Running;
 use crate::store::Shared;
 
 /// Smaller tables are left alone.
@@ -96,7 +97,7 @@ fn fresh_bytes(shared: &Shared) -> Result<u64> {
 /// as long as each took.
 fn for_each_chunk(
     shared: &Shared,
-    mut f: impl FnMut(&crate::store::Running, &[(Vec<u8>, usize)]) -> Result<()>,
+    mut f: impl FnMut(&Running, &[(Vec<u8>, usize)]) -> Result<()>,
 ) -> Result<()> {
     const LONGEST_PAUSE: Duration = Duration::from_millis(100);
     let mut after: Option<Vec<u8>> = None;

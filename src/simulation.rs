@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -27,6 +27,7 @@ pub struct Simulation {
     tables: MemoryTables,
     now_ms: Arc<AtomicU64>,
     seed: u64,
+    path: PathBuf,
 }
 
 impl Simulation {
@@ -38,23 +39,50 @@ impl Simulation {
             tables: MemoryTables::simulated(),
             now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)),
             seed,
+            path: STORE.into(),
         }
     }
 
-    /// Opens the store on this disk, without a background thread: nothing happens by itself.
+    /// Another directory of the same disk, under the same clock, with tables of its own,
+    /// which are empty. A crash or kill copies the whole disk and only these tables, so in the copy
+    /// those of every other directory are lost.
+    #[must_use]
+    pub fn at(&self, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        let seed = blake3::hash(path.as_os_str().as_encoded_bytes());
+        let seed = seed
+            .as_bytes()
+            .iter()
+            .fold(self.seed, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
+        Self { tables: MemoryTables::simulated(), seed, path, ..self.clone() }
+    }
+
+    /// Opens the store in this directory, without a background thread: nothing happens by itself.
     ///
     /// # Errors
     /// As [`Options::open`].
     pub fn open(&self, options: &Options) -> Result<Store> {
+        Store::open_in(self.environment(), &self.path, options)
+    }
+
+    /// Restores a store of this disk to this directory, and opens it.
+    ///
+    /// # Errors
+    /// As [`Store::restore`].
+    pub fn restore(&self, from: impl AsRef<Path>, options: &Options) -> Result<Store> {
+        Store::restore_in(self.environment(), from.as_ref(), &self.path, options)
+    }
+
+    fn environment(&self) -> Environment {
         let now_ms = Arc::clone(&self.now_ms);
-        let environment = Environment {
+        Environment {
             disk: Arc::new(self.disk.clone()),
             tables: Arc::new(self.tables.clone()),
             time: Arc::new(move || instant(now_ms.load(Ordering::SeqCst))),
             entropy: Entropy::seeded(self.seed),
+            backup_disk: None,
             background: false,
-        };
-        Store::open_in(environment, Path::new(STORE), options)
+        }
     }
 
     /// What a loss of power may leave: see [`SimulatedDisk::crash`]. The table is by chance as it

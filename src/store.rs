@@ -1,10 +1,8 @@
 //! An open store: [`Store`], its handles, and how it closes.
 
-use std::any::Any;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{RwLock, RwLockReadGuard};
@@ -16,17 +14,15 @@ use crate::batch::Batch;
 use crate::clock::Clock;
 use crate::codec::{Codec, Json, Raw};
 use crate::collection::Collection;
-use crate::commit::Core;
 use crate::damage::Damage;
 use crate::disk::{MemoryDisk, RealDisk};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::journal::manifest::Checkpoint;
 use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
-use crate::stats::Stats;
-use crate::table::{MemoryTables, RenewableTable, SledTables, Tables};
+use crate::running::Running;
+use crate::table::{MemoryTables, SledTables};
 
 /// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
 /// store. Dropping the last one closes it, as [`close`](Self::close) does.
@@ -82,29 +78,6 @@ pub(crate) struct Shared {
     damage: Option<Damage>,
 }
 
-/// The parts of a store that is not closed.
-pub(crate) struct Running {
-    pub(crate) core: Core,
-    /// The same table as the core's.
-    pub(crate) table: Arc<RenewableTable>,
-    tables: Arc<dyn Tables>,
-    /// False when the table stands in memory for want of disk space.
-    table_on_disk: bool,
-    flushed: parking_lot::Mutex<Flushed>,
-    /// False while segments that an earlier process retired are still there.
-    retiring: AtomicBool,
-    _lock: Box<dyn Any + Send + Sync>,
-}
-
-/// What the table on disk holds.
-#[derive(Debug)]
-struct Flushed {
-    /// The revision at which it was last flushed.
-    revision: u64,
-    /// The folder that it is.
-    generation: u64,
-}
-
 impl Store {
     /// Opens the store in this directory with the default [`Options`], creating it if it is
     /// missing. Costs and errors are those of [`Options::open`].
@@ -135,7 +108,10 @@ impl Store {
     #[must_use]
     pub fn in_memory() -> Self {
         let tables = Arc::new(MemoryTables::new());
-        let environment = Environment::new(Arc::new(MemoryDisk::new()), tables);
+        let environment = Environment {
+            backup_disk: Some(Arc::new(RealDisk)),
+            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
+        };
         #[expect(
             clippy::expect_used,
             reason = "memory has no damage, no locks and no full disk; see Panics"
@@ -153,22 +129,7 @@ impl Store {
             opening::open(&environment, path, options)?;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let renewable = Arc::new(RenewableTable::new(table.table));
-        let core = Core::new(journal, renewable.clone(), clock, options)?;
-        let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
-        core.expiries.note(table.next_expiry_ms);
-        let running = Running {
-            core,
-            table: renewable,
-            tables: environment.tables.clone(),
-            table_on_disk: table.on_disk,
-            flushed: parking_lot::Mutex::new(Flushed {
-                revision: table.flushed_revision,
-                generation: table.generation,
-            }),
-            retiring,
-            _lock: lock,
-        };
+        let running = Running::new(&environment, journal, table, clock, lock, options)?;
         let interval =
             (options.durability == Durability::Eventual).then_some(options.sync_interval);
         let shared = Arc::new(Shared {
@@ -261,28 +222,6 @@ impl Store {
         Ok(())
     }
 
-    /// Figures about the store. Costs a look at each segment file's length and at the table's.
-    ///
-    /// # Errors
-    /// [`Error::Closed`], [`Error::Io`], [`Error::Table`].
-    pub fn stats(&self) -> Result<Stats> {
-        let running = self.running()?;
-        let journal = &running.core.journal;
-        let (_, totals) = journal.totals();
-        Ok(Stats {
-            items: totals.count.saturating_sub(running.core.recorded_collections()),
-            revision: Revision(journal.applied()),
-            durable_revision: Revision(journal.durable()),
-            checkpoint_revision: Revision(journal.checkpoint_revision()),
-            segments: journal.segments().count() as u64,
-            journal_bytes: journal.segments().total_bytes()?,
-            table_bytes: running.core.table.size_on_disk_bytes()?,
-            syncs: journal.syncs(),
-            snapshots: running.core.snapshots.alive(),
-            poisoned: journal.is_poisoned(),
-        })
-    }
-
     /// What the open found damaged and left behind, if it was told to
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
     ///
@@ -372,104 +311,6 @@ impl Shared {
         let running = self.running.write().take();
         self.background.stop();
         running.ok_or(Error::Closed)?.close()
-    }
-}
-
-impl Running {
-    /// Makes everything up to now part of the table on disk, so that the next open need not
-    /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
-    pub(crate) fn checkpoint(&self) -> Result<()> {
-        let mut flushed = self.flushed.lock();
-        let revision = self.core.journal.totals().0;
-        if !self.table_on_disk || flushed.revision == revision {
-            return Ok(());
-        }
-        self.checkpoint_as(&mut flushed)
-    }
-
-    fn checkpoint_as(&self, flushed: &mut Flushed) -> Result<()> {
-        let (revision, totals) = self.core.journal.totals();
-        // Every commit up to the revision is applied and in the journal for good before the table
-        // is said to hold it.
-        self.core.journal.sync().map_err(|_| Error::Poisoned)?;
-        // Before the flush: what a sweep takes away later may be in the table on disk.
-        let next_expiry_ms = self.core.expiries.next_ms();
-        self.core.table.flush().inspect_err(|_| self.core.journal.poison())?;
-        let table_generation = flushed.generation;
-        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
-        self.core.journal.record_checkpoint(checkpoint, self.core.clock.now_ms())?;
-        flushed.revision = revision;
-        Ok(())
-    }
-
-    /// Makes a new table, to which all rows are then copied.
-    pub(crate) fn begin_table_copy(&self) -> Result<()> {
-        let generation = self.flushed.lock().generation;
-        self.tables.remove_all_but(generation)?;
-        self.table.begin_copy(self.tables.open(generation + 1)?);
-        Ok(())
-    }
-
-    /// Lets the copy, which holds all rows, take over; the old table goes once MANIFEST names the
-    /// new one.
-    pub(crate) fn take_over_table_copy(&self) -> Result<()> {
-        let mut flushed = self.flushed.lock();
-        let Some(replaced) = self.table.end_copy() else {
-            return self.tables.remove_all_but(flushed.generation);
-        };
-        flushed.generation += 1;
-        self.checkpoint_as(&mut flushed)?;
-        // Scans may be reading it yet.
-        drop(replaced);
-        if let Err(error) = self.tables.remove_all_but(flushed.generation) {
-            log::warn!("the replaced table could not be removed: {error}");
-        }
-        Ok(())
-    }
-
-    pub(crate) fn abandon_table_copy(&self) {
-        self.table.abandon_copy();
-        if let Err(error) = self.tables.remove_all_but(self.flushed.lock().generation) {
-            log::warn!("an unfinished table could not be removed: {error}");
-        }
-    }
-
-    /// Whether the table is on disk, and checkpoints can be taken.
-    pub(crate) fn has_table_on_disk(&self) -> bool {
-        self.table_on_disk
-    }
-
-    /// Makes moved heads durable, of which no checkpoint knows.
-    pub(crate) fn flush_table(&self) -> Result<()> {
-        let _flushing = self.flushed.lock();
-        self.core.table.flush().inspect_err(|_| self.core.journal.poison())
-    }
-
-    /// Whether segments that were retired by an earlier process may be among those that are to
-    /// be dropped: true once, if there were any when the store opened.
-    pub(crate) fn begin_retiring(&self) -> bool {
-        !self.retiring.swap(true, Ordering::AcqRel)
-    }
-
-    fn close(self) -> Result<()> {
-        if self.core.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
-        self.checkpoint()?;
-        if !self.table_on_disk {
-            // Without a table on disk there is nothing to believe at the next open.
-            self.core.journal.sync().map_err(|_| Error::Poisoned)?;
-            return Ok(());
-        }
-        let Core { journal, table, clock, expiries, .. } = self.core;
-        let table_generation = self.flushed.into_inner().generation;
-        self.table.abandon_copy();
-        drop((table, self.table));
-        let table_digest = self.tables.digest(table_generation)?;
-        let (revision, totals) = journal.totals();
-        let next_expiry_ms = expiries.next_ms();
-        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
-        journal.record_close(checkpoint, table_digest, clock.now_ms())
     }
 }
 

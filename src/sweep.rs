@@ -3,7 +3,8 @@
 use crate::background::Background;
 use crate::commit::SweepStep;
 use crate::error::Result;
-use crate::store::{Running, Store};
+use crate::running::Running;
+use crate::store::Store;
 
 /// Takes one step of a sweep, if any item is expired or a pass is under way: looks at some hundred
 /// rows and takes away the expired items among them. Costs nothing while nothing is due.

@@ -4,9 +4,11 @@ use std::ops::Bound;
 
 use crate::error::{Error, Result, TableError};
 use crate::journal::frame::Body;
+use crate::journal::group::Extent;
 use crate::journal::recover::check_frame;
-use crate::journal::segment::OpenSegment;
+use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
 use crate::journal::totals::Totals;
+use crate::options::Progress;
 use crate::store::{RunningGuard, Store};
 
 /// How many items are verified at a time.
@@ -50,16 +52,78 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn verify(&self) -> Result<Verified> {
+        self.verify_with_progress(|_| {})
+    }
+
+    /// As [`verify`](Self::verify), telling a function how far it has come: after each segment of
+    /// the journal and each MiB of items, and at the end, on the calling thread. It may use the
+    /// store.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// let mut last = None;
+    /// store.verify_with_progress(|progress| {
+    ///     println!("{} of {} bytes", progress.done_bytes, progress.total_bytes);
+    ///     last = Some(progress);
+    /// })?;
+    /// assert!(last.is_some_and(|last| last.done_bytes == last.total_bytes));
+    /// # Ok(()) }
+    /// ```
+    pub fn verify_with_progress(&self, on_progress: impl FnMut(Progress)) -> Result<Verified> {
+        let mut report = Report { on_progress, done_bytes: 0, total_bytes: 0, told_bytes: 0 };
         let mut verified = Verified::default();
-        let extents = self.running()?.core.journal.extents();
-        for extent in extents {
-            verify_segment(&self.running()?, extent.number, extent.end_offset, &mut verified)?;
-        }
-        self.verify_items(&mut verified)?;
+        self.verify_journal(&mut verified, &mut report)?;
+        self.verify_items(&mut verified, &mut report)?;
+        report.end();
         Ok(verified)
     }
 
-    fn verify_items(&self, verified: &mut Verified) -> Result<()> {
+    fn verify_journal(
+        &self,
+        verified: &mut Verified,
+        report: &mut Report<impl FnMut(Progress)>,
+    ) -> Result<()> {
+        let mut extents = {
+            let running = self.running()?;
+            let journal = &running.core.journal;
+            let extents = journal.extents();
+            report.total_bytes = frame_bytes(&extents) + journal.segments().total_live_bytes();
+            extents.into_iter()
+        };
+        let mut after = 0;
+        while let Some(extent) = extents.next() {
+            let running = self.running()?;
+            let outcome = verify_segment(&running, &extent, after, verified);
+            let journal = &running.core.journal;
+            match outcome {
+                Ok(read_bytes) => {
+                    after = extent.last_revision;
+                    drop(running);
+                    report.advance(read_bytes);
+                    report.tell();
+                }
+                // Compaction has removed it meanwhile, and put another in its place.
+                Err(Error::Corrupt { .. }) if journal.segments().get(extent.number).is_none() => {
+                    let mut left = journal.extents();
+                    left.retain(|extent| extent.last_revision > after);
+                    extents = left.into_iter();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_items(
+        &self,
+        verified: &mut Verified,
+        report: &mut Report<impl FnMut(Progress)>,
+    ) -> Result<()> {
         let (before, at_rest) = {
             let running = self.running()?;
             let before = running.core.journal.totals();
@@ -69,13 +133,17 @@ impl Store {
         let mut found = Totals::default();
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let running = self.running()?;
-            let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            let (rows, last) = running.core.verify_rows(lower, STEP, &mut found)?;
-            if rows < STEP {
+            let step = {
+                let running = self.running()?;
+                let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                running.core.verify_rows(lower, STEP, &mut found)?
+            };
+            report.advance(step.read_bytes);
+            if step.rows < STEP {
                 break;
             }
-            after = last;
+            report.tell_each_mebibyte();
+            after = step.last;
         }
         let running = self.running()?;
         verified.items = found.count.saturating_sub(running.core.recorded_collections());
@@ -90,32 +158,79 @@ impl Store {
     }
 }
 
-/// Reads a segment's frames up to where they end.
-fn verify_segment(
-    running: &RunningGuard<'_>,
-    number: u32,
-    end_offset: u64,
-    verified: &mut Verified,
-) -> Result<()> {
-    let (disk, store) = running.core.journal.place();
-    let segment = OpenSegment::open(disk, store, number)?;
-    let path = &segment.facts.path;
-    let mut scan = segment.scan(end_offset);
-    let (begin, mut last) = (scan.position().offset, 0);
-    while let Some(frame) = scan.next()? {
-        let damaged = || Error::corrupt(path, frame.offset, "an entry is malformed");
-        if let Body::Commit(mut entries) = check_frame(path, &frame, last)? {
-            if entries.any(|entry| entry.is_none()) {
-                return Err(damaged());
-            }
-            verified.commits += 1;
-            last = frame.revision;
+/// Tells the caller how far a verification has come.
+struct Report<F> {
+    on_progress: F,
+    done_bytes: u64,
+    total_bytes: u64,
+    told_bytes: u64,
+}
+
+impl<F: FnMut(Progress)> Report<F> {
+    /// Counts what was read; what writers add meanwhile does not go beyond the end.
+    fn advance(&mut self, read_bytes: u64) {
+        self.done_bytes = (self.done_bytes + read_bytes).min(self.total_bytes);
+    }
+
+    fn tell_each_mebibyte(&mut self) {
+        if self.done_bytes - self.told_bytes >= 1 << 20 {
+            self.tell();
         }
     }
+
+    fn tell(&mut self) {
+        self.told_bytes = self.done_bytes;
+        let Self { done_bytes, total_bytes, .. } = *self;
+        (self.on_progress)(Progress { done_bytes, total_bytes });
+    }
+
+    fn end(&mut self) {
+        self.done_bytes = self.total_bytes;
+        self.tell();
+    }
+}
+
+/// Bytes of the frames of these segments.
+pub(crate) fn frame_bytes(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES)).sum()
+}
+
+/// Reads a segment's frames up to where they end and counts those above a revision; gives how
+/// many bytes that were.
+fn verify_segment(
+    running: &RunningGuard<'_>,
+    extent: &Extent,
+    after: u64,
+    verified: &mut Verified,
+) -> Result<u64> {
+    let (disk, store) = running.core.journal.place();
+    let segment = OpenSegment::open(disk, store, extent.number)?;
+    let path = &segment.facts.path;
+    let mut scan = segment.scan(extent.end_offset);
+    let (mut begin, mut last) = (scan.position().offset, 0);
+    let (mut commits, mut counted_bytes) = (0, 0);
+    while let Some(frame) = scan.next()? {
+        let damaged = || Error::corrupt(path, frame.offset, "an entry is malformed");
+        let revision = frame.revision;
+        let whole = match check_frame(path, &frame, last)? {
+            Body::Commit(mut entries) => !entries.any(|entry| entry.is_none()),
+            Body::Seal => continue,
+        };
+        if !whole {
+            return Err(damaged());
+        }
+        let end = scan.position().offset;
+        if revision > after {
+            commits += 1;
+            counted_bytes += end - begin;
+        }
+        (begin, last) = (end, revision);
+    }
     let end = scan.position().offset;
-    if end != end_offset {
+    if end != extent.end_offset {
         return Err(Error::corrupt(path, end, "a frame is damaged"));
     }
-    verified.journal_bytes += end - begin;
-    Ok(())
+    verified.commits += commits;
+    verified.journal_bytes += counted_bytes;
+    Ok(counted_bytes)
 }

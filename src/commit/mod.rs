@@ -35,6 +35,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Clock;
+use crate::counters::Counters;
 use crate::error::Result;
 use crate::history::HistoryPolicy;
 use crate::journal::Journal;
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     cache: Cache,
     stripes: Stripes,
     pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) counters: Counters,
 }
 
 impl Core {
@@ -84,6 +86,7 @@ impl Core {
             cache: Cache::new(options.cache_bytes / 2),
             stripes: Stripes::new(),
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
+            counters: Counters::default(),
         };
         let load = |key: &_, head: &Head| {
             let version = core.version_at(key, head)?;

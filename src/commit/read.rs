@@ -231,7 +231,9 @@ impl Core {
     }
 
     fn find(&self, key: &ItemKey) -> Result<Found> {
-        if let Some(cached) = self.cache.get(key.as_bytes()) {
+        let cached = self.cache.get(key.as_bytes());
+        self.counters.count_cache(cached.is_some());
+        if let Some(cached) = cached {
             return Ok(Found::Cached(cached.version));
         }
         Ok(match self.head(key)? {

@@ -25,6 +25,14 @@ struct Wanted {
     version: Option<Result<Option<Version>>>,
 }
 
+/// What one step of a verification has looked at.
+pub(crate) struct VerifiedRows {
+    pub(crate) rows: usize,
+    /// Bytes of the items' entries.
+    pub(crate) read_bytes: u64,
+    pub(crate) last: Option<Vec<u8>>,
+}
+
 impl Core {
     /// Appends the live heads within the bounds to `heads`, in order of key, and gives how many
     /// rows were looked at and the last of them; fewer than `limit` means that there are no more.
@@ -68,26 +76,29 @@ impl Core {
     }
 
     /// Recomputes the tags of up to `limit` items from the journal and adds them to `totals`,
-    /// expired ones too; gives how many rows were looked at and the last of them.
+    /// expired ones too.
     pub(crate) fn verify_rows(
         &self,
         lower: Bound<&[u8]>,
         limit: usize,
         totals: &mut Totals,
-    ) -> Result<(usize, Option<Vec<u8>>)> {
+    ) -> Result<VerifiedRows> {
         let mut rows = Vec::with_capacity(limit);
         self.table.scan(lower, Bound::Unbounded, false, limit, &mut |key, value| {
             rows.push((key.to_vec(), ItemKey::from_joined(key), Head::decode(value)));
         })?;
+        let mut read_bytes = 0;
         for (_, key, head) in &rows {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
-            if !head.deleted
-                && let Some(version) = self.version_of_scan(key, head, None)?
-            {
-                totals.add(key.as_bytes(), version.meta.etag);
+            if !head.deleted {
+                read_bytes += u64::from(head.len_bytes);
+                if let Some(version) = self.version_of_scan(key, head, None)? {
+                    totals.add(key.as_bytes(), version.meta.etag);
+                }
             }
         }
-        Ok((rows.len(), rows.pop().map(|(key, ..)| key)))
+        let count = rows.len();
+        Ok(VerifiedRows { rows: count, read_bytes, last: rows.pop().map(|(key, ..)| key) })
     }
 
     /// The versions that these heads of a scan point to, in the same order. What is not in the

@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::io;
 use std::mem;
 
-use bytes::Bytes;
-
 use crate::batch::MAX_BATCH_BYTES;
 use crate::commit::Core;
 use crate::commit::cache::Version;
@@ -231,6 +229,9 @@ impl Core {
         refusal: Refusal,
     ) -> Result<Attempt, Failed> {
         let at = |error| Failed { index: Some(index), error };
+        if matches!(refusal, Refusal::AlreadyExists(_) | Refusal::PreconditionFailed(_)) {
+            self.counters.count_conflict();
+        }
         let conflict = |current, status| match operations.get(index) {
             Some(operation) => self.conflict(operation, current, status).map_err(at),
             None => Err(at(Error::NotFound)),

@@ -71,7 +71,8 @@ impl Store {
     /// good part of the journal is dead; calling this is of use before a copy, or when the disk is
     /// short.
     ///
-    /// Others read and write meanwhile. Costs a read of every segment that holds anything dead, a
+    /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
+    /// reclaimed. Costs a read of every segment that holds anything dead, a
     /// rewrite of what lives in them, a look into the table for each of their entries, and some
     /// syncs; it needs free space for the largest rewritten segment, 64 MiB at most.
     ///
@@ -121,18 +122,22 @@ pub(crate) fn compact_some(shared: &Shared) -> Result<bool> {
     };
     let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
     let pace = if urgent { Pace::Full } else { Pace::Half };
-    compact_run(shared, run, pace, &mut Compaction::default())?;
+    let compacted = compact_run(shared, run, pace, &mut Compaction::default())?;
     finish_retired(shared, pace)?;
-    Ok(true)
+    Ok(compacted)
 }
 
-/// Steps 1 to 3 for some neighbouring segments.
+/// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
+/// whether it was done.
 fn compact_run(
     shared: &Shared,
     run: Vec<SegmentRecord>,
     pace: Pace,
     done: &mut Compaction,
-) -> Result<()> {
+) -> Result<bool> {
+    if shared.running()?.core.journal.is_held() {
+        return Ok(false);
+    }
     let purgeable = purge::find(shared, &run, pace)?;
     let mut rewrite = shared.running()?.core.journal.begin_rewrite(run)?;
     let copied = copy::copy(shared, &mut rewrite, &purgeable, pace);
@@ -146,7 +151,10 @@ fn compact_run(
         return Err(error);
     }
     let newest_purged = purgeable.values().copied().max().unwrap_or(0);
-    running.core.journal.switch(&rewrite, newest_purged)?;
+    if !running.core.journal.switch(&rewrite, newest_purged)? {
+        rewrite.abandon(&running.core.journal);
+        return Ok(false);
+    }
     drop(running);
     purge::remove_rows(shared, &purgeable, pace)?;
     let frames = |record: &SegmentRecord| plan::frame_bytes(record);
@@ -156,7 +164,7 @@ fn compact_run(
     done.written_bytes += rewrite.frame_bytes();
     done.reclaimed_bytes += read_bytes.saturating_sub(rewrite.frame_bytes());
     done.purged_tombstones += purgeable.len() as u64;
-    Ok(())
+    Ok(true)
 }
 
 /// Steps 4 and 5, for whatever an earlier run, or an earlier process, has left of them.

@@ -12,6 +12,7 @@ mod conformance;
 mod memory;
 mod names;
 pub(crate) mod platform;
+mod read_only;
 mod real;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
@@ -19,10 +20,11 @@ mod simulated;
 use std::any::Any;
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use memory::MemoryDisk;
+pub(crate) use read_only::ReadOnlyDisk;
 pub(crate) use real::RealDisk;
 #[cfg(feature = "simulation")]
 pub use simulated::{Fault, FaultPlan, Operation, SimulatedDisk};
@@ -34,6 +36,17 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// Opens a file for reading and writing by position. With `create` the file must not exist
     /// and is made empty; without it the file must exist.
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file that is only going to be read; works on media that cannot be written to.
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, false)
+    }
+
+    /// The path by which this disk would be asked for the same place whatever alias of it is
+    /// given. The place need not exist.
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.to_owned())
+    }
 
     /// Makes a directory and its missing parents; an existing directory is left as it is.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;

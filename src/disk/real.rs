@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::{Disk, DiskFile, held, platform};
@@ -17,6 +17,32 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(create).open(path);
         Ok(Arc::new(RealFile(file.map_err(platform::name_full_disk)?)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(File::open(path)?)))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        for existing in path.ancestors() {
+            let found = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+            match found.canonicalize() {
+                Ok(mut resolved) => {
+                    for part in path.strip_prefix(existing).into_iter().flat_map(Path::components) {
+                        // What does not exist is no link, so its parent is what the text says.
+                        match part {
+                            Component::ParentDir => drop(resolved.pop()),
+                            Component::Normal(name) => resolved.push(name),
+                            _ => {}
+                        }
+                    }
+                    return Ok(resolved);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(path.to_owned())
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -177,6 +203,21 @@ mod tests {
         assert!(Registered::take(path.clone()).is_none());
         drop(first);
         assert!(Registered::take(path).is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn aliases_of_a_place_resolve_to_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let store = root.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&store, root.path().join("alias")).unwrap();
+        let place = RealDisk.resolve(&store).unwrap().join("a/b");
+        for alias in ["store/a/b", "alias/a/b", "alias/a/x/../b", "store/../alias/./a/b"] {
+            assert_eq!(RealDisk.resolve(&root.path().join(alias)).unwrap(), place, "{alias}");
+        }
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(RealDisk.resolve(Path::new("no-such-name")).unwrap(), here.join("no-such-name"));
     }
 
     #[cfg(unix)]

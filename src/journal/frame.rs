@@ -129,6 +129,16 @@ impl FrameBuilder {
         builder
     }
 
+    /// Takes over a whole body that was read from another segment.
+    pub(crate) fn of_body(body: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(FRAME_HEADER_BYTES + body.len());
+        bytes.resize(FRAME_HEADER_BYTES, 0);
+        bytes.extend_from_slice(body);
+        let mut builder = Self { bytes, body_checksum: 0 };
+        builder.complete();
+        builder
+    }
+
     fn new(kind: FrameKind, capacity: usize) -> Self {
         let mut bytes = Vec::with_capacity(capacity);
         bytes.resize(FRAME_HEADER_BYTES, 0);

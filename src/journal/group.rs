@@ -17,6 +17,7 @@ use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::etag::{ETag, PendingTag};
 use crate::journal::frame::FrameBuilder;
+use crate::journal::hold::Holds;
 use crate::journal::lead::{Level, PoisonOnPanic};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::reader::Segments;
@@ -45,6 +46,7 @@ pub(crate) struct Journal {
     /// Something that a writer may wait for has happened.
     pub(super) changed: Condvar,
     pub(super) segments: Segments,
+    pub(super) holds: Holds,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) readable: AtomicU64,
@@ -223,6 +225,7 @@ impl Journal {
             }),
             changed: Condvar::new(),
             segments,
+            holds: Holds::default(),
             readable: AtomicU64::new(readable),
             applied: AtomicU64::new(last),
             durable: AtomicU64::new(last),

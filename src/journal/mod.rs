@@ -7,6 +7,7 @@
 pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod group;
+pub(crate) mod hold;
 pub(crate) mod lead;
 pub(crate) mod manifest;
 pub(crate) mod reader;

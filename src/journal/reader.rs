@@ -101,6 +101,12 @@ impl Segments {
         known.get(&number).map_or(0, |segment| segment.live_bytes.load(Ordering::Relaxed))
     }
 
+    /// Bytes of all entries that the table's heads of items point to.
+    pub(crate) fn total_live_bytes(&self) -> u64 {
+        let known = self.known.read();
+        known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()
+    }
+
     /// How many segments there are.
     pub(crate) fn count(&self) -> usize {
         self.known.read().len()
@@ -117,12 +123,6 @@ impl Segments {
         let path = segment_path(&self.store, number);
         let Some(file) = self.file(number)? else { return Ok(0) };
         file.len().map_err(Error::io("reading the length of", &path))
-    }
-
-    /// The same of all segments.
-    pub(crate) fn total_live_bytes(&self) -> u64 {
-        let known = self.known.read();
-        known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Says that a segment holds so many bytes that are not live and cannot be reclaimed, and

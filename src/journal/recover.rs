@@ -72,43 +72,10 @@ pub(crate) fn recover(
     }
     remove_unnamed(&**disk, store, &manifest)?;
     let (watermark, mark) = watermark;
-    let mark = mark.max(manifest.checkpoint.revision);
-    let mut segments = Vec::with_capacity(manifest.segments.len());
-    let mut last_revision = 0;
-    let mut active = None;
-    let mut clean = manifest.clean;
-    for record in &manifest.segments {
-        let segment = OpenSegment::open(&**disk, store, record.number)?;
-        let end_offset = match record.sealed {
-            Some(end) => {
-                last_revision = end.last_revision;
-                end.offset
-            }
-            None => {
-                let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
-                    Some(clean) => {
-                        last_revision = clean.revision;
-                        Tail { position: clean.position(), must_roll: clean.must_roll }
-                    }
-                    None => {
-                        clean = None;
-                        find_tail(&segment, mark, &mut last_revision)?
-                    }
-                };
-                active = Some(tail.active(&segment));
-                tail.position.offset
-            }
-        };
-        let segment = segment.facts;
-        if segment.len_bytes < end_offset {
-            let reason = "the segment ends before its last frame";
-            return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
-        }
-        segments.push(Surveyed { segment, end_offset, last_revision });
-    }
-    if let Some(last) = segments.last().filter(|_| mark > last_revision) {
-        let reason = "frames that were synced are missing";
-        return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
+    let Ends { segments, active, last_revision, clean, unproven } =
+        find_ends(&**disk, store, &manifest, mark)?;
+    if let Some(unproven) = unproven {
+        unproven.write_again()?;
     }
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
@@ -126,6 +93,73 @@ pub(crate) fn recover(
         next_revision,
         clean,
     })
+}
+
+/// Where the segments of a journal end.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) segments: Vec<Surveyed>,
+    pub(crate) active: Option<Active>,
+    pub(crate) last_revision: u64,
+    /// Present when the last run closed in order and nothing contradicts it.
+    pub(crate) clean: Option<CleanClose>,
+    /// The frames at the end that nobody knows to be synced.
+    pub(crate) unproven: Option<Unproven>,
+}
+
+/// Opens the segments that the manifest names and finds where the last one ends, by reading alone.
+///
+/// # Errors
+/// [`Error::Corrupt`] where frames that were synced are missing or damaged.
+pub(crate) fn find_ends(
+    disk: &dyn Disk,
+    store: &Path,
+    manifest: &Manifest,
+    mark: u64,
+) -> Result<Ends> {
+    let mark = mark.max(manifest.checkpoint.revision);
+    let mut segments = Vec::with_capacity(manifest.segments.len());
+    let mut last_revision = 0;
+    let mut active = None;
+    let mut unproven = None;
+    let mut clean = manifest.clean;
+    for record in &manifest.segments {
+        let segment = OpenSegment::open(disk, store, record.number)?;
+        let end_offset = match record.sealed {
+            Some(end) => {
+                last_revision = end.last_revision;
+                end.offset
+            }
+            None => {
+                let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
+                    Some(clean) => {
+                        last_revision = clean.revision;
+                        Tail { position: clean.position(), must_roll: clean.must_roll }
+                    }
+                    None => {
+                        clean = None;
+                        let (tail, from) = find_tail(&segment, mark, &mut last_revision)?;
+                        let (segment, to) = (segment.clone(), tail.position.offset);
+                        unproven = from.map(|from| Unproven { segment, from, to });
+                        tail
+                    }
+                };
+                active = Some(tail.active(&segment));
+                tail.position.offset
+            }
+        };
+        let segment = segment.facts;
+        if segment.len_bytes < end_offset {
+            let reason = "the segment ends before its last frame";
+            return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
+        }
+        segments.push(Surveyed { segment, end_offset, last_revision });
+    }
+    if let Some(last) = segments.last().filter(|_| mark > last_revision) {
+        let reason = "frames that were synced are missing";
+        return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
+    }
+    Ok(Ends { segments, active, last_revision, clean, unproven })
 }
 
 /// The segments that compaction has replaced and not removed yet. One that is missing or damaged
@@ -178,9 +212,13 @@ fn goes_on(segment: &OpenSegment, clean: &CleanClose) -> bool {
         && FrameHeader::decode(&header, clean.tail_chain).is_some()
 }
 
-/// Scans the last segment to its first invalid frame. Frames above the watermark are written
-/// again and synced: a page whose sync failed before the crash may look clean and not be on disk.
-fn find_tail(segment: &OpenSegment, mark: u64, last_revision: &mut u64) -> Result<Tail> {
+/// Scans the last segment to its first invalid frame; gives where in it the frames above the
+/// watermark begin, too.
+fn find_tail(
+    segment: &OpenSegment,
+    mark: u64,
+    last_revision: &mut u64,
+) -> Result<(Tail, Option<u64>)> {
     let mut scan = segment.scan(u64::MAX);
     let mut unproven = None;
     let mut end = scan.position();
@@ -195,10 +233,7 @@ fn find_tail(segment: &OpenSegment, mark: u64, last_revision: &mut u64) -> Resul
         }
         end = scan.position();
     }
-    if let Some(from) = unproven {
-        write_again(segment, from, end.offset)?;
-    }
-    Ok(Tail { position: end, must_roll: true })
+    Ok((Tail { position: end, must_roll: true }, unproven))
 }
 
 /// Parses a frame and checks what its checksum does not: that it is one this version writes, in
@@ -216,18 +251,29 @@ pub(crate) fn check_frame<'a>(
     Ok(body)
 }
 
-fn write_again(segment: &OpenSegment, from: u64, to: u64) -> Result<()> {
-    const CHUNK_BYTES: u64 = 1 << 20;
-    let mut at = from;
-    while at < to {
-        let mut bytes = vec![0; (to - at).min(CHUNK_BYTES) as usize];
-        let read = segment.file.read_exact_at(&mut bytes, at);
-        read.map_err(Error::io("reading", &segment.facts.path))?;
-        let written = segment.file.write_all_at(&bytes, at);
-        written.map_err(Error::io("writing", &segment.facts.path))?;
-        at += bytes.len() as u64;
+/// A part of the last segment that may not be on stable storage.
+#[derive(Debug)]
+pub(crate) struct Unproven {
+    segment: OpenSegment,
+    from: u64,
+    to: u64,
+}
+
+impl Unproven {
+    /// Writes the frames again and syncs them: a page whose sync failed before the crash may look
+    /// clean and not be on disk.
+    fn write_again(&self) -> Result<()> {
+        const CHUNK_BYTES: u64 = 1 << 20;
+        let Self { segment: OpenSegment { file, facts }, from, to } = self;
+        let mut at = *from;
+        while at < *to {
+            let mut bytes = vec![0; (to - at).min(CHUNK_BYTES) as usize];
+            file.read_exact_at(&mut bytes, at).map_err(Error::io("reading", &facts.path))?;
+            file.write_all_at(&bytes, at).map_err(Error::io("writing", &facts.path))?;
+            at += bytes.len() as u64;
+        }
+        file.sync_data().map_err(Error::io("syncing", &facts.path))
     }
-    segment.file.sync_data().map_err(Error::io("syncing", &segment.facts.path))
 }
 
 /// Removes segment files that MANIFEST does not name, which a crash left; if MANIFEST is too old

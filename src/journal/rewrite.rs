@@ -92,8 +92,9 @@ impl Journal {
     }
 
     /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
-    /// was dropped on the way. Costs two syncs of MANIFEST.
-    pub(crate) fn switch(&self, rewrite: &Rewrite, purged: u64) -> Result<()> {
+    /// was dropped on the way; gives false, with nothing changed, while somebody copies the
+    /// journal. Costs two syncs of MANIFEST.
+    pub(crate) fn switch(&self, rewrite: &Rewrite, purged: u64) -> Result<bool> {
         let Rewrite { sources, number, header, seed, tail, .. } = rewrite;
         let last_revision =
             sources.iter().filter_map(|source| source.sealed).map(|end| end.last_revision).max();
@@ -106,25 +107,32 @@ impl Journal {
             live_bytes: 0,
         };
         self.segments.add(*number, header.incarnations.clone(), *seed);
-        self.change_manifest(|manifest| {
-            let is_source = |record: &SegmentRecord| {
-                sources.iter().any(|source| source.number == record.number)
-            };
-            let at = manifest.segments.iter().position(is_source).unwrap_or_default();
-            manifest.segments.retain(|record| !is_source(record));
-            manifest.segments.insert(at, record);
-            // What a source had replaced in turn now lives on in this segment, too.
-            for retired in &mut manifest.retired {
-                if sources.iter().any(|source| source.number == retired.replaced_by) {
-                    retired.replaced_by = *number;
+        let switched = self.change_manifest_if(
+            || !self.is_held(),
+            |manifest| {
+                let is_source = |record: &SegmentRecord| {
+                    sources.iter().any(|source| source.number == record.number)
+                };
+                let at = manifest.segments.iter().position(is_source).unwrap_or_default();
+                manifest.segments.retain(|record| !is_source(record));
+                manifest.segments.insert(at, record);
+                // What a source had replaced in turn now lives on in this segment, too.
+                for retired in &mut manifest.retired {
+                    if sources.iter().any(|source| source.number == retired.replaced_by) {
+                        retired.replaced_by = *number;
+                    }
                 }
-            }
-            let replaced_by = *number;
-            let retire =
-                |source: &SegmentRecord| RetiredSegment { number: source.number, replaced_by };
-            manifest.retired.extend(sources.iter().map(retire));
-            manifest.purge_floor = manifest.purge_floor.max(purged);
-        })
+                let replaced_by = *number;
+                let retire =
+                    |source: &SegmentRecord| RetiredSegment { number: source.number, replaced_by };
+                manifest.retired.extend(sources.iter().map(retire));
+                manifest.purge_floor = manifest.purge_floor.max(purged);
+            },
+        )?;
+        if !switched {
+            self.segments.remove(*number);
+        }
+        Ok(switched)
     }
 
     /// Removes retired segments, which the table on stable storage no longer points into.
@@ -148,7 +156,19 @@ impl Journal {
     /// Replaces MANIFEST by a changed one. After an error nobody knows which of them is on disk,
     /// so it poisons.
     fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        self.change_manifest_if(|| true, change).map(drop)
+    }
+
+    /// As [`change_manifest`](Self::change_manifest), if a condition holds while it is locked.
+    fn change_manifest_if(
+        &self,
+        condition: impl FnOnce() -> bool,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<bool> {
         let mut manifest = self.manifest.lock();
+        if !condition() {
+            return Ok(false);
+        }
         let mut changed = manifest.current.clone();
         change(&mut changed);
         // Whatever happens to a store's files, it was not closed in order any more.
@@ -161,15 +181,11 @@ impl Journal {
                 return Err(error);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
 impl Rewrite {
-    pub(crate) fn number(&self) -> u32 {
-        self.number
-    }
-
     pub(crate) fn sources(&self) -> &[SegmentRecord] {
         &self.sources
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::copying::{UNFINISHED_FILE, clear_journal};
 use crate::disk::Disk;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -28,16 +29,36 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
         let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
         return Err(Error::io("creating a store in", path)(source));
     }
-    let empty = !names.iter().any(|name| name == JOURNAL_FOLDER);
+    // What an unfinished copy has left is no store either.
+    let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
+    let empty = unfinished || !names.iter().any(|name| name == JOURNAL_FOLDER);
     if empty && !create {
         return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
     }
     Ok(())
 }
 
+/// Removes the marker of a backup or restore that did not return, and with it what it has left,
+/// unless MANIFEST says that it is whole.
+pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
+    let marker = path.join(UNFINISHED_FILE);
+    if !disk.exists(&marker).map_err(Error::io("looking for", &marker))? {
+        return Ok(());
+    }
+    let manifest = path.join(MANIFEST_FILE);
+    if !disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
+        clear_journal(disk, path)?;
+    }
+    // Before and after: what the marker stands for must be durable before it goes, and it must be
+    // gone for good before anything is written, lest it condemn that if MANIFEST is ever lost.
+    disk.sync_dir(path).map_err(Error::io("syncing", path))?;
+    disk.remove_file(&marker).map_err(Error::io("removing", &marker))?;
+    disk.sync_dir(path).map_err(Error::io("syncing", path))
+}
+
 /// Makes the names of the store's directory and of those above it durable. Not only of those that
 /// this open made: an earlier one may have been killed between making them and syncing them.
-fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<()> {
+pub(crate) fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<()> {
     for ancestor in path.ancestors().skip(1) {
         match disk.sync_dir(ancestor) {
             // A directory that we may not read is not one that we made.
@@ -56,6 +77,7 @@ fn is_ours(name: &str) -> bool {
         WATERMARK_FILE,
         JOURNAL_FOLDER,
         DAMAGED_FOLDER,
+        UNFINISHED_FILE,
     ];
     known.contains(&name) || name.starts_with("table-")
 }

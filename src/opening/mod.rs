@@ -13,7 +13,7 @@ use crate::damage::Damage;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::journal::group::Start;
+use crate::journal::group::{REVISION_SKIP, Start};
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
 use crate::journal::recover::{Recovered, recover};
@@ -21,6 +21,7 @@ use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
 
+pub(crate) use create::sync_ancestors;
 pub(crate) use table::OpenedTable;
 
 /// The file whose lock keeps every other opener out.
@@ -46,6 +47,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let lock = disk.lock(&lock_path).map_err(Error::io("locking", &lock_path))?;
     let lock = lock.ok_or_else(|| Error::Locked { path: path.to_owned() })?;
 
+    create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let segments = Segments::new(environment.disk.clone(), path);
     for surveyed in recovered.segments.iter().chain(&recovered.retired) {
@@ -55,6 +57,9 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let on_progress = options.on_progress.as_ref();
     let mut recovered = recovered;
     let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
+    if recovered.manifest.copied {
+        begin_incarnation(environment, &mut recovered)?;
+    }
     for (number, live_bytes) in &table.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
@@ -78,6 +83,20 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         start,
     );
     Ok(Opened { lock, journal, table, damage, clock_ms })
+}
+
+/// Makes a copy that was never opened a store of its own, before anything is written to it: what
+/// it gives from now on, no other copy and not the original gives. Comes when all else of the open
+/// has gone well, and in one replacement of MANIFEST, so it is still a copy or is one no more.
+fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Result<()> {
+    let mut manifest = recovered.manifest.clone();
+    manifest.copied = false;
+    manifest.incarnation = environment.entropy.incarnation();
+    manifest.revision_floor = manifest.revision_floor.max(recovered.last_revision) + REVISION_SKIP;
+    recovered.manifest_file.replace(&manifest)?;
+    recovered.next_revision = recovered.next_revision.max(manifest.revision_floor + 1);
+    recovered.manifest = manifest;
+    Ok(())
 }
 
 fn open_journal(

@@ -306,16 +306,23 @@ fn fill(path: &std::path::Path) {
 }
 
 #[cfg(target_os = "linux")]
-struct Mounted(tempfile::TempDir);
+pub(crate) struct Mounted(pub(crate) tempfile::TempDir);
 
 #[cfg(target_os = "linux")]
 impl Mounted {
-    fn tmpfs(size: &str) -> Option<Self> {
+    pub(crate) fn tmpfs(size: &str) -> Option<Self> {
         let folder = tempfile::tempdir().ok()?;
         let mut mount = std::process::Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
         mount.stderr(std::process::Stdio::null());
         mount.status().is_ok_and(|status| status.success()).then(|| Self(folder))
+    }
+
+    /// Lets nothing be written there any more.
+    pub(crate) fn seal(&self) {
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-o", "remount,ro"]).arg(self.0.path());
+        assert!(mount.status().unwrap().success());
     }
 }
 

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod backends;
+mod backup;
+mod backup_faults;
+mod backup_places;
 mod batch_cuts;
 mod batches;
 mod collections;
@@ -11,6 +14,7 @@ mod damage;
 mod etags;
 mod expiry;
 mod faults;
+mod figures;
 mod golden;
 mod handles;
 mod iteration;

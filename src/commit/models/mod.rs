@@ -80,6 +80,7 @@ impl Rig {
             tables: Arc::new(MemoryTables::new()),
             time: Arc::new(|| instant(1_700_000_000_000)),
             entropy: Entropy::seeded(1),
+            backup_disk: None,
             background: false,
         };
         let options = Options::new().durability(durability);

@@ -14,7 +14,6 @@ fn head(revision: u64, deleted: bool) -> Head {
         segment: 1,
         offset: 0,
         len_bytes: 0,
-        value_len_bytes: 0,
         modified_ms: 0,
         expires_ms: None,
         deleted,

@@ -1,0 +1,130 @@
+//! The journal of a store that nobody has open, read without changing a byte of it.
+
+use std::any::Any;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec;
+
+use crate::copying::{Collector, Loose, Source};
+use crate::disk::{Disk, ReadOnlyDisk};
+use crate::error::{Error, Result};
+use crate::journal::frame::Body;
+use crate::journal::manifest::{Checkpoint, Loaded, MANIFEST_FILE, Manifest, ManifestFile};
+use crate::journal::recover::{Surveyed, check_frame, find_ends, is_outdated};
+use crate::journal::segment::FrameScanner;
+use crate::journal::watermark::{WATERMARK_FILE, Watermark};
+use crate::opening::LOCK_FILE;
+
+/// A store's directory, locked, with the ends of its segments found.
+pub(crate) struct ClosedStore {
+    disk: ReadOnlyDisk,
+    pub(crate) manifest: Manifest,
+    pub(crate) last_revision: u64,
+    segments: vec::IntoIter<Surveyed>,
+    current: Option<(Surveyed, FrameScanner)>,
+    /// The last revision of the current segment that was read.
+    read: u64,
+    collector: Collector,
+    _lock: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ClosedStore {
+    /// Locks the store and reads where its journal ends, as an open would.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Io`], of kind
+    /// `NotFound` where there is no store.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
+        let manifest_path = path.join(MANIFEST_FILE);
+        if !disk.exists(&manifest_path).map_err(Error::io("looking for", &manifest_path))? {
+            return Err(Error::io("opening", &manifest_path)(io::ErrorKind::NotFound.into()));
+        }
+        let lock_path = path.join(LOCK_FILE);
+        let lock = match disk.lock(&lock_path) {
+            Ok(None) => return Err(Error::Locked { path: path.to_owned() }),
+            Ok(lock) => Ok(lock),
+            Err(error) => Err(Error::io("locking", &lock_path)(error)),
+        };
+        let disk = ReadOnlyDisk(Arc::clone(disk));
+        let manifest = match ManifestFile::load(&disk, path)? {
+            Loaded::Found(found) => found.1,
+            Loaded::Missing => {
+                return Err(Error::corrupt(&manifest_path, 0, "the manifest is missing"));
+            }
+            Loaded::Damaged => {
+                let reason = "both slots of the manifest are damaged";
+                return Err(Error::corrupt(&manifest_path, 0, reason));
+            }
+        };
+        let lock = match lock {
+            // Nobody opens a copy there: that would write to it.
+            Err(error) if manifest.copied && cannot_be_written(&error) => None,
+            lock => lock?,
+        };
+        if is_outdated(&disk, path, &manifest)? {
+            let reason = "the manifest is older than the journal";
+            return Err(Error::corrupt(&manifest_path, 0, reason));
+        }
+        let ends = find_ends(&disk, path, &manifest, mark(&disk, path)?)?;
+        Ok(Self {
+            disk,
+            last_revision: ends.last_revision.max(manifest.checkpoint.revision),
+            segments: ends.segments.into_iter(),
+            current: None,
+            read: 0,
+            collector: Collector::new(manifest.checkpoint),
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// What the copy's checkpoint and clock are, once every commit was read.
+    pub(crate) fn end(&self) -> (Checkpoint, u64) {
+        (self.collector.checkpoint_at(self.last_revision), self.collector.newest_modified_ms())
+    }
+}
+
+impl Source for ClosedStore {
+    fn next(&mut self) -> Result<Vec<Loose>> {
+        let Self { disk, segments, current, read, collector, .. } = self;
+        loop {
+            let unread = |(surveyed, scan): &(Surveyed, FrameScanner)| {
+                scan.position().offset < surveyed.end_offset
+            };
+            let Some((surveyed, scan)) = current.as_mut().filter(|current| unread(current)) else {
+                let Some(next) = segments.next() else { break };
+                let scan = next.scan(disk)?;
+                *current = Some((next, scan));
+                continue;
+            };
+            let segment = &surveyed.segment;
+            let begin = scan.position().offset;
+            let damaged = || Error::corrupt(&segment.path, begin, "a frame is damaged");
+            let frame = scan.next()?.ok_or_else(damaged)?;
+            let Body::Commit(_) = check_frame(&segment.path, &frame, *read)? else {
+                return Err(damaged());
+            };
+            *read = frame.revision;
+            let (number, incarnations) = (segment.header.number, &segment.header.incarnations);
+            if collector.add(&segment.path, number, incarnations, &frame)? {
+                break;
+            }
+        }
+        Ok(collector.take())
+    }
+}
+
+/// How far the journal is known to have been synced.
+fn mark(disk: &ReadOnlyDisk, store: &Path) -> Result<u64> {
+    let path: PathBuf = store.join(WATERMARK_FILE);
+    // One that is missing would be made anew by loading it.
+    let present = disk.exists(&path).map_err(Error::io("looking for", &path))?;
+    if present { Ok(Watermark::load(disk, store)?.1) } else { Ok(0) }
+}
+
+fn cannot_be_written(error: &Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, Error::Io { source, .. }
+        if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
