@@ -48,6 +48,8 @@
 //! | [`Conflict`] | the current item, carried by the error of a refused write |
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
 //! | [`Batch`] | several verbs on several collections, all or none |
+//! | [`Change`] | what one commit did to one item, as the change feed tells it |
+//! | [`Cursor`] | a place in the change feed, to go on from later |
 //! | [`Stats`] | figures about an open store |
 //!
 //! | to | call |
@@ -59,6 +61,8 @@
 //! | change one field | [`patch`](Collection::patch) |
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
 //! | change several items together | [`Store::batch`] |
+//! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
+//! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
 //!
 //! # Durability
 //!
@@ -102,7 +106,8 @@
 //!
 //! # Features
 //!
-//! None that a user needs. `simulation` is for this crate's own tests and benches, and not covered
+//! `stream`: [`Watch::into_stream`], which makes of a watch an async `Stream` of `futures-core`, for any runtime.
+//! `simulation` is for this crate's own tests and benches, and not covered
 //! by semantic versioning.
 //!
 //! # More
@@ -126,6 +131,7 @@ mod disk;
 mod environment;
 mod error;
 mod etag;
+mod feed;
 mod finite;
 mod item;
 mod iter;
@@ -155,6 +161,9 @@ pub use collection::{Collection, Read};
 pub use damage::Damage;
 pub use error::{Conflict, Error, TableError};
 pub use etag::{ETag, ParseETagError};
+#[cfg(feature = "stream")]
+pub use feed::WatchStream;
+pub use feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
 pub use item::{Item, Meta};
 pub use iter::{Iter, Keys};
 pub use options::{Durability, OnDamage, Options, Progress};
