@@ -9,6 +9,7 @@ mod collections;
 mod damage;
 mod etags;
 mod faults;
+mod feed;
 mod golden;
 mod handles;
 mod iteration;
@@ -24,11 +25,14 @@ mod power_cuts;
 mod properties;
 mod reading;
 mod saving;
+#[cfg(feature = "stream")]
+mod stream;
 mod tables;
 mod template;
 mod updates;
 mod verbs;
 mod verification;
+mod watch;
 mod writer;
 
 /// A number that the caller of the tests gave.

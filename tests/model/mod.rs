@@ -7,6 +7,7 @@
 // Failures carry items; nothing here is hot.
 #![allow(clippy::result_large_err)]
 
+mod feed;
 mod handle;
 pub(crate) mod ops;
 pub(crate) mod patch;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use ifmatch::{ETag, Meta, Revision};
+use ifmatch::{ChangeKind, ETag, Meta, Revision};
 
 use patch::PatchFailure;
 pub(crate) use world::{Home, World};
@@ -117,6 +118,8 @@ pub(crate) struct Model {
     pub(crate) state: State,
     /// The states that a loss of power may bring back: from the last that is known to be synced.
     pub(crate) unsynced: Vec<State>,
+    /// All changes, in order of revision.
+    pub(crate) log: Vec<feed::Logged>,
     /// Whether writes may stay un-synced after they returned.
     pub(crate) eventual: bool,
     /// All tags that the store ever gave, in order, also of writes that a crash undid.
@@ -198,6 +201,14 @@ impl Model {
         self.highest = revision;
         self.state.revision = revision;
         for (place, left) in written {
+            let before = self.state.items.get(&place).map(|item| item.meta.etag());
+            let kind = match (before, &left) {
+                (None, _) => ChangeKind::Created,
+                (Some(_), Some(_)) => ChangeKind::Replaced,
+                (Some(_), None) => ChangeKind::Deleted,
+            };
+            let (meta, value) = (metas.get(&place).copied(), left.clone());
+            self.log.push(feed::Logged { place, revision, kind, parent: before, meta, value });
             if let Some(meta) = metas.get(&place) {
                 self.learn(place, meta, revision);
             } else {
@@ -244,6 +255,7 @@ impl Model {
         self.state = survivor.unwrap_or_else(|| {
             panic!("after the crash the store is at {revision}; legal were {known:?}")
         });
+        self.log.retain(|logged| logged.revision <= revision);
         self.synced();
     }
 }

@@ -7,12 +7,30 @@ use super::{COLLECTIONS, KEYS, Place};
 pub(crate) enum Op {
     Get(Place),
     GetIf(Place, Cond),
-    GetMany { collection: usize, keys: Vec<usize> },
+    GetMany {
+        collection: usize,
+        keys: Vec<usize>,
+    },
     Write(Step),
-    Save { place: Place, held: Held, seed: u8 },
-    Update { place: Place, how: Update },
+    Save {
+        place: Place,
+        held: Held,
+        seed: u8,
+    },
+    Update {
+        place: Place,
+        how: Update,
+    },
     Batch(Vec<Step>),
-    Scan { collection: usize, how: Scan },
+    Scan {
+        collection: usize,
+        how: Scan,
+    },
+    /// From which kept cursor on, and which place to keep.
+    Feed(u8, u8),
+    /// Which cursor's text, where, and by what it is replaced.
+    GarbledCursor(u8, u8, u8),
+    Watch(u8),
     OtherCodec(usize),
     BadKey(Step),
     ForeignCollection(Vec<Step>),
@@ -162,7 +180,10 @@ impl Choices<'_> {
                 Op::Update { how: self.of(&how), place: self.place() }
             }
             172..216 => self.batch(),
-            216..228 => {
+            216..219 => Op::Feed(self.byte(), self.byte()),
+            219 => Op::GarbledCursor(self.byte(), self.byte(), self.byte()),
+            220..222 => Op::Watch(self.byte()),
+            222..228 => {
                 let (collection, a, b) = (self.below(COLLECTIONS.len()), self.byte(), self.byte());
                 let range = Scan::Range(a, b, a % 2 == 0);
                 let plain = [Scan::All, Scan::Reverse, Scan::BothEnds, Scan::Keys, Scan::Len];

@@ -7,6 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use ifmatch::simulation::Simulation;
 use ifmatch::{Durability, ETag, Error, Item, Options, Store};
 
+use super::feed::Followers;
 use super::handle::{Handle, value_of};
 use super::ops::{Cond, Op, Pick, Step, Verb};
 use super::{Action, COLLECTIONS, Failure, Model, Place, RAW, Value, Want};
@@ -28,6 +29,7 @@ pub(crate) struct World {
     foreign: Option<Handle>,
     pub(super) model: Model,
     pub(super) held: BTreeMap<Place, Vec<Item<Value>>>,
+    pub(super) followers: Followers,
     rng: fastrand::Rng,
     now_ms: u64,
     /// How often each verb came out how.
@@ -54,6 +56,7 @@ impl World {
             foreign: None,
             model: Model::new(eventual),
             held: BTreeMap::new(),
+            followers: Followers::default(),
             rng: fastrand::Rng::with_seed(seed),
             now_ms: BEGIN_MS,
             outcomes: BTreeMap::new(),
@@ -75,6 +78,9 @@ impl World {
             Op::Update { place, how } => self.update(*place, *how),
             Op::Batch(steps) => self.batch(steps),
             Op::Scan { collection, how } => self.scan(*collection, *how),
+            Op::Feed(n, keep) => self.feed(*n, *keep),
+            Op::GarbledCursor(n, at, to) => self.garbled_cursor(*n, *at, *to),
+            Op::Watch(n) => self.watch(*n),
             Op::OtherCodec(collection) => self.other_codec(*collection),
             Op::BadKey(step) => self.bad_key(step),
             Op::ForeignCollection(steps) => self.foreign_collection(steps),
@@ -92,6 +98,12 @@ impl World {
         for collection in 0..COLLECTIONS.len() {
             self.scan(collection, super::ops::Scan::All);
         }
+        self.feed_from_everywhere();
+    }
+
+    /// Whether nothing happens that is not asked for.
+    pub(super) fn is_quiet(&self) -> bool {
+        !matches!(self.home, Home::Disk(_))
     }
 
     pub(super) fn note(&mut self, verb: &'static str, outcome: &'static str) {
@@ -159,6 +171,7 @@ impl World {
         self.handles = handles(&self.store);
         assert!(self.store.damage().is_none());
         self.model.go_back_to(self.store.revision());
+        self.watch_again();
         self.compare_all();
     }
 
