@@ -11,6 +11,8 @@ mod cursor;
 mod reader;
 #[cfg(feature = "stream")]
 mod stream;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub use self::change::{Change, ChangeKind};
@@ -19,9 +21,6 @@ pub use self::cursor::{Cursor, ParseCursorError};
 #[cfg(feature = "stream")]
 pub use self::stream::WatchStream;
 pub use self::watch::Watch;
-
-#[cfg(all(test, loom))]
-pub(crate) use self::reader::{Feed, Refill};
 
 use bytes::Bytes;
 

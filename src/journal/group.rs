@@ -272,6 +272,12 @@ impl Journal {
         self.manifest.lock().current.purge_floor
     }
 
+    /// Stands for compaction that drops a tombstone.
+    #[cfg(test)]
+    pub(crate) fn set_purge_floor(&self, revision: u64) {
+        self.manifest.lock().current.purge_floor = revision;
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }

@@ -80,8 +80,9 @@ impl World {
     /// Reads the feed from the start or a kept cursor on, and keeps another.
     pub(super) fn feed(&mut self, n: u8, keep: u8) {
         let from = self.kept(n);
+        let starts = from.cursor == Cursor::START;
         self.follow(from, keep);
-        self.note("feed", if n == 0 { "from the start" } else { "from a cursor" });
+        self.note("feed", if starts { "from the start" } else { "from a cursor" });
     }
 
     /// Reads the feed from each place that is kept.
@@ -179,7 +180,9 @@ impl World {
     fn durable(&self) -> Revision {
         let durable = self.store.stats().expect("figures").durable_revision;
         let known = self.model.unsynced[0].revision;
-        assert!(durable >= known && durable <= self.model.state.revision);
+        // Of a store on a real disk it is not followed what its own thread syncs.
+        assert!(durable >= known || !self.is_quiet(), "{known} was synced");
+        assert!(durable <= self.model.state.revision);
         durable
     }
 

@@ -12,6 +12,7 @@ mod conditions;
 mod disk;
 mod durability;
 mod failures;
+mod feed;
 mod publication;
 mod reads;
 mod rolling;
@@ -71,13 +72,7 @@ impl Rig {
         wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
     ) -> Self {
         let disk = ModelDisk::default();
-        let environment = Environment {
-            disk: Arc::new(disk.clone()),
-            tables: Arc::new(MemoryTables::new()),
-            time: Arc::new(|| instant(1_700_000_000_000)),
-            entropy: Entropy::seeded(1),
-            background: false,
-        };
+        let environment = environment(&disk);
         let options = Options::new().durability(durability);
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
@@ -91,6 +86,16 @@ impl Rig {
     fn with<const N: usize>(self, items: [(&str, &str); N]) -> (Self, [Meta; N]) {
         let metas = items.map(|(key, value)| create(&self.core, key, value).unwrap());
         (self, metas)
+    }
+}
+
+fn environment(disk: &ModelDisk) -> Environment {
+    Environment {
+        disk: Arc::new(disk.clone()),
+        tables: Arc::new(MemoryTables::new()),
+        time: Arc::new(|| instant(1_700_000_000_000)),
+        entropy: Entropy::seeded(1),
+        background: false,
     }
 }
 
