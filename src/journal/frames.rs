@@ -77,6 +77,11 @@ impl FrameReader {
             if self.after >= up_to {
                 return Ok(true);
             }
+            // Of the active segment, too: what is written ends with a whole frame.
+            if scan.position().offset != extent.end_offset {
+                let offset = scan.position().offset;
+                return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
+            }
             if extent.last_revision == u64::MAX {
                 // The end of what is written of the active segment, or of one sealed meanwhile.
                 let sealed = journal
@@ -87,10 +92,6 @@ impl FrameReader {
                     continue;
                 }
                 return Ok(true);
-            }
-            if scan.position().offset != extent.end_offset {
-                let offset = scan.position().offset;
-                return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
             }
             (self.after, self.at) = (self.after.max(extent.last_revision), None);
         }

@@ -332,6 +332,37 @@ fn after_damage_was_cut_off_old_cursors_are_diverged_and_the_start_gives_what_is
 }
 
 #[test]
+fn damage_in_an_open_store_is_an_error_of_the_feed_and_not_its_end() {
+    let sim = Simulation::new(12);
+    let store = sim.open(&Options::new()).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    for n in 0..100 {
+        blobs.create(n.to_string(), &vec![b'v'; 10_000].into()).unwrap();
+    }
+    let segments = store.stats().unwrap().segments;
+    assert!(segments > 1);
+    for segment in [1, segments] {
+        let path = format!("store/journal/{segment:010}.seg");
+        let whole = sim.disk().read_file(&path).unwrap();
+        let mut damaged = whole.clone();
+        let at = damaged.windows(500).rposition(|window| window == [b'v'; 500]).unwrap() - 30_000;
+        damaged[at] ^= 1;
+        sim.disk().write_file(&path, &damaged).unwrap();
+        let mut changes = store.changes(Cursor::START).unwrap();
+        let last = changes.by_ref().last().unwrap();
+        let last = last.map(|change| change.revision());
+        assert!(matches!(last, Err(Error::Corrupt { .. })), "in {segment}: {last:?}");
+        let place = changes.cursor();
+        sim.disk().write_file(&path, &whole).unwrap();
+        // Nothing was passed over.
+        let (all, rest) = (all(&store, Cursor::START), all(&store, place));
+        assert!(!rest.is_empty() && all.ends_with(&rest));
+        let first = all.len() - rest.len();
+        assert_eq!(place, all[first - 1].cursor());
+    }
+}
+
+#[test]
 fn a_closed_store_has_no_feed() {
     let store = Store::in_memory();
     let notes = store.raw("notes").unwrap();
