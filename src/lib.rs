@@ -106,9 +106,9 @@
 //!
 //! # Features
 //!
-//! `stream`: [`Watch::into_stream`], which makes of a watch an async `Stream` of `futures-core`, for any runtime.
-//! `simulation` is for this crate's own tests and benches, and not covered
-//! by semantic versioning.
+//! `stream`, off by default: `Watch::into_stream` makes of a [`Watch`] an async `Stream`, as
+//! `futures-core` defines it, for any runtime. `simulation` is for this crate's own tests and
+//! benches, and not covered by semantic versioning.
 //!
 //! # More
 //!

@@ -6,7 +6,6 @@
 //! the signal only notes that there are tasks to wake, and [`WakeLater`] wakes them when the
 //! operation has let go of everything.
 
-use std::marker::PhantomData;
 use std::time::Instant;
 
 use crate::sync::{Condvar, Mutex};
@@ -70,7 +69,7 @@ impl Signal {
     /// Says that the store is closed. Called under no lock.
     pub(crate) fn close(&self) {
         self.raise(|news| news.closed = true);
-        drop(self.wake_later());
+        self.wake();
     }
 
     pub(crate) fn news(&self) -> News {
@@ -93,11 +92,13 @@ impl Signal {
 
     /// Wakes the tasks that there is news for when what it gives is dropped.
     pub(crate) fn wake_later(&self) -> WakeLater<'_> {
+        WakeLater(self)
+    }
+
+    fn wake(&self) {
+        // Without the feature there are no tasks.
         #[cfg(feature = "stream")]
-        let later = WakeLater { signal: self, borrowed: PhantomData };
-        #[cfg(not(feature = "stream"))]
-        let later = WakeLater { borrowed: PhantomData };
-        later
+        self.wake_tasks();
     }
 
     fn raise(&self, change: impl FnOnce(&mut News)) {
@@ -111,11 +112,13 @@ impl Signal {
     }
 }
 
-/// Wakes tasks when it is dropped; without the feature `stream` there are none.
-pub(crate) struct WakeLater<'a> {
-    #[cfg(feature = "stream")]
-    signal: &'a Signal,
-    borrowed: PhantomData<&'a Signal>,
+/// Wakes tasks when it is dropped.
+pub(crate) struct WakeLater<'a>(&'a Signal);
+
+impl Drop for WakeLater<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 #[cfg(feature = "stream")]
@@ -126,7 +129,7 @@ mod tasks {
     use std::sync::atomic::Ordering;
     use std::task::Waker;
 
-    use super::{Signal, WakeLater};
+    use super::Signal;
 
     /// Names one waiting task for as long as its stream lives.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,16 +185,14 @@ mod tasks {
             let waker = self.state.lock().tasks.take(id);
             drop(waker);
         }
-    }
 
-    impl Drop for WakeLater<'_> {
-        fn drop(&mut self) {
+        /// Wakes the tasks that a signal has come for.
+        pub(super) fn wake_tasks(&self) {
             // Mostly false: every operation comes by here, and shares the cache line.
-            let due = &self.signal.due;
-            if !due.load(Ordering::Acquire) || !due.swap(false, Ordering::AcqRel) {
+            if !self.due.load(Ordering::Acquire) || !self.due.swap(false, Ordering::AcqRel) {
                 return;
             }
-            let woken = std::mem::take(&mut self.signal.state.lock().tasks.waiting);
+            let woken = std::mem::take(&mut self.state.lock().tasks.waiting);
             for (_, waker) in woken {
                 waker.wake();
             }
