@@ -6,6 +6,7 @@ mod backends;
 mod batch_cuts;
 mod batches;
 mod collections;
+mod cursors;
 mod damage;
 mod etags;
 mod faults;
