@@ -49,6 +49,8 @@
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
 //! | [`Batch`] | several verbs on several collections, all or none |
 //! | [`Snapshot`] | the whole store as it was at one revision, while writers go on |
+//! | [`Change`] | what one commit did to one item, as the change feed tells it |
+//! | [`Cursor`] | a place in the change feed, to go on from later |
 //! | [`Stats`] | figures about an open store |
 //!
 //! | to | call |
@@ -61,6 +63,8 @@
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
 //! | change several items together | [`Store::batch`] |
 //! | read many items as of one moment | [`Store::snapshot`] |
+//! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
+//! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
 //!
 //! # Durability
 //!
@@ -104,8 +108,9 @@
 //!
 //! # Features
 //!
-//! None that a user needs. `simulation` is for this crate's own tests and benches, and not covered
-//! by semantic versioning.
+//! `stream`, off by default: `Watch::into_stream` makes of a [`Watch`] an async `Stream`, as
+//! `futures-core` defines it, for any runtime. `simulation` is for this crate's own tests and
+//! benches, and not covered by semantic versioning.
 //!
 //! # More
 //!
@@ -132,6 +137,7 @@ mod disk;
 mod environment;
 mod error;
 mod etag;
+mod feed;
 mod finite;
 mod history;
 mod item;
@@ -166,6 +172,9 @@ pub use compaction::Compaction;
 pub use damage::Damage;
 pub use error::{Conflict, Error, TableError};
 pub use etag::{ETag, ParseETagError};
+#[cfg(feature = "stream")]
+pub use feed::WatchStream;
+pub use feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
 pub use history::HistoryPolicy;
 pub use item::{Item, Meta};
 pub use iter::{Iter, Keys};

@@ -8,6 +8,7 @@ use crate::codec::{Codec, Json};
 use crate::collection::{Collection, decode};
 use crate::commit::View;
 use crate::error::{Error, Result};
+use crate::feed::Cursor;
 use crate::item::Item;
 use crate::iter::{Iter, Keys, Selection};
 use crate::key::ItemKey;
@@ -81,11 +82,40 @@ impl Snapshot {
     /// ```
     #[must_use]
     pub fn revision(&self) -> Revision {
-        Revision(self.revision_u64())
+        Revision(self.view.revision())
     }
 
-    pub(crate) fn revision_u64(&self) -> u64 {
-        self.view.revision()
+    /// The place in the change feed after everything that the snapshot shows: a copy that was made
+    /// by listing the snapshot goes on from there.
+    ///
+    /// Costs a sync if the snapshot shows what is not durable yet: a cursor ahead of the store after
+    /// a loss of power would skip what was lost and written again.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// let snapshot = store.snapshot()?;
+    /// notes.create("b", &"two".to_owned())?;
+    /// let keys: Vec<Vec<u8>> = store
+    ///     .changes(snapshot.cursor()?)?
+    ///     .map(|change| Ok(change?.key().to_vec()))
+    ///     .collect::<Result<_, ifmatch::Error>>()?;
+    /// assert_eq!(keys, [b"b".to_vec()]);
+    /// # Ok(()) }
+    /// ```
+    pub fn cursor(&self) -> Result<Cursor> {
+        let running = self.store.running()?;
+        let journal = &running.core.journal;
+        let revision = self.view.revision();
+        if journal.durable() < revision {
+            journal.sync().map_err(|_| Error::Poisoned)?;
+        }
+        Ok(Cursor::after(*journal.incarnation(), revision, 0))
     }
 
     /// Gives a collection as it was. Reads of a collection that belongs to another store are

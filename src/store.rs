@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use parking_lot::{RwLock, RwLockReadGuard};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,10 +17,12 @@ use crate::damage::Damage;
 use crate::disk::{MemoryDisk, RealDisk};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::journal::signal::{Signal, WakeLater};
 use crate::opening::{self, Opened};
 use crate::options::{Durability, Options};
 use crate::revision::Revision;
 use crate::running::Running;
+use crate::sync::{RwLock, RwLockReadGuard};
 use crate::table::{MemoryTables, SledTables};
 
 /// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
@@ -75,6 +76,7 @@ pub(crate) struct Shared {
     background: Background,
     /// Held by whoever compacts.
     compacting: parking_lot::Mutex<()>,
+    signal: Arc<Signal>,
     damage: Option<Damage>,
 }
 
@@ -130,12 +132,14 @@ impl Store {
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let running = Running::new(&environment, journal, table, clock, lock, options)?;
+        let signal = Arc::clone(running.core.journal.signal());
         let interval =
             (options.durability == Durability::Eventual).then_some(options.sync_interval);
         let shared = Arc::new(Shared {
             running: RwLock::new(Some(running)),
             background: Background::new(interval),
             compacting: parking_lot::Mutex::new(()),
+            signal,
             damage,
         });
         if environment.background {
@@ -269,6 +273,16 @@ impl Store {
         &self.handle.shared
     }
 
+    /// What a watch waits on.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.handle.shared.signal
+    }
+
+    /// A handle that does not keep the store open.
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.handle))
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
     }
@@ -280,22 +294,41 @@ impl fmt::Debug for Store {
     }
 }
 
-/// Keeps a store from closing.
-pub(crate) struct RunningGuard<'a>(RwLockReadGuard<'a, Option<Running>>);
+/// A [`Store`] that the user's last clone closes all the same.
+#[derive(Debug)]
+pub(crate) struct WeakStore(Weak<Handle>);
+
+impl WeakStore {
+    /// # Errors
+    /// [`Error::Closed`] when the last clone is gone.
+    pub(crate) fn upgrade(&self) -> Result<Store> {
+        self.0.upgrade().map(|handle| Store { handle }).ok_or(Error::Closed)
+    }
+}
+
+/// Keeps a store from closing. When it is dropped, tasks are woken that the operation has news
+/// for: after the guard, since to wake a task is to run the user's code.
+pub(crate) struct RunningGuard<'a> {
+    running: RwLockReadGuard<'a, Option<Running>>,
+    _wake: WakeLater<'a>,
+}
 
 impl std::ops::Deref for RunningGuard<'_> {
     type Target = Running;
 
     #[expect(clippy::expect_used, reason = "Shared::running checks before it makes a guard")]
     fn deref(&self) -> &Running {
-        self.0.as_ref().expect("the store is running")
+        self.running.as_ref().expect("the store is running")
     }
 }
 
 impl Shared {
     pub(crate) fn running(&self) -> Result<RunningGuard<'_>> {
-        let guard = self.running.read();
-        if guard.is_some() { Ok(RunningGuard(guard)) } else { Err(Error::Closed) }
+        let running = self.running.read();
+        if running.is_none() {
+            return Err(Error::Closed);
+        }
+        Ok(RunningGuard { running, _wake: self.signal.wake_later() })
     }
 
     pub(crate) fn background(&self) -> &Background {
@@ -309,6 +342,7 @@ impl Shared {
 
     fn close(&self) -> Result<()> {
         let running = self.running.write().take();
+        self.signal.close();
         self.background.stop();
         running.ok_or(Error::Closed)?.close()
     }

@@ -6,7 +6,9 @@
 
 #[cfg(not(all(test, loom)))]
 mod imp {
-    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock};
+    use std::time::Instant;
+
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
     /// A condition variable whose `wait` takes and gives back the guard, as loom's does.
@@ -20,6 +22,16 @@ mod imp {
 
         pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
             self.0.wait(&mut guard);
+            guard
+        }
+
+        /// As [`wait`](Self::wait), until this instant at the latest.
+        pub(crate) fn wait_until<'a, T>(
+            &self,
+            mut guard: MutexGuard<'a, T>,
+            at: Instant,
+        ) -> MutexGuard<'a, T> {
+            self.0.wait_until(&mut guard, at);
             guard
         }
 
@@ -44,9 +56,10 @@ mod imp {
 #[cfg(all(test, loom))]
 mod imp {
     use std::sync::Arc;
+    use std::time::Instant;
 
-    pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard};
     pub(crate) use loom::thread;
 
     /// loom's mutex with `parking_lot`'s signatures.
@@ -116,6 +129,15 @@ mod imp {
                 Ok(guard) => guard,
                 Err(poisoned) => poisoned.into_inner(),
             }
+        }
+
+        /// Waits without end: in a model no time passes.
+        pub(crate) fn wait_until<'a, T>(
+            &self,
+            guard: MutexGuard<'a, T>,
+            _: Instant,
+        ) -> MutexGuard<'a, T> {
+            self.wait(guard)
         }
 
         pub(crate) fn notify_all(&self) {

@@ -225,7 +225,8 @@ impl Core {
         }
     }
 
-    pub(super) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
+    /// The newest head of an item, tombstones and expired items included.
+    pub(crate) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         let Some(bytes) = self.table.get(key.as_bytes())? else { return Ok(None) };
         Head::decode(&bytes).map(Some).ok_or_else(|| self.table_is_damaged())
     }

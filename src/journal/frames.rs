@@ -77,6 +77,7 @@ impl FrameReader {
             if self.after >= up_to {
                 return Ok(true);
             }
+            // Of the active segment, too: what is written ends with a whole frame.
             if scan.position().offset != extent.end_offset {
                 let offset = scan.position().offset;
                 return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));

@@ -5,7 +5,7 @@
 //! outside of it, and then waits, see [`lead`](crate::journal::lead), until the frame is written
 //! (`Eventual`) or synced (`Immediate`).
 //!
-//! **Lock order:** stripe → `state` → `manifest`. Nothing here takes a stripe.
+//! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,6 +22,7 @@ use crate::journal::lead::{Level, PoisonOnPanic};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::reader::Segments;
 use crate::journal::segment::{Position, segment_path};
+use crate::journal::signal::Signal;
 use crate::journal::totals::Totals;
 use crate::journal::watermark::Watermark;
 use crate::key::ItemKey;
@@ -54,6 +55,7 @@ pub(crate) struct Journal {
     durable: AtomicU64,
     pub(super) syncs: AtomicU64,
     failed: AtomicBool,
+    signal: Arc<Signal>,
 }
 
 /// MANIFEST as it stands on disk.
@@ -231,11 +233,17 @@ impl Journal {
             durable: AtomicU64::new(last),
             syncs: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            signal: Arc::new(Signal::new(last)),
         }
     }
 
     pub(crate) fn incarnation(&self) -> &[u8; 16] {
         &self.incarnation
+    }
+
+    /// What those who follow the journal wait on.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.signal
     }
 
     pub(crate) fn segments(&self) -> &Segments {
@@ -262,6 +270,17 @@ impl Journal {
         self.manifest.lock().current.checkpoint.revision
     }
 
+    /// The newest tombstone that compaction has dropped, 0 for none.
+    pub(crate) fn purge_floor(&self) -> u64 {
+        self.manifest.lock().current.purge_floor
+    }
+
+    /// Stands for compaction that drops a tombstone.
+    #[cfg(test)]
+    pub(crate) fn set_purge_floor(&self, revision: u64) {
+        self.manifest.lock().current.purge_floor = revision;
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.failed.load(Ordering::Acquire)
     }
@@ -280,6 +299,7 @@ impl Journal {
     pub(super) fn fail(&self, state: &mut State) {
         state.failed = true;
         self.failed.store(true, Ordering::Release);
+        self.signal.fail();
         self.changed.notify_all();
     }
 
@@ -388,6 +408,7 @@ impl Journal {
         let durable = state.synced.min(self.applied.load(Ordering::Acquire));
         if durable > self.durable.load(Ordering::Acquire) {
             self.durable.store(durable, Ordering::Release);
+            self.signal.advance(durable);
         }
     }
 

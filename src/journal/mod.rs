@@ -15,6 +15,7 @@ pub(crate) mod recover;
 pub(crate) mod rewrite;
 pub(crate) mod roll;
 pub(crate) mod segment;
+pub(crate) mod signal;
 pub(crate) mod slots;
 pub(crate) mod survey;
 pub(crate) mod totals;

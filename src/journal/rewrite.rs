@@ -50,11 +50,6 @@ impl Journal {
         self.manifest.lock().current.retired.clone()
     }
 
-    /// The newest tombstone that compaction has dropped; 0 for none.
-    pub(crate) fn purge_floor(&self) -> u64 {
-        self.manifest.lock().current.purge_floor
-    }
-
     /// Begins a segment that is to take the place of these neighbours. Costs two syncs of
     /// MANIFEST.
     ///

@@ -10,10 +10,12 @@ mod batch_cuts;
 mod batches;
 mod collections;
 mod compaction;
+mod cursors;
 mod damage;
 mod etags;
 mod expiry;
 mod faults;
+mod feed;
 mod figures;
 mod golden;
 mod handles;
@@ -32,11 +34,14 @@ mod reading;
 mod saving;
 mod snapshot_bounds;
 mod snapshots;
+#[cfg(feature = "stream")]
+mod stream;
 mod tables;
 mod template;
 mod updates;
 mod verbs;
 mod verification;
+mod watch;
 mod writer;
 
 /// A number that the caller of the tests gave.

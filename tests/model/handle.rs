@@ -1,8 +1,10 @@
 //! The store's collections, spoken to in the model's terms.
 
 use bytes::Bytes;
-use ifmatch::{Batch, Codec, Collection, Conflict, Error, Item, Json, Meta, Precondition, Raw};
-use ifmatch::{Read, Snapshot, Store, Tags, UpdateError};
+use ifmatch::{
+    Batch, Change, ChangeKind, Codec, Collection, Conflict, Cursor, Error, Item, Json, Meta,
+};
+use ifmatch::{Precondition, Raw, Read, Snapshot, Store, Tags, UpdateError};
 use serde::{Deserialize, Serialize};
 
 use super::reader::Reader;
@@ -191,6 +193,11 @@ impl Handle {
         })
     }
 
+    /// The collection's changes: each as the store's, and its document.
+    pub(super) fn changes(&self, cursor: Cursor) -> Result<Vec<TypedChange>, Error> {
+        on!(self, c => c.changes(cursor)?.map(|change| change.map(TypedChange::new)).collect())
+    }
+
     /// What a conflict carries, in the model's terms.
     pub(super) fn seen(&self, place: Place, conflict: &Conflict) -> Option<Seen> {
         assert_eq!(conflict.collection(), COLLECTIONS[place.collection]);
@@ -202,6 +209,46 @@ impl Handle {
         let saved = |item: &Item<Value>| item.etag() != ifmatch::ETag::UNSAVED;
         item.map(|item| Seen { meta: saved(&item).then_some(*item.meta()), value: item.value })
     }
+}
+
+/// A change of a typed feed, its document as the model's value.
+#[derive(Debug, PartialEq)]
+pub(super) struct TypedChange {
+    meta: Meta,
+    kind: ChangeKind,
+    cursor: Cursor,
+    value: Option<Value>,
+}
+
+impl TypedChange {
+    fn new<T: Form>(change: Change<T>) -> Self {
+        let (meta, kind, cursor) = (*change.meta(), change.kind(), change.cursor());
+        Self { meta, kind, cursor, value: change.into_value().map(T::value) }
+    }
+
+    pub(super) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    pub(super) fn kind(&self) -> ChangeKind {
+        self.kind
+    }
+
+    pub(super) fn cursor(&self) -> Cursor {
+        self.cursor
+    }
+
+    pub(super) fn value(&self) -> Option<&Value> {
+        self.value.as_ref()
+    }
+}
+
+/// Stored bytes, as the model's value.
+pub(super) fn decoded(collection: usize, bytes: &Bytes) -> Value {
+    if collection == RAW {
+        return bytes.clone().value();
+    }
+    serde_json::from_slice::<Document>(bytes).expect("a document is stored").value()
 }
 
 pub(super) fn precondition(want: &Want) -> Precondition {

@@ -7,6 +7,7 @@
 // Failures carry items; nothing here is hot.
 #![allow(clippy::result_large_err)]
 
+mod feed;
 mod handle;
 pub(crate) mod ops;
 pub(crate) mod patch;
@@ -20,7 +21,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use ifmatch::{ETag, Meta, Revision};
+use ifmatch::{ChangeKind, ETag, Meta, Revision};
 
 use patch::PatchFailure;
 pub(crate) use world::{Home, World};
@@ -146,6 +147,8 @@ pub(crate) struct Model {
     exact: bool,
     /// The states that a loss of power may bring back: from the last that is known to be synced.
     pub(crate) unsynced: Vec<State>,
+    /// All changes, in order of revision.
+    pub(crate) log: Vec<feed::Logged>,
     /// Whether writes may stay un-synced after they returned.
     pub(crate) eventual: bool,
     /// All tags that the store ever gave, in order, also of writes that a crash undid.
@@ -168,6 +171,7 @@ impl Model {
             state,
             now: UNIX_EPOCH,
             exact,
+            log: Vec::new(),
             eventual,
             given: Vec::new(),
             seen: HashSet::new(),
@@ -260,6 +264,14 @@ impl Model {
         self.highest = revision;
         self.state.revision = revision;
         for (place, left) in written {
+            let before = self.state.items.get(&place).map(|item| item.meta.etag());
+            let kind = match (self.live(place), &left) {
+                (None, _) => ChangeKind::Created,
+                (Some(_), Some(_)) => ChangeKind::Replaced,
+                (Some(_), None) => ChangeKind::Deleted,
+            };
+            let (meta, value) = (metas.get(&place).copied(), left.clone().map(|new| new.value));
+            self.log.push(feed::Logged { place, revision, kind, parent: before, meta, value });
             if let Some(meta) = metas.get(&place) {
                 self.check_expiry(place, left.as_ref(), meta);
                 self.learn(place, meta, revision);
@@ -288,6 +300,16 @@ impl Model {
     /// Takes away what is expired; gives how much that was.
     pub(crate) fn sweep(&mut self, revision: Revision) -> u64 {
         let (now, before) = (self.now, self.state.items.len());
+        let expired = self.state.items.iter().filter(|(_, item)| item.is_expired(now));
+        let expired = expired.map(|(place, item)| feed::Logged {
+            place: *place,
+            revision,
+            kind: ChangeKind::Expired,
+            parent: Some(item.meta.etag()),
+            meta: None,
+            value: None,
+        });
+        self.log.extend(expired);
         self.state.items.retain(|_, item| !item.is_expired(now));
         let swept = before - self.state.items.len();
         if swept > 0 {
@@ -344,6 +366,7 @@ impl Model {
         assert!(clock >= self.state.written_at, "the clock went back over what survived");
         assert!(!self.exact || clock <= self.now, "the clock ran ahead");
         self.now = clock;
+        self.log.retain(|logged| logged.revision <= revision);
         self.synced();
     }
 }

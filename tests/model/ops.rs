@@ -7,16 +7,40 @@ use super::{COLLECTIONS, KEYS, Place};
 pub(crate) enum Op {
     Get(Place),
     GetIf(Place, Cond),
-    GetMany { collection: usize, keys: Vec<usize> },
+    GetMany {
+        collection: usize,
+        keys: Vec<usize>,
+    },
     Write(Step),
-    Save { place: Place, held: Held, seed: u8, ttl: Ttl },
-    Update { place: Place, how: Update, ttl: Ttl },
+    Save {
+        place: Place,
+        held: Held,
+        seed: u8,
+        ttl: Ttl,
+    },
+    Update {
+        place: Place,
+        how: Update,
+        ttl: Ttl,
+    },
     Batch(Vec<Step>),
-    Scan { collection: usize, how: Scan },
+    Scan {
+        collection: usize,
+        how: Scan,
+    },
     Compact,
     TakeSnapshot,
     DropSnapshot(u8),
-    ReadSnapshot { which: u8, collection: usize, how: Scan },
+    ReadSnapshot {
+        which: u8,
+        collection: usize,
+        how: Scan,
+    },
+    /// From which kept cursor on, and which place to keep.
+    Feed(u8, u8),
+    /// Which cursor's text, where, and by what it is replaced.
+    GarbledCursor(u8, u8, u8),
+    Watch(u8),
     OtherCodec(usize),
     BadKey(Step),
     ForeignCollection(Vec<Step>),
@@ -183,8 +207,11 @@ impl Choices<'_> {
                 let how = [Update::Change(seed), Update::Abort, Update::OrInsert(seed)];
                 Op::Update { how: self.of(&how), place: self.place(), ttl: self.ttl() }
             }
-            168..212 => self.batch(),
-            212..224 => Op::Scan { collection: self.below(COLLECTIONS.len()), how: self.scan() },
+            168..210 => self.batch(),
+            210..213 => Op::Feed(self.byte(), self.byte()),
+            213 => Op::GarbledCursor(self.byte(), self.byte(), self.byte()),
+            214..216 => Op::Watch(self.byte()),
+            216..224 => Op::Scan { collection: self.below(COLLECTIONS.len()), how: self.scan() },
             224..227 => Op::OtherCodec(self.below(COLLECTIONS.len())),
             227..229 => Op::BadKey(self.step(false)),
             229..231 => Op::ForeignCollection(self.steps()),

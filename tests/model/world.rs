@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ifmatch::simulation::Simulation;
 use ifmatch::{Durability, ETag, Error, Item, Options, Store};
 
+use super::feed::Followers;
 use super::handle::{Handle, value_of};
 use super::ops::{Cond, Op, Pick, Step, Ttl, Verb};
 use super::snapshots::Past;
@@ -31,6 +32,7 @@ pub(crate) struct World {
     pub(super) held: BTreeMap<Place, Vec<Item<Value>>>,
     /// The live snapshots.
     pub(super) past: Vec<Past>,
+    pub(super) followers: Followers,
     rng: fastrand::Rng,
     now_ms: u64,
     /// How often each verb came out how.
@@ -60,6 +62,7 @@ impl World {
             model,
             held: BTreeMap::new(),
             past: Vec::new(),
+            followers: Followers::default(),
             rng: fastrand::Rng::with_seed(seed),
             now_ms: BEGIN_MS,
             outcomes: BTreeMap::new(),
@@ -88,6 +91,9 @@ impl World {
             Op::ReadSnapshot { which, collection, how } => {
                 self.read_snapshot(*which, *collection, *how);
             }
+            Op::Feed(n, keep) => self.feed(*n, *keep),
+            Op::GarbledCursor(n, at, to) => self.garbled_cursor(*n, *at, *to),
+            Op::Watch(n) => self.watch(*n),
             Op::OtherCodec(collection) => self.other_codec(*collection),
             Op::BadKey(step) => self.bad_key(step),
             Op::ForeignCollection(steps) => self.foreign_collection(steps),
@@ -110,6 +116,12 @@ impl World {
             self.scan(collection, super::ops::Scan::All);
         }
         self.compare_snapshots();
+        self.feed_from_everywhere();
+    }
+
+    /// Whether nothing happens that is not asked for.
+    pub(super) fn is_quiet(&self) -> bool {
+        !matches!(self.home, Home::Disk(_))
     }
 
     pub(super) fn note(&mut self, verb: &'static str, outcome: &'static str) {
@@ -192,6 +204,7 @@ impl World {
         self.handles = handles(&self.store);
         assert!(self.store.damage().is_none());
         self.model.go_back_to(self.store.revision(), clock(&self.store));
+        self.watch_again();
         self.compare_all();
     }
 

@@ -13,6 +13,7 @@ mod disk;
 mod durability;
 mod expiry;
 mod failures;
+mod feed;
 mod publication;
 mod reads;
 mod rolling;
@@ -75,14 +76,7 @@ impl Rig {
         wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
     ) -> Self {
         let disk = ModelDisk::default();
-        let environment = Environment {
-            disk: Arc::new(disk.clone()),
-            tables: Arc::new(MemoryTables::new()),
-            time: Arc::new(|| instant(1_700_000_000_000)),
-            entropy: Entropy::seeded(1),
-            backup_disk: None,
-            background: false,
-        };
+        let environment = environment(&disk);
         let options = Options::new().durability(durability);
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
@@ -97,6 +91,17 @@ impl Rig {
     fn with<const N: usize>(self, items: [(&str, &str); N]) -> (Self, [Meta; N]) {
         let metas = items.map(|(key, value)| create(&self.core, key, value).unwrap());
         (self, metas)
+    }
+}
+
+fn environment(disk: &ModelDisk) -> Environment {
+    Environment {
+        disk: Arc::new(disk.clone()),
+        tables: Arc::new(MemoryTables::new()),
+        time: Arc::new(|| instant(1_700_000_000_000)),
+        entropy: Entropy::seeded(1),
+        backup_disk: None,
+        background: false,
     }
 }
 

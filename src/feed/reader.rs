@@ -1,0 +1,261 @@
+//! Reading the feed: the journal's frames after a cursor, as changes, one chunk at a time.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::codec::CodecId;
+use crate::commit::Core;
+use crate::error::{Error, Result};
+use crate::feed::change::{Change, ChangeKind};
+use crate::feed::cursor::Cursor;
+use crate::item::Meta;
+use crate::journal::Journal;
+use crate::journal::frame::{Body, Placed};
+use crate::journal::frames::{CommitFrame, FrameReader, head_of};
+use crate::key::ItemKey;
+use crate::revision::Revision;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+
+/// How many bytes of changes are read ahead, beside one commit.
+const READ_AHEAD_BYTES: usize = 256 << 10;
+/// How many bytes of frames are looked at under one guard of the store, beside one commit.
+const LOOK_BYTES: usize = 1 << 20;
+/// What a change costs beside its key and value.
+const CHANGE_BYTES: usize = size_of::<Change>();
+
+/// One collection of the feed.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected {
+    pub(crate) collection: Box<str>,
+    pub(crate) codec: CodecId,
+}
+
+/// A place in the feed, and some changes that follow it.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    selected: Option<Selected>,
+    frames: FrameReader,
+    /// Behind everything that was read or passed over.
+    read: Cursor,
+    /// Behind the last change that was taken.
+    taken: Cursor,
+    changes: VecDeque<Change>,
+}
+
+/// What reading on has led to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refill {
+    Found,
+    /// Nothing, up to a place before the end.
+    More,
+    /// Nothing, up to this revision, above which nothing was durable.
+    Reached(u64),
+    /// A removal may have been missed.
+    Compacted,
+}
+
+/// What one look at the journal gathers.
+struct Gathered<'a> {
+    core: &'a Core,
+    from: Cursor,
+    selected: Option<&'a Selected>,
+    changes: VecDeque<Change>,
+    changes_bytes: usize,
+    looked_bytes: usize,
+}
+
+impl Feed {
+    /// A feed from a cursor on; checks that the store can go on from there.
+    pub(crate) fn open(store: &Store, cursor: Cursor, selected: Option<Selected>) -> Result<Self> {
+        let running = store.running()?;
+        let journal = &running.core.journal;
+        let compacted = if cursor.is_start() {
+            false
+        } else {
+            check_history(journal, cursor)?;
+            journal.purge_floor() > cursor.bears_purge_of()
+        };
+        drop(running);
+        if compacted {
+            return Err(compacted_error(store));
+        }
+        Ok(Self::new(cursor, selected))
+    }
+
+    pub(crate) fn new(cursor: Cursor, selected: Option<Selected>) -> Self {
+        let frames = FrameReader::after(cursor.done());
+        Self { selected, frames, read: cursor, taken: cursor, changes: VecDeque::new() }
+    }
+
+    /// The place after everything that was taken or passed over.
+    pub(crate) fn cursor(&self) -> Cursor {
+        if self.changes.is_empty() { self.read } else { self.taken }
+    }
+
+    /// The next change that is at hand.
+    pub(crate) fn take(&mut self) -> Option<Change> {
+        let change = self.changes.pop_front()?;
+        self.taken = change.cursor;
+        Some(change)
+    }
+
+    /// As [`refill`](Self::refill), with the error that a reader gets whom compaction overtook.
+    pub(crate) fn refill_from(&mut self, store: &Store) -> Result<Refill> {
+        let refilled = {
+            let running = store.running()?;
+            self.refill(&running.core)?
+        };
+        // Taken without the guard: the snapshot takes one of its own.
+        if refilled == Refill::Compacted { Err(compacted_error(store)) } else { Ok(refilled) }
+    }
+
+    /// Reads on, when nothing is at hand: until there are enough changes, or nothing more is
+    /// durable, or enough was looked at for now.
+    pub(crate) fn refill(&mut self, core: &Core) -> Result<Refill> {
+        debug_assert!(self.changes.is_empty());
+        if let Some(Selected { collection, codec }) = &self.selected {
+            core.check_codec(collection, *codec)?;
+        }
+        let journal = &core.journal;
+        let from = if self.read.is_start() {
+            // Before anything is read: a tombstone that is dropped during the pass may be that of
+            // an item which the pass has met before.
+            Cursor::after(*journal.incarnation(), 0, journal.purge_floor())
+        } else {
+            self.read
+        };
+        check_history(journal, from)?;
+        let up_to = journal.durable();
+        let mut gathered = Gathered::new(core, from, self.selected.as_ref());
+        let visited = self.frames.read(journal, up_to, &mut |frame| gathered.add(frame));
+
+        // After everything was read: compaction sets the floor when it drops a tombstone.
+        if journal.purge_floor() > from.bears_purge_of() {
+            self.frames = FrameReader::after(self.read.done());
+            // Who begins at the start and has got nothing yet begins again.
+            return Ok(if self.read.is_start() { Refill::More } else { Refill::Compacted });
+        }
+        let reached = match visited {
+            Ok(reached) => reached,
+            Err(error) if gathered.changes.is_empty() => {
+                self.frames = FrameReader::after(self.read.done());
+                return Err(error);
+            }
+            // Met again when what precedes it was handed out.
+            Err(_) => false,
+        };
+        let behind = if reached { up_to } else { self.frames.revision() };
+        self.taken = from;
+        self.read = if behind > from.done() { from.after_commit(behind) } else { from };
+        self.changes = gathered.changes;
+        Ok(match reached {
+            _ if !self.changes.is_empty() => Refill::Found,
+            true => Refill::Reached(up_to),
+            false => Refill::More,
+        })
+    }
+}
+
+/// Whether the cursor is a place of this store's history.
+fn check_history(journal: &Journal, cursor: Cursor) -> Result<()> {
+    let known = cursor.incarnation() == journal.incarnation()
+        // Not the durable revision: a snapshot of an `Eventual` store is ahead of it.
+        && cursor.revision() <= journal.applied()
+        && cursor.since() <= journal.purge_floor();
+    if known { Ok(()) } else { Err(Error::Diverged) }
+}
+
+fn compacted_error(store: &Store) -> Error {
+    match Snapshot::take(store) {
+        Ok(snapshot) => Error::Compacted { snapshot: Box::new(snapshot) },
+        Err(error) => error,
+    }
+}
+
+impl<'a> Gathered<'a> {
+    fn new(core: &'a Core, from: Cursor, selected: Option<&'a Selected>) -> Self {
+        let changes = VecDeque::new();
+        Self { core, from, selected, changes, changes_bytes: 0, looked_bytes: 0 }
+    }
+
+    /// Adds the changes of a commit, all or, where it fails, none.
+    fn add(&mut self, commit: &CommitFrame<'_>) -> Result<ControlFlow<()>> {
+        let before = self.changes.len();
+        if let Err(error) = self.add_entries(commit) {
+            self.changes.truncate(before);
+            return Err(error);
+        }
+        self.looked_bytes += commit.frame.body.len();
+        let enough = self.changes_bytes >= READ_AHEAD_BYTES || self.looked_bytes >= LOOK_BYTES;
+        Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn add_entries(&mut self, commit: &CommitFrame<'_>) -> Result<()> {
+        let malformed =
+            || Error::corrupt(&commit.known.path, commit.frame.offset, "an entry is malformed");
+        let Some(Body::Commit(entries)) = Body::decode(commit.frame.body) else {
+            return Err(malformed());
+        };
+        let revision = commit.revision();
+        let mut last_is_added = false;
+        for placed in entries {
+            let placed = placed.ok_or_else(malformed)?;
+            last_is_added = self.shows(revision, &placed);
+            if last_is_added {
+                let change = self.change(commit, &placed)?.ok_or_else(malformed)?;
+                self.changes_bytes += CHANGE_BYTES
+                    + change.key.as_bytes().len()
+                    + change.value.as_ref().map_or(0, Bytes::len);
+                self.changes.push_back(change);
+            }
+        }
+        if last_is_added && let Some(last) = self.changes.back_mut() {
+            last.cursor = self.from.after_commit(revision);
+        }
+        Ok(())
+    }
+
+    fn shows(&self, revision: u64, placed: &Placed<'_>) -> bool {
+        let collection = placed.entry.collection;
+        let selected = match self.selected {
+            Some(selected) => *selected.collection == *collection,
+            // The store's own.
+            None => !collection.is_empty(),
+        };
+        selected && !self.from.is_behind(revision, placed.entry.ordinal)
+    }
+
+    /// `None` for an entry that is malformed.
+    fn change(&self, commit: &CommitFrame<'_>, placed: &Placed<'_>) -> Result<Option<Change>> {
+        let entry = &placed.entry;
+        let (incarnations, frame) = (&commit.known.incarnations, &commit.frame);
+        let Some((key, head)) = head_of(commit.segment, incarnations, frame, placed) else {
+            return Ok(None);
+        };
+        let leaves_item = entry.kind().leaves_item();
+        // An item that has expired is absent everywhere, swept or not. One that was superseded
+        // is shown as it was.
+        let expired = leaves_item
+            && head.expires_ms.is_some_and(|at| at <= self.core.clock.now_ms())
+            && self.is_newest(&key, head.revision)?;
+        let kind = if expired { ChangeKind::Expired } else { entry.kind().into() };
+        // Copied, so that what is kept of a chunk does not keep the chunk.
+        let value = (leaves_item && !expired).then(|| Bytes::copy_from_slice(entry.value));
+        let meta = Meta {
+            etag: head.etag,
+            parent: entry.parent(),
+            revision: Revision(head.revision),
+            modified_ms: head.modified_ms,
+            expires_ms: head.expires_ms,
+        };
+        let cursor = self.from.before_entry(head.revision, entry.ordinal.saturating_add(1));
+        Ok(Some(Change { kind, key, meta, value, cursor }))
+    }
+
+    fn is_newest(&self, key: &ItemKey, revision: u64) -> Result<bool> {
+        Ok(self.core.head(key)?.is_some_and(|newest| newest.revision == revision))
+    }
+}

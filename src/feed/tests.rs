@@ -1,0 +1,204 @@
+//! The rules that need more than the public face: dropped tombstones and expired items.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use bytes::Bytes;
+
+use super::{Change, ChangeKind, Cursor};
+use crate::codec::Raw;
+use crate::collection::Collection;
+use crate::error::Error;
+use crate::etag::{ETag, value_hash};
+use crate::journal::frame::{Entry, EntryKind, FrameBuilder};
+use crate::journal::{PreparedCommit, PreparedEntry};
+use crate::key::ItemKey;
+use crate::precondition::Precondition;
+use crate::store::Store;
+use crate::table::Head;
+
+fn all(store: &Store, from: Cursor) -> Vec<Change> {
+    store.changes(from).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// A store of so many items; gives their changes.
+fn store_of(count: u8, value_bytes: usize) -> (Store, Collection<Bytes, Raw>, Vec<Change>) {
+    let store = Store::in_memory();
+    let items = store.raw("items").unwrap();
+    for n in 0..count {
+        items.create([n], &vec![n; value_bytes].into()).unwrap();
+    }
+    let changes = all(&store, Cursor::START);
+    (store, items, changes)
+}
+
+fn set_purge_floor(store: &Store, revision: u64) {
+    store.running().unwrap().core.journal.set_purge_floor(revision);
+}
+
+fn is_compacted<T>(result: Result<T, Error>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(Error::Compacted { .. }) => true,
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_cursor_below_a_dropped_tombstone_is_compacted() {
+    let (store, items, changes) = store_of(4, 10);
+    let dropped = changes[2].revision();
+    set_purge_floor(&store, dropped.0);
+    for (at, change) in changes.iter().enumerate() {
+        let below = change.revision() < dropped;
+        assert_eq!(is_compacted(store.changes(change.cursor())), below, "after change {at}");
+        assert_eq!(is_compacted(store.watch(change.cursor())), below);
+        assert_eq!(is_compacted(items.changes(change.cursor())), below);
+        assert_eq!(is_compacted(items.watch(change.cursor())), below);
+    }
+    match store.changes(changes[0].cursor()) {
+        Err(Error::Compacted { snapshot }) => assert_eq!(snapshot.revision(), store.revision()),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(all(&store, Cursor::START).len(), 4);
+}
+
+#[test]
+fn a_reader_who_began_at_the_start_after_a_tombstone_was_dropped_may_stop_half_way() {
+    let (store, items, changes) = store_of(4, 10);
+    set_purge_floor(&store, changes[2].revision().0);
+    let fresh = all(&store, Cursor::START);
+    for (at, change) in fresh.iter().enumerate() {
+        let cursor: Cursor = change.cursor().to_string().parse().unwrap();
+        assert_eq!(all(&store, cursor), fresh[at + 1..]);
+        assert!(!is_compacted(items.watch(cursor)));
+    }
+    // Past the tombstone nothing of the beginning is left to know.
+    assert_eq!(fresh[2].cursor(), changes[2].cursor());
+    assert_ne!(fresh[1].cursor(), changes[1].cursor());
+    // The next one that is dropped is one that it may have needed.
+    set_purge_floor(&store, changes[3].revision().0);
+    assert!(is_compacted(store.changes(fresh[1].cursor())));
+    assert!(is_compacted(store.changes(fresh[2].cursor())));
+    assert!(!is_compacted(store.changes(fresh[3].cursor())));
+    assert_eq!(all(&store, Cursor::START).len(), 4);
+}
+
+#[test]
+fn a_reader_whom_compaction_overtakes_is_told_at_its_next_chunk() {
+    let (store, _, changes) = store_of(12, 100_000);
+    let mut reading = store.changes(Cursor::START).unwrap();
+    let mut watching = store.watch(Cursor::START).unwrap();
+    assert!(reading.next().unwrap().is_ok() && watching.recv().is_ok());
+    set_purge_floor(&store, changes[10].revision().0);
+    let (mut read, mut last) = (1, None);
+    for change in reading.by_ref() {
+        match change {
+            Ok(_) => read += 1,
+            Err(error) => last = Some(error),
+        }
+    }
+    assert!(read < 11, "{read} changes were read ahead");
+    assert!(matches!(last, Some(Error::Compacted { .. })), "{last:?}");
+    assert!(reading.next().is_none());
+    let end = watching.by_ref().find(Result::is_err).unwrap();
+    assert!(matches!(end, Err(Error::Compacted { .. })) && watching.next().is_none());
+    // Asked again, it says so again.
+    assert!(is_compacted(watching.recv()));
+    assert_eq!(reading.cursor(), watching.cursor());
+}
+
+#[test]
+fn a_cursor_inside_a_commit_may_need_a_tombstone_of_that_commit() {
+    let (store, items, _) = store_of(2, 10);
+    let batch = store.batch();
+    let batch = batch.create(&items, "a", &Bytes::new()).create(&items, "b", &Bytes::new());
+    let batch = batch.delete(&items, [0], Precondition::Always);
+    let revision = batch.delete(&items, [1], Precondition::Always).commit().unwrap();
+    let changes = all(&store, Cursor::START);
+    set_purge_floor(&store, revision.0);
+    let within: Vec<bool> =
+        changes.iter().map(|change| is_compacted(store.changes(change.cursor()))).collect();
+    // After the last one, everything of the commit is known.
+    assert_eq!(within, [true, true, true, true, true, false]);
+}
+
+#[test]
+fn a_cursor_that_claims_a_later_beginning_than_there_was_is_diverged() {
+    let (store, _, changes) = store_of(2, 10);
+    let forged = format!("{}~{}", changes[0].cursor(), changes[1].revision().0);
+    let forged = store.changes(forged.parse().unwrap());
+    assert!(matches!(forged, Err(Error::Diverged)));
+}
+
+/// Commits an item that expires.
+fn create_expiring(store: &Store, key: &str, expires_ms: u64) -> ETag {
+    let running = store.running().unwrap();
+    let core = &running.core;
+    let entry = Entry {
+        kind: EntryKind::Created as u8,
+        incarnation: 0,
+        ordinal: 0,
+        parent: None,
+        previous: 0,
+        modified_ms: 1,
+        ahead_ms: 0,
+        expires_ms: Some(expires_ms),
+        collection: "items",
+        key: key.as_bytes(),
+        value: b"value",
+    };
+    let mut frame = FrameBuilder::commit(1);
+    let (at, len_bytes) = frame.push(&entry);
+    frame.complete();
+    let key = ItemKey::new(entry.collection, entry.key).unwrap();
+    let tag = entry.pending_tag(core.journal.incarnation(), &value_hash(entry.value));
+    let (parent, etag) = (None, ETag::UNSAVED);
+    let entry = PreparedEntry { key, parent, leaves_item: true, tag, at, len_bytes, etag };
+    let mut commit = PreparedCommit { frame, entries: vec![entry] };
+    let appended = core.journal.append(&mut commit).unwrap();
+    let PreparedEntry { key, etag, .. } = &commit.entries[0];
+    let head = Head {
+        etag: *etag,
+        revision: appended.revision,
+        segment: appended.segment,
+        offset: appended.frame_offset + at,
+        len_bytes,
+        modified_ms: 1,
+        expires_ms: Some(expires_ms),
+        deleted: false,
+    };
+    core.table.insert(key.as_bytes(), &head.encode()).unwrap();
+    core.journal.finish(appended.revision).unwrap();
+    *etag
+}
+
+#[test]
+fn an_item_that_has_expired_and_is_not_swept_is_told_as_expired() {
+    const PAST_MS: u64 = 10;
+    let (store, items, _) = store_of(1, 10);
+    let from = store.cursor();
+    let gone = create_expiring(&store, "gone", PAST_MS);
+    let superseded = create_expiring(&store, "superseded", PAST_MS);
+    let there = create_expiring(&store, "there", u64::MAX);
+    let again = items.create("superseded", &Bytes::from_static(b"new")).unwrap();
+    assert_eq!(again.parent(), Some(superseded));
+
+    let changes = all(&store, from);
+    let told: Vec<_> = changes
+        .iter()
+        .map(|c| (c.key_str().unwrap(), c.kind(), c.etag(), c.value().map(|value| &value[..])))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("gone", ChangeKind::Expired, gone, None),
+            // As it was written: what became of it follows.
+            ("superseded", ChangeKind::Created, superseded, Some(&b"value"[..])),
+            ("there", ChangeKind::Created, there, Some(&b"value"[..])),
+            ("superseded", ChangeKind::Created, again.etag(), Some(&b"new"[..])),
+        ]
+    );
+    assert!(changes[0].expires().is_some());
+    let watched = items.watch(from).unwrap().recv().unwrap();
+    assert_eq!(watched, changes[0]);
+}
