@@ -26,6 +26,8 @@ const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// How long an expired item stays before it is swept.
+const SWEEP_GRACE: Duration = Duration::from_secs(2);
 /// When a sweep is tried again after it failed.
 const SWEEP_DELAY: Duration = Duration::from_secs(10);
 /// When compaction is tried again after it failed.
@@ -197,7 +199,7 @@ impl Background {
                 break;
             }
         }
-        let sweep_at = self.sweep(shared)?;
+        let sweep_at = self.sweep(shared, seen)?;
         if idle {
             self.watching.store(false, Ordering::Release);
             if self.commits.load(Ordering::Acquire) == commits {
@@ -211,21 +213,33 @@ impl Background {
     }
 
     /// Takes expired items away; gives when there may be more to take.
-    fn sweep(&self, shared: &Shared) -> Result<Option<Instant>, Error> {
+    fn sweep(&self, shared: &Shared, seen: &mut Seen) -> Result<Option<Instant>, Error> {
         loop {
             let began = Instant::now();
             let running = shared.running()?;
-            match running.core.sweep_in() {
-                Some(wait) if wait.is_zero() => {}
-                Some(wait) => return Ok(began.checked_add(wait.max(TICK))),
-                None => return Ok(None),
+            let Some(wait) = running.core.sweep_in() else {
+                seen.sweep_at = None;
+                return Ok(None);
+            };
+            // A pass under way goes on; the next begins when an item has been expired for a while,
+            // so that one that is written again at once keeps its chain of parents.
+            let begun = seen.sweep_at.filter(|_| wait.is_zero());
+            let at = begun.or_else(|| began.checked_add(wait + SWEEP_GRACE));
+            seen.sweep_at = at;
+            if at.is_none_or(|at| at > began) {
+                return Ok(at);
             }
             match sweep::step(&running, self) {
                 Err(error @ Error::Io { .. }) => {
                     log::warn!("the sweep of expired items is put off: {error}");
-                    return Ok(began.checked_add(SWEEP_DELAY));
+                    seen.sweep_at = began.checked_add(SWEEP_DELAY);
+                    return Ok(seen.sweep_at);
                 }
-                stepped => drop(stepped?),
+                stepped => {
+                    if !stepped?.more {
+                        seen.sweep_at = None;
+                    }
+                }
             }
             drop(running);
             thread::sleep(began.elapsed().min(TICK));
@@ -283,6 +297,8 @@ struct Seen {
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
     table_size: TableSize,
+    /// When the next sweep may begin, where one is due or will be.
+    sweep_at: Option<Instant>,
     /// When compaction may be tried again after it failed.
     compact_at: Option<Instant>,
 }

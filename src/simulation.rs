@@ -30,6 +30,16 @@ pub struct Simulation {
     path: PathBuf,
 }
 
+/// Opens a store in a folder of the file system, without a background thread: nothing happens by
+/// itself.
+///
+/// # Errors
+/// As [`Options::open`].
+pub fn open_quietly(path: impl AsRef<Path>, options: &Options) -> Result<Store> {
+    let environment = Environment::on_disk(path.as_ref(), options.cache_bytes);
+    Store::open_in(Environment { background: false, ..environment }, path.as_ref(), options)
+}
+
 impl Simulation {
     /// An empty disk. The same seed and the same calls give the same bytes.
     #[must_use]

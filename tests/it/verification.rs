@@ -87,5 +87,7 @@ fn verify_goes_on_beside_writers() {
         }
     });
     let verified = store.verify().unwrap();
-    assert_eq!((verified.items, verified.commits), (100, 3_000));
+    // Superseded versions may have been compacted away.
+    assert_eq!(verified.items, 100);
+    assert!((100..=3_000).contains(&verified.commits));
 }

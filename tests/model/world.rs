@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ifmatch::simulation::Simulation;
+use ifmatch::simulation::{Simulation, open_quietly};
 use ifmatch::{Durability, ETag, Error, Item, Options, Store};
 
 use super::feed::Followers;
@@ -362,7 +362,7 @@ impl World {
 fn open(home: &Home, options: &Options) -> Result<Store, Error> {
     match home {
         Home::Memory => Ok(Store::in_memory()),
-        Home::Disk(path) => options.open(path),
+        Home::Disk(path) => open_quietly(path, options),
         Home::Simulated(simulation) => simulation.open(options),
     }
 }
