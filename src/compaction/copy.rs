@@ -87,11 +87,14 @@ pub(super) fn read_frames(
     }
 }
 
+/// What is done with an entry, its key, and the offset and length of its record in the segment.
+pub(super) type VisitEntry<'f, 'a> = dyn FnMut(ItemKey, &Entry<'a>, (u32, u32)) -> Result<()> + 'f;
+
 /// Calls `f` with each entry of a commit, its key, and where its record lies in the segment.
 pub(super) fn for_each_entry<'a>(
     known: &KnownSegment,
     frame: &ScannedFrame<'a>,
-    f: &mut dyn FnMut(ItemKey, &Entry<'a>, (u32, u32)) -> Result<()>,
+    f: &mut VisitEntry<'_, 'a>,
 ) -> Result<()> {
     let malformed = || Error::corrupt(&known.path, frame.offset, "an entry is malformed");
     let Some(Body::Commit(entries)) = Body::decode(frame.body) else { return Ok(()) };

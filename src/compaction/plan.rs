@@ -105,7 +105,8 @@ pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
                 break;
             }
             let many = index - start + 1 >= MANY_SMALL_SEGMENTS && kept <= limit;
-            if !many && !(enough && dead >= kept / 8) {
+            let rewarding = enough && dead >= kept / 8;
+            if !many && !rewarding {
                 continue;
             }
             let merged = (index - start) as u64;
