@@ -26,6 +26,8 @@ const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// How often segments are looked at that a snapshot keeps.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
 /// How long an expired item stays before it is swept.
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
 /// When a sweep is tried again after it failed.
@@ -203,7 +205,10 @@ impl Background {
         if idle {
             self.watching.store(false, Ordering::Release);
             if self.commits.load(Ordering::Acquire) == commits {
-                self.wishes.lock().tick_at = sweep_at;
+                // What a snapshot keeps from being dropped is looked at now and then.
+                let retired = shared.running()?.core.journal.retired_segments();
+                let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);
+                self.wishes.lock().tick_at = [sweep_at, look_at].into_iter().flatten().min();
                 return Ok(());
             }
             self.watching.store(true, Ordering::Release);

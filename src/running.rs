@@ -1,6 +1,7 @@
 //! The parts of an open store, and what keeps its table in step with its journal.
 
 use std::any::Any;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
@@ -30,6 +31,8 @@ pub(crate) struct Running {
     checkpointed_ms: AtomicU64,
     /// False while segments that an earlier process retired are still there.
     retiring: AtomicBool,
+    /// Segments made by compaction whose entries the table points to already.
+    relocated: Mutex<HashSet<u32>>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -64,6 +67,7 @@ impl Running {
             flushed: Mutex::new(flushed),
             checkpointed_ms: AtomicU64::new(0),
             retiring,
+            relocated: Mutex::default(),
             _lock: lock,
         })
     }
@@ -153,6 +157,20 @@ impl Running {
         !self.retiring.swap(true, Ordering::AcqRel)
     }
 
+    /// Whether the table was found to point to all entries of this segment.
+    pub(crate) fn is_relocated(&self, segment: u32) -> bool {
+        self.relocated.lock().contains(&segment)
+    }
+
+    pub(crate) fn note_relocated(&self, segment: u32) {
+        self.relocated.lock().insert(segment);
+    }
+
+    /// Forgets about segments that nothing has to be moved to any more.
+    pub(crate) fn all_relocated(&self) {
+        self.relocated.lock().clear();
+    }
+
     pub(crate) fn close(self) -> Result<()> {
         if self.core.journal.is_poisoned() {
             return Err(Error::Poisoned);
@@ -165,8 +183,11 @@ impl Running {
         }
         let Core { journal, table, clock, expiries, .. } = self.core;
         let table_generation = self.flushed.into_inner().generation;
-        self.table.abandon_copy();
+        let unfinished = self.table.abandon_copy();
         drop((table, self.table));
+        if unfinished {
+            self.environment.tables.remove_all_but(table_generation)?;
+        }
         let table_digest = self.environment.tables.digest(table_generation)?;
         let (revision, totals) = journal.totals();
         let next_expiry_ms = expiries.next_ms();

@@ -36,7 +36,9 @@ pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
         .iter()
         .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
     for output in outputs {
-        relocate(shared, output, pace)?;
+        if !shared.running()?.is_relocated(output.number) {
+            relocate(shared, output, pace)?;
+        }
     }
     let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
     if resumed {
@@ -50,7 +52,9 @@ pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
         return Ok(());
     }
     running.flush_table()?;
-    running.core.journal.drop_retired(&numbers)
+    running.core.journal.drop_retired(&numbers)?;
+    running.all_relocated();
+    Ok(())
 }
 
 /// Gives up snapshots, the oldest first, while the retired segments that they may still read take
@@ -76,6 +80,7 @@ fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
         })
     })?;
     let running = shared.running()?;
+    running.note_relocated(segment);
     let segments = running.core.journal.segments();
     let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
     segments.hold(segment, held, running.core.clock.now_ms().saturating_add(HELD_MS));

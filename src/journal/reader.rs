@@ -91,7 +91,9 @@ impl Segments {
     /// Counts an entry of an item that the table pointed to before.
     pub(crate) fn subtract_live(&self, number: u32, bytes: u64) {
         if let Some(segment) = self.known.read().get(&number) {
-            segment.live_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            // Of retired segments no close records what lives in them.
+            let less = |live: u64| Some(live.saturating_sub(bytes));
+            let _ = segment.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 

@@ -71,7 +71,13 @@ pub(super) fn open(
         };
         recovered.watermark.set_opening(false)?;
         match opened {
-            Ok(Some(opened)) => return Ok(opened),
+            Ok(Some(opened)) => {
+                // A copy of the table that a run did not finish.
+                if let Err(error) = tables.remove_all_but(opened.generation) {
+                    log::warn!("an unfinished table could not be removed: {error}");
+                }
+                return Ok(opened);
+            }
             Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
             Err(error @ Error::Corrupt { .. }) => return Err(error),
             Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),

@@ -58,9 +58,9 @@ impl RenewableTable {
         whole.then(|| std::mem::replace(&mut tables.current, copy))
     }
 
-    /// Gives the copy up.
-    pub(crate) fn abandon_copy(&self) {
-        self.tables.write().copy = None;
+    /// Gives the copy up; whether there was one.
+    pub(crate) fn abandon_copy(&self) -> bool {
+        self.tables.write().copy.take().is_some()
     }
 
     /// Makes a change to the table, and to the copy, whose failure is no failure of the change.
