@@ -26,7 +26,7 @@ fn main() {
         let store = Options::new().durability(Durability::Eventual).open(&path).expect("a store");
         let blobs = store.raw("items").expect("a collection");
         let mut rng = fastrand::Rng::with_seed(0);
-        let began = Instant::now();
+        let (began, written_before) = (Instant::now(), written_bytes());
         for number in 0..items() + overwrites {
             let number = if number < items() { number } else { rng.u64(..items()) };
             let new = Bytes::from(value(&mut rng, value_bytes));
@@ -37,6 +37,7 @@ fn main() {
         drop(blobs);
         store.close().expect("closed");
         let live = items() * (value_bytes as u64 + 21);
+        let stored = (items() + overwrites) * (value_bytes as u64 + 21);
         let (journal, all) = (size_bytes(&path.join("journal")), size_bytes(&path));
         println!(
             "{value_bytes} B values, {} items, {} overwrites at {} a second:",
@@ -52,9 +53,24 @@ fn main() {
             grouped(journal as f64),
             grouped((all - journal) as f64),
         );
+        if let (Some(before), Some(after)) = (written_before, written_bytes()) {
+            let written = (after - before) as f64;
+            println!(
+                "  written {} bytes for {} stored: {:.2} x",
+                grouped(written),
+                grouped(stored as f64),
+                written / stored as f64,
+            );
+        }
         let began = Instant::now();
         let store = ifmatch::Store::open(&path).expect("opened again");
         println!("  open after a clean close: {:.3} s", began.elapsed().as_secs_f64());
         drop(store);
     }
+}
+
+/// What this process has had the system write to files so far, where the system tells.
+fn written_bytes() -> Option<u64> {
+    let io = std::fs::read_to_string("/proc/self/io").ok()?;
+    io.lines().find_map(|line| line.strip_prefix("wchar: ")).and_then(|bytes| bytes.parse().ok())
 }

@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::compaction::{compact_some, write_delay_us};
+use crate::compaction::{compact_some, is_behind};
 use crate::error::Error;
 use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
 use crate::sweep;
 
+/// How many commits go by before it is looked again how long each has to wait.
+const DELAY_LOOK_COMMITS: u64 = 256;
 /// How often upkeep looks while writes go on.
 const TICK: Duration = Duration::from_millis(100);
 /// After so many ticks without a commit a store is idle.
@@ -45,6 +47,8 @@ pub(crate) struct Background {
     watching: AtomicBool,
     sync_wished: AtomicBool,
     commits: AtomicU64,
+    /// Whether there is something that upkeep can compact.
+    behind: AtomicBool,
     /// How long each write waits for compaction to keep up, in microseconds.
     write_delay_us: AtomicU64,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -68,6 +72,7 @@ impl Background {
             watching: AtomicBool::new(false),
             sync_wished: AtomicBool::new(false),
             commits: AtomicU64::new(0),
+            behind: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
             threads: Mutex::default(),
         }
@@ -89,8 +94,7 @@ impl Background {
         spawn("ifmatch-upkeep", Self::run_upkeep)
     }
 
-    /// Says that a commit was written, and lets the writer wait when dead bytes come into being
-    /// faster than compaction reclaims them.
+    /// Says that a commit was written.
     pub(crate) fn note_commit(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         let watch =
@@ -109,6 +113,15 @@ impl Background {
                 wishes.sync_at = Some(now + interval);
             }
             self.woken.notify_all();
+        }
+    }
+
+    /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
+    /// `delay_us` tells now and then how long. Nothing is held meanwhile.
+    pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
+        if self.commits.load(Ordering::Relaxed).is_multiple_of(DELAY_LOOK_COMMITS) {
+            let behind = self.behind.load(Ordering::Relaxed);
+            self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
         }
         let delay_us = self.write_delay_us.load(Ordering::Relaxed);
         if delay_us > 0 {
@@ -193,10 +206,10 @@ impl Background {
         let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
             self.checkpoint(shared, seen, idle)?;
+            self.behind.store(is_behind(&*shared.running()?), Ordering::Relaxed);
             self.renew(shared, seen)?;
             let more = self.compact(shared, seen)?;
-            let delay_us = write_delay_us(&shared.running()?.core);
-            self.write_delay_us.store(if more { delay_us } else { 0 }, Ordering::Relaxed);
+            self.behind.store(more, Ordering::Relaxed);
             if !more {
                 break;
             }

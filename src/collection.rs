@@ -35,7 +35,9 @@ use crate::writing;
 /// Every write may state a [`Precondition`] and returns only when it is as durable as the store's
 /// [`Durability`](crate::Durability) promises. Costs, beside encoding: a write reads one head from
 /// the table and appends one frame to the journal, shared with the writers that wait at the time;
-/// a read is served from the cache or costs one read of the table and one of the journal.
+/// a read is served from the cache or costs one read of the table and one of the journal. While
+/// overwrites make dead bytes faster than compaction reclaims them, each write waits for up to
+/// 2 ms more, so that disk use stays bounded.
 ///
 /// Writing a document writes the whole type: fields that this program's type does not know are
 /// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use crate::commit::operation::{
     Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
 };
+use crate::compaction::write_delay_us;
 use crate::error::{Error, Result};
 use crate::key::ItemKey;
 use crate::retry::RetryPolicy;
@@ -29,7 +30,10 @@ pub(crate) fn commit(
         let (index, base) = match attempt {
             Attempt::Done(committed) => {
                 if !committed.metas.is_empty() {
-                    store.background().note_commit();
+                    let background = store.background();
+                    background.note_commit();
+                    let delay_us = || store.running().map_or(0, |r| write_delay_us(&r.core));
+                    background.wait_for_compaction(delay_us);
                 }
                 return Ok(committed);
             }

@@ -1,6 +1,6 @@
 //! Copying what is worth keeping of some segments.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::commit::{Core, Standing};
@@ -19,6 +19,9 @@ use crate::store::Shared;
 /// How much of a segment is read before others get a turn.
 const CHUNK_BYTES: u64 = 256 << 10;
 
+/// How many entries are decided on before others get a turn.
+const ENTRIES: usize = 512;
+
 /// Copies the entries that are worth keeping of a rewrite's sources.
 pub(super) fn copy(
     shared: &Shared,
@@ -29,12 +32,11 @@ pub(super) fn copy(
     let sources = rewrite.sources().to_vec();
     let mut chains = Chains::default();
     for source in &sources {
-        read_frames(shared, source, pace, &mut |core, known, frame| {
+        let dropped = find_dropped(shared, source, purgeable, &mut chains, pace)?;
+        read_frames(shared, source, pace, &mut |_, known, frame| {
             let mut kept = Vec::new();
-            for_each_entry(known, frame, &mut |key, entry, _| {
-                if purgeable.get(&key) == Some(&frame.revision)
-                    || !chains.keeps(core, &key, frame.revision)?
-                {
+            for_each_entry(known, frame, &mut |_, entry, _| {
+                if dropped.contains(&(frame.revision, entry.ordinal)) {
                     return Ok(());
                 }
                 let incarnation = known.incarnations.get(usize::from(entry.incarnation));
@@ -48,6 +50,40 @@ pub(super) fn copy(
         })?;
     }
     Ok(())
+}
+
+/// The entries of a segment that nobody needs, by revision and ordinal.
+fn find_dropped(
+    shared: &Shared,
+    source: &SegmentRecord,
+    purgeable: &Purgeable,
+    chains: &mut Chains,
+    pace: Pace,
+) -> Result<HashSet<(u64, u16)>> {
+    let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
+    read_frames(shared, source, pace, &mut |_, known, frame| {
+        for_each_entry(known, frame, &mut |key, entry, _| {
+            entries.push((key, frame.revision, entry.ordinal));
+            Ok(())
+        })
+    })?;
+    // In order of key, neighbours lie on one page of the table.
+    entries.sort_unstable();
+    let mut dropped = HashSet::new();
+    for entries in entries.chunks(ENTRIES) {
+        let began = Instant::now();
+        let running = shared.running()?;
+        for (key, revision, ordinal) in entries {
+            if purgeable.get(key) == Some(revision)
+                || !chains.keeps(&running.core, key, *revision)?
+            {
+                dropped.insert((*revision, *ordinal));
+            }
+        }
+        drop(running);
+        pace.pause(began);
+    }
+    Ok(dropped)
 }
 
 /// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::journal::manifest::SegmentRecord;
+use crate::running::Running;
 use crate::store::{Shared, Store};
 
 pub(crate) use plan::{Occasion, write_delay_us};
@@ -106,6 +107,13 @@ impl Store {
         }
         Ok(done)
     }
+}
+
+/// Whether there is something that is worth compacting, and can be.
+pub(crate) fn is_behind(running: &Running) -> bool {
+    running.has_table_on_disk()
+        && !running.core.journal.is_held()
+        && plan::most_rewarding(&running.core).is_some()
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost; gives whether

@@ -15,6 +15,8 @@ use crate::table::Head;
 
 /// How many rows are looked at before others get a turn.
 const ROWS: usize = 1_024;
+/// How many heads are moved before others get a turn.
+const ENTRIES: usize = 256;
 /// Snapshots may keep so many bytes of retired segments in any case.
 const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// How long what a compaction had to keep counts as not worth another look.
@@ -74,11 +76,25 @@ fn give_up_costly(core: &Core, numbers: &[u32]) -> Result<bool> {
 /// Points the table's heads at the entries of a rewritten segment.
 fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
     let segment = output.number;
-    read_frames(shared, output, pace, &mut |core, known, frame| {
-        for_each_entry(known, frame, &mut |key, _, (offset, len_bytes)| {
-            core.relocate(&key, frame.revision, Place { segment, offset, len_bytes })
+    let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
+    read_frames(shared, output, pace, &mut |_, known, frame| {
+        for_each_entry(known, frame, &mut |key, _, place| {
+            entries.push((key, frame.revision, place));
+            Ok(())
         })
     })?;
+    // In order of key, neighbours lie on one page of the table.
+    entries.sort_unstable();
+    for entries in entries.chunks(ENTRIES) {
+        let began = Instant::now();
+        let running = shared.running()?;
+        for (key, revision, (offset, len_bytes)) in entries {
+            let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
+            running.core.relocate(key, *revision, place)?;
+        }
+        drop(running);
+        pace.pause(began);
+    }
     let running = shared.running()?;
     running.note_relocated(segment);
     let segments = running.core.journal.segments();
