@@ -53,14 +53,12 @@ fn main() {
             grouped(journal as f64),
             grouped((all - journal) as f64),
         );
-        if let (Some(before), Some(after)) = (written_before, written_bytes()) {
+        let written = written_before.zip(written_bytes());
+        for ((what, before), (_, after)) in
+            written.into_iter().flat_map(|(b, a)| b.into_iter().zip(a))
+        {
             let written = (after - before) as f64;
-            println!(
-                "  written {} bytes for {} stored: {:.2} x",
-                grouped(written),
-                grouped(stored as f64),
-                written / stored as f64,
-            );
+            println!("  {what} {}, {:.2} x", grouped(written), written / stored as f64);
         }
         let began = Instant::now();
         let store = ifmatch::Store::open(&path).expect("opened again");
@@ -69,8 +67,14 @@ fn main() {
     }
 }
 
-/// What this process has had the system write to files so far, where the system tells.
-fn written_bytes() -> Option<u64> {
+/// What this process has handed to the system to write so far, and what of it the system counts as
+/// written to disk, where it tells: pages that are written twice before they reach it count once.
+fn written_bytes() -> Option<[(&'static str, u64); 2]> {
     let io = std::fs::read_to_string("/proc/self/io").ok()?;
-    io.lines().find_map(|line| line.strip_prefix("wchar: ")).and_then(|bytes| bytes.parse().ok())
+    let figure = |name: &str| {
+        let line = io.lines().find_map(|line| line.strip_prefix(name))?;
+        line.trim().parse().ok()
+    };
+    let [calls, disk] = [figure("wchar:")?, figure("write_bytes:")?];
+    Some([("bytes in write calls", calls), ("bytes written to disk", disk)])
 }
