@@ -208,3 +208,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/cosmos.md")]
 struct Cosmos;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sync.md")]
+struct Sync;
