@@ -1,20 +1,26 @@
 //! Stores written by the first version of the format, which every later version reads for ever.
 //!
 //! `tests/golden/v1` holds their files as hexadecimal text, without what is zero and without the
-//! table, which is no part of the format: `*.store`. Beside them stands what is in them: `*.items`.
+//! table, which is no part of the format: `*.store`. Beside them stands what is in them, `*.items`,
+//! and what one that was compacted tells of the past: `compacted.past`.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
-use ifmatch::{Bincode, Item, OnDamage, Options, Precondition, Store};
+use ifmatch::{
+    Bincode, Change, Cursor, HistoryPolicy, Item, OnDamage, Options, Precondition, Store,
+};
 use serde_json::{Value, json};
 
 use crate::place::{Files, Folder, Place};
 
 const LINE_BYTES: usize = 32;
-const STORES: [&str; 2] = ["closed", "killed"];
+const STORES: [&str; 3] = ["closed", "killed", COMPACTED];
+const COMPACTED: &str = "compacted";
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 fn golden(name: &str, extension: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1");
@@ -61,13 +67,18 @@ fn from_text(text: &str) -> Files {
     files
 }
 
-/// Everything that a version of an item is, one line each; long values by their length and hash.
+/// A long value is told by its length and hash.
+fn brief(value: &[u8]) -> String {
+    match value.len() {
+        0..100 => hex(value),
+        len => format!("{len}:{:08x}", crc32fast::hash(value)),
+    }
+}
+
+/// Everything that a version of an item is, one line each.
 fn list(store: &Store) -> String {
     fn line<T>(text: &mut String, collection: &str, item: &Item<T>, value: &[u8]) {
-        let value = match value.len() {
-            0..100 => hex(value),
-            len => format!("{len}:{:08x}", crc32fast::hash(value)),
-        };
+        let value = brief(value);
         let parent = item.parent().map_or("-".to_owned(), |tag| tag.to_string());
         let (key, tag, revision) = (hex(item.key()), item.etag(), item.revision());
         let modified = item.modified().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
@@ -90,6 +101,62 @@ fn list(store: &Store) -> String {
     text
 }
 
+fn options() -> Options {
+    Options::new().history(HistoryPolicy::new().versions(3))
+}
+
+/// The whole feed, what follows a cursor that was kept, and every version that is kept.
+fn list_past(store: &Store, kept: Cursor) -> String {
+    let mut text = format!("cursor {kept}\n");
+    let line = |change: Change| {
+        let value = change.value().map_or("-".to_owned(), |value| brief(value));
+        let parent = change.parent().map_or("-".to_owned(), |tag| tag.to_string());
+        let (kind, collection, key) = (change.kind(), change.collection(), hex(change.key()));
+        let (revision, tag, expires) = (change.revision(), change.etag(), change.expires());
+        let expires = expires.map(|at| at.duration_since(std::time::UNIX_EPOCH).unwrap());
+        let expires = expires.map_or("-".to_owned(), |at| at.as_millis().to_string());
+        format!("{kind:?} {collection} {key} {revision} {tag} {parent} {expires} {value}")
+    };
+    for (what, cursor) in [("all", Cursor::START), ("after", kept)] {
+        for change in store.changes(cursor).unwrap() {
+            writeln!(text, "{what} {}", line(change.unwrap())).unwrap();
+        }
+    }
+    let notes = store.raw("notes").unwrap();
+    for key in notes.keys().unwrap() {
+        let key = key.unwrap();
+        for version in notes.history(&key).unwrap() {
+            let found = notes.get_version(&key, &version.etag()).unwrap();
+            assert_eq!(found.as_ref(), Some(&version));
+            let (key, value) = (hex(&key), hex(&version.value));
+            writeln!(text, "kept {key} {} {value}", version.etag()).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn a_compacted_store_of_the_first_format_tells_the_past_as_it_did() {
+    let files = from_text(&fs::read_to_string(golden(COMPACTED, "store")).unwrap());
+    let expected = fs::read_to_string(golden(COMPACTED, "past")).unwrap();
+    let words: Vec<&str> = expected.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    let kinds = ["cursor", "all", "after", "kept"];
+    assert!(kinds.iter().all(|kind| words.contains(kind)), "a past without all of these");
+    let cursor = expected.lines().next().unwrap().strip_prefix("cursor ").unwrap();
+    let cursor: Cursor = cursor.parse().unwrap();
+    for on_damage in [OnDamage::Refuse, OnDamage::KeepPrefix] {
+        let place = Folder::holding(&files);
+        let store = place.open(&options().on_damage(on_damage)).unwrap();
+        assert_eq!(list_past(&store, cursor), expected);
+        // Nothing of it is lost by another compaction: tombstones are not looked at.
+        store.verify().unwrap();
+        let items = list(&store);
+        store.compact().unwrap();
+        assert_eq!(list(&store), items);
+        store.close().unwrap();
+    }
+}
+
 #[test]
 fn stores_of_the_first_format_hold_what_they_held() {
     for name in STORES {
@@ -98,7 +165,7 @@ fn stores_of_the_first_format_hold_what_they_held() {
         assert!(expected.lines().count() > 20, "a golden store without items proves nothing");
         for on_damage in [OnDamage::Refuse, OnDamage::KeepPrefix] {
             let place = Folder::holding(&files);
-            let options = Options::new().on_damage(on_damage);
+            let options = options().on_damage(on_damage);
             let store = place.open(&options).unwrap();
             assert!(store.damage().is_none());
             assert_eq!(list(&store), expected, "{name}");
@@ -111,23 +178,93 @@ fn stores_of_the_first_format_hold_what_they_held() {
     }
 }
 
-/// Writes the golden stores. Only ever for a new format version, in a folder of its own.
+/// Writes the golden stores that are missing. Only ever for a new format version, in a folder of
+/// its own.
 #[test]
 #[ignore = "the stores are written once"]
 fn make_golden() {
-    let place = Folder::new();
+    let mut place = Folder::new();
     for (round, name) in (0_u8..).zip(STORES) {
-        let store = place.open(&Options::new()).unwrap();
-        write_everything(&store, round);
+        let store = match name {
+            COMPACTED => {
+                let (restored, store, kept) = write_a_past();
+                place = restored;
+                write_new(name, "past", &list_past(&store, kept));
+                store
+            }
+            _ => {
+                let store = place.open(&Options::new()).unwrap();
+                write_everything(&store, round);
+                store
+            }
+        };
         let items = list(&store);
-        if name == "closed" {
+        if name != "killed" {
             store.close().unwrap();
         }
         let text = to_text(&place.files());
         assert!(text.len() < 40 << 10, "{} bytes for {name}", text.len());
-        fs::write(golden(name, "store"), text).unwrap();
-        fs::write(golden(name, "items"), items).unwrap();
+        write_new(name, "store", &text);
+        write_new(name, "items", &items);
     }
+}
+
+fn write_new(name: &str, extension: &str, text: &str) {
+    let path = golden(name, extension);
+    if !path.exists() {
+        fs::write(path, text).unwrap();
+    }
+}
+
+/// A store that was compacted, backed up, restored and compacted again, so that one segment holds
+/// entries of two incarnations, with segments that are retired and not dropped; items that expire
+/// and one that has expired, superseded versions, a dropped tombstone and a kept one. Gives a
+/// cursor in the middle of a batch, too.
+fn write_a_past() -> (Folder, Store, Cursor) {
+    let (first, copy, restored) = (Folder::new(), Folder::new(), Folder::new());
+    let forgetful = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let store = first.open(&forgetful).unwrap();
+    write_everything(&store, 7);
+    write_notes(&store, "first");
+    store.backup(copy.path()).unwrap();
+    drop(store);
+    drop(Store::restore(copy.path(), restored.path()).unwrap());
+    let store = restored.open(&forgetful).unwrap();
+    write_notes(&store, "second");
+    assert!(store.compact().unwrap().purged_tombstones > 0);
+    store.close().unwrap();
+
+    let store = restored.open(&options()).unwrap();
+    write_notes(&store, "third");
+    let before = store.cursor();
+    let notes = store.raw("notes").unwrap();
+    let mut batch = store.batch();
+    for key in ["x", "y", "z"] {
+        batch = batch.create(&notes, key, &key.into());
+    }
+    batch.commit().unwrap();
+    let kept = store.changes(before).unwrap().next().unwrap().unwrap().cursor();
+    // Retired segments stay while a snapshot may read them.
+    let snapshot = store.snapshot().unwrap();
+    let compaction = store.compact().unwrap();
+    assert!(compaction.segments > 1 && compaction.reclaimed_bytes > 0, "{compaction:?}");
+    drop((notes, snapshot));
+    (restored, store, kept)
+}
+
+fn write_notes(store: &Store, stamp: &str) {
+    let notes = store.raw("notes").unwrap();
+    let lasting = notes.clone().with_ttl(CENTURY);
+    for round in 0..4 {
+        for key in ["a", "b", "c"] {
+            let text = format!("{stamp} {round} {key}");
+            notes.upsert(key, &text.clone().into(), Precondition::Always).unwrap();
+            lasting.upsert(format!("{key} lasts"), &text.into(), Precondition::Always).unwrap();
+        }
+    }
+    notes.delete("c", Precondition::Always).unwrap();
+    let fleeting = notes.clone().with_ttl(Duration::ZERO);
+    fleeting.upsert("gone", &stamp.to_owned().into(), Precondition::Always).unwrap();
 }
 
 /// Every verb, kind of entry and codec; keys of all lengths; a batch; more than one segment.
