@@ -50,8 +50,11 @@
 //! | [`Batch`] | several verbs on several collections, all or none |
 //! | [`Snapshot`] | the whole store as it was at one revision, while writers go on |
 //! | [`Change`] | what one commit did to one item, as the change feed tells it |
+//! | [`Watch`] | the change feed, waited on |
 //! | [`Cursor`] | a place in the change feed, to go on from later |
-//! | [`Stats`] | figures about an open store |
+//! | [`HistoryPolicy`] | how many superseded versions are kept and how long, and how long removals are remembered |
+//! | [`Options`] | how a store is opened: durability, memory, history, what to do about damage |
+//! | [`Stats`], [`Verified`], [`Compaction`], [`Damage`] | figures about an open store, and what a verification, a compaction and a repair came to |
 //!
 //! | to | call |
 //! |---|---|
@@ -63,8 +66,13 @@
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
 //! | change several items together | [`Store::batch`] |
 //! | read many items as of one moment | [`Store::snapshot`] |
+//! | read what an item was before | [`history`](Collection::history), [`get_version`](Collection::get_version), with [`Options::history`] |
 //! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
 //! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
+//! | let items expire | [`with_ttl`](Collection::with_ttl) |
+//! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |
+//! | know that it is whole | [`Store::verify`] |
+//! | reclaim space at once, and not bit by bit | [`Store::compact`] |
 //!
 //! # Durability
 //!
@@ -104,7 +112,7 @@
 //! # Where the store may lie
 //!
 //! On a local disk. Network drives and folders that a program synchronises are not supported, and
-//! a copy of an open store's folder is not a backup: close it first.
+//! a copy of an open store's folder is not a backup: [`Store::backup`] makes one.
 //!
 //! # Features
 //!
@@ -115,6 +123,7 @@
 //! # More
 //!
 //! In the repository: `docs/cosmos.md` sets Cosmos DB's snippets beside this crate's,
+//! `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
 //! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
 //! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
 //! they tell.
