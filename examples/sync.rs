@@ -255,8 +255,9 @@ fn main() -> Outcome {
     for (key, text) in [("tea", "green"), ("rice", "1 kg"), ("soap", "two")] {
         mirror.there.notes.create(key, &note(json!({ "text": text, "done": false })))?;
     }
-    mirror.sync()?;
+    let tally = mirror.sync()?;
     check(mirror.are_alike()? && mirror.here.notes.len()? == 6, "both hold all six notes")?;
+    check(tally.written == 6 && tally.echoes == 6, "what was written came back, and was known")?;
 
     println!("Both go on, without each other.");
     let done = |note: &mut Note| drop(note.insert("done".to_owned(), json!(true)));
