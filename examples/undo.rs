@@ -116,8 +116,8 @@ fn main() -> Outcome {
     editor.undo()?;
     check(editor.shown.value == "Violets", "and undone, back to their words")?;
     let past = editor.texts.history("poem")?;
-    println!("{} versions are kept; the newest: {:?}", past.len(), past[0].value);
-    check(past[0] == editor.shown, "the history begins with what is stored")?;
+    println!("{} versions are kept.", past.len());
+    check(past.first() == Some(&editor.shown), "the history begins with what is stored")?;
     store.close()?;
     Ok(())
 }
