@@ -114,6 +114,17 @@ fn cut_bytes_do_not_come_back(disk: &dyn Disk, root: &Path) {
     file.set_len(0).unwrap();
     file.write_all_at(b"x", 8).unwrap();
     assert_eq!(bytes_of(&*file), b"\0\0\0\0\0\0\0\0x");
+
+    // Space that is reserved reads as zeros and takes writes.
+    file.write_all_at(b"abc", 0).unwrap();
+    file.allocate(3, 100_000).unwrap();
+    assert_eq!(file.len().unwrap(), 100_003);
+    let mut bytes = vec![1; 100_003];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes[..3], b"abc");
+    assert!(bytes[3..].iter().all(|byte| *byte == 0));
+    file.write_all_at(b"d", 50_000).unwrap();
+    assert_eq!(file.len().unwrap(), 100_003);
 }
 
 fn handles_share_one_file(disk: &dyn Disk, root: &Path) {

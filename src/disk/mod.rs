@@ -92,6 +92,12 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
     /// Cuts or grows the file; new bytes read as zero.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Makes sure that these bytes, from the end of the file on, can be written without more space;
+    /// they read as zero. Costs as much as writing zeros where the system has no call for it.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        fill_with_zeros(self, offset, len)
+    }
+
     /// Returns when the contents, and the length if it is needed to read them, are on stable
     /// storage (`fdatasync`, `F_FULLFSYNC`, `FlushFileBuffers`).
     fn sync_data(&self) -> io::Result<()>;
@@ -126,6 +132,20 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
         }
         Ok(())
     }
+}
+
+/// Writes so many zeros.
+fn fill_with_zeros(file: &(impl DiskFile + ?Sized), offset: u64, len: u64) -> io::Result<()> {
+    const STEP_BYTES: u64 = 64 << 10;
+    let zeros = vec![0; STEP_BYTES.min(len) as usize];
+    let end = offset + len;
+    let mut at = offset;
+    while at < end {
+        let step = (end - at).min(STEP_BYTES);
+        file.write_all_at(zeros.get(..step as usize).unwrap_or_default(), at)?;
+        at += step;
+    }
+    Ok(())
 }
 
 /// Takes a mutex that guards plain data: a panic while it was held leaves nothing half done.

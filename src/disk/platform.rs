@@ -46,6 +46,29 @@ pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Reserves space in a file, which reads as zeros; false where the system or the file system has no
+/// such call. `fallocate` on Linux.
+#[cfg(target_os = "linux")]
+pub(super) fn allocate(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    loop {
+        match fallocate(file, FallocateFlags::empty(), offset, len) {
+            Ok(()) => return Ok(true),
+            Err(Errno::INTR) => {}
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reserves nothing: macOS' `F_PREALLOCATE` and Windows' allocation size change no length, and
+/// zeros do the same on every file system.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn allocate(_file: &File, _offset: u64, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
 /// Gives every way of having no space left the one kind `StorageFull`, with the system's error as
 /// its source: a quota that is used up, and Windows' second code for a full disk.
 pub(super) fn name_full_disk(error: io::Error) -> io::Error {

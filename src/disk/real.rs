@@ -107,6 +107,13 @@ impl DiskFile for RealFile {
         self.0.set_len(len).map_err(platform::name_full_disk)
     }
 
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if platform::allocate(&self.0, offset, len).map_err(platform::name_full_disk)? {
+            return Ok(());
+        }
+        super::fill_with_zeros(self, offset, len)
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data().map_err(platform::name_full_disk)
     }

@@ -11,6 +11,7 @@ use crate::journal::manifest::{Checkpoint, CleanClose, SealedEnd, SegmentRecord}
 use crate::journal::segment::{
     JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
+use crate::options::Durability;
 use crate::sync::{MutexGuard, Ordering};
 
 /// The first segment's length; each next one is twice its predecessor's, up to the limit.
@@ -69,7 +70,7 @@ impl Journal {
         }
         if let Some(active) = &mut state.active {
             let path = segment_path(&self.store, active.number);
-            active.reserve(&path, frame_bytes)?;
+            active.reserve(&path, frame_bytes, self.durability)?;
         }
         Ok(state)
     }
@@ -121,7 +122,7 @@ impl Journal {
         let capacity = wanted.max(frames);
         if let Some(active) = &mut state.active {
             let path = segment_path(&self.store, active.number);
-            active.reserve(&path, 0)?;
+            active.reserve(&path, 0, self.durability)?;
         }
         let mut manifest = self.manifest.lock();
         let number = manifest.current.next_segment;
@@ -198,7 +199,7 @@ impl Journal {
             .file
             .write_all_at(&bytes, 0)
             .map_err(Error::io("writing", &path))
-            .and_then(|()| active.reserve(&path, frame_bytes))
+            .and_then(|()| active.reserve(&path, frame_bytes, self.durability))
             .and_then(|()| active.file.sync_all().map_err(Error::io("syncing", &path)))
             .and_then(|()| self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder)));
         if let Err(error) = made {
@@ -300,9 +301,13 @@ impl State {
 }
 
 impl Active {
-    /// Fills the file with zeros up to beyond a frame of this length, so that writing the frame
-    /// needs no new space and syncing it no change of the file's length.
-    fn reserve(&mut self, path: &Path, frame_bytes: u64) -> Result<()> {
+    /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs
+    /// no new space.
+    ///
+    /// Where each commit is synced the room is filled with zeros, so that syncing it need not change
+    /// what the file system knows of the file. Where syncs are few the space is only reserved:
+    /// zeros would double what is written.
+    fn reserve(&mut self, path: &Path, frame_bytes: u64, durability: Durability) -> Result<()> {
         let needed = self.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
         if needed <= self.reserved {
             return Ok(());
@@ -311,9 +316,16 @@ impl Active {
         let goal = (needed + ahead).min(self.capacity).max(needed);
         let zeros = vec![0; ZEROS_BYTES.min(goal - self.reserved) as usize];
         while self.reserved < goal {
-            let step = (goal - self.reserved).min(ZEROS_BYTES) as usize;
-            match self.file.write_all_at(zeros.get(..step).unwrap_or_default(), self.reserved) {
-                Ok(()) => self.reserved += step as u64,
+            let step = (goal - self.reserved).min(ZEROS_BYTES);
+            let made = match durability {
+                Durability::Immediate => {
+                    let zeros = zeros.get(..step as usize).unwrap_or_default();
+                    self.file.write_all_at(zeros, self.reserved)
+                }
+                Durability::Eventual => self.file.allocate(self.reserved, step),
+            };
+            match made {
+                Ok(()) => self.reserved += step,
                 // A nearly full disk need not have room for more than this frame.
                 Err(error)
                     if error.kind() == io::ErrorKind::StorageFull && needed <= self.reserved =>
