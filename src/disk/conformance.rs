@@ -116,7 +116,7 @@ fn cut_bytes_do_not_come_back(disk: &dyn Disk, root: &Path) {
     assert_eq!(bytes_of(&*file), b"\0\0\0\0\0\0\0\0x");
 
     // Space that is reserved reads as zeros and takes writes.
-    file.write_all_at(b"abc", 0).unwrap();
+    let file = file_with(disk, &root.join("reserved"), b"abc");
     file.allocate(3, 100_000).unwrap();
     assert_eq!(file.len().unwrap(), 100_003);
     let mut bytes = vec![1; 100_003];
