@@ -5,22 +5,25 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::compaction::{compact_some, is_behind};
 use crate::error::Error;
 use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
 use crate::sweep;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
 
 /// How many commits go by before it is looked again how long each has to wait.
 const DELAY_LOOK_COMMITS: u64 = 256;
 /// How often upkeep looks while writes go on.
+#[cfg(not(all(test, loom)))]
 const TICK: Duration = Duration::from_millis(100);
+/// In models never: how far they have come after some time differs from run to run.
+#[cfg(all(test, loom))]
+const TICK: Duration = Duration::from_secs(1 << 20);
 /// After so many ticks without a commit a store is idle.
 const IDLE_TICKS: u32 = 10;
 /// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
@@ -125,7 +128,7 @@ impl Background {
         }
         let delay_us = self.write_delay_us.load(Ordering::Relaxed);
         if delay_us > 0 {
-            thread::sleep(Duration::from_micros(delay_us));
+            std::thread::sleep(Duration::from_micros(delay_us));
         }
     }
 
@@ -181,8 +184,8 @@ impl Background {
                     *wish(&mut wishes) = None;
                     return true;
                 }
-                Some(at) => drop(self.woken.wait_until(&mut wishes, at)),
-                None => self.woken.wait(&mut wishes),
+                Some(at) => wishes = self.woken.wait_until(wishes, at),
+                None => wishes = self.woken.wait(wishes),
             }
         }
     }
@@ -260,7 +263,7 @@ impl Background {
                 }
             }
             drop(running);
-            thread::sleep(began.elapsed().min(TICK));
+            std::thread::sleep(began.elapsed().min(TICK));
         }
     }
 

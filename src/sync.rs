@@ -10,6 +10,7 @@ mod imp {
 
     pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use std::thread;
 
     /// A condition variable whose `wait` takes and gives back the guard, as loom's does.
     #[derive(Debug, Default)]
@@ -48,9 +49,6 @@ mod imp {
             body();
         }
     }
-
-    #[cfg(test)]
-    pub(crate) use std::thread;
 }
 
 #[cfg(all(test, loom))]
@@ -60,7 +58,21 @@ mod imp {
 
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard};
-    pub(crate) use loom::thread;
+
+    /// loom's threads, with stacks on which a store can be opened and closed.
+    pub(crate) mod thread {
+        pub(crate) use loom::thread::{Builder, JoinHandle, current};
+
+        /// loom hands the size on to where it counts machine words; what it gives by itself is a
+        /// quarter of this.
+        const STACK_WORDS: usize = 0x4000;
+
+        #[expect(clippy::expect_used, reason = "loom never refuses a thread")]
+        pub(crate) fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
+            let builder = Builder::new().stack_size(STACK_WORDS);
+            builder.spawn(body).expect("a model's thread starts")
+        }
+    }
 
     /// loom's mutex with `parking_lot`'s signatures.
     #[derive(Debug)]
@@ -156,9 +168,13 @@ mod imp {
         }
         let runs = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let counted = Arc::clone(&runs);
+        let body = Arc::new(body);
         builder.check(move || {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            body();
+            let body = Arc::clone(&body);
+            if thread::spawn(move || body()).join().is_err() {
+                panic!("the model's first thread panicked");
+            }
         });
         eprintln!("explored {} interleavings", runs.load(std::sync::atomic::Ordering::Relaxed));
     }

@@ -7,12 +7,10 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use parking_lot::RwLock;
 
 use super::Table;
 use crate::error::Result;
+use crate::sync::{AtomicBool, Ordering, RwLock};
 
 /// A table, and while it is being copied the copy.
 #[derive(Debug)]

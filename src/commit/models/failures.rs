@@ -103,10 +103,10 @@ fn a_leader_that_panics_while_writing_releases_the_others() {
 
 /// A table whose next insertion, once it is set to, goes wrong.
 #[derive(Debug)]
-struct BadTable {
-    table: Arc<dyn Table>,
-    fails: Arc<AtomicBool>,
-    panics: bool,
+pub(super) struct BadTable {
+    pub(super) table: Arc<dyn Table>,
+    pub(super) fails: Arc<AtomicBool>,
+    pub(super) panics: bool,
 }
 
 impl Table for BadTable {

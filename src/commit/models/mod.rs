@@ -8,6 +8,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod batches;
+mod closing;
+mod compaction;
 mod conditions;
 mod disk;
 mod durability;
@@ -16,6 +18,8 @@ mod failures;
 mod feed;
 mod publication;
 mod reads;
+mod renewal;
+mod rewritten;
 mod rolling;
 mod snapshots;
 

@@ -1,0 +1,184 @@
+//! Compaction moves heads and drops segments while others write and read: no write is lost, nothing
+//! deleted comes back, and every version is found.
+
+use std::sync::Arc;
+
+use super::rewritten::{
+    NEW, OLD, assert_live_bytes_exact, drop_old, entry_of, relocate_all_but, rewrite, sealed,
+    switched,
+};
+use super::{
+    A, B, Rig, commit, create, delete, item_key, read, replace, replacing, text, value_of,
+};
+use crate::commit::Core;
+use crate::precondition::Precondition;
+use crate::sync::{model, thread};
+
+/// The segment of the head that the next write of this item is decided on.
+fn segment_for_write(core: &Core, key: &str) -> u32 {
+    core.head_for_write(&item_key(key)).unwrap().unwrap().segment
+}
+
+#[test]
+fn a_head_that_is_moved_while_its_item_is_written_loses_no_write() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        let entry = entry_of(&switched(&rig), A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || entry.relocate(&core));
+        let before = read(&rig.core, A).unwrap().0;
+        let written = replace(&rig.core, A, "new", before).unwrap();
+        compaction.join().unwrap();
+        assert_eq!(read(&rig.core, A), Some((written.etag, "new".to_owned())));
+        assert_live_bytes_exact(&rig.core);
+    });
+}
+
+#[test]
+fn a_head_that_is_moved_while_its_item_is_deleted_does_not_bring_it_back() {
+    model(|| {
+        let rig = sealed(Rig::cached(), &[]);
+        let entry = entry_of(&switched(&rig), A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || entry.relocate(&core));
+        delete(&rig.core, A, Precondition::Always).unwrap();
+        compaction.join().unwrap();
+        assert_eq!(read(&rig.core, A), None);
+        assert_live_bytes_exact(&rig.core);
+    });
+}
+
+#[test]
+fn a_read_that_fills_the_cache_never_puts_the_old_place_back() {
+    model(|| {
+        let rig = sealed(Rig::cached(), &[]);
+        rig.core.cache.remove(item_key(A).as_bytes());
+        let entry = entry_of(&switched(&rig), A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || entry.relocate(&core));
+        assert_eq!(value_of(&rig.core, A), "old");
+        compaction.join().unwrap();
+        assert_eq!(segment_for_write(&rig.core, A), NEW);
+        assert_eq!(value_of(&rig.core, A), "old");
+        assert_live_bytes_exact(&rig.core);
+    });
+}
+
+#[test]
+fn a_cached_version_goes_with_its_head_to_the_new_place() {
+    model(|| {
+        let rig = sealed(Rig::cached(), &[]);
+        let entry = entry_of(&switched(&rig), A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || entry.relocate(&core));
+        assert_eq!(value_of(&rig.core, A), "old");
+        compaction.join().unwrap();
+        assert_eq!(segment_for_write(&rig.core, A), NEW);
+        replace(&rig.core, A, "new", Precondition::Always).unwrap();
+        assert_live_bytes_exact(&rig.core);
+    });
+}
+
+#[test]
+fn a_read_finds_its_version_though_the_segment_is_dropped_under_it() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        let moved = switched(&rig);
+        relocate_all_but(&rig, &moved, &[A]);
+        let entry = entry_of(&moved, A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || {
+            entry.relocate(&core);
+            drop_old(&core);
+        });
+        assert_eq!(read(&rig.core, A).map(|(_, value)| value).as_deref(), Some("old"));
+        compaction.join().unwrap();
+        assert!(rig.core.journal.segments().get(OLD).is_none());
+        assert_eq!(value_of(&rig.core, A), "old");
+    });
+}
+
+#[test]
+fn a_conflict_carries_the_current_version_though_its_segment_is_dropped() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        let moved = switched(&rig);
+        relocate_all_but(&rig, &moved, &[A]);
+        let entry = entry_of(&moved, A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || {
+            entry.relocate(&core);
+            drop_old(&core);
+        });
+        match create(&rig.core, A, "new") {
+            Err(crate::Error::AlreadyExists(conflict)) => {
+                let current = super::current_of(&conflict).map(|(_, value)| value);
+                assert_eq!(current.as_deref(), Some("old"));
+            }
+            other => panic!("{other:?}"),
+        }
+        compaction.join().unwrap();
+    });
+}
+
+#[test]
+fn a_read_of_many_sees_all_of_a_batch_while_heads_move_and_their_segment_is_dropped() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        let moved = switched(&rig);
+        relocate_all_but(&rig, &moved, &[A]);
+        let entry = entry_of(&moved, A);
+        let (core, writing) = (Arc::clone(&rig.core), Arc::clone(&rig.core));
+        let compaction = thread::spawn(move || {
+            entry.relocate(&core);
+            drop_old(&core);
+        });
+        let writer = thread::spawn(move || {
+            commit(&writing, [A, B].map(|key| replacing(key, "new", Precondition::Always)))
+                .unwrap();
+        });
+        let versions = rig.core.read_many(&[A, B].map(item_key)).unwrap();
+        let [a, b] = [&versions[0], &versions[1]].map(|v| v.as_ref().map(|v| text(&v.value)));
+        assert!(a.is_some() && a == b, "{a:?} and {b:?}");
+        compaction.join().unwrap();
+        writer.join().unwrap();
+        assert_eq!([A, B].map(|key| value_of(&rig.core, key)), ["new", "new"]);
+        assert_eq!(rig.core.journal.segments().live_bytes(NEW), live_records(&rig.core));
+    });
+}
+
+/// What the collection's record takes, which no batch replaces.
+fn live_records(core: &Core) -> u64 {
+    let row = core.head(&crate::key::ItemKey::new("", super::COLLECTION.as_bytes()).unwrap());
+    row.unwrap().unwrap().footprint_bytes()
+}
+
+#[test]
+fn a_tombstone_that_is_purged_while_its_item_is_created_takes_nothing_along() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[A]);
+        let revision = super::head_revision(&rig.core, A);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || core.purge(&item_key(A), revision).unwrap());
+        let created = create(&rig.core, A, "new").unwrap();
+        compaction.join().unwrap();
+        assert_eq!(read(&rig.core, A), Some((created.etag, "new".to_owned())));
+        assert_live_bytes_exact(&rig.core);
+    });
+}
+
+#[test]
+fn who_copies_the_journal_and_who_takes_segments_out_of_it_exclude_each_other() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        let rewrite = rewrite(&rig.core);
+        let core = Arc::clone(&rig.core);
+        let compaction = thread::spawn(move || core.journal.switch(&rewrite, 0).unwrap());
+        let (hold, manifest) = rig.core.journal.hold();
+        let switched = compaction.join().unwrap();
+        let names_new = manifest.segments.iter().any(|record| record.number == NEW);
+        assert_eq!(switched, names_new, "a segment was taken from under the copy");
+        assert_eq!(switched, rig.core.journal.segments().get(NEW).is_some());
+        drop(hold);
+    });
+}
