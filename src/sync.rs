@@ -68,7 +68,9 @@ mod imp {
         const STACK_WORDS: usize = 0x4000;
 
         #[expect(clippy::expect_used, reason = "loom never refuses a thread")]
-        pub(crate) fn spawn<T: 'static>(body: impl FnOnce() -> T + 'static) -> JoinHandle<T> {
+        pub(crate) fn spawn<T: Send + 'static>(
+            body: impl FnOnce() -> T + Send + 'static,
+        ) -> JoinHandle<T> {
             let builder = Builder::new().stack_size(STACK_WORDS);
             builder.spawn(body).expect("a model's thread starts")
         }
