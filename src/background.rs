@@ -145,7 +145,7 @@ impl Background {
         }
     }
 
-    fn run_syncs(&self, shared: &Shared) {
+    pub(crate) fn run_syncs(&self, shared: &Shared) {
         while self.wait_until_due(|wishes| &mut wishes.sync_at) {
             if self.sync(shared).is_err() {
                 return;
