@@ -1,14 +1,14 @@
 //! Keeping compaction away from a journal that somebody copies.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::journal::Journal;
 use crate::journal::manifest::Manifest;
+use crate::sync::{AtomicU64, Ordering};
 
 /// How many copies of the journal are under way.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Holds(Arc<AtomicUsize>);
+pub(crate) struct Holds(Arc<AtomicU64>);
 
 /// Keeps every entry of the journal where a reader finds it, for as long as it lives. Without it
 /// compaction could drop a version that a commit after the copied ones has replaced, and the copy
