@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::journal::segment::{Position, SEGMENT_HEADER_BYTES, segment_path};
+use crate::sync;
 
 /// The most segment files that reading keeps open at a time.
 const MAX_OPEN_FILES: usize = 16;
@@ -22,8 +23,8 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     store: PathBuf,
     known: RwLock<BTreeMap<u32, Arc<KnownSegment>>>,
-    /// Most recently used last.
-    open: Mutex<Vec<(u32, Arc<dyn DiskFile>)>>,
+    /// Most recently used last. Of `sync`, so that models see a segment go.
+    open: sync::Mutex<Vec<(u32, Arc<dyn DiskFile>)>>,
 }
 
 /// What reading needs to know of a segment.
@@ -63,7 +64,7 @@ impl KnownSegment {
 
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, store: &Path) -> Self {
-        let (known, open) = (RwLock::default(), Mutex::default());
+        let (known, open) = (RwLock::default(), sync::Mutex::default());
         Self { disk, store: store.to_owned(), known, open }
     }
 
