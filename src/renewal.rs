@@ -49,7 +49,8 @@ pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<
     Ok(true)
 }
 
-fn renew(shared: &Shared) -> Result<()> {
+/// Copies the table into a new one, which takes over.
+pub(crate) fn renew(shared: &Shared) -> Result<()> {
     let _only = shared.compacting();
     shared.running()?.begin_table_copy()?;
     let copied = copy_rows(shared);

@@ -29,10 +29,11 @@ pub(crate) struct Running {
     flushed: Mutex<Flushed>,
     /// When this run took its last checkpoint, in milliseconds since 1970; 0 for never.
     checkpointed_ms: AtomicU64,
-    /// False while segments that an earlier process retired are still there.
-    retiring: AtomicBool,
     /// Segments made by compaction whose entries the table points to already.
     relocated: Mutex<HashSet<u32>>,
+    /// Whether rows of purged tombstones may point into retired segments: those of an earlier
+    /// process, or of a purge that failed.
+    rows_left_behind: AtomicBool,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -56,7 +57,7 @@ impl Running {
     ) -> Result<Self> {
         let renewable = Arc::new(RenewableTable::new(table.table));
         let core = Core::new(journal, renewable.clone(), clock, options)?;
-        let retiring = AtomicBool::new(core.journal.retired_segments().is_empty());
+        let rows_left_behind = AtomicBool::new(!core.journal.retired_segments().is_empty());
         core.expiries.note(table.next_expiry_ms);
         let flushed = Flushed { revision: table.flushed_revision, generation: table.generation };
         Ok(Self {
@@ -66,8 +67,8 @@ impl Running {
             table_on_disk: table.on_disk,
             flushed: Mutex::new(flushed),
             checkpointed_ms: AtomicU64::new(0),
-            retiring,
             relocated: Mutex::default(),
+            rows_left_behind,
             _lock: lock,
         })
     }
@@ -151,10 +152,14 @@ impl Running {
         self.core.table.flush().inspect_err(|_| self.core.journal.poison())
     }
 
-    /// Whether segments that were retired by an earlier process may be among those that are to
-    /// be dropped: true once, if there were any when the store opened.
-    pub(crate) fn begin_retiring(&self) -> bool {
-        !self.retiring.swap(true, Ordering::AcqRel)
+    /// Whether rows of purged tombstones may point into retired segments.
+    pub(crate) fn has_rows_left_behind(&self) -> bool {
+        self.rows_left_behind.load(Ordering::Acquire)
+    }
+
+    /// Says so: before rows are removed that they may be left, and afterwards that they are not.
+    pub(crate) fn set_rows_left_behind(&self, left: bool) {
+        self.rows_left_behind.store(left, Ordering::Release);
     }
 
     /// Whether the table was found to point to all entries of this segment.

@@ -75,6 +75,15 @@ impl Simulation {
         Store::open_in(self.environment(), &self.path, options)
     }
 
+    /// As [`open`](Self::open), with the background threads that every other store has.
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    pub fn open_with_background(&self, options: &Options) -> Result<Store> {
+        let environment = Environment { background: true, ..self.environment() };
+        Store::open_in(environment, &self.path, options)
+    }
+
     /// Restores a store of this disk to this directory, and opens it.
     ///
     /// # Errors
@@ -158,6 +167,24 @@ impl Simulation {
     /// As [`Store::close`].
     pub fn checkpoint(store: &Store) -> Result<()> {
         store.running()?.checkpoint()
+    }
+
+    /// Copies the table into a fresh one, which takes over, as the background thread does when its
+    /// files have grown far beyond what they hold.
+    ///
+    /// # Errors
+    /// What copying fails with: then the table that there was stays in use.
+    pub fn renew_table(store: &Store) -> Result<()> {
+        crate::renewal::renew(store.shared())
+    }
+
+    /// Keeps compaction from taking anything out of the journal, as a backup that is under way
+    /// does, until what it gives is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn hold_journal(store: &Store) -> Result<impl Drop + use<>> {
+        Ok(store.running()?.core.journal.hold().0)
     }
 
     /// Whether a table built from the journal would be the table that there is, row for row: the

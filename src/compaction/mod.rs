@@ -163,8 +163,10 @@ fn compact_run(
         rewrite.abandon(&running.core.journal);
         return Ok(false);
     }
+    running.set_rows_left_behind(true);
     drop(running);
     purge::remove_rows(shared, &purgeable, pace)?;
+    shared.running()?.set_rows_left_behind(false);
     let frames = |record: &SegmentRecord| plan::frame_bytes(record);
     let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
     done.segments += rewrite.sources().len() as u64;

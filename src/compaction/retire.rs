@@ -25,14 +25,14 @@ const HELD_MS: u64 = 60 * 60 * 1_000;
 /// Moves the heads that point into retired segments, makes that durable, and drops them. Does
 /// nothing when there are none.
 pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
-    let (retired, covered, resumed) = {
+    let (retired, covered, left_behind) = {
         let running = shared.running()?;
         let journal = &running.core.journal;
         let retired = journal.retired_segments();
         if retired.is_empty() || !running.has_table_on_disk() || journal.is_poisoned() {
             return Ok(());
         }
-        (retired, journal.covered_segments(), running.begin_retiring())
+        (retired, journal.covered_segments(), running.has_rows_left_behind())
     };
     let outputs = covered
         .iter()
@@ -43,12 +43,13 @@ pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
         }
     }
     let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
-    if resumed {
+    if left_behind {
         // An earlier process may have been ended before the rows of purged tombstones were gone
-        // for good.
+        // for good, or removing them failed.
         remove_left_behind(shared, &numbers, pace)?;
     }
     let running = shared.running()?;
+    running.set_rows_left_behind(false);
     if running.core.snapshots.alive() > 0 && !give_up_costly(&running.core, &numbers)? {
         // Looked at again with the next piece of compaction.
         return Ok(());

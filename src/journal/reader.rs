@@ -92,9 +92,12 @@ impl Segments {
     /// Counts an entry of an item that the table pointed to before.
     pub(crate) fn subtract_live(&self, number: u32, bytes: u64) {
         if let Some(segment) = self.known.read().get(&number) {
-            // Of retired segments no close records what lives in them.
+            // A retired segment starts from nothing when the store opens: an orderly close counts
+            // only those that the journal consists of.
             let less = |live: u64| Some(live.saturating_sub(bytes));
-            let _ = segment.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let updated =
+                segment.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            debug_assert!(updated.is_ok());
         }
     }
 

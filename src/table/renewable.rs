@@ -111,3 +111,33 @@ impl Table for RenewableTable {
         self.tables.read().current.size_on_disk_bytes()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::table::{MemoryTables, Tables};
+
+    #[test]
+    fn a_copy_that_missed_a_change_is_given_up_and_the_table_stays_in_use() {
+        let (tables, failing) = (MemoryTables::new(), MemoryTables::simulated());
+        let table = RenewableTable::new(tables.open(1).unwrap());
+        table.insert(b"a", b"1").unwrap();
+        table.begin_copy(failing.open(2).unwrap());
+        failing.fail_after(1);
+        table.copy_row(b"a").unwrap();
+        table.insert(b"b", b"2").unwrap();
+        assert!(table.copy_row(b"b").is_err());
+        assert!(table.end_copy().is_none());
+        assert_eq!(table.get(b"b").unwrap().as_deref(), Some(&b"2"[..]));
+        table.insert(b"c", b"3").unwrap();
+        // The next copy begins afresh.
+        table.begin_copy(tables.open(3).unwrap());
+        for key in [b"a", b"b", b"c"] {
+            table.copy_row(key).unwrap();
+        }
+        assert!(table.end_copy().is_some());
+        assert_eq!(table.get(b"c").unwrap().as_deref(), Some(&b"3"[..]));
+    }
+}

@@ -1,5 +1,6 @@
-//! Killed processes: a child writes and says what was acknowledged, the parent kills it at some
-//! moment and looks whether that is there. `IFMATCH_KILLS=n` kills so many.
+//! Killed processes: a child writes and says what was acknowledged, while it also compacts, backs
+//! up, sweeps and takes snapshots; the parent kills it at some moment and looks whether what was
+//! acknowledged is there. `IFMATCH_KILLS=n` kills so many.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -10,8 +11,8 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ifmatch::simulation::Simulation;
-use ifmatch::{Collection, Durability, Options, Precondition, Raw, Store};
+use ifmatch::simulation::{Simulation, open_quietly};
+use ifmatch::{Collection, Durability, Error, HistoryPolicy, Options, Precondition, Raw, Store};
 
 use crate::place::{Folder, Place};
 use crate::{Repeat, from_environment};
@@ -79,6 +80,7 @@ fn kill_often(durability: Durability) {
         let is_there = folder.path().exists();
         let copied = (is_there && rng.bool()).then(|| Folder::holding(&folder.files()));
         known.check(&copied.as_ref().unwrap_or(&folder).path());
+        check_backup(&backup_beside(&folder.path()));
     }
     println!("{kills} kills after {writes} acknowledged commits, {durability:?}");
 }
@@ -112,12 +114,15 @@ impl Acknowledged {
 
     /// Opens the store and goes on from what it holds.
     fn check(&mut self, path: &Path) {
-        let store = Store::open(path).expect("a store whose process was killed opens");
+        // Quietly: what is compared below must not change meanwhile.
+        let opened = open_quietly(path, &Options::new());
+        let store = opened.expect("a store whose process was killed opens");
         let mut found = Numbers::new();
         for item in store.raw("items").unwrap().iter().unwrap() {
             let item = item.unwrap();
             found.insert(item.key().to_vec(), number_in(&item.value));
         }
+        assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
         store.close().unwrap();
         for (key, acknowledged) in &self.numbers {
             let stored = found.get(key).unwrap_or_else(|| panic!("{} is lost", show(key)));
@@ -147,6 +152,26 @@ impl Acknowledged {
             let torn = numbers.windows(2).any(|pair| pair[0] != pair[1]);
             assert!(!torn, "a batch of {size} was torn: {numbers:?}");
         }
+    }
+}
+
+/// Where the child backs its store up to.
+fn backup_beside(store: &Path) -> PathBuf {
+    store.with_file_name("copy")
+}
+
+/// A backup that was cut short is none; any other is whole.
+fn check_backup(path: &Path) {
+    if !path.exists() {
+        return;
+    }
+    match open_quietly(path, &Options::new().create(false)) {
+        Ok(copy) => {
+            copy.verify().unwrap();
+            assert_eq!(Simulation::differs_from_journal(&copy).unwrap(), None);
+        }
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => panic!("a backup that was cut short: {error:?}"),
     }
 }
 
@@ -190,7 +215,9 @@ fn child() {
         return;
     };
     let durability = if eventual == 1 { Durability::Eventual } else { Durability::Immediate };
+    let history = HistoryPolicy::new().tombstones(Duration::ZERO);
     let options = Options::new().durability(durability).sync_interval(Duration::from_millis(5));
+    let options = options.history(history);
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut numbers = [number; THREADS as usize];
     loop {
@@ -204,9 +231,37 @@ fn child() {
                 if rng.bool() {
                     Simulation::checkpoint(&store).unwrap();
                 }
+                look_after(&store, &path, &mut rng);
             });
         }
         store.close().unwrap();
+    }
+}
+
+/// What a store does beside writing: it compacts, sweeps, is backed up and read.
+fn look_after(store: &Store, path: &Path, rng: &mut fastrand::Rng) {
+    let items: Collection<Bytes, Raw> = store.raw("items").unwrap();
+    let passing = store.raw("passing").unwrap().with_ttl(Duration::from_millis(rng.u64(0..20)));
+    let snapshot = rng.bool().then(|| store.snapshot().unwrap());
+    for _ in 0..rng.u8(0..6) {
+        passing.upsert([rng.u8(0..9)], &value_of(1, 2_000), Precondition::Always).unwrap();
+    }
+    match rng.u8(0..8) {
+        0..3 => drop(store.compact().unwrap()),
+        3 => drop(Simulation::sweep(store).unwrap()),
+        4 => {
+            let backup = backup_beside(path);
+            if backup.exists() {
+                std::fs::remove_dir_all(&backup).unwrap();
+            }
+            store.backup(backup).unwrap();
+        }
+        _ => {}
+    }
+    if let Some(snapshot) = snapshot {
+        for item in snapshot.collection(&items).iter().unwrap() {
+            number_in(&item.unwrap().value);
+        }
     }
 }
 

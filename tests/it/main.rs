@@ -39,6 +39,7 @@ mod stream;
 mod tables;
 mod template;
 mod updates;
+mod upkeep;
 mod verbs;
 mod verification;
 mod watch;

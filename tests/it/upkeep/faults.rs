@@ -1,0 +1,185 @@
+//! What renewal of the table and compaction do when a call fails or the process ends there.
+
+use std::time::Duration;
+
+use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
+use ifmatch::{Error, HistoryPolicy, Options, Precondition, Store};
+
+use super::{number_in, value};
+use crate::Repeat;
+
+const KEYS: u8 = 40;
+
+fn options() -> Options {
+    Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO))
+}
+
+/// A store whose items were all written twice, and some removed.
+fn prepared(sim: &Simulation) -> Store {
+    let store = sim.open(&options()).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    for round in 0..2 {
+        for key in 0..KEYS {
+            blobs.upsert([key], &value(round, 3_000), Precondition::Always).unwrap();
+        }
+        Simulation::checkpoint(&store).unwrap();
+    }
+    for key in 0..KEYS / 4 {
+        blobs.delete([key], Precondition::Always).unwrap();
+    }
+    sim.set_now_ms(1_700_000_001_000);
+    store
+}
+
+fn check(store: &Store) {
+    let blobs = store.raw("blobs").unwrap();
+    for key in 0..KEYS {
+        let found = blobs.get([key]).unwrap().map(|item| number_in(&item.value));
+        assert_eq!(found, (key >= KEYS / 4).then_some(1), "key {key}");
+    }
+    assert_eq!(blobs.len().unwrap(), u64::from(KEYS - KEYS / 4));
+    assert_eq!(Simulation::differs_from_journal(store).unwrap(), None);
+}
+
+/// Opens what a crash and what a kill leave, does the same there undisturbed, and checks.
+fn check_images(sim: &Simulation, seed: u64, again: fn(&Store)) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for kill in [true, false, false] {
+        let mut image = if kill { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
+        if rng.u8(0..4) == 0 {
+            image.remove_tables();
+        }
+        let store = image.open(&options()).unwrap();
+        check(&store);
+        again(&store);
+        check(&store);
+        drop(store);
+        check(&image.crash(&mut rng).open(&options()).unwrap());
+    }
+}
+
+fn renew(store: &Store) {
+    Simulation::renew_table(store).unwrap();
+}
+
+fn compact(store: &Store) {
+    store.compact().unwrap();
+}
+
+/// Lets every disk call fail in turn, once or for good.
+fn fail_disk_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) -> u64 {
+    for calls in 0.. {
+        let mut struck = false;
+        for persistent in [false, true] {
+            let _repeat = Repeat::new("upkeep::faults", calls);
+            let sim = Simulation::new(calls);
+            let store = prepared(&sim);
+            let plan = FaultPlan::after(calls, Fault::Eio);
+            sim.disk().inject(if persistent { plan.persistent() } else { plan });
+            let outcome = work(&store);
+            struck |= sim.disk().faults_struck() > 0;
+            sim.disk().clear_faults();
+            // What was there is read on, whatever failed.
+            check_reads(&store);
+            match outcome {
+                Ok(()) => check(&store),
+                Err(Error::Io { .. } | Error::Poisoned) => {
+                    check_images(&sim, calls, again);
+                    let created = store.raw("blobs").unwrap().create("new", &value(1, 10));
+                    let poisoned = store.stats().unwrap().poisoned;
+                    assert_eq!(matches!(created, Err(Error::Poisoned)), poisoned, "{created:?}");
+                    if !poisoned {
+                        created.unwrap();
+                        store.raw("blobs").unwrap().delete("new", Precondition::Always).unwrap();
+                        again(&store);
+                        check(&store);
+                    }
+                }
+                Err(error) => panic!("unexpected: {error:?}"),
+            }
+        }
+        if !struck {
+            return calls;
+        }
+    }
+    0
+}
+
+fn check_reads(store: &Store) {
+    let blobs = store.raw("blobs").unwrap();
+    for key in 0..KEYS {
+        let found = blobs.get([key]).unwrap().map(|item| number_in(&item.value));
+        assert_eq!(found, (key >= KEYS / 4).then_some(1), "key {key}");
+    }
+}
+
+#[test]
+fn a_renewal_in_which_any_disk_call_fails_loses_nothing() {
+    let calls = fail_disk_calls(Simulation::renew_table, renew);
+    assert!(calls >= 4, "{calls}");
+}
+
+#[test]
+fn a_compaction_in_which_any_disk_call_fails_loses_nothing() {
+    let calls = fail_disk_calls(|store| store.compact().map(drop), compact);
+    assert!(calls > 20, "{calls}");
+}
+
+/// Lets every call of the tables fail from some one on.
+fn fail_table_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) -> u64 {
+    for calls in 0.. {
+        let _repeat = Repeat::new("upkeep::faults", calls);
+        let sim = Simulation::new(calls);
+        let store = prepared(&sim);
+        sim.fail_table_after(calls);
+        let outcome = work(&store);
+        if calls % 5 == 0 || outcome.is_ok() {
+            check_images(&sim, calls, again);
+        }
+        match outcome {
+            Ok(()) => return calls,
+            Err(Error::Table(_) | Error::Poisoned) => {}
+            Err(error) => panic!("unexpected: {error:?}"),
+        }
+        // The table is back: whether writing goes on or not, nothing is lost.
+        sim.fail_table_after(u64::MAX);
+        check_reads(&store);
+        if !store.stats().unwrap().poisoned {
+            again(&store);
+            check(&store);
+        }
+    }
+    0
+}
+
+#[test]
+fn a_renewal_in_which_any_table_call_fails_loses_nothing() {
+    let calls = fail_table_calls(Simulation::renew_table, renew);
+    assert!(calls > 50, "{calls}");
+}
+
+#[test]
+fn a_compaction_in_which_any_table_call_fails_loses_nothing() {
+    let calls = fail_table_calls(|store| store.compact().map(drop), compact);
+    assert!(calls > 100, "{calls}");
+}
+
+/// A crash at each call, with the call itself done or not.
+#[test]
+fn a_crash_at_any_sync_of_compaction_and_renewal_loses_nothing() {
+    for calls in 0.. {
+        let _repeat = Repeat::new("upkeep::faults", calls);
+        let sim = Simulation::new(calls);
+        let store = prepared(&sim);
+        for operation in [Operation::Sync, Operation::Remove, Operation::SyncDir] {
+            sim.disk().inject(FaultPlan::after(calls, Fault::Eio).only(operation).persistent());
+        }
+        let outcome = store.compact().map(drop).and_then(|()| Simulation::renew_table(&store));
+        check_images(&sim, calls, compact);
+        check_images(&sim, !calls, renew);
+        if outcome.is_ok() && sim.disk().faults_struck() == 0 {
+            assert!(calls > 8, "{calls}");
+            break;
+        }
+    }
+}
