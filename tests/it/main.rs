@@ -30,6 +30,7 @@ mod model;
 mod patching;
 mod place;
 mod power_cuts;
+mod processes;
 mod properties;
 mod reading;
 mod saving;

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{
-    Codec, Collection, Durability, Error, Item, Json, Meta, Patch, Precondition, Raw, Snapshot,
-    Store,
-};
+use ifmatch::{Codec, Collection, Durability, Error, Item, Json, Meta, Patch, Precondition, Raw};
+use ifmatch::{Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::ledger::{Commit, Key, Ledger, State, Version};
@@ -179,6 +177,14 @@ impl Writer {
             self.write_bytes(rng, key, before.as_ref())
         };
         self.enter(ledger, key, value, outcome)
+    }
+
+    /// An item that lives for a second.
+    pub(crate) fn expiring(&self, ledger: &mut Ledger) -> Result<(), Error> {
+        let (raw, value) = (&self.raw[1], Bytes::from_static(b"fleeting"));
+        let fleeting = raw.clone().with_ttl(Duration::from_secs(1));
+        let outcome = fleeting.upsert(key_bytes(1), &value, Precondition::Always);
+        self.enter(ledger, (1, 1), Some(value), outcome)
     }
 
     /// A value that the active segment has no room for, as long as that is the first.
@@ -389,7 +395,6 @@ fn check_history<T, C: Codec<T>>(items: &Collection<T, C>, key: &[u8]) -> Result
     let history = items.history(key)?;
     let newest = items.get(key)?.map(|item| item.etag());
     assert_eq!(history.first().map(Item::etag), newest, "a history of something else");
-    let goes_back = history.windows(2).all(|pair| pair[0].revision() > pair[1].revision());
-    assert!(goes_back, "a history that is not in order");
+    assert!(history.windows(2).all(|pair| pair[0].revision() > pair[1].revision()), "no order");
     Ok(())
 }
