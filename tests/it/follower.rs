@@ -22,18 +22,19 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Takes what is durable and was not told yet. A place is good for ever, also after any cut:
-    /// what it was given for is durable. Only dropped tombstones make it begin again.
-    pub(crate) fn follow(&mut self, writer: &Writer) -> Result<(), Error> {
-        match self.take_all(writer.store()) {
+    /// Takes so many of the changes that are durable and were not told yet, and keeps the place,
+    /// perhaps inside a batch. A place is good for ever, also after any cut: what it was given for
+    /// is durable. Only dropped tombstones make it begin again.
+    pub(crate) fn follow(&mut self, writer: &Writer, most: usize) -> Result<(), Error> {
+        match self.take_some(writer.store(), most) {
             Err(Error::Compacted { .. }) => self.begin_again(writer),
             Err(Error::Diverged) => panic!("a place that a store gave is not of it: {self:?}"),
             other => other,
         }
     }
 
-    fn take_all(&mut self, store: &Store) -> Result<(), Error> {
-        for change in store.changes(self.place)? {
+    fn take_some(&mut self, store: &Store, most: usize) -> Result<(), Error> {
+        for change in store.changes(self.place)?.take(most) {
             self.take(&change?);
         }
         let kept = self.place.to_string();

@@ -30,7 +30,8 @@ impl Wide {
             4..6 => drop(Simulation::sweep(writer.store())?),
             6..8 => self.take_snapshot(writer, ledger)?,
             8..10 => self.look_at_snapshot(writer, ledger)?,
-            10..13 => self.follow(writer, ledger)?,
+            10..12 => self.follow(writer, ledger)?,
+            12 => ledger.follower.follow(writer, rng.usize(0..8))?,
             13 => writer.look_at_history(ledger)?,
             14 => self.set_clock_back(writer, rng, ledger)?,
             _ => drop(writer.store().verify()?),
@@ -85,7 +86,7 @@ impl Wide {
     pub(crate) fn follow(&self, writer: &Writer, ledger: &mut Ledger) -> Result<(), Error> {
         writer.store().sync()?;
         ledger.all_durable();
-        ledger.follower.follow(writer)?;
+        ledger.follower.follow(writer, usize::MAX)?;
         ledger.follower.check(ledger.now(), ledger.now_ms());
         Ok(())
     }
