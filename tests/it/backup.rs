@@ -8,9 +8,9 @@ use bytes::Bytes;
 use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Collection, Durability, ETag, Error, Meta, Options, Precondition, Raw, Store};
 
-use crate::Repeat;
 use crate::ledger::{Ledger, State, is_same};
 use crate::writer::Writer;
+use crate::{Repeat, seeds};
 
 /// What a thread was told of a commit: its revision, and of each key what is there now.
 type Told = Vec<(u64, Vec<([u8; 2], Option<Bytes>, Option<Meta>)>)>;
@@ -128,7 +128,7 @@ pub(crate) fn upsert(store: &Store) -> Meta {
 
 #[test]
 fn a_restored_store_holds_the_same_versions_and_old_tags_match_there() {
-    for seed in 0..12 {
+    for seed in seeds(0..12) {
         let _repeat = Repeat::new("backup", seed);
         let (sim, writer, state) = prepared(seed);
         let original = raw(writer.store());
@@ -222,7 +222,7 @@ fn read_all(store: &Store) -> Vec<(Vec<u8>, Bytes, Meta)> {
 
 #[test]
 fn a_store_that_was_killed_is_restored_as_it_would_open_and_is_left_as_it_is() {
-    for seed in 0..30 {
+    for seed in seeds(0..30) {
         let _repeat = Repeat::new("backup", seed);
         let (sim, writer, _) = prepared(seed);
         let mut rng = fastrand::Rng::with_seed(seed);

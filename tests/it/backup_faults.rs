@@ -7,9 +7,9 @@ use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, STORE, Simulation};
 use ifmatch::{Durability, Error, Meta, OnDamage, Options, Precondition, Store};
 
-use crate::Repeat;
 use crate::ledger::{Ledger, State, is_same};
 use crate::writer::Writer;
+use crate::{Repeat, seeds};
 
 /// Ways in which a call may fail, and whether the caller must then have noticed.
 const FAULTS: [(Fault, bool); 4] =
@@ -82,7 +82,7 @@ fn upsert(store: &Store) -> Meta {
 #[test]
 fn a_backup_that_is_cut_short_anywhere_leaves_the_store_alone_and_no_half_copy() {
     for (fault, is_noticed) in FAULTS {
-        for calls in 0.. {
+        for calls in seeds(0..u64::MAX) {
             let _repeat = Repeat::new("backup_faults", calls);
             let mut world = World::new(calls % 5);
             world.fail(calls, fault);
@@ -216,7 +216,7 @@ fn a_backup_over_what_another_has_left_is_cut_short_anywhere() {
 
 #[test]
 fn a_restore_that_is_cut_short_anywhere_leaves_the_backup_alone_and_no_half_store() {
-    for calls in 0.. {
+    for calls in seeds(0..u64::MAX) {
         let _repeat = Repeat::new("backup_faults", calls);
         let mut world = World::new(calls % 5);
         world.writer.store().backup("copy").unwrap();
@@ -247,7 +247,7 @@ fn a_restore_that_is_cut_short_anywhere_leaves_the_backup_alone_and_no_half_stor
 
 #[test]
 fn the_first_open_of_a_copy_may_be_cut_short_anywhere() {
-    for calls in 0.. {
+    for calls in seeds(0..u64::MAX) {
         let _repeat = Repeat::new("backup_faults", calls);
         let mut world = World::new(calls % 5);
         world.writer.store().backup("copy").unwrap();

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Error, Options, Precondition, Revision, Store};
 
-use crate::Repeat;
+use crate::{Repeat, from_environment, seeds};
 
 #[test]
 fn a_batch_of_1_is_whole_or_absent_after_a_power_cut() {
@@ -32,7 +32,7 @@ fn a_batch_of_values_of_1_mib_is_whole_or_absent_after_a_power_cut() {
 /// draws so many images of each.
 fn cut_everywhere(items: usize, value_bytes: usize, images: u64) {
     let (mut whole, mut absent) = (0, 0);
-    for cut in 0.. {
+    for cut in seeds(0..u64::MAX) {
         let _repeat = Repeat::new("batch_cuts", cut);
         let sim = Simulation::new(cut);
         let store = sim.open(&Options::new()).unwrap();
@@ -53,7 +53,8 @@ fn cut_everywhere(items: usize, value_bytes: usize, images: u64) {
         }
     }
     println!("{items} x {value_bytes} B: {whole} images hold the batch, {absent} do not");
-    assert!(whole > 0 && absent > 0, "cuts that all end alike test nothing");
+    let repeated = from_environment("IFMATCH_SEED").is_some();
+    assert!(repeated || whole > 0 && absent > 0, "cuts that all end alike test nothing");
 }
 
 fn write(store: &Store, items: usize, len: usize, version: u8) -> Result<Revision, Error> {

@@ -8,7 +8,7 @@ use ifmatch::{
     Collection, ETag, Error, HistoryPolicy, OnDamage, Options, Precondition, Raw, Store,
 };
 
-use crate::Repeat;
+use crate::{Repeat, seeds};
 
 fn value(stamp: u64, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
@@ -154,7 +154,7 @@ fn compaction_keeps_the_versions_that_the_policy_keeps_and_no_others() {
 #[test]
 fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again() {
     let mut images = 0;
-    for cut in 0.. {
+    for cut in seeds(0..u64::MAX) {
         let _repeat = Repeat::new("compaction", cut);
         let sim = Simulation::new(cut);
         let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
@@ -192,12 +192,12 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
         }
     }
     println!("{images} images of interrupted compactions opened");
-    assert!(images > 60);
+    assert!(images > 60 || crate::from_environment("IFMATCH_SEED").is_some());
 }
 
 #[test]
 fn a_manifest_lost_during_a_compaction_costs_nothing() {
-    for cut in 0..80 {
+    for cut in seeds(0..80) {
         let _repeat = Repeat::new("compaction", cut);
         let sim = Simulation::new(cut);
         let store = sim.open(&Options::new()).unwrap();

@@ -11,7 +11,7 @@ use ifmatch::{Error, OnDamage};
 use crate::ledger::{Ledger, is_same};
 use crate::place::{Files, Folder, Place};
 use crate::template::{Template, live, manifest_of, open};
-use crate::{Case, Repeat, from_environment};
+use crate::{Case, Repeat, from_environment, seeds};
 
 /// What was damaged, and from where on.
 #[derive(Debug)]
@@ -306,7 +306,7 @@ fn a_newer_format_is_left_untouched() {
 #[test]
 fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
     let template = live(&Simulation::new(3), 2, 13, true, false);
-    for seed in 0..12 {
+    for seed in seeds(0..12) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let damaged = copy(&template);
@@ -338,7 +338,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
 #[test]
 fn a_manifest_lost_after_a_repair_costs_nothing_more() {
     let template = several_segments();
-    for seed in 0..60 {
+    for seed in seeds(0..60) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let sim = copy(&template);

@@ -17,6 +17,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod figures;
+mod follower;
 mod golden;
 mod handles;
 mod iteration;
@@ -29,6 +30,7 @@ mod model;
 mod patching;
 mod place;
 mod power_cuts;
+mod processes;
 mod properties;
 mod reading;
 mod saving;
@@ -43,12 +45,18 @@ mod upkeep;
 mod verbs;
 mod verification;
 mod watch;
+mod wide;
 mod writer;
 
 /// A number that the caller of the tests gave.
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
+}
+
+/// The seeds of a test, or the one that the caller wants again.
+fn seeds(all: std::ops::Range<u64>) -> std::ops::Range<u64> {
+    from_environment("IFMATCH_SEED").map_or(all, |seed| seed..seed + 1)
 }
 
 /// Says, when a test fails, how to run the same again.

@@ -1,7 +1,8 @@
 //! Simulated power cuts: whatever a disk may legally be left with, the store opens with a prefix
 //! of its commits that holds every acknowledged durable one.
 //!
-//! `IFMATCH_POWER_CUT_IMAGES=n` draws so many images, `IFMATCH_SEED=n` repeats one chain.
+//! `IFMATCH_POWER_CUT_IMAGES=n` draws so many images, `IFMATCH_POWER_CUT_FIRST=n` begins with
+//! another chain, and `IFMATCH_SEED=n` repeats one.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Durability, Error, Item, OnDamage, Options, Precondition, Store};
+use ifmatch::{Durability, Error, HistoryPolicy, Item, OnDamage, Options, Precondition, Store};
 
 use crate::ledger::Ledger;
 use crate::writer::Writer;
-use crate::{Repeat, from_environment};
+use crate::{Repeat, from_environment, seeds};
 
 #[test]
 fn no_power_cut_loses_a_synced_write() {
@@ -28,7 +29,7 @@ fn no_power_cut_leaves_a_hole_in_what_was_not_synced() {
 
 #[test]
 fn no_power_cut_loses_what_any_of_several_threads_was_told() {
-    for seed in 0..16 {
+    for seed in seeds(0..16) {
         let _repeat = Repeat::new("power_cuts", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let sim = Simulation::new(seed);
@@ -108,7 +109,7 @@ fn check_counts(image: &Simulation, told: [u64; 3]) {
 /// A regression: what a killed creation had named was used, and not made durable.
 #[test]
 fn a_creation_that_was_killed_anywhere_is_durable_once_it_is_used() {
-    for calls in 0.. {
+    for calls in seeds(0..u64::MAX) {
         let _repeat = Repeat::new("power_cuts", calls);
         let mut rng = fastrand::Rng::with_seed(calls);
         let sim = Simulation::new(calls);
@@ -145,6 +146,7 @@ fn draw(what: &str, durability: Durability, first_seed: u64) {
         chain(seed);
         return;
     }
+    let first_seed = first_seed + from_environment("IFMATCH_POWER_CUT_FIRST").unwrap_or(0);
     let (mut images, mut seed) = (0, first_seed);
     while images < wanted {
         images += chain(seed);
@@ -180,7 +182,7 @@ impl World {
             self.cut_after(rng.u64(0..90), sim);
         }
         let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
-        let opened = opened.map(Writer::compacting);
+        let opened = opened.map(|writer| writer.wide(sim));
         let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
             Ok((state, writer)) => {
                 assert_eq!(writer.store().damage(), None);
@@ -259,7 +261,11 @@ impl World {
         let durability = if rng.u8(0..8) == 0 { other } else { self.durability };
         // What a power cut leaves is not damage, and whoever opens it for repair loses nothing.
         let on_damage = if rng.u8(0..8) == 0 { OnDamage::KeepPrefix } else { OnDamage::Refuse };
-        (Options::new().durability(durability).on_damage(on_damage), durability)
+        let tombstones = Duration::from_millis(if rng.bool() { 1_000 } else { 1_000_000 });
+        let history = HistoryPolicy::new().versions(rng.u32(0..3)).tombstones(tombstones);
+        let options = Options::new().durability(durability).on_damage(on_damage).history(history);
+        let snapshot_bytes = if rng.u8(0..4) == 0 { 1_000 } else { 1 << 20 };
+        (options.snapshot_bytes(snapshot_bytes), durability)
     }
 }
 

@@ -1,4 +1,6 @@
 //! The table on disk is a cache: whatever becomes of its files, the store opens complete.
+//!
+//! `IFMATCH_TABLES=n` damages so many tables, `IFMATCH_SEED=n` repeats one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use ifmatch::{Durability, OnDamage, Options};
 use crate::ledger::{Ledger, is_same};
 use crate::place::{Files, Folder, Place};
 use crate::template::{Template, live, open};
-use crate::{Case, Repeat};
+use crate::{Case, Repeat, from_environment, seeds};
 
 /// Where WATERMARK says that an open is in the table.
 const MARKER: std::ops::Range<usize> = 8192..8200;
@@ -104,7 +106,8 @@ fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
 #[test]
 fn damaged_table_files_never_show() {
     let templates = templates();
-    for seed in 0..90 {
+    let tables = from_environment("IFMATCH_TABLES").unwrap_or(90);
+    for seed in seeds(0..tables) {
         let _repeat = Repeat::new("tables", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let template = &templates[usize::from(rng.u8(0..2))];
@@ -127,6 +130,7 @@ fn damaged_table_files_never_show() {
         });
         check_complete(&place, template);
     }
+    println!("{tables} damaged tables, every store complete");
 }
 
 #[test]

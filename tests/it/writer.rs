@@ -1,16 +1,20 @@
 //! Random work on a store, entered into a [`Ledger`].
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{Collection, Durability, Error, Json, Meta, Patch, Precondition, Raw, Store};
+use ifmatch::{Codec, Collection, Durability, Error, Item, Json, Meta, Patch, Precondition, Raw};
+use ifmatch::{Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::ledger::{Commit, Key, Ledger, State, Version};
+use crate::wide::Wide;
 
 const KEYS: u8 = 12;
 const DOCUMENTS: u8 = 2;
+const NAMES: [&str; 3] = ["a", "b", "documents"];
 
 /// A value of up to 20 KB, most of them short, now and then one that fills a segment.
 fn random_value(rng: &mut fastrand::Rng) -> Bytes {
@@ -41,6 +45,13 @@ fn key_bytes(key: u8) -> Vec<u8> {
     bytes
 }
 
+/// Which item a collection's name and a key are of.
+pub(crate) fn key_of(collection: &str, key: &[u8]) -> Key {
+    assert_eq!(key, key_bytes(key[0]), "a key that nobody wrote");
+    let number = NAMES.iter().position(|name| *name == collection).unwrap();
+    (u8::try_from(number).unwrap(), key[0])
+}
+
 /// Bytes by which two documents compare.
 fn document_bytes(document: &Value) -> Bytes {
     serde_json::to_vec(document).unwrap().into()
@@ -52,20 +63,20 @@ pub(crate) struct Writer {
     raw: [Collection<Bytes, Raw>; 2],
     documents: Collection<Value, Json>,
     durability: Durability,
-    compacts: bool,
+    wide: Option<Wide>,
 }
 
 impl Writer {
     pub(crate) fn new(store: Store, durability: Durability) -> Result<Self, Error> {
-        let raw = [store.raw("a")?, store.raw("b")?];
-        let documents = store.collection("documents")?;
-        Ok(Self { store, raw, documents, durability, compacts: false })
+        let raw = [store.raw(NAMES[0])?, store.raw(NAMES[1])?];
+        let documents = store.collection(NAMES[2])?;
+        Ok(Self { store, raw, documents, durability, wide: None })
     }
 
-    /// A writer that compacts now and then, so that a part of the journal does not tell any more
-    /// what the store held at its end.
-    pub(crate) fn compacting(self) -> Self {
-        Self { compacts: true, ..self }
+    /// A writer that also does what only a simulated store can show, and compacts now and then,
+    /// so that a part of the journal does not tell any more what the store held at its end.
+    pub(crate) fn wide(self, sim: &Simulation) -> Self {
+        Self { wide: Some(Wide::new(sim)), ..self }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -80,22 +91,34 @@ impl Writer {
     /// Everything that the store holds.
     pub(crate) fn read(&self) -> Result<State, Error> {
         let mut state = State::new();
-        let mut add = |collection: u8, key: &[u8], value: Bytes, meta: &Meta| {
-            assert_eq!(key, key_bytes(key[0]), "a key that nobody wrote");
-            let version = Version::new(value, meta);
-            assert!(state.insert((collection, key[0]), version).is_none(), "a key twice");
-        };
-        for (collection, raw) in (0..).zip(&self.raw) {
-            for item in raw.iter()? {
-                let item = item?;
-                add(collection, item.key(), item.value.clone(), item.meta());
+        for (name, raw) in NAMES.iter().zip(&self.raw) {
+            gather(&mut state, name, raw.iter()?, Bytes::clone)?;
+        }
+        gather(&mut state, NAMES[2], self.documents.iter()?, document_bytes)?;
+        Ok(state)
+    }
+
+    /// Everything that a snapshot shows.
+    pub(crate) fn read_snapshot(&self, snapshot: &Snapshot) -> Result<State, Error> {
+        let mut state = State::new();
+        for (name, raw) in NAMES.iter().zip(&self.raw) {
+            gather(&mut state, name, snapshot.collection(raw).iter()?, Bytes::clone)?;
+        }
+        let documents = snapshot.collection(&self.documents).iter()?;
+        gather(&mut state, NAMES[2], documents, document_bytes)?;
+        Ok(state)
+    }
+
+    /// Each item's history begins with the item, and goes back from it.
+    pub(crate) fn look_at_history(&self, ledger: &Ledger) -> Result<(), Error> {
+        for (collection, key) in ledger.now().keys() {
+            let key = key_bytes(*key);
+            match self.raw.get(usize::from(*collection)) {
+                Some(raw) => check_history(raw, &key)?,
+                None => check_history(&self.documents, &key)?,
             }
         }
-        for item in self.documents.iter()? {
-            let item = item?;
-            add(DOCUMENTS, item.key(), document_bytes(&item.value), item.meta());
-        }
-        Ok(state)
+        Ok(())
     }
 
     /// One version, by its key.
@@ -112,6 +135,9 @@ impl Writer {
 
     /// Does something at random and enters it into the ledger.
     pub(crate) fn step(&self, rng: &mut fastrand::Rng, ledger: &mut Ledger) -> Result<(), Error> {
+        if let Some(wide) = self.wide.as_ref().filter(|_| rng.u8(0..3) == 0) {
+            return wide.step(self, rng, ledger);
+        }
         match rng.u8(0..24) {
             0 => {
                 self.store.sync()?;
@@ -123,7 +149,7 @@ impl Writer {
                 ledger.all_durable();
                 Ok(())
             }
-            2 if self.compacts => self.compact(ledger),
+            2 if self.wide.is_some() => self.compact(ledger),
             2..6 => self.batch(rng, ledger),
             6 => self.refused(rng, ledger),
             _ => self.single(rng, ledger),
@@ -153,6 +179,14 @@ impl Writer {
         self.enter(ledger, key, value, outcome)
     }
 
+    /// An item that lives for a second.
+    pub(crate) fn expiring(&self, ledger: &mut Ledger) -> Result<(), Error> {
+        let (raw, value) = (&self.raw[1], Bytes::from_static(b"fleeting"));
+        let fleeting = raw.clone().with_ttl(Duration::from_secs(1));
+        let outcome = fleeting.upsert(key_bytes(1), &value, Precondition::Always);
+        self.enter(ledger, (1, 1), Some(value), outcome)
+    }
+
     /// A value that the active segment has no room for, as long as that is the first.
     pub(crate) fn roll(&self, rng: &mut fastrand::Rng, ledger: &mut Ledger) -> Result<(), Error> {
         let value = Bytes::from(vec![rng.u8(..); 300_000]);
@@ -175,7 +209,10 @@ impl Writer {
             Err(error) => return Err(error),
         };
         ledger.take_revision(meta.revision().0);
-        assert_eq!(meta.parent(), ledger.now().get(&key).and_then(|before| before.etag));
+        match ledger.now().get(&key) {
+            Some(before) => assert_eq!(meta.parent(), before.etag),
+            None => assert!(meta.parent().is_none() || ledger.is_fleeting(key)),
+        }
         let commit = Commit { changes: vec![(key, value.map(|value| Version::new(value, &meta)))] };
         match &acknowledged {
             Ok(()) => ledger.acknowledge(commit, self.durability),
@@ -190,7 +227,7 @@ impl Writer {
         (collection, key): Key,
         before: Option<&Version>,
     ) -> (Result<Meta, Error>, Option<Bytes>) {
-        let raw = &self.raw[usize::from(collection)];
+        let raw = &self.perhaps_fleeting(&self.raw[usize::from(collection)], 0, rng).0;
         let (key, value) = (key_bytes(key), random_value(rng));
         let tag = before.and_then(|before| before.etag);
         let outcome = match (tag, rng.u8(0..5)) {
@@ -210,57 +247,77 @@ impl Writer {
         key: u8,
         before: Option<&Version>,
     ) -> (Result<Meta, Error>, Option<Bytes>) {
+        let documents = self.perhaps_fleeting(&self.documents, 0, rng).0;
         let (key, mut document) = (key_bytes(key), random_document(rng));
         let outcome = match (before, rng.u8(0..4)) {
-            (None, _) => self.documents.create(key, &document),
-            (Some(_), 0) => return (self.documents.delete(key, Precondition::Always), None),
+            (None, _) => documents.create(key, &document),
+            (Some(_), 0) => return (documents.delete(key, Precondition::Always), None),
             (Some(before), 1) => {
                 let text = document["text"].clone();
                 document = serde_json::from_slice(&before.value).unwrap();
                 document["text"] = text.clone();
                 let patch = Patch::new().set("/text", text);
-                self.documents.patch(key, &patch, Precondition::Always).map(|item| *item.meta())
+                documents.patch(key, &patch, Precondition::Always).map(|item| *item.meta())
             }
             (Some(_), 2) => {
                 let new = document.clone();
-                self.documents.update(key, |old| *old = new.clone()).map(|item| *item.meta())
+                documents.update(key, |old| *old = new.clone()).map(|item| *item.meta())
             }
-            (Some(_), _) => self.documents.replace(key, &document, Precondition::Always),
+            (Some(_), _) => documents.replace(key, &document, Precondition::Always),
         };
         (outcome, Some(document_bytes(&document)))
     }
 
+    /// A collection by a handle whose items expire, now and then; and after how long.
+    fn perhaps_fleeting<T, C: Codec<T>>(
+        &self,
+        collection: &Collection<T, C>,
+        least_ms: u64,
+        rng: &mut fastrand::Rng,
+    ) -> (Collection<T, C>, Option<u64>) {
+        if self.wide.is_none() || rng.u8(0..4) != 0 {
+            return (collection.clone(), None);
+        }
+        let most_ms = if rng.bool() { 40 } else { 4_000 };
+        let ttl_ms = rng.u64(least_ms..=most_ms);
+        (collection.clone().with_ttl(Duration::from_millis(ttl_ms)), Some(ttl_ms))
+    }
+
     /// A batch of 1 to 50 operations, several on one key among them.
     fn batch(&self, rng: &mut fastrand::Rng, ledger: &mut Ledger) -> Result<(), Error> {
-        let mut after: BTreeMap<Key, Option<Bytes>> = BTreeMap::new();
+        let mut after: BTreeMap<Key, Option<(Bytes, Option<u64>)>> = BTreeMap::new();
         let mut batch = self.store.batch();
         let most = if rng.u8(0..4) == 0 { 50 } else { 6 };
         for _ in 0..rng.u8(1..=most) {
             let at @ (collection, key) = (rng.u8(0..=DOCUMENTS), rng.u8(0..KEYS));
             let key = key_bytes(key);
-            let before = ledger.now().get(&at).map(|version| version.value.clone());
-            let present = after.get(&at).unwrap_or(&before).is_some();
+            let present = match after.get(&at) {
+                Some(value) => value.is_some(),
+                None => ledger.now().contains_key(&at),
+            };
             let remove = present && rng.u8(0..4) == 0;
-            let value = if let Some(raw) = self.raw.get(usize::from(collection)) {
+            let (value, ttl_ms) = if let Some(raw) = self.raw.get(usize::from(collection)) {
                 let value = random_value(rng);
+                let (raw, ttl_ms) = &self.perhaps_fleeting(raw, 1, rng);
                 batch = match (present, remove) {
                     (_, true) => batch.delete(raw, key, Precondition::Always),
                     (true, _) => batch.replace(raw, key, &value, Precondition::Always),
                     (false, _) => batch.create(raw, key, &value),
                 };
-                value
+                (value, *ttl_ms)
             } else {
                 let value = random_document(rng);
                 batch = match remove {
                     true => batch.delete(&self.documents, key, Precondition::Always),
                     false => batch.upsert(&self.documents, key, &value, Precondition::Always),
                 };
-                document_bytes(&value)
+                (document_bytes(&value), None)
             };
-            after.insert(at, (!remove).then_some(value));
+            let expires_ms = ttl_ms.map(|ttl_ms| ledger.now_ms() + ttl_ms);
+            after.insert(at, (!remove).then_some((value, expires_ms)));
         }
         after.retain(|key, value| value.is_some() || ledger.now().contains_key(key));
-        let (revision, failure) = match batch.commit() {
+        let (revision, mut failure) = match batch.commit() {
             Ok(_) if after.is_empty() => return Ok(()),
             Ok(revision) => (revision, None),
             Err(Error::CommitUnknown { meta, source }) => {
@@ -269,19 +326,24 @@ impl Writer {
             Err(error) => return Err(error),
         };
         ledger.take_revision(revision.0);
-        let (acknowledged, mut failure) = (failure.is_none(), failure);
+        let acknowledged = failure.is_none();
         let mut changes = Vec::new();
         for (key, value) in after {
             let parent = ledger.now().get(&key).and_then(|before| before.etag);
+            let mut parent = (!ledger.is_fleeting(key)).then_some(parent);
             let mut etag = None;
             // An acknowledged batch gives no tags, so they are read; one refused call is survived.
             if failure.is_none() && value.is_some() {
                 match self.get(key).or_else(|_| self.get(key)) {
-                    Ok(version) => etag = version.and_then(|version| version.etag),
+                    Ok(version) => {
+                        etag = version.as_ref().and_then(|version| version.etag);
+                        parent = parent.or(version.and_then(|version| version.parent));
+                    }
                     Err(error) => failure = Some(error),
                 }
             }
-            let new = |value| Version { value, revision: revision.0, etag, parent };
+            let revision = revision.0;
+            let new = |(value, expires_ms)| Version { value, revision, etag, parent, expires_ms };
             changes.push((key, value.map(new)));
         }
         match acknowledged {
@@ -298,7 +360,7 @@ impl Writer {
         };
         let raw = &self.raw[usize::from(key.0)];
         let (bytes, value) = (key_bytes(key.1), random_value(rng));
-        let outcome = match version.parent.filter(|_| rng.bool()) {
+        let outcome = match version.parent.flatten().filter(|_| rng.bool()) {
             Some(stale) => raw.replace(bytes, &value, stale).map(drop),
             None => {
                 let batch = self.store.batch().upsert(raw, "new", &value, Precondition::Always);
@@ -311,4 +373,28 @@ impl Writer {
             Ok(()) => panic!("a write with a stale tag was taken"),
         }
     }
+}
+
+/// Enters what an iterator gives into a state.
+fn gather<T>(
+    state: &mut State,
+    collection: &str,
+    items: impl Iterator<Item = Result<Item<T>, Error>>,
+    bytes: impl Fn(&T) -> Bytes,
+) -> Result<(), Error> {
+    for item in items {
+        let item = item?;
+        let version = Version::new(bytes(&item.value), item.meta());
+        let before = state.insert(key_of(collection, item.key()), version);
+        assert!(before.is_none(), "a key twice");
+    }
+    Ok(())
+}
+
+fn check_history<T, C: Codec<T>>(items: &Collection<T, C>, key: &[u8]) -> Result<(), Error> {
+    let history = items.history(key)?;
+    let newest = items.get(key)?.map(|item| item.etag());
+    assert_eq!(history.first().map(Item::etag), newest, "a history of something else");
+    assert!(history.windows(2).all(|pair| pair[0].revision() > pair[1].revision()), "no order");
+    Ok(())
 }

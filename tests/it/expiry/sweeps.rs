@@ -8,8 +8,8 @@ use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Durability, Error, Meta, Options, Store};
 
 use super::{ALWAYS, Rig, TTL};
-use crate::Repeat;
 use crate::backends::{not_found, on_every_backend};
+use crate::{Repeat, seeds};
 
 fn sweep(rig: &Rig) -> u64 {
     Simulation::sweep(&rig.store).unwrap()
@@ -210,7 +210,7 @@ fn no_live_item_is_ever_swept_beside_writers_that_renew() {
 fn a_sweep_cut_short_loses_no_live_item_and_is_gone_on_with() {
     let mut partly = 0;
     for durability in [Durability::Immediate, Durability::Eventual] {
-        for cut in 0.. {
+        for cut in seeds(0..u64::MAX) {
             let _repeat = Repeat::new("expiry", cut);
             let (sim, live) = half_expired(cut, durability);
             let store = sim.open(&Options::new().durability(durability)).unwrap();
