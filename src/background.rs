@@ -99,9 +99,10 @@ impl Background {
 
     /// Says that a commit was written.
     pub(crate) fn note_commit(&self) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        // In one order with upkeep's look before it rests: one of the two sees the other.
+        self.commits.fetch_add(1, Ordering::SeqCst);
         let watch =
-            !self.watching.load(Ordering::Relaxed) && !self.watching.swap(true, Ordering::AcqRel);
+            !self.watching.load(Ordering::SeqCst) && !self.watching.swap(true, Ordering::SeqCst);
         let sync_within = self.sync_interval.filter(|_| {
             !self.sync_wished.load(Ordering::Relaxed)
                 && !self.sync_wished.swap(true, Ordering::AcqRel)
@@ -219,8 +220,8 @@ impl Background {
         }
         let sweep_at = self.sweep(shared, seen)?;
         if idle {
-            self.watching.store(false, Ordering::Release);
-            if self.commits.load(Ordering::Acquire) == commits {
+            self.watching.store(false, Ordering::SeqCst);
+            if self.commits.load(Ordering::SeqCst) == commits {
                 // What a snapshot keeps from being dropped is looked at now and then.
                 let retired = shared.running()?.core.journal.retired_segments();
                 let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);

@@ -45,7 +45,7 @@ pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<
         return Ok(false);
     }
     renew(shared)?;
-    size.looked_at_bytes = 0;
+    size.looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
     Ok(true)
 }
 

@@ -93,7 +93,7 @@ impl Store {
             if running.core.journal.is_poisoned() {
                 return Err(Error::Poisoned);
             }
-            if !running.has_table_on_disk() {
+            if !running.has_table_on_disk() || running.core.journal.is_held() {
                 return Ok(done);
             }
             running.core.journal.seal_if_dead()?;
