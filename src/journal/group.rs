@@ -368,6 +368,8 @@ impl Journal {
         let state = self.state.lock();
         let appended = state.appended;
         drop(self.wait(state, appended, Level::Written));
+        // Where every writer syncs, nobody else tells those who waited for this write to end.
+        self.changed.notify_all();
     }
 
     /// The newest revision given, and the count and sum of the live items at it.
