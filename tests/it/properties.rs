@@ -157,7 +157,7 @@ fn a_store_in_memory_does_what_the_model_says() {
     for (verb, outcome, least) in [
         ("batch", "changes several items", 15),
         ("a write with a precondition", "ok", 60),
-        ("replace", "PreconditionFailed, present", 5),
+        ("replace", "PreconditionFailed, present", 3),
     ] {
         let count = outcomes[&(verb, outcome)];
         assert!(count * 1_000 > all * least, "{verb}: {outcome}: only {count} of {all}");
