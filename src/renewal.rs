@@ -27,7 +27,7 @@ pub(crate) struct TableSize {
     fresh_bytes: u64,
 }
 
-/// Copies the table if that would make its files less than half as large; gives whether it did.
+/// Copies the table if its files are 7/4 of what they would be afterwards; gives whether it did.
 pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<bool> {
     let bytes = {
         let running = shared.running()?;
@@ -41,7 +41,7 @@ pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<
         return Ok(false);
     }
     *size = TableSize { looked_at_bytes: bytes, fresh_bytes: fresh_bytes(shared)? };
-    if bytes < 2 * size.fresh_bytes {
+    if bytes < size.fresh_bytes * 7 / 4 {
         return Ok(false);
     }
     renew(shared)?;
