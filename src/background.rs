@@ -1,21 +1,22 @@
-//! The store's own threads: one syncs `Eventual` writes in time, one takes checkpoints and
-//! compacts, so that no sync waits for those.
+//! The store's own threads: one syncs `Eventual` writes in time; one does the upkeep, so that no
+//! sync waits for it: it takes checkpoints, compacts, renews the table and sweeps expired items.
 //!
 //! They sleep without a time-out while there is nothing to do, so an idle store costs nothing.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use crate::compaction::{compact_some, is_behind};
+use crate::compaction::compact_some;
 use crate::error::Error;
-use crate::renewal::{TableSize, renew_if_bloated};
+use crate::renewal::renew_if_bloated;
 use crate::store::Shared;
 use crate::sweep;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{AtomicBool, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 
+/// The bit of [`Background::commits`] that says that upkeep looks again only when it is told to.
+const RESTING: u64 = 1 << 63;
 /// How many commits go by before it is looked again how long each has to wait.
 const DELAY_LOOK_COMMITS: u64 = 256;
 /// How often upkeep looks while writes go on.
@@ -46,9 +47,8 @@ pub(crate) struct Background {
     sync_interval: Option<Duration>,
     wishes: Mutex<Wishes>,
     woken: Condvar,
-    /// Whether upkeep will look at what is written from now on without being told.
-    watching: AtomicBool,
     sync_wished: AtomicBool,
+    /// How many commits there were, and [`RESTING`].
     commits: AtomicU64,
     /// Whether there is something that upkeep can compact.
     behind: AtomicBool,
@@ -72,9 +72,8 @@ impl Background {
             sync_interval,
             wishes: Mutex::default(),
             woken: Condvar::new(),
-            watching: AtomicBool::new(false),
             sync_wished: AtomicBool::new(false),
-            commits: AtomicU64::new(0),
+            commits: AtomicU64::new(RESTING),
             behind: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
             threads: Mutex::default(),
@@ -99,18 +98,17 @@ impl Background {
 
     /// Says that a commit was written.
     pub(crate) fn note_commit(&self) {
-        // In one order with upkeep's look before it rests: one of the two sees the other.
-        self.commits.fetch_add(1, Ordering::SeqCst);
-        let watch =
-            !self.watching.load(Ordering::SeqCst) && !self.watching.swap(true, Ordering::SeqCst);
+        // Upkeep rests only if the count is still the one that it has seen.
+        let rests = self.commits.fetch_add(1, Ordering::AcqRel) & RESTING != 0;
+        let tell = rests && self.commits.fetch_and(!RESTING, Ordering::AcqRel) & RESTING != 0;
         let sync_within = self.sync_interval.filter(|_| {
             !self.sync_wished.load(Ordering::Relaxed)
                 && !self.sync_wished.swap(true, Ordering::AcqRel)
         });
-        if watch || sync_within.is_some() {
+        if tell || sync_within.is_some() {
             let mut wishes = self.wishes.lock();
             let now = Instant::now();
-            if watch {
+            if tell {
                 wishes.tick_at = Some(now + TICK);
             }
             if let Some(interval) = sync_within {
@@ -123,7 +121,8 @@ impl Background {
     /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
     /// `delay_us` tells now and then how long. Nothing is held meanwhile.
     pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
-        if self.commits.load(Ordering::Relaxed).is_multiple_of(DELAY_LOOK_COMMITS) {
+        let commits = self.commits.load(Ordering::Relaxed) & !RESTING;
+        if commits.is_multiple_of(DELAY_LOOK_COMMITS) {
             let behind = self.behind.load(Ordering::Relaxed);
             self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
         }
@@ -204,13 +203,12 @@ impl Background {
     /// Takes a checkpoint when a segment was sealed since the last one, or when a pause follows
     /// enough writing, and compacts what is worth it; goes on looking while there are writes.
     fn tick(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
-        let commits = self.commits.load(Ordering::Relaxed);
+        let commits = self.look();
         seen.ticks_at_rest = if commits == seen.commits { seen.ticks_at_rest + 1 } else { 0 };
         seen.commits = commits;
         let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
             self.checkpoint(shared, seen, idle)?;
-            self.behind.store(is_behind(&*shared.running()?), Ordering::Relaxed);
             self.renew(shared, seen)?;
             let more = self.compact(shared, seen)?;
             self.behind.store(more, Ordering::Relaxed);
@@ -219,19 +217,38 @@ impl Background {
             }
         }
         let sweep_at = self.sweep(shared, seen)?;
-        if idle {
-            self.watching.store(false, Ordering::SeqCst);
-            if self.commits.load(Ordering::SeqCst) == commits {
-                // What a snapshot keeps from being dropped is looked at now and then.
-                let retired = shared.running()?.core.journal.retired_segments();
-                let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);
-                self.wishes.lock().tick_at = [sweep_at, look_at].into_iter().flatten().min();
-                return Ok(());
-            }
-            self.watching.store(true, Ordering::Release);
+        if !idle {
+            self.wishes.lock().tick_at = Some(Instant::now() + TICK);
+            return Ok(());
         }
-        self.wishes.lock().tick_at = Some(Instant::now() + TICK);
+        // What a snapshot keeps from being dropped is looked at now and then.
+        let retired = shared.running()?.core.journal.retired_segments();
+        let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);
+        self.rest(commits, [sweep_at, look_at].into_iter().flatten().min());
         Ok(())
+    }
+
+    /// Gives the number of commits; from now on upkeep need not be told of more.
+    pub(crate) fn look(&self) -> u64 {
+        self.commits.fetch_and(!RESTING, Ordering::AcqRel) & !RESTING
+    }
+
+    /// Lets upkeep look again at this time at the latest and with the next commit, or soon if there
+    /// were others than these.
+    pub(crate) fn rest(&self, commits: u64, until: Option<Instant>) {
+        let resting = commits | RESTING;
+        let rests =
+            self.commits.compare_exchange(commits, resting, Ordering::AcqRel, Ordering::Acquire);
+        let again_at = if rests.is_ok() { until } else { Some(Instant::now() + TICK) };
+        let mut wishes = self.wishes.lock();
+        // A commit may have told already.
+        wishes.tick_at = [wishes.tick_at, again_at].into_iter().flatten().min();
+    }
+
+    /// When upkeep looks again without being told of a commit.
+    #[cfg(test)]
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.wishes.lock().tick_at
     }
 
     /// Takes expired items away; gives when there may be more to take.
@@ -269,12 +286,12 @@ impl Background {
     }
 
     fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
-        match renew_if_bloated(shared, &mut seen.table_size) {
+        match renew_if_bloated(shared, &mut seen.table_bytes) {
             Err(error @ (Error::Io { .. } | Error::Table(_))) => {
                 log::warn!("the table is not renewed: {error}");
                 Ok(())
             }
-            done => done.map(drop),
+            done => done,
         }
     }
 
@@ -300,7 +317,7 @@ impl Background {
         if seen.compact_at.is_some_and(|at| at > Instant::now()) {
             return Ok(false);
         }
-        match compact_some(shared) {
+        match compact_some(shared, || self.behind.store(true, Ordering::Relaxed)) {
             Err(error @ (Error::Io { .. } | Error::Corrupt { .. })) => {
                 log::warn!("compaction is put off: {error}");
                 seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);
@@ -318,7 +335,8 @@ struct Seen {
     ticks_at_rest: u32,
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
-    table_size: TableSize,
+    /// The size of the table's files when it was looked at whether to renew it.
+    table_bytes: u64,
     /// When the next sweep may begin, where one is due or will be.
     sweep_at: Option<Instant>,
     /// When compaction may be tried again after it failed.

@@ -167,9 +167,7 @@ impl Source for OpenStore<'_> {
         let running = self.store.running()?;
         let Self { reader, last_revision, collector, .. } = self;
         reader.read(&running.core.journal, *last_revision, &mut |commit| {
-            let known = commit.known;
-            let enough =
-                collector.add(&known.path, commit.segment, &known.incarnations, &commit.frame)?;
+            let enough = collector.add(commit.source(), &commit.frame)?;
             Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         Ok(collector.take())

@@ -155,6 +155,7 @@ mod journal;
 mod key;
 mod opening;
 mod options;
+mod pace;
 mod patch;
 mod precondition;
 mod renewal;

@@ -1,13 +1,8 @@
 //! Renewing the table: copying its rows into a new one when its files have grown far beyond what
 //! they hold.
 
-use std::ops::Bound;
-use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
-
 use crate::error::Result;
-use crate::running::Running;
+use crate::pace::Pace;
 use crate::store::Shared;
 
 /// Smaller tables are left alone.
@@ -20,33 +15,26 @@ const ROWS: usize = 512;
 /// engine's file comes out twice as large, with pages in it that pin it from then on.
 const PASSES: u64 = 4;
 
-/// How large the table was when it was last looked at, and would be if it were new.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TableSize {
-    looked_at_bytes: u64,
-    fresh_bytes: u64,
-}
-
-/// Copies the table if its files are 7/4 of what they would be afterwards; gives whether it did.
-pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<bool> {
+/// Copies the table if its files are 9/5 of what they would be afterwards. `looked_at_bytes` is how
+/// large they were when that was last looked at, 0 for never.
+pub(crate) fn renew_if_bloated(shared: &Shared, looked_at_bytes: &mut u64) -> Result<()> {
     let bytes = {
         let running = shared.running()?;
         if !running.has_table_on_disk() || running.core.journal.is_poisoned() {
-            return Ok(false);
+            return Ok(());
         }
         running.core.table.size_on_disk_bytes()?
     };
     // A look costs a scan, so not after each little change.
-    if bytes < LEAST_BYTES || bytes < size.looked_at_bytes + size.looked_at_bytes / 10 {
-        return Ok(false);
+    if bytes < LEAST_BYTES || bytes < *looked_at_bytes + *looked_at_bytes / 20 {
+        return Ok(());
     }
-    *size = TableSize { looked_at_bytes: bytes, fresh_bytes: fresh_bytes(shared)? };
-    if bytes < size.fresh_bytes * 7 / 4 {
-        return Ok(false);
+    *looked_at_bytes = bytes;
+    if bytes >= fresh_bytes(shared)? * 9 / 5 {
+        renew(shared)?;
+        *looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
     }
-    renew(shared)?;
-    size.looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
-    Ok(true)
+    Ok(())
 }
 
 /// Copies the table into a new one, which takes over.
@@ -66,12 +54,16 @@ pub(crate) fn renew(shared: &Shared) -> Result<()> {
 
 fn copy_rows(shared: &Shared) -> Result<()> {
     for pass in 0..PASSES {
-        for_each_chunk(shared, |running, keys| {
-            for key in keys.iter().filter(|(key, _)| pass_of(key) == pass) {
-                running.core.copy_row(&running.table, &key.0)?;
-            }
-            Ok(())
-        })?;
+        let mut of_pass = |(key, ()): &&(Vec<u8>, ())| pass_of(key) == pass;
+        Pace::Half.for_each_rows(
+            shared,
+            ROWS,
+            |_| (),
+            |running, rows| {
+                let mut keys = rows.iter().filter(&mut of_pass);
+                keys.try_for_each(|(key, ())| running.core.copy_row(&running.table, key))
+            },
+        )?;
     }
     Ok(())
 }
@@ -86,38 +78,10 @@ fn pass_of(key: &[u8]) -> u64 {
 /// What a new table of the same rows would take.
 fn fresh_bytes(shared: &Shared) -> Result<u64> {
     let mut bytes = 0;
-    for_each_chunk(shared, |_, rows| {
+    Pace::Half.for_each_rows(shared, ROWS, <[u8]>::len, |_, rows| {
         let row = |(key, len): &(Vec<u8>, usize)| (key.len() + len) as u64 + ROW_BYTES;
         bytes += rows.iter().map(row).sum::<u64>();
         Ok(())
     })?;
     Ok(bytes)
-}
-
-/// Calls `f` with all keys and the lengths of their values, some at a time; pauses in between for
-/// as long as each took.
-fn for_each_chunk(
-    shared: &Shared,
-    mut f: impl FnMut(&Running, &[(Vec<u8>, usize)]) -> Result<()>,
-) -> Result<()> {
-    const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let began = Instant::now();
-        let mut rows = Vec::with_capacity(ROWS);
-        {
-            let running = shared.running()?;
-            let table = Arc::clone(&running.core.table);
-            let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            table.scan(lower, Bound::Unbounded, false, ROWS, &mut |key, value| {
-                rows.push((key.to_vec(), value.len()));
-            })?;
-            f(&running, &rows)?;
-        }
-        if rows.len() < ROWS {
-            return Ok(());
-        }
-        after = rows.pop().map(|(key, _)| key);
-        thread::sleep(began.elapsed().min(LONGEST_PAUSE));
-    }
 }

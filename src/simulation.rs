@@ -201,8 +201,8 @@ impl Simulation {
         let segments = core.journal.segments();
         let mut expected: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
         FrameReader::after(0).read(&core.journal, core.journal.applied(), &mut |commit| {
-            commit.for_each_entry(&mut |key, head, _| {
-                expected.insert(key.as_bytes().to_vec(), head);
+            commit.for_each_entry(&mut |found| {
+                expected.insert(found.key.as_bytes().to_vec(), found.head());
                 Ok(())
             })?;
             Ok(ControlFlow::Continue(()))

@@ -82,20 +82,21 @@ impl Core {
         let mut found = None;
         let mut reader = FrameReader::after(revision.saturating_sub(1));
         reader.read(&self.journal, revision, &mut |commit| {
-            commit.for_each_entry(&mut |entry_key, head, placed| {
-                if entry_key == *key {
+            commit.for_each_entry(&mut |found_entry| {
+                if found_entry.key == *key {
+                    let (entry, head) = (&found_entry.entry, found_entry.head());
                     let meta = Meta {
                         etag: head.etag,
-                        parent: placed.entry.parent(),
+                        parent: entry.parent(),
                         revision: Revision(head.revision),
                         modified_ms: head.modified_ms,
                         expires_ms: head.expires_ms,
                     };
-                    let value = Bytes::copy_from_slice(placed.entry.value);
+                    let value = Bytes::copy_from_slice(entry.value);
                     found = Some(PastEntry {
                         version: Version { meta, value },
-                        leaves_item: placed.entry.kind().leaves_item(),
-                        previous: placed.entry.previous,
+                        leaves_item: entry.kind().leaves_item(),
+                        previous: entry.previous,
                     });
                 }
                 Ok(())

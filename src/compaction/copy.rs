@@ -4,16 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::commit::{Core, Standing};
-use crate::compaction::Pace;
 use crate::compaction::purge::Purgeable;
 use crate::error::{Error, Result};
-use crate::journal::frame::{Body, Entry};
+use crate::journal::entries::EntrySource;
+use crate::journal::frame::Entry;
 use crate::journal::manifest::SegmentRecord;
-use crate::journal::reader::KnownSegment;
 use crate::journal::recover::check_frame;
 use crate::journal::rewrite::Rewrite;
 use crate::journal::segment::{FrameScanner, ScannedFrame};
 use crate::key::ItemKey;
+use crate::pace::Pace;
 use crate::store::Shared;
 
 /// How much of a segment is read before others get a turn.
@@ -33,17 +33,16 @@ pub(super) fn copy(
     let mut chains = Chains::default();
     for source in &sources {
         let dropped = find_dropped(shared, source, purgeable, &mut chains, pace)?;
-        read_frames(shared, source, pace, &mut |_, known, frame| {
+        read_frames(shared, source, pace, &mut |_, source, frame| {
             let mut kept = Vec::new();
-            for_each_entry(known, frame, &mut |_, entry, _| {
-                if dropped.contains(&(frame.revision, entry.ordinal)) {
+            source.for_each_entry(frame, &mut |found| {
+                if dropped.contains(&(frame.revision, found.entry.ordinal)) {
                     return Ok(());
                 }
-                let incarnation = known.incarnations.get(usize::from(entry.incarnation));
-                let incarnation = incarnation.and_then(|i| rewrite.incarnation_index(i));
-                let malformed =
-                    || Error::corrupt(&known.path, frame.offset, "an entry is malformed");
-                kept.push(Entry { incarnation: incarnation.ok_or_else(malformed)?, ..*entry });
+                // Those of all sources are listed.
+                let incarnation = rewrite.incarnation_index(found.incarnation);
+                let incarnation = incarnation.ok_or(Error::Poisoned)?;
+                kept.push(Entry { incarnation, ..found.entry });
                 Ok(())
             })?;
             if kept.is_empty() { Ok(()) } else { rewrite.append(frame.revision, &kept) }
@@ -61,28 +60,22 @@ fn find_dropped(
     pace: Pace,
 ) -> Result<HashSet<(u64, u16)>> {
     let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
-    read_frames(shared, source, pace, &mut |_, known, frame| {
-        for_each_entry(known, frame, &mut |key, entry, _| {
-            entries.push((key, frame.revision, entry.ordinal));
+    read_frames(shared, source, pace, &mut |_, source, frame| {
+        source.for_each_entry(frame, &mut |found| {
+            entries.push((found.key.clone(), found.revision, found.entry.ordinal));
             Ok(())
         })
     })?;
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
     let mut dropped = HashSet::new();
-    for entries in entries.chunks(ENTRIES) {
-        let began = Instant::now();
-        let running = shared.running()?;
-        for (key, revision, ordinal) in entries {
-            if purgeable.get(key) == Some(revision)
-                || !chains.keeps(&running.core, key, *revision)?
-            {
-                dropped.insert((*revision, *ordinal));
-            }
+    pace.for_each(shared, &entries, ENTRIES, |running, (key, revision, ordinal)| {
+        let purged = purgeable.get(key) == Some(revision);
+        if purged || !chains.keeps(&running.core, key, *revision)? {
+            dropped.insert((*revision, *ordinal));
         }
-        drop(running);
-        pace.pause(began);
-    }
+        Ok(())
+    })?;
     Ok(dropped)
 }
 
@@ -91,7 +84,7 @@ pub(super) fn read_frames(
     shared: &Shared,
     source: &SegmentRecord,
     pace: Pace,
-    visit: &mut dyn FnMut(&Core, &KnownSegment, &ScannedFrame<'_>) -> Result<()>,
+    visit: &mut dyn FnMut(&Core, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
     let (known, mut scan) = {
         let running = shared.running()?;
@@ -116,32 +109,11 @@ pub(super) fn read_frames(
                 return Ok(());
             };
             last = check_frame(&known.path, &frame, last).map(|_| frame.revision)?;
-            visit(&running.core, &known, &frame)?;
+            visit(&running.core, EntrySource::new(source.number, &known), &frame)?;
         }
         drop(running);
         pace.pause(began);
     }
-}
-
-/// What is done with an entry, its key, and the offset and length of its record in the segment.
-pub(super) type VisitEntry<'f, 'a> = dyn FnMut(ItemKey, &Entry<'a>, (u32, u32)) -> Result<()> + 'f;
-
-/// Calls `f` with each entry of a commit, its key, and where its record lies in the segment.
-pub(super) fn for_each_entry<'a>(
-    known: &KnownSegment,
-    frame: &ScannedFrame<'a>,
-    f: &mut VisitEntry<'_, 'a>,
-) -> Result<()> {
-    let malformed = || Error::corrupt(&known.path, frame.offset, "an entry is malformed");
-    let Some(Body::Commit(entries)) = Body::decode(frame.body) else { return Ok(()) };
-    for placed in entries {
-        let placed = placed.ok_or_else(malformed)?;
-        let key = ItemKey::new(placed.entry.collection, placed.entry.key);
-        let offset = u32::try_from(frame.offset).ok().and_then(|at| at.checked_add(placed.at));
-        let (Ok(key), Some(offset)) = (key, offset) else { return Err(malformed()) };
-        f(key, &placed.entry, (offset, placed.len_bytes))?;
-    }
-    Ok(())
 }
 
 /// The revisions of items' versions that the history policy keeps, as they were looked up.

@@ -19,12 +19,9 @@ mod plan;
 mod purge;
 mod retire;
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use crate::error::{Error, Result};
 use crate::journal::manifest::SegmentRecord;
-use crate::running::Running;
+use crate::pace::Pace;
 use crate::store::{Shared, Store};
 
 pub(crate) use plan::{Occasion, write_delay_us};
@@ -58,24 +55,16 @@ pub struct Compaction {
     pub purged_tombstones: u64,
 }
 
-/// How much of the machine a compaction may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pace {
-    /// Half of the time at most: it pauses for as long as it worked.
-    Half,
-    Full,
-}
-
 impl Store {
     /// Takes expired items away, and reclaims what superseded versions and unneeded tombstones
-    /// occupy in the journal, all of it at once. The store does so by itself, in the background and piece by piece, as soon as a
-    /// good part of the journal is dead; calling this is of use before a copy, or when the disk is
-    /// short.
+    /// occupy in the journal, all of it at once. The store does so by itself, in the background and
+    /// piece by piece, as soon as a good part of the journal is dead; calling this is of use before
+    /// a copy, or when the disk is short.
     ///
     /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
-    /// reclaimed. Costs a read of every segment that holds anything dead, a
-    /// rewrite of what lives in them, a look into the table for each of their entries, and some
-    /// syncs; it needs free space for the largest rewritten segment, 64 MiB at most.
+    /// reclaimed. Costs a read of every segment that holds anything dead, a rewrite of what lives
+    /// in them, a look into the table for each of their entries, and some syncs; it needs free
+    /// space for the largest rewritten segment, 64 MiB at most.
     ///
     /// # Errors
     /// - [`Error::Io`] when there is no space for the new segments; nothing is lost.
@@ -99,39 +88,33 @@ impl Store {
             running.core.journal.seal_if_dead()?;
             running.checkpoint()?;
         }
-        finish_retired(shared, Pace::Full)?;
+        retire::finish(shared, Pace::Full)?;
         let runs = plan::everything(&shared.running()?.core);
         for run in runs {
             compact_run(shared, run, Pace::Full, &mut done)?;
-            finish_retired(shared, Pace::Full)?;
+            retire::finish(shared, Pace::Full)?;
         }
         Ok(done)
     }
 }
 
-/// Whether there is something that is worth compacting, and can be.
-pub(crate) fn is_behind(running: &Running) -> bool {
-    running.has_table_on_disk()
-        && !running.core.journal.is_held()
-        && plan::most_rewarding(&running.core).is_some()
-}
-
-/// Does the most rewarding piece of compaction, if there is one worth its cost; gives whether
-/// there was.
-pub(crate) fn compact_some(shared: &Shared) -> Result<bool> {
+/// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
+/// before it; gives whether it did.
+pub(crate) fn compact_some(shared: &Shared, begin: impl FnOnce()) -> Result<bool> {
     let _only = shared.compacting();
-    finish_retired(shared, Pace::Half)?;
+    retire::finish(shared, Pace::Half)?;
     let occasion = {
         let running = shared.running()?;
-        if !running.has_table_on_disk() {
+        if !running.has_table_on_disk() || running.core.journal.is_held() {
             return Ok(false);
         }
         plan::most_rewarding(&running.core)
     };
     let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
+    begin();
     let pace = if urgent { Pace::Full } else { Pace::Half };
     let compacted = compact_run(shared, run, pace, &mut Compaction::default())?;
-    finish_retired(shared, pace)?;
+    retire::finish(shared, pace)?;
     Ok(compacted)
 }
 
@@ -153,13 +136,15 @@ fn compact_run(
     // What superseded the entries that were left behind must not be lost when they are gone.
     let copied =
         copied.and_then(|()| running.core.journal.sync().map_err(|_| Error::Poisoned).map(drop));
-    let finished = copied.and_then(|()| rewrite.finish(&running.core.journal));
-    if let Err(error) = finished {
-        rewrite.abandon(&running.core.journal);
-        return Err(error);
-    }
+    let record = match copied.and_then(|()| rewrite.finish(&running.core.journal)) {
+        Ok(record) => record,
+        Err(error) => {
+            rewrite.abandon(&running.core.journal);
+            return Err(error);
+        }
+    };
     let newest_purged = purgeable.values().copied().max().unwrap_or(0);
-    if !running.core.journal.switch(&rewrite, newest_purged)? {
+    if !running.core.journal.switch(&rewrite, record, newest_purged)? {
         rewrite.abandon(&running.core.journal);
         return Ok(false);
     }
@@ -175,19 +160,4 @@ fn compact_run(
     done.reclaimed_bytes += read_bytes.saturating_sub(rewrite.frame_bytes());
     done.purged_tombstones += purgeable.len() as u64;
     Ok(true)
-}
-
-/// Steps 4 and 5, for whatever an earlier run, or an earlier process, has left of them.
-pub(crate) fn finish_retired(shared: &Shared, pace: Pace) -> Result<()> {
-    retire::finish(shared, pace)
-}
-
-impl Pace {
-    /// Pauses after a piece of work that began at this time, with nothing held.
-    fn pause(self, began: Instant) {
-        const LONGEST: Duration = Duration::from_millis(100);
-        if self == Self::Half {
-            thread::sleep(began.elapsed().min(LONGEST));
-        }
-    }
 }

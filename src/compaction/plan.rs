@@ -5,11 +5,11 @@ use crate::journal::manifest::SegmentRecord;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 
 /// The background compacts when more than this share of the live bytes, in percent, is dead.
-const DEAD_PERCENT: u64 = 20;
+const DEAD_PERCENT: u64 = 34;
 /// From this share on, counted over the whole journal, it does not pause any more.
-const URGENT_PERCENT: u64 = 25;
+const URGENT_PERCENT: u64 = 37;
 /// From this share on writers wait a little, more the higher it is.
-const SLOW_PERCENT: u64 = 32;
+const SLOW_PERCENT: u64 = 40;
 const SLOW_US_PER_PERCENT: u64 = 20;
 const SLOWEST_US: u64 = 2_000;
 /// Less than this in the whole journal is no reason to hurry.

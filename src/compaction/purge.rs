@@ -1,14 +1,13 @@
 //! Finding tombstones that nothing needs any more.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use crate::commit::Standing;
-use crate::compaction::Pace;
-use crate::compaction::copy::{for_each_entry, read_frames};
+use crate::compaction::copy::read_frames;
 use crate::error::Result;
 use crate::journal::manifest::SegmentRecord;
 use crate::key::ItemKey;
+use crate::pace::Pace;
 use crate::store::Shared;
 
 /// Tombstones that may go, with their revisions.
@@ -28,15 +27,15 @@ pub(super) fn find(shared: &Shared, run: &[SegmentRecord], pace: Pace) -> Result
         return Ok(purgeable);
     }
     for source in run {
-        read_frames(shared, source, pace, &mut |core, known, frame| {
+        read_frames(shared, source, pace, &mut |core, source, frame| {
             let now_ms = core.clock.now_ms();
-            for_each_entry(known, frame, &mut |key, entry, _| {
-                if !entry.kind().leaves_item()
-                    && !core.history.keeps_tombstone_of(entry.modified_ms, now_ms)
+            source.for_each_entry(frame, &mut |found| {
+                if !found.entry.kind().leaves_item()
+                    && !core.history.keeps_tombstone_of(found.entry.modified_ms, now_ms)
                     && purgeable.len() < LIMIT
-                    && core.standing(&key, frame.revision)? == Standing::Newest
+                    && core.standing(&found.key, found.revision)? == Standing::Newest
                 {
-                    purgeable.insert(key, frame.revision);
+                    purgeable.insert(found.key.clone(), found.revision);
                 }
                 Ok(())
             })
@@ -50,13 +49,13 @@ pub(super) fn find(shared: &Shared, run: &[SegmentRecord], pace: Pace) -> Result
             break;
         }
         let rewritten = run.iter().any(|of_run| of_run.number == source.number);
-        read_frames(shared, &source, pace, &mut |core, known, frame| {
-            for_each_entry(known, frame, &mut |key, _, _| {
-                let older =
-                    purgeable.get(&key).is_some_and(|tombstone| frame.revision < *tombstone);
+        read_frames(shared, &source, pace, &mut |core, source, frame| {
+            source.for_each_entry(frame, &mut |found| {
+                let tombstone = purgeable.get(&found.key);
+                let older = tombstone.is_some_and(|tombstone| found.revision < *tombstone);
                 // Within the run it stays only where the history policy keeps it.
                 if older && (!rewritten || core.history.depth() > 0) {
-                    purgeable.remove(&key);
+                    purgeable.remove(&found.key);
                 }
                 Ok(())
             })
@@ -71,14 +70,7 @@ pub(super) fn find(shared: &Shared, run: &[SegmentRecord], pace: Pace) -> Result
 /// Removes the tombstones' rows from the table, but for items that were written again meanwhile.
 pub(super) fn remove_rows(shared: &Shared, purgeable: &Purgeable, pace: Pace) -> Result<()> {
     let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
-    for rows in rows.chunks(ROWS) {
-        let began = Instant::now();
-        let running = shared.running()?;
-        for (key, revision) in rows {
-            running.core.purge(key, **revision)?;
-        }
-        drop(running);
-        pace.pause(began);
-    }
-    Ok(())
+    pace.for_each(shared, &rows, ROWS, |running, (key, revision)| {
+        running.core.purge(key, **revision)
+    })
 }

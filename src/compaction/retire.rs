@@ -1,15 +1,12 @@
 //! Letting go of segments that were rewritten.
 
-use std::ops::Bound;
-use std::time::Instant;
-
 use crate::commit::{Core, Place};
-use crate::compaction::Pace;
-use crate::compaction::copy::{for_each_entry, read_frames};
+use crate::compaction::copy::read_frames;
 use crate::compaction::plan::frame_bytes;
 use crate::error::Result;
 use crate::journal::manifest::SegmentRecord;
 use crate::key::ItemKey;
+use crate::pace::Pace;
 use crate::store::Shared;
 use crate::table::Head;
 
@@ -78,24 +75,18 @@ fn give_up_costly(core: &Core, numbers: &[u32]) -> Result<bool> {
 fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
     let segment = output.number;
     let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
-    read_frames(shared, output, pace, &mut |_, known, frame| {
-        for_each_entry(known, frame, &mut |key, _, place| {
-            entries.push((key, frame.revision, place));
+    read_frames(shared, output, pace, &mut |_, source, frame| {
+        source.for_each_entry(frame, &mut |found| {
+            entries.push((found.key.clone(), found.revision, (found.offset, found.len_bytes)));
             Ok(())
         })
     })?;
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
-    for entries in entries.chunks(ENTRIES) {
-        let began = Instant::now();
-        let running = shared.running()?;
-        for (key, revision, (offset, len_bytes)) in entries {
-            let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
-            running.core.relocate(key, *revision, place)?;
-        }
-        drop(running);
-        pace.pause(began);
-    }
+    pace.for_each(shared, &entries, ENTRIES, |running, (key, revision, (offset, len_bytes))| {
+        let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
+        running.core.relocate(key, *revision, place)
+    })?;
     let running = shared.running()?;
     running.note_relocated(segment);
     let segments = running.core.journal.segments();
@@ -106,37 +97,13 @@ fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
 
 /// Removes tombstones that still point into these segments: what replaced them does not hold them.
 fn remove_left_behind(shared: &Shared, numbers: &[u32], pace: Pace) -> Result<()> {
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let began = Instant::now();
-        let running = shared.running()?;
-        let (rows, last) = remove_some(&running.core, numbers, after.as_deref())?;
-        if rows < ROWS {
-            return Ok(());
+    pace.for_each_rows(shared, ROWS, Head::decode, |running, rows| {
+        for (key, head) in rows {
+            let left_behind = head.as_ref().filter(|head| numbers.contains(&head.segment));
+            if let (Some(head), Some(key)) = (left_behind, ItemKey::from_joined(key)) {
+                running.core.purge(&key, head.revision)?;
+            }
         }
-        after = last;
-        drop(running);
-        pace.pause(began);
-    }
-}
-
-fn remove_some(
-    core: &Core,
-    numbers: &[u32],
-    after: Option<&[u8]>,
-) -> Result<(usize, Option<Vec<u8>>)> {
-    let (mut rows, mut last, mut left_behind) = (0, None, Vec::new());
-    let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-    core.table.scan(lower, Bound::Unbounded, false, ROWS, &mut |key, value| {
-        rows += 1;
-        let head = Head::decode(value).filter(|head| numbers.contains(&head.segment));
-        if let (Some(head), Some(key)) = (head, ItemKey::from_joined(key)) {
-            left_behind.push((key, head.revision));
-        }
-        last = Some(key.to_vec());
-    })?;
-    for (key, revision) in left_behind {
-        core.purge(&key, revision)?;
-    }
-    Ok((rows, last))
+        Ok(())
+    })
 }

@@ -1,12 +1,11 @@
 //! Taking commits out of a journal.
 
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-use crate::journal::frame::{Body, FrameBuilder};
-use crate::journal::frames::head_of;
+use crate::error::Result;
+use crate::journal::entries::EntrySource;
+use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::Checkpoint;
 use crate::journal::segment::ScannedFrame;
 
@@ -55,28 +54,20 @@ impl Collector {
     /// [`Error::Corrupt`] when one of its entries is malformed.
     pub(crate) fn add(
         &mut self,
-        path: &Path,
-        segment: u32,
-        incarnations: &[[u8; 16]],
+        source: EntrySource<'_>,
         frame: &ScannedFrame<'_>,
     ) -> Result<bool> {
-        let malformed = || Error::corrupt(path, frame.offset, "an entry is malformed");
-        let Some(Body::Commit(entries)) = Body::decode(frame.body) else {
-            return Err(malformed());
-        };
-        for placed in entries {
-            let placed = placed.ok_or_else(malformed)?;
-            if usize::from(placed.entry.incarnation) >= incarnations.len() {
-                return Err(malformed());
-            }
-            self.newest_modified_ms = self.newest_modified_ms.max(placed.entry.modified_ms);
-            if frame.revision > self.known.revision {
-                let (key, head) =
-                    head_of(segment, incarnations, frame, &placed).ok_or_else(malformed)?;
+        source.for_each_entry(frame, &mut |found| {
+            self.newest_modified_ms = self.newest_modified_ms.max(found.entry.modified_ms);
+            if found.revision > self.known.revision {
+                let head = found.head();
                 let written = (!head.deleted).then_some(head.etag);
-                self.checkpoint.totals.apply(key.as_bytes(), placed.entry.parent(), written);
+                let key = found.key.as_bytes();
+                self.checkpoint.totals.apply(key, found.entry.parent(), written);
             }
-        }
+            Ok(())
+        })?;
+        let incarnations = source.incarnations;
         if *self.incarnations != *incarnations {
             self.incarnations = incarnations.into();
         }

@@ -1,23 +1,15 @@
 //! Writing commits into new segments.
 
-use std::mem;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::copying::Target;
 use crate::copying::collect::Loose;
 use crate::copying::target::sync_dir;
-use crate::disk::DiskFile;
 use crate::environment::Entropy;
-use crate::error::{Error, Result};
-use crate::journal::frame::FrameBuilder;
-use crate::journal::manifest::{SealedEnd, SegmentRecord};
-use crate::journal::segment::{
-    JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
-};
-
-/// How much of a segment is written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+use crate::error::Result;
+use crate::journal::manifest::SegmentRecord;
+use crate::journal::segment::{JOURNAL_FOLDER, SEGMENT_HEADER_BYTES};
+use crate::journal::writer::SegmentWriter;
 
 /// The segments of a copy, each sealed and cut to its length.
 pub(super) struct Layout<'a> {
@@ -31,15 +23,9 @@ pub(super) struct Layout<'a> {
 
 /// The segment that is being written.
 struct Growing {
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    number: u32,
+    segment: SegmentWriter,
     incarnations: Arc<[[u8; 16]]>,
-    first_revision: u64,
     last_revision: u64,
-    /// After everything added, written or not.
-    tail: Position,
-    buffer: Vec<u8>,
 }
 
 impl<'a> Layout<'a> {
@@ -51,7 +37,7 @@ impl<'a> Layout<'a> {
     pub(super) fn push(&mut self, mut commit: Loose) -> Result<()> {
         let frame_bytes = commit.frame.len() as u64;
         let fits = self.growing.as_ref().is_some_and(|growing| {
-            let end = growing.tail.offset + frame_bytes;
+            let end = SEGMENT_HEADER_BYTES + growing.segment.frame_bytes() + frame_bytes;
             growing.incarnations == commit.incarnations && end <= self.full_bytes
         });
         if !fits {
@@ -59,9 +45,8 @@ impl<'a> Layout<'a> {
             self.begin(commit.revision, Arc::clone(&commit.incarnations))?;
         }
         let Some(growing) = &mut self.growing else { return Ok(()) };
-        growing.add(&mut commit.frame, commit.revision);
         growing.last_revision = commit.revision;
-        if growing.buffer.len() >= WRITE_BYTES { growing.write() } else { Ok(()) }
+        growing.segment.push(&mut commit.frame, commit.revision)
     }
 
     /// Ends the last segment, at the given revision, which compaction may have left without a
@@ -84,58 +69,20 @@ impl<'a> Layout<'a> {
 
     fn begin(&mut self, first_revision: u64, incarnations: Arc<[[u8; 16]]>) -> Result<()> {
         let number = self.records.len() as u32 + 1;
-        let mut salt = [0; 8];
-        self.entropy.fill(&mut salt);
-        let header = SegmentHeader {
-            number,
-            salt: u64::from_le_bytes(salt),
-            first_revision,
-            incarnations: incarnations.to_vec(),
-        };
-        let (buffer, chain) = header.encode();
-        let path = segment_path(self.target.path(), number);
-        let file = self.target.disk().open(&path, true).map_err(Error::io("creating", &path))?;
-        self.growing = Some(Growing {
-            path,
-            file,
-            number,
-            incarnations,
-            first_revision,
-            last_revision: first_revision,
-            tail: Position { offset: SEGMENT_HEADER_BYTES, chain },
-            buffer,
-        });
+        let (disk, store) = (self.target.disk(), self.target.path());
+        let listed = incarnations.to_vec();
+        let segment =
+            SegmentWriter::create(disk, store, self.entropy, number, first_revision, listed)?;
+        self.growing = Some(Growing { segment, incarnations, last_revision: first_revision });
         Ok(())
     }
 
     /// Ends the segment with a seal and makes its contents durable.
     fn seal(&mut self) -> Result<()> {
-        let Some(mut growing) = self.growing.take() else { return Ok(()) };
-        let (offset, last_revision) = (growing.tail.offset, growing.last_revision);
-        growing.add(&mut FrameBuilder::seal(), last_revision);
-        growing.write()?;
-        growing.file.sync_all().map_err(Error::io("syncing", &growing.path))?;
-        self.records.push(SegmentRecord {
-            number: growing.number,
-            first_revision: growing.first_revision,
-            sealed: Some(SealedEnd { last_revision, offset }),
-            live_bytes: 0,
-        });
+        if let Some(mut growing) = self.growing.take() {
+            self.records.push(growing.segment.seal(growing.last_revision)?);
+        }
         Ok(())
-    }
-}
-
-impl Growing {
-    fn add(&mut self, frame: &mut FrameBuilder, revision: u64) {
-        let (bytes, chain) = frame.finish(revision, self.tail.chain);
-        self.buffer.extend_from_slice(bytes);
-        self.tail = Position { offset: self.tail.offset + bytes.len() as u64, chain };
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let bytes = mem::take(&mut self.buffer);
-        let start = self.tail.offset - bytes.len() as u64;
-        self.file.write_all_at(&bytes, start).map_err(Error::io("writing", &self.path))
     }
 }
 
@@ -147,6 +94,7 @@ mod tests {
 
     use super::*;
     use crate::disk::MemoryDisk;
+    use crate::journal::frame::FrameBuilder;
     use crate::journal::segment::OpenSegment;
 
     fn commit(revision: u64, incarnations: &[[u8; 16]]) -> Loose {

@@ -9,6 +9,7 @@ use std::vec;
 use crate::copying::{Collector, Loose, Source};
 use crate::disk::{Disk, ReadOnlyDisk};
 use crate::error::{Error, Result};
+use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::manifest::{Checkpoint, Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::recover::{Surveyed, check_frame, find_ends, is_outdated};
@@ -106,8 +107,8 @@ impl Source for ClosedStore {
                 return Err(damaged());
             };
             *read = frame.revision;
-            let (number, incarnations) = (segment.header.number, &segment.header.incarnations);
-            if collector.add(&segment.path, number, incarnations, &frame)? {
+            let source = EntrySource::of_header(&segment.path, &segment.header);
+            if collector.add(source, &frame)? {
                 break;
             }
         }

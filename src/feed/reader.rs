@@ -12,8 +12,9 @@ use crate::feed::change::{Change, ChangeKind};
 use crate::feed::cursor::Cursor;
 use crate::item::Meta;
 use crate::journal::Journal;
-use crate::journal::frame::{Body, Placed};
-use crate::journal::frames::{CommitFrame, FrameReader, head_of};
+use crate::journal::entries::FoundEntry;
+use crate::journal::frame::Entry;
+use crate::journal::frames::{CommitFrame, FrameReader};
 use crate::key::ItemKey;
 use crate::revision::Revision;
 use crate::snapshot::Snapshot;
@@ -194,47 +195,37 @@ impl<'a> Gathered<'a> {
     }
 
     fn add_entries(&mut self, commit: &CommitFrame<'_>) -> Result<()> {
-        let malformed =
-            || Error::corrupt(&commit.known.path, commit.frame.offset, "an entry is malformed");
-        let Some(Body::Commit(entries)) = Body::decode(commit.frame.body) else {
-            return Err(malformed());
-        };
         let revision = commit.revision();
         let mut last_is_added = false;
-        for placed in entries {
-            let placed = placed.ok_or_else(malformed)?;
-            last_is_added = self.shows(revision, &placed);
+        commit.for_each_entry(&mut |found| {
+            last_is_added = self.shows(revision, &found.entry);
             if last_is_added {
-                let change = self.change(commit, &placed)?.ok_or_else(malformed)?;
+                let change = self.change(found)?;
                 self.changes_bytes += CHANGE_BYTES
                     + change.key.as_bytes().len()
                     + change.value.as_ref().map_or(0, Bytes::len);
                 self.changes.push_back(change);
             }
-        }
+            Ok(())
+        })?;
         if last_is_added && let Some(last) = self.changes.back_mut() {
             last.cursor = self.from.after_commit(revision);
         }
         Ok(())
     }
 
-    fn shows(&self, revision: u64, placed: &Placed<'_>) -> bool {
-        let collection = placed.entry.collection;
+    fn shows(&self, revision: u64, entry: &Entry<'_>) -> bool {
+        let collection = entry.collection;
         let selected = match self.selected {
             Some(selected) => *selected.collection == *collection,
             // The store's own.
             None => !collection.is_empty(),
         };
-        selected && !self.from.is_behind(revision, placed.entry.ordinal)
+        selected && !self.from.is_behind(revision, entry.ordinal)
     }
 
-    /// `None` for an entry that is malformed.
-    fn change(&self, commit: &CommitFrame<'_>, placed: &Placed<'_>) -> Result<Option<Change>> {
-        let entry = &placed.entry;
-        let (incarnations, frame) = (&commit.known.incarnations, &commit.frame);
-        let Some((key, head)) = head_of(commit.segment, incarnations, frame, placed) else {
-            return Ok(None);
-        };
+    fn change(&self, found: &FoundEntry<'_, '_>) -> Result<Change> {
+        let (key, entry, head) = (found.key.clone(), &found.entry, found.head());
         let leaves_item = entry.kind().leaves_item();
         // An item that has expired is absent everywhere, swept or not. One that was superseded
         // is shown as it was.
@@ -252,7 +243,7 @@ impl<'a> Gathered<'a> {
             expires_ms: head.expires_ms,
         };
         let cursor = self.from.before_entry(head.revision, entry.ordinal.saturating_add(1));
-        Ok(Some(Change { kind, key, meta, value, cursor }))
+        Ok(Change { kind, key, meta, value, cursor })
     }
 
     fn is_newest(&self, key: &ItemKey, revision: u64) -> Result<bool> {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::journal::frame::{Body, Placed};
+use crate::journal::entries::{EntrySource, FoundEntry};
+use crate::journal::frame::Body;
 use crate::journal::reader::KnownSegment;
 use crate::journal::recover::check_frame;
 use crate::journal::segment::{FrameScanner, Position, ScannedFrame};
-use crate::key::ItemKey;
-use crate::table::Head;
 
 /// One commit, read back.
 #[derive(Debug)]
@@ -143,45 +142,15 @@ impl CommitFrame<'_> {
         self.frame.revision
     }
 
-    /// Calls `f` with every entry: its key, the head that points to it, and itself.
-    pub(crate) fn for_each_entry(
-        &self,
-        f: &mut dyn FnMut(ItemKey, Head, &Placed<'_>) -> Result<()>,
+    /// Calls `f` with each entry, in their order.
+    pub(crate) fn for_each_entry<'a>(
+        &'a self,
+        f: &mut dyn FnMut(&FoundEntry<'_, 'a>) -> Result<()>,
     ) -> Result<()> {
-        let malformed =
-            || Error::corrupt(&self.known.path, self.frame.offset, "an entry is malformed");
-        let Some(Body::Commit(entries)) = Body::decode(self.frame.body) else {
-            return Err(malformed());
-        };
-        for placed in entries {
-            let placed = placed.ok_or_else(malformed)?;
-            let incarnations = &self.known.incarnations;
-            let (key, head) =
-                head_of(self.segment, incarnations, &self.frame, &placed).ok_or_else(malformed)?;
-            f(key, head, &placed)?;
-        }
-        Ok(())
+        self.source().for_each_entry(&self.frame, f)
     }
-}
 
-/// The key of an entry, and the head that points to it; `None` when it is malformed.
-pub(crate) fn head_of(
-    segment: u32,
-    incarnations: &[[u8; 16]],
-    frame: &ScannedFrame<'_>,
-    placed: &Placed<'_>,
-) -> Option<(ItemKey, Head)> {
-    let entry = &placed.entry;
-    let incarnation = incarnations.get(usize::from(entry.incarnation))?;
-    let head = Head {
-        etag: entry.etag(incarnation, frame.revision),
-        revision: frame.revision,
-        segment,
-        offset: u32::try_from(frame.offset).ok()?.checked_add(placed.at)?,
-        len_bytes: placed.len_bytes,
-        modified_ms: entry.modified_ms,
-        expires_ms: entry.expires_ms,
-        deleted: !entry.kind().leaves_item(),
-    };
-    ItemKey::new(entry.collection, entry.key).ok().map(|key| (key, head))
+    pub(crate) fn source(&self) -> EntrySource<'_> {
+        EntrySource::new(self.segment, self.known)
+    }
 }

@@ -52,10 +52,10 @@ pub(crate) struct Journal {
     /// offset in the lower.
     pub(super) readable: AtomicU64,
     pub(super) applied: AtomicU64,
-    durable: AtomicU64,
+    pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
     failed: AtomicBool,
-    signal: Arc<Signal>,
+    pub(super) signal: Arc<Signal>,
 }
 
 /// MANIFEST as it stands on disk.
@@ -82,7 +82,7 @@ pub(crate) struct State {
     pub(super) written: u64,
     pub(super) synced: u64,
     /// Commits appended and not yet known to be applied, in order of revision.
-    unapplied: VecDeque<Unapplied>,
+    pub(super) unapplied: VecDeque<Unapplied>,
     pub(super) applied_waiters: usize,
     pub(super) writing: bool,
     pub(super) syncing: bool,
@@ -93,9 +93,9 @@ pub(crate) struct State {
 }
 
 #[derive(Debug)]
-struct Unapplied {
-    revision: u64,
-    applied: bool,
+pub(super) struct Unapplied {
+    pub(super) revision: u64,
+    pub(super) applied: bool,
 }
 
 /// The segment that frames are appended to.
@@ -250,16 +250,6 @@ impl Journal {
         &self.segments
     }
 
-    /// The newest revision below which every commit is applied to the table.
-    pub(crate) fn applied(&self) -> u64 {
-        self.applied.load(Ordering::Acquire)
-    }
-
-    /// The newest revision below which every commit is applied and synced.
-    pub(crate) fn durable(&self) -> u64 {
-        self.durable.load(Ordering::Acquire)
-    }
-
     /// How often the journal was synced since it was opened.
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
@@ -340,36 +330,11 @@ impl Journal {
         Ok(Appended { revision, segment: active.number, frame_offset })
     }
 
-    /// Marks a commit as applied and waits until it is as durable as the store promises, and until
-    /// every commit before it is applied.
-    pub(crate) fn finish(&self, revision: u64) -> Result<(), CommitFailure> {
-        let mut state = self.state.lock();
-        self.mark_applied(&mut state, revision);
-        let level = match self.durability {
-            Durability::Immediate => Level::Synced,
-            Durability::Eventual => Level::Written,
-        };
-        state = self.wait(state, revision, level)?;
-        drop(self.wait_applied(state, revision)?);
-        Ok(())
-    }
-
-    /// Waits until every commit made so far is applied and synced; gives the newest of them.
-    pub(crate) fn sync(&self) -> Result<u64, CommitFailure> {
-        let state = self.state.lock();
-        let revision = state.appended;
-        let state = self.wait(state, revision, Level::Synced)?;
-        drop(self.wait_applied(state, revision)?);
-        Ok(revision)
-    }
-
     /// Returns when everything appended so far is in the file, or cannot be brought there.
     pub(crate) fn write_out(&self) {
         let state = self.state.lock();
         let appended = state.appended;
         drop(self.wait(state, appended, Level::Written));
-        // Where every writer syncs, nobody else tells those who waited for this write to end.
-        self.changed.notify_all();
     }
 
     /// The newest revision given, and the count and sum of the live items at it.
@@ -383,35 +348,6 @@ impl Journal {
         let state = self.state.lock();
         let segment = state.active.as_ref().map_or(0, |active| active.number);
         AppendPosition { segment, appended_bytes: state.appended_bytes }
-    }
-
-    fn mark_applied(&self, state: &mut State, revision: u64) {
-        if let Ok(index) = state.unapplied.binary_search_by_key(&revision, |u| u.revision)
-            && let Some(commit) = state.unapplied.get_mut(index)
-        {
-            commit.applied = true;
-        }
-        let mut applied = None;
-        while let Some(first) = state.unapplied.front().filter(|commit| commit.applied) {
-            applied = Some(first.revision);
-            state.unapplied.pop_front();
-        }
-        if let Some(applied) = applied {
-            self.applied.store(applied, Ordering::Release);
-            self.publish_durable(state);
-            if state.applied_waiters > 0 {
-                self.changed.notify_all();
-            }
-        }
-    }
-
-    /// Durable is what is synced and applied both, so that no feed shows what a read does not.
-    pub(super) fn publish_durable(&self, state: &State) {
-        let durable = state.synced.min(self.applied.load(Ordering::Acquire));
-        if durable > self.durable.load(Ordering::Acquire) {
-            self.durable.store(durable, Ordering::Release);
-            self.signal.advance(durable);
-        }
     }
 
     /// Whether everything before this place of a segment is in its file.

@@ -8,7 +8,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::disk::DiskFile;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::group::{CommitFailure, Flight, Journal, State, pack};
 use crate::options::Durability;
 use crate::sync::{MutexGuard, Ordering};
@@ -24,37 +24,6 @@ pub(super) enum Level {
 }
 
 impl Journal {
-    /// Waits until every commit up to this revision is applied.
-    pub(super) fn wait_applied<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        revision: u64,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        while self.applied.load(Ordering::Acquire) < revision {
-            if state.failed {
-                return Err(CommitFailure { source: None });
-            }
-            state.applied_waiters += 1;
-            state = self.changed.wait(state);
-            state.applied_waiters -= 1;
-        }
-        Ok(state)
-    }
-
-    /// Gives the newest revision to `begin` while none newer can be given, and returns when every
-    /// commit up to it is applied. `begin` takes no lock but a leaf.
-    ///
-    /// # Errors
-    /// [`Error::Poisoned`] when a failure left one of them unapplied.
-    pub(crate) fn at_newest<T>(&self, begin: impl FnOnce(u64) -> T) -> Result<T> {
-        let state = self.state.lock();
-        let newest = state.appended;
-        let begun = begin(newest);
-        let applied = self.wait_applied(state, newest);
-        drop(applied.map_err(|_| Error::Poisoned)?);
-        Ok(begun)
-    }
-
     /// Waits until a commit is written or synced, and leads where nobody does.
     pub(super) fn wait<'a>(
         &'a self,
@@ -82,13 +51,19 @@ impl Journal {
             };
             state = match (busy, level) {
                 (true, _) => self.changed.wait(state),
-                (false, Level::Written) => self.lead_write(state)?,
+                (false, Level::Written) => {
+                    let state = self.lead_write(state)?;
+                    // Also those who wait to sync what was being written.
+                    self.changed.notify_all();
+                    state
+                }
                 (false, Level::Synced) => self.lead_sync(state)?,
             };
         }
     }
 
-    /// Writes the buffer to the active segment on behalf of everyone.
+    /// Writes the buffer to the active segment on behalf of everyone; the caller wakes those who
+    /// wait for it.
     fn lead_write<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -114,9 +89,6 @@ impl Journal {
         let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
         self.readable.store(end, Ordering::Release);
         state.recycle(flight);
-        if self.durability == Durability::Eventual {
-            self.changed.notify_all();
-        }
         Ok(state)
     }
 
@@ -136,6 +108,10 @@ impl Journal {
                 return Err(failure);
             }
         };
+        if !nothing_to_write && self.durability == Durability::Eventual {
+            // They need not wait for the sync.
+            self.changed.notify_all();
+        }
         let goal = state.written;
         let file = state.active.as_ref().map(|active| Arc::clone(&active.file));
         let watermark = state.watermark.take();

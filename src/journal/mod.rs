@@ -4,6 +4,8 @@
 //! makes them durable for groups of writers; `recover` finds what a crash left; bytes are in
 //! `docs/format.md`, reasons in `docs/design.md`.
 
+pub(crate) mod entries;
+pub(crate) mod finish;
 pub(crate) mod frame;
 pub(crate) mod frames;
 pub(crate) mod group;
@@ -20,5 +22,6 @@ pub(crate) mod slots;
 pub(crate) mod survey;
 pub(crate) mod totals;
 pub(crate) mod watermark;
+pub(crate) mod writer;
 
 pub(crate) use group::{Journal, PreparedCommit, PreparedEntry};

@@ -6,33 +6,20 @@
 //! replacement of MANIFEST names it and retires its sources; and these go only when the table is
 //! known to point into none of them.
 
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use crate::disk::DiskFile;
 use crate::error::{Error, Result};
 use crate::journal::frame::{Entry, FrameBuilder};
 use crate::journal::group::Journal;
-use crate::journal::manifest::{Manifest, RetiredSegment, SealedEnd, SegmentRecord};
-use crate::journal::segment::{
-    JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
-};
-
-/// How much of a new segment is written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+use crate::journal::manifest::{RetiredSegment, SegmentRecord};
+use crate::journal::segment::{JOURNAL_FOLDER, segment_path};
+use crate::journal::writer::SegmentWriter;
 
 /// A segment that is being made of others.
 #[derive(Debug)]
 pub(crate) struct Rewrite {
     sources: Vec<SegmentRecord>,
-    number: u32,
-    path: PathBuf,
-    file: Arc<dyn DiskFile>,
-    header: SegmentHeader,
-    seed: u32,
-    /// After everything appended, written or not.
-    tail: Position,
-    buffer: Vec<u8>,
+    /// The last revision that the sources cover, and with them the new segment.
+    last_revision: u64,
+    segment: SegmentWriter,
 }
 
 impl Journal {
@@ -56,10 +43,11 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`] with nothing changed when there is no space; [`Error::Poisoned`].
     pub(crate) fn begin_rewrite(&self, sources: Vec<SegmentRecord>) -> Result<Rewrite> {
-        let (Some(first), true) = (sources.first(), !self.is_poisoned()) else {
+        let last = sources.last().and_then(|last| last.sealed);
+        let (Some(first), Some(last), false) = (sources.first(), last, self.is_poisoned()) else {
             return Err(Error::Poisoned);
         };
-        let first_revision = first.first_revision;
+        let (first_revision, last_revision) = (first.first_revision, last.last_revision);
         let mut incarnations: Vec<[u8; 16]> = Vec::new();
         for source in &sources {
             let known = self.segments.get(source.number).ok_or(Error::Poisoned)?;
@@ -74,34 +62,24 @@ impl Journal {
             number = manifest.next_segment;
             manifest.next_segment += 1;
         })?;
-        let mut salt = [0; 8];
-        self.entropy.fill(&mut salt);
-        let salt = u64::from_le_bytes(salt);
-        let header = SegmentHeader { number, salt, first_revision, incarnations };
-        let (bytes, seed) = header.encode();
-        let path = segment_path(&self.store, number);
-        let file = self.disk.open(&path, true).map_err(Error::io("creating", &path))?;
-        let tail = Position { offset: SEGMENT_HEADER_BYTES, chain: seed };
-        let buffer = bytes;
-        Ok(Rewrite { sources, number, path, file, header, seed, tail, buffer })
+        let (disk, store) = self.place();
+        let created =
+            SegmentWriter::create(disk, store, &self.entropy, number, first_revision, incarnations);
+        Ok(Rewrite { sources, last_revision, segment: created? })
     }
 
     /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
     /// was dropped on the way; gives false, with nothing changed, while somebody copies the
     /// journal. Costs two syncs of MANIFEST.
-    pub(crate) fn switch(&self, rewrite: &Rewrite, purged: u64) -> Result<bool> {
-        let Rewrite { sources, number, header, seed, tail, .. } = rewrite;
-        let last_revision =
-            sources.iter().filter_map(|source| source.sealed).map(|end| end.last_revision).max();
-        let sealed =
-            last_revision.map(|last_revision| SealedEnd { last_revision, offset: tail.offset });
-        let record = SegmentRecord {
-            number: *number,
-            first_revision: header.first_revision,
-            sealed,
-            live_bytes: 0,
-        };
-        self.segments.add(*number, header.incarnations.clone(), *seed);
+    pub(crate) fn switch(
+        &self,
+        rewrite: &Rewrite,
+        record: SegmentRecord,
+        purged: u64,
+    ) -> Result<bool> {
+        let Rewrite { sources, segment, .. } = rewrite;
+        let number = record.number;
+        self.segments.add(number, segment.header().incarnations.clone(), segment.seed());
         let switched = self.change_manifest_if(
             || !self.is_held(),
             |manifest| {
@@ -114,18 +92,17 @@ impl Journal {
                 // What a source had replaced in turn now lives on in this segment, too.
                 for retired in &mut manifest.retired {
                     if sources.iter().any(|source| source.number == retired.replaced_by) {
-                        retired.replaced_by = *number;
+                        retired.replaced_by = number;
                     }
                 }
-                let replaced_by = *number;
-                let retire =
-                    |source: &SegmentRecord| RetiredSegment { number: source.number, replaced_by };
-                manifest.retired.extend(sources.iter().map(retire));
+                let numbers = sources.iter().map(|source| source.number);
+                let retire = |retired| RetiredSegment { number: retired, replaced_by: number };
+                manifest.retired.extend(numbers.map(retire));
                 manifest.purge_floor = manifest.purge_floor.max(purged);
             },
         )?;
         if !switched {
-            self.segments.remove(*number);
+            self.segments.remove(number);
         }
         Ok(switched)
     }
@@ -147,37 +124,6 @@ impl Journal {
         }
         Ok(())
     }
-
-    /// Replaces MANIFEST by a changed one. After an error nobody knows which of them is on disk,
-    /// so it poisons.
-    fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
-        self.change_manifest_if(|| true, change).map(drop)
-    }
-
-    /// As [`change_manifest`](Self::change_manifest), if a condition holds while it is locked.
-    fn change_manifest_if(
-        &self,
-        condition: impl FnOnce() -> bool,
-        change: impl FnOnce(&mut Manifest),
-    ) -> Result<bool> {
-        let mut manifest = self.manifest.lock();
-        if !condition() {
-            return Ok(false);
-        }
-        let mut changed = manifest.current.clone();
-        change(&mut changed);
-        // Whatever happens to a store's files, it was not closed in order any more.
-        changed.clean = None;
-        match manifest.file.replace(&changed) {
-            Ok(()) => manifest.current = changed,
-            Err(error) => {
-                drop(manifest);
-                self.poison();
-                return Err(error);
-            }
-        }
-        Ok(true)
-    }
 }
 
 impl Rewrite {
@@ -187,13 +133,13 @@ impl Rewrite {
 
     /// Bytes of the frames so far.
     pub(crate) fn frame_bytes(&self) -> u64 {
-        self.tail.offset - SEGMENT_HEADER_BYTES
+        self.segment.frame_bytes()
     }
 
     /// The index of an incarnation in this segment's header.
     pub(crate) fn incarnation_index(&self, incarnation: &[u8; 16]) -> Option<u16> {
-        let index = self.header.incarnations.iter().position(|listed| listed == incarnation)?;
-        u16::try_from(index).ok()
+        let mut incarnations = self.segment.header().incarnations.iter();
+        u16::try_from(incarnations.position(|listed| listed == incarnation)?).ok()
     }
 
     /// Adds what is kept of a commit: its entries, whose incarnations are indexes into this
@@ -204,42 +150,23 @@ impl Rewrite {
             frame.push(entry);
         }
         frame.complete();
-        let (bytes, chain) = frame.finish(revision, self.tail.chain);
-        self.buffer.extend_from_slice(bytes);
-        self.tail = Position { offset: self.tail.offset + bytes.len() as u64, chain };
-        if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+        self.segment.push(&mut frame, revision)
     }
 
-    /// Ends the segment with a seal and makes it and its name durable.
-    pub(crate) fn finish(&mut self, journal: &Journal) -> Result<()> {
-        let last_revision = self.sources.last().and_then(|source| source.sealed);
-        let last_revision = last_revision.map_or(0, |end| end.last_revision);
-        let mut seal = FrameBuilder::seal();
-        self.buffer.extend_from_slice(seal.finish(last_revision, self.tail.chain).0);
-        let end = self.tail.offset;
-        self.write_up_to(end + seal.len() as u64)?;
-        self.file.sync_all().map_err(Error::io("syncing", &self.path))?;
+    /// Ends the segment and makes it and its name durable; gives what MANIFEST is to say of it.
+    pub(crate) fn finish(&mut self, journal: &Journal) -> Result<SegmentRecord> {
+        let record = self.segment.seal(self.last_revision)?;
         let folder = journal.store.join(JOURNAL_FOLDER);
-        journal.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))
+        journal.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))?;
+        Ok(record)
     }
 
     /// Removes the unfinished file.
     pub(crate) fn abandon(self, journal: &Journal) {
-        drop(self.file);
-        if let Err(error) = journal.disk.remove_file(&self.path) {
+        let path = self.segment.path().to_owned();
+        drop(self.segment);
+        if let Err(error) = journal.disk.remove_file(&path) {
             log::warn!("an unfinished segment could not be removed: {error}");
         }
-    }
-
-    fn write(&mut self) -> Result<()> {
-        self.write_up_to(self.tail.offset)
-    }
-
-    fn write_up_to(&mut self, end: u64) -> Result<()> {
-        let start = end - self.buffer.len() as u64;
-        let written = self.file.write_all_at(&self.buffer, start);
-        written.map_err(Error::io("writing", &self.path))?;
-        self.buffer.clear();
-        Ok(())
     }
 }

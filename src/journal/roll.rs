@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::{Active, Journal, State, pack};
-use crate::journal::manifest::{Checkpoint, CleanClose, SealedEnd, SegmentRecord};
+use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
 use crate::journal::segment::{
     JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
@@ -177,14 +177,8 @@ impl Journal {
         if self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
             self.disk.remove_file(&path).map_err(Error::io("removing", &path))?;
         }
-        let mut salt = [0; 8];
-        self.entropy.fill(&mut salt);
-        let header = SegmentHeader {
-            number,
-            salt: u64::from_le_bytes(salt),
-            first_revision,
-            incarnations: vec![self.incarnation],
-        };
+        let incarnations = vec![self.incarnation];
+        let header = SegmentHeader::new(number, &self.entropy, first_revision, incarnations);
         let (bytes, seed) = header.encode();
         let file = self.disk.open(&path, true).map_err(Error::io("creating", &path))?;
         let mut active = Active {
@@ -237,20 +231,41 @@ impl Journal {
 impl Journal {
     /// Records that the table on disk holds every commit up to the checkpoint's revision.
     pub(crate) fn record_checkpoint(&self, checkpoint: Checkpoint, clock_ms: u64) -> Result<()> {
+        self.change_manifest(|manifest| {
+            manifest.checkpoint = checkpoint;
+            manifest.clock_ms = manifest.clock_ms.max(clock_ms);
+        })
+    }
+
+    /// Replaces MANIFEST by a changed one. After an error nobody knows which of them is on disk,
+    /// so it poisons.
+    pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
+        self.change_manifest_if(|| true, change).map(drop)
+    }
+
+    /// As [`change_manifest`](Self::change_manifest), if a condition holds while it is locked.
+    pub(super) fn change_manifest_if(
+        &self,
+        condition: impl FnOnce() -> bool,
+        change: impl FnOnce(&mut Manifest),
+    ) -> Result<bool> {
         let mut manifest = self.manifest.lock();
+        if !condition() {
+            return Ok(false);
+        }
         let mut changed = manifest.current.clone();
-        changed.checkpoint = checkpoint;
-        changed.clock_ms = changed.clock_ms.max(clock_ms);
-        let replaced = manifest.file.replace(&changed);
-        manifest.current = match replaced {
-            Ok(()) => changed,
+        change(&mut changed);
+        // Whatever happens to a store's files, it was not closed in order any more.
+        changed.clean = None;
+        match manifest.file.replace(&changed) {
+            Ok(()) => manifest.current = changed,
             Err(error) => {
                 drop(manifest);
                 self.poison();
                 return Err(error);
             }
-        };
-        Ok(())
+        }
+        Ok(true)
     }
 
     /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.

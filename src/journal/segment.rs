@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
+use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 
@@ -34,6 +35,17 @@ pub(crate) struct SegmentHeader {
 }
 
 impl SegmentHeader {
+    pub(crate) fn new(
+        number: u32,
+        entropy: &Entropy,
+        first_revision: u64,
+        incarnations: Vec<[u8; 16]>,
+    ) -> Self {
+        let mut salt = [0; 8];
+        entropy.fill(&mut salt);
+        Self { number, salt: u64::from_le_bytes(salt), first_revision, incarnations }
+    }
+
     /// Lays out the header; gives the checksum that seeds the first frame's, too.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         debug_assert!((1..=MAX_INCARNATIONS).contains(&self.incarnations.len()));

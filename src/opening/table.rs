@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use crate::environment::Environment;
 use crate::error::{Error, Result};
-use crate::journal::frame::{Body, Placed};
-use crate::journal::frames::head_of;
+use crate::journal::entries::{EntrySource, FoundEntry};
+use crate::journal::frame::Body;
 use crate::journal::manifest::{Checkpoint, CleanClose};
 use crate::journal::recover::{Recovered, Surveyed, check_frame};
 use crate::journal::totals::Totals;
-use crate::key::ItemKey;
 use crate::options::{OnProgress, Progress};
 use crate::table::{Head, MemoryTables, Table, Tables};
 
@@ -110,12 +109,13 @@ fn prove(
     let checkpoint = recovered.manifest.checkpoint;
     let mut expected = checkpoint.totals;
     let mut newest_clock_ms = 0;
-    for_each_entry(recovered, checkpoint.revision, report, &mut |key, head, placed| {
-        expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
-        newest_clock_ms = newest_clock_ms.max(placed.entry.clock_ms());
-        let present = table.get(key.as_bytes())?.and_then(|bytes| Head::decode(&bytes));
+    for_each_entry(recovered, checkpoint.revision, report, &mut |found| {
+        let (key, head) = (found.key.as_bytes(), found.head());
+        expected.apply(key, found.entry.parent(), written(&head));
+        newest_clock_ms = newest_clock_ms.max(found.entry.clock_ms());
+        let present = table.get(key)?.and_then(|bytes| Head::decode(&bytes));
         if present.is_none_or(|present| present.revision < head.revision) {
-            table.insert(key.as_bytes(), &head.encode())?;
+            table.insert(key, &head.encode())?;
         }
         Ok(())
     })?;
@@ -192,12 +192,13 @@ fn fill(
     let checkpoint = recovered.manifest.checkpoint;
     let mut expected = checkpoint.totals;
     let mut newest_clock_ms = 0;
-    for_each_entry(recovered, 0, report, &mut |key, head, placed| {
+    for_each_entry(recovered, 0, report, &mut |found| {
+        let (key, head) = (found.key.as_bytes(), found.head());
         if head.revision > checkpoint.revision {
-            expected.apply(key.as_bytes(), placed.entry.parent(), written(placed, &head));
+            expected.apply(key, found.entry.parent(), written(&head));
         }
-        newest_clock_ms = newest_clock_ms.max(placed.entry.clock_ms());
-        table.insert(key.as_bytes(), &head.encode())
+        newest_clock_ms = newest_clock_ms.max(found.entry.clock_ms());
+        table.insert(key, &head.encode())
     })?;
     let found = scan_heads(recovered, &*table)?;
     let Some(found) = found.filter(|found| damaged || found.totals == expected) else {
@@ -216,8 +217,8 @@ fn fill(
     })
 }
 
-fn written(placed: &Placed<'_>, head: &Head) -> Option<crate::etag::ETag> {
-    placed.entry.kind().leaves_item().then_some(head.etag)
+fn written(head: &Head) -> Option<crate::etag::ETag> {
+    (!head.deleted).then_some(head.etag)
 }
 
 /// Calls `f` with every entry of a revision above `after`, in order.
@@ -225,7 +226,7 @@ fn for_each_entry(
     recovered: &Recovered,
     after: u64,
     report: &mut Report<'_>,
-    f: &mut dyn FnMut(ItemKey, Head, &Placed<'_>) -> Result<()>,
+    f: &mut dyn FnMut(&FoundEntry<'_, '_>) -> Result<()>,
 ) -> Result<()> {
     let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
     let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
@@ -236,16 +237,10 @@ fn for_each_entry(
         let mut before = scan.position().offset;
         let mut last = 0;
         while let Some(frame) = scan.next()? {
-            let Body::Commit(entries) = check_frame(&segment.path, &frame, last)? else { break };
+            let Body::Commit(_) = check_frame(&segment.path, &frame, last)? else { break };
             last = frame.revision;
-            for placed in entries.filter(|_| frame.revision > after) {
-                let damaged =
-                    || Error::corrupt(&segment.path, frame.offset, "an entry is malformed");
-                let placed = placed.ok_or_else(damaged)?;
-                let (key, head) =
-                    head_of(segment.header.number, &segment.header.incarnations, &frame, &placed)
-                        .ok_or_else(damaged)?;
-                f(key, head, &placed)?;
+            if frame.revision > after {
+                EntrySource::of_header(&segment.path, &segment.header).for_each_entry(&frame, f)?;
             }
             let done = scan.position().offset;
             report.advance(done - before);

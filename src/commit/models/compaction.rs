@@ -171,9 +171,9 @@ fn a_tombstone_that_is_purged_while_its_item_is_created_takes_nothing_along() {
 fn who_copies_the_journal_and_who_takes_segments_out_of_it_exclude_each_other() {
     model(|| {
         let rig = sealed(Rig::eventual(), &[]);
-        let rewrite = rewrite(&rig.core);
+        let (rewrite, record) = rewrite(&rig.core);
         let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || core.journal.switch(&rewrite, 0).unwrap());
+        let compaction = thread::spawn(move || core.journal.switch(&rewrite, record, 0).unwrap());
         let (hold, manifest) = rig.core.journal.hold();
         let switched = compaction.join().unwrap();
         let names_new = manifest.segments.iter().any(|record| record.number == NEW);

@@ -59,3 +59,15 @@ fn a_sync_covers_what_was_written_before_it() {
         writer.join().unwrap();
     });
 }
+
+/// As who follows an item's chain into the newest commits has them written first.
+#[test]
+fn a_reader_that_leads_a_write_wakes_the_writer_whose_sync_waits_for_it() {
+    model(|| {
+        let (rig, _) = Rig::immediate().with([(A, "old")]);
+        let core = Arc::clone(&rig.core);
+        let writer = thread::spawn(move || replace(&core, A, "new", Precondition::Always).unwrap());
+        rig.core.journal.write_out();
+        writer.join().unwrap();
+    });
+}

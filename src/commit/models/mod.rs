@@ -22,6 +22,7 @@ mod renewal;
 mod rewritten;
 mod rolling;
 mod snapshots;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::Arc;

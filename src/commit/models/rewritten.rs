@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::{A, B, Rig, commit, delete, item_key, replacing};
 use crate::commit::{Core, Place, Standing};
+use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{Body, Entry};
 use crate::journal::frames::FrameReader;
-use crate::journal::manifest::Checkpoint;
+use crate::journal::manifest::{Checkpoint, SegmentRecord};
 use crate::journal::rewrite::Rewrite;
 use crate::key::ItemKey;
 use crate::precondition::Precondition;
@@ -44,7 +45,7 @@ pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
 }
 
 /// Writes again what is newest in the sealed segment, as compaction does.
-pub(super) fn rewrite(core: &Core) -> Rewrite {
+pub(super) fn rewrite(core: &Core) -> (Rewrite, SegmentRecord) {
     let journal = &core.journal;
     let sources = journal.covered_segments();
     assert_eq!(sources.iter().map(|source| source.number).collect::<Vec<_>>(), [OLD]);
@@ -63,20 +64,22 @@ pub(super) fn rewrite(core: &Core) -> Rewrite {
         Ok(ControlFlow::Continue(()))
     });
     assert!(copied.unwrap());
-    rewrite.finish(journal).unwrap();
-    rewrite
+    let record = rewrite.finish(journal).unwrap();
+    (rewrite, record)
 }
 
 /// Puts the rewritten segment in the place of the sealed one; gives what has to move.
 pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
     let journal = &rig.core.journal;
-    assert!(journal.switch(&rewrite(&rig.core), 0).unwrap());
+    let (rewrite, record) = rewrite(&rig.core);
+    assert!(journal.switch(&rewrite, record, 0).unwrap());
     let mut moved = Vec::new();
     let read = FrameReader::after(0).read(journal, journal.applied(), &mut |frame| {
-        frame.for_each_entry(&mut |key, head, _| {
-            let Head { revision, segment, offset, len_bytes, .. } = head;
+        frame.for_each_entry(&mut |found| {
+            let FoundEntry { revision, segment, offset, len_bytes, .. } = *found;
             assert_eq!(segment, NEW);
-            moved.push(Moved { key, revision, place: Place { segment, offset, len_bytes } });
+            let place = Place { segment, offset, len_bytes };
+            moved.push(Moved { key: found.key.clone(), revision, place });
             Ok(())
         })?;
         Ok(ControlFlow::Continue(()))

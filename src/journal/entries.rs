@@ -1,0 +1,93 @@
+//! The entries of a commit, with where their records lie.
+
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::journal::frame::{Body, Entry, Placed};
+use crate::journal::reader::KnownSegment;
+use crate::journal::segment::{ScannedFrame, SegmentHeader};
+use crate::key::ItemKey;
+use crate::table::Head;
+
+/// A segment, as far as the entries in it are concerned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntrySource<'s> {
+    pub(crate) segment: u32,
+    pub(crate) path: &'s Path,
+    /// Those of the segment's header: entries name them by index.
+    pub(crate) incarnations: &'s [[u8; 16]],
+}
+
+/// An entry, and where it was found.
+#[derive(Debug)]
+pub(crate) struct FoundEntry<'s, 'a> {
+    pub(crate) key: ItemKey,
+    pub(crate) entry: Entry<'a>,
+    pub(crate) revision: u64,
+    pub(crate) segment: u32,
+    /// Where its record begins in the segment.
+    pub(crate) offset: u32,
+    pub(crate) len_bytes: u32,
+    /// The one that wrote it.
+    pub(crate) incarnation: &'s [u8; 16],
+}
+
+impl<'s> EntrySource<'s> {
+    pub(crate) fn new(segment: u32, known: &'s KnownSegment) -> Self {
+        Self { segment, path: &known.path, incarnations: &known.incarnations }
+    }
+
+    pub(crate) fn of_header(path: &'s Path, header: &'s SegmentHeader) -> Self {
+        Self { segment: header.number, path, incarnations: &header.incarnations }
+    }
+
+    /// Calls `f` with each entry of a commit, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the frame is no commit or one of its entries is malformed, and what
+    /// `f` fails with.
+    pub(crate) fn for_each_entry<'a>(
+        self,
+        frame: &ScannedFrame<'a>,
+        f: &mut dyn FnMut(&FoundEntry<'s, 'a>) -> Result<()>,
+    ) -> Result<()> {
+        let malformed = || Error::corrupt(self.path, frame.offset, "an entry is malformed");
+        let Some(Body::Commit(entries)) = Body::decode(frame.body) else {
+            return Err(malformed());
+        };
+        for placed in entries {
+            let found = placed.and_then(|placed| self.find(frame, &placed));
+            f(&found.ok_or_else(malformed)?)?;
+        }
+        Ok(())
+    }
+
+    fn find<'a>(self, frame: &ScannedFrame<'a>, placed: &Placed<'a>) -> Option<FoundEntry<'s, 'a>> {
+        let Placed { entry, at, len_bytes } = *placed;
+        Some(FoundEntry {
+            key: ItemKey::new(entry.collection, entry.key).ok()?,
+            entry,
+            revision: frame.revision,
+            segment: self.segment,
+            offset: u32::try_from(frame.offset).ok()?.checked_add(at)?,
+            len_bytes,
+            incarnation: self.incarnations.get(usize::from(entry.incarnation))?,
+        })
+    }
+}
+
+impl FoundEntry<'_, '_> {
+    /// The head that points to the entry. Computes its tag, which is a hash of its value.
+    pub(crate) fn head(&self) -> Head {
+        Head {
+            etag: self.entry.etag(self.incarnation, self.revision),
+            revision: self.revision,
+            segment: self.segment,
+            offset: self.offset,
+            len_bytes: self.len_bytes,
+            modified_ms: self.entry.modified_ms,
+            expires_ms: self.entry.expires_ms,
+            deleted: !self.entry.kind().leaves_item(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Writing a whole segment of frames that are already there, as compaction and copies do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::environment::Entropy;
+use crate::error::{Error, Result};
+use crate::journal::frame::FrameBuilder;
+use crate::journal::manifest::{SealedEnd, SegmentRecord};
+use crate::journal::segment::{Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
+
+/// How much of a segment is written at a time.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// A segment that is being written. Nothing of it is durable before it is sealed.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    header: SegmentHeader,
+    seed: u32,
+    /// After everything added, written or not.
+    tail: Position,
+    buffer: Vec<u8>,
+}
+
+impl SegmentWriter {
+    /// Creates the file of a segment in a store's folder.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        store: &Path,
+        entropy: &Entropy,
+        number: u32,
+        first_revision: u64,
+        incarnations: Vec<[u8; 16]>,
+    ) -> Result<Self> {
+        let header = SegmentHeader::new(number, entropy, first_revision, incarnations);
+        let (buffer, seed) = header.encode();
+        let path = segment_path(store, number);
+        let file = disk.open(&path, true).map_err(Error::io("creating", &path))?;
+        let tail = Position { offset: SEGMENT_HEADER_BYTES, chain: seed };
+        Ok(Self { path, file, header, seed, tail, buffer })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn header(&self) -> &SegmentHeader {
+        &self.header
+    }
+
+    /// Seeds the checksum of the first frame.
+    pub(crate) fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    /// Bytes of the frames so far.
+    pub(crate) fn frame_bytes(&self) -> u64 {
+        self.tail.offset - SEGMENT_HEADER_BYTES
+    }
+
+    /// Adds the frame of a commit, of a higher revision than any before.
+    pub(crate) fn push(&mut self, frame: &mut FrameBuilder, revision: u64) -> Result<()> {
+        self.tail = self.buffer_frame(frame, revision);
+        if self.buffer.len() >= WRITE_BYTES { self.write_up_to(self.tail.offset) } else { Ok(()) }
+    }
+
+    /// Ends the segment with a seal, at a revision that may be above its last frame's, and makes
+    /// its contents durable; its name is the caller's to sync.
+    pub(crate) fn seal(&mut self, last_revision: u64) -> Result<SegmentRecord> {
+        let end = self.buffer_frame(&mut FrameBuilder::seal(), last_revision);
+        self.write_up_to(end.offset)?;
+        self.file.sync_all().map_err(Error::io("syncing", &self.path))?;
+        Ok(SegmentRecord {
+            number: self.header.number,
+            first_revision: self.header.first_revision,
+            sealed: Some(SealedEnd { last_revision, offset: self.tail.offset }),
+            live_bytes: 0,
+        })
+    }
+
+    fn buffer_frame(&mut self, frame: &mut FrameBuilder, revision: u64) -> Position {
+        let (bytes, chain) = frame.finish(revision, self.tail.chain);
+        self.buffer.extend_from_slice(bytes);
+        Position { offset: self.tail.offset + bytes.len() as u64, chain }
+    }
+
+    fn write_up_to(&mut self, end: u64) -> Result<()> {
+        let start = end - self.buffer.len() as u64;
+        let written = self.file.write_all_at(&self.buffer, start);
+        written.map_err(Error::io("writing", &self.path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
