@@ -64,6 +64,13 @@ struct Wishes {
     tick_at: Option<Instant>,
 }
 
+impl Wishes {
+    /// Makes upkeep look at this time at the latest; who wished before may wish for less.
+    fn look_by(&mut self, at: Option<Instant>) {
+        self.tick_at = [self.tick_at, at].into_iter().flatten().min();
+    }
+}
+
 impl Background {
     /// `sync_interval` is how long a written commit may stay un-synced, `None` where each writer
     /// syncs for itself.
@@ -109,7 +116,7 @@ impl Background {
             let mut wishes = self.wishes.lock();
             let now = Instant::now();
             if tell {
-                wishes.tick_at = Some(now + TICK);
+                wishes.look_by(Some(now + TICK));
             }
             if let Some(interval) = sync_within {
                 wishes.sync_at = Some(now + interval);
@@ -161,10 +168,7 @@ impl Background {
         drop(running);
         let mut seen = Seen { checkpoint_segment, ..Seen::default() };
         let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
-        {
-            let mut wishes = self.wishes.lock();
-            wishes.tick_at = wishes.tick_at.or(first_at);
-        }
+        self.wishes.lock().look_by(first_at);
         while self.wait_until_due(|wishes| &mut wishes.tick_at) {
             if self.tick(shared, &mut seen).is_err() {
                 return;
@@ -240,9 +244,7 @@ impl Background {
         let rests =
             self.commits.compare_exchange(commits, resting, Ordering::AcqRel, Ordering::Acquire);
         let again_at = if rests.is_ok() { until } else { Some(Instant::now() + TICK) };
-        let mut wishes = self.wishes.lock();
-        // A commit may have told already.
-        wishes.tick_at = [wishes.tick_at, again_at].into_iter().flatten().min();
+        self.wishes.lock().look_by(again_at);
     }
 
     /// When upkeep looks again without being told of a commit.

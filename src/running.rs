@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
-
 use crate::clock::{Clock, instant};
 use crate::commit::Core;
 use crate::environment::Environment;
@@ -16,6 +14,7 @@ use crate::journal::Journal;
 use crate::journal::manifest::Checkpoint;
 use crate::opening::OpenedTable;
 use crate::options::Options;
+use crate::sync::Mutex;
 use crate::table::RenewableTable;
 
 /// The parts of a store that is not closed.
@@ -187,7 +186,7 @@ impl Running {
             return Ok(());
         }
         let Core { journal, table, clock, expiries, .. } = self.core;
-        let table_generation = self.flushed.into_inner().generation;
+        let table_generation = self.flushed.lock().generation;
         let unfinished = self.table.abandon_copy();
         drop((table, self.table));
         if unfinished {
