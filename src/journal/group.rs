@@ -24,6 +24,7 @@ use crate::journal::reader::Segments;
 use crate::journal::segment::{Position, segment_path};
 use crate::journal::signal::Signal;
 use crate::journal::totals::Totals;
+use crate::journal::unwritten::Flight;
 use crate::journal::watermark::Watermark;
 use crate::key::ItemKey;
 use crate::options::Durability;
@@ -111,13 +112,6 @@ pub(crate) struct Active {
     pub(crate) capacity: u64,
     /// Whether the next frame goes to a new segment in any case, as after a crash.
     pub(crate) must_roll: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Flight {
-    pub(super) segment: u32,
-    pub(super) offset: u64,
-    pub(super) bytes: Vec<u8>,
 }
 
 /// A commit, ready but for what only the journal can give it.
@@ -330,13 +324,6 @@ impl Journal {
         Ok(Appended { revision, segment: active.number, frame_offset })
     }
 
-    /// Returns when everything appended so far is in the file, or cannot be brought there.
-    pub(crate) fn write_out(&self) {
-        let state = self.state.lock();
-        let appended = state.appended;
-        drop(self.wait(state, appended, Level::Written));
-    }
-
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn totals(&self) -> (u64, Totals) {
         let state = self.state.lock();
@@ -348,30 +335,6 @@ impl Journal {
         let state = self.state.lock();
         let segment = state.active.as_ref().map_or(0, |active| active.number);
         AppendPosition { segment, appended_bytes: state.appended_bytes }
-    }
-
-    /// Whether everything before this place of a segment is in its file.
-    pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
-        // Every other segment was written whole before it was sealed.
-        let readable = self.readable.load(Ordering::Acquire);
-        readable >> 32 != u64::from(segment) || pack(segment, end) <= readable
-    }
-
-    /// Reads an entry's record, from the file or from the frames on their way there.
-    /// `None` when compaction has removed the segment.
-    pub(crate) fn read(
-        &self,
-        segment: u32,
-        offset: u32,
-        len_bytes: u32,
-    ) -> Result<Option<Vec<u8>>> {
-        let end = u64::from(offset) + u64::from(len_bytes);
-        if !self.is_written(segment, end)
-            && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
-        {
-            return Ok(Some(bytes));
-        }
-        self.segments.read(segment, offset, len_bytes)
     }
 
     /// The segments in order of revision, each with where its frames in the file end.
@@ -399,20 +362,6 @@ impl Journal {
     /// The path of a segment's file, for errors.
     pub(crate) fn segment_path(&self, segment: u32) -> PathBuf {
         segment_path(&self.store, segment)
-    }
-}
-
-impl State {
-    fn read_unwritten(&self, segment: u32, offset: u32, len_bytes: u32) -> Option<Vec<u8>> {
-        let active = self.active.as_ref().filter(|active| active.number == segment);
-        let buffered = active
-            .map(|active| (active.tail.offset - self.buffer.len() as u64, self.buffer.as_slice()));
-        let flying = self.flight.as_ref().filter(|flight| flight.segment == segment);
-        let flying = flying.map(|flight| (flight.offset, flight.bytes.as_slice()));
-        [buffered, flying].into_iter().flatten().find_map(|(start, bytes)| {
-            let from = u64::from(offset).checked_sub(start)? as usize;
-            bytes.get(from..from + len_bytes as usize).map(<[u8]>::to_vec)
-        })
     }
 }
 

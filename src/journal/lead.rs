@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::disk::DiskFile;
 use crate::error::Result;
-use crate::journal::group::{CommitFailure, Flight, Journal, State, pack};
+use crate::journal::group::{CommitFailure, Journal, State, pack};
+use crate::journal::unwritten::Flight;
 use crate::options::Durability;
 use crate::sync::{MutexGuard, Ordering};
 

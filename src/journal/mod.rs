@@ -21,6 +21,7 @@ pub(crate) mod signal;
 pub(crate) mod slots;
 pub(crate) mod survey;
 pub(crate) mod totals;
+pub(crate) mod unwritten;
 pub(crate) mod watermark;
 pub(crate) mod writer;
 

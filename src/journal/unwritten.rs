@@ -1,0 +1,62 @@
+//! Frames on their way to the file: a commit is read as soon as it is applied, which may be before
+//! anyone has written it.
+
+use crate::error::Result;
+use crate::journal::group::{Journal, State, pack};
+use crate::journal::lead::Level;
+use crate::sync::Ordering;
+
+/// Frames that a leader is writing.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) segment: u32,
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Journal {
+    /// Returns when everything appended so far is in the file, or cannot be brought there.
+    pub(crate) fn write_out(&self) {
+        let state = self.state.lock();
+        let appended = state.appended;
+        drop(self.wait(state, appended, Level::Written));
+    }
+
+    /// Whether everything before this place of a segment is in its file.
+    pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
+        // Every other segment was written whole before it was sealed.
+        let readable = self.readable.load(Ordering::Acquire);
+        readable >> 32 != u64::from(segment) || pack(segment, end) <= readable
+    }
+
+    /// Reads an entry's record, from the file or from the frames on their way there.
+    /// `None` when compaction has removed the segment.
+    pub(crate) fn read(
+        &self,
+        segment: u32,
+        offset: u32,
+        len_bytes: u32,
+    ) -> Result<Option<Vec<u8>>> {
+        let end = u64::from(offset) + u64::from(len_bytes);
+        if !self.is_written(segment, end)
+            && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
+        {
+            return Ok(Some(bytes));
+        }
+        self.segments.read(segment, offset, len_bytes)
+    }
+}
+
+impl State {
+    fn read_unwritten(&self, segment: u32, offset: u32, len_bytes: u32) -> Option<Vec<u8>> {
+        let active = self.active.as_ref().filter(|active| active.number == segment);
+        let buffered = active
+            .map(|active| (active.tail.offset - self.buffer.len() as u64, self.buffer.as_slice()));
+        let flying = self.flight.as_ref().filter(|flight| flight.segment == segment);
+        let flying = flying.map(|flight| (flight.offset, flight.bytes.as_slice()));
+        [buffered, flying].into_iter().flatten().find_map(|(start, bytes)| {
+            let from = u64::from(offset).checked_sub(start)? as usize;
+            bytes.get(from..from + len_bytes as usize).map(<[u8]>::to_vec)
+        })
+    }
+}
