@@ -54,7 +54,9 @@ impl Damage {
         &self.reason
     }
 
-    /// The newest commit that was kept: every commit up to it is in the store, none after it.
+    /// The newest commit that was kept: what the journal still held of the commits up to it is in
+    /// the store, and nothing of those after it. What compaction had dropped, because a commit
+    /// behind the damage had replaced it, does not come back.
     #[must_use]
     pub fn kept(&self) -> Revision {
         self.kept

@@ -65,8 +65,10 @@ pub enum OnDamage {
     #[default]
     Refuse,
     /// Read the whole journal, keep every commit before the first damage, and go on as a new
-    /// incarnation; [`Store::damage`](crate::Store::damage) reports what is gone. Costs a read of
-    /// every byte at every open, so set it to repair, not for good.
+    /// incarnation; [`Store::damage`](crate::Store::damage) reports what is gone. An item whose
+    /// newest version is behind the damage goes back to the one before it, if compaction has not
+    /// dropped that meanwhile; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps them.
+    /// Costs a read of every byte at every open, so set it to repair, not for good.
     KeepPrefix,
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ifmatch::{Durability, Error, OnDamage, Options};
+use ifmatch::{Durability, Error, HistoryPolicy, OnDamage, Options};
 
 use crate::ledger::{Ledger, State};
 use crate::place::{Files, Place};
@@ -25,7 +25,9 @@ impl Template {
 }
 
 pub(crate) fn open(place: &dyn Place, on_damage: OnDamage) -> Result<Writer, Error> {
-    let store = place.open(&Options::new().on_damage(on_damage))?;
+    // Compaction, which comes when it likes, would leave fewer states than there were.
+    let history = HistoryPolicy::new().versions(u32::MAX);
+    let store = place.open(&Options::new().on_damage(on_damage).history(history))?;
     Writer::new(store, Durability::Immediate)
 }
 

@@ -210,6 +210,16 @@ impl Thread {
         self
     }
 
+    /// Notes when a call begins, and mostly lets others begin theirs before it is made: on a busy
+    /// machine the threads would take turns otherwise.
+    fn begin(&self, clock: &Clock) -> u64 {
+        let invoked = clock.tick();
+        if self.plan.lockstep {
+            thread::yield_now();
+        }
+        invoked
+    }
+
     fn note(
         &mut self,
         invoked: u64,
@@ -224,7 +234,7 @@ impl Thread {
 
     fn read(&mut self, keys: &[usize], clock: &Clock) {
         let names: Vec<String> = keys.iter().map(|key| self.plan.name(*key)).collect();
-        let invoked = clock.tick();
+        let invoked = self.begin(clock);
         let items = match names.as_slice() {
             [name] => vec![self.collection.get(name).unwrap()],
             names => self.collection.get_many(names).unwrap(),
@@ -267,7 +277,7 @@ impl Thread {
         let names: Vec<String> = filled.iter().map(|(c, _)| self.plan.name(c.key)).collect();
         let call = Call::Change(filled.iter().map(|(change, _)| change.clone()).collect());
         let steps = filled.iter().zip(&names).zip(changes);
-        let invoked = clock.tick();
+        let invoked = self.begin(clock);
         let answer = if batch {
             let mut batch = self.store.batch();
             for (((change, precondition), name), (_, verb)) in steps {
