@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use bytes::Bytes;
 use ifmatch::{Error, Store};
 
-use crate::backup::{io_kind, raw, upsert};
+use crate::backup::{io_kind, upsert};
 
 #[test]
 fn a_store_in_memory_is_backed_up_to_disk() {
@@ -62,25 +62,4 @@ fn a_copy_goes_only_where_nothing_is() {
     let inside = Store::restore(place("empty"), place("empty/x"));
     assert_eq!(io_kind(inside), ErrorKind::InvalidInput);
     assert!(!place("x").exists() && !place("none").exists() && !place("empty/x").exists());
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_copy_on_media_that_cannot_be_written_is_restored() {
-    let Some(media) = crate::faults::Mounted::tmpfs("8m") else {
-        println!("skipped: no file system can be mounted here");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let (copy, opened) = (media.0.path().join("copy"), media.0.path().join("opened"));
-    let store = Store::in_memory();
-    let meta = upsert(&store);
-    store.backup(&copy).unwrap();
-    Store::restore(&copy, &opened).unwrap().close().unwrap();
-    media.seal();
-    let restored = Store::restore(&copy, folder.path().join("restored")).unwrap();
-    assert_eq!(*raw(&restored).get("same").unwrap().unwrap().meta(), meta);
-    // A store that may be open on another machine cannot be locked there.
-    let refused = Store::restore(&opened, folder.path().join("other"));
-    assert_eq!(io_kind(refused), ErrorKind::ReadOnlyFilesystem);
 }

@@ -4,7 +4,7 @@
 //! another workload, or repeats one case of the tests that have many.
 
 use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
-use ifmatch::{Durability, Error, Options, Store};
+use ifmatch::{Durability, Error, Options};
 use std::io::ErrorKind;
 
 use crate::ledger::Ledger;
@@ -290,80 +290,4 @@ fn a_failing_table_ends_writing_and_is_rebuilt() {
         failed > 50 || from_environment("IFMATCH_SEED").is_some(),
         "only {failed} of the tables failed"
     );
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_file_system_is_read_and_opened() {
-    let Some(mounted) = Mounted::tmpfs("24m") else {
-        println!("skipped: no file system can be mounted here");
-        return;
-    };
-    let path = mounted.0.path().join("store");
-    let spare = mounted.0.path().join("spare");
-    std::fs::write(&spare, vec![1; 3 << 20]).unwrap();
-    let store = Store::open(&path).unwrap();
-    let items = store.raw("items").unwrap();
-    for key in 0..100_u8 {
-        items.create([key], &vec![key; 500].into()).unwrap();
-    }
-    let mut written = 100_u8;
-    let large = bytes::Bytes::from(vec![7; 200_000]);
-    let error = loop {
-        match items.create([written], &large) {
-            Ok(_) => written += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!(error.http_status(), 507, "{error:?}");
-    fill(&mounted.0.path().join("filler"));
-    drop(store.close());
-
-    let store = Store::open(&path).unwrap();
-    let items = store.raw("items").unwrap();
-    assert_eq!(items.len().unwrap(), u64::from(written));
-    assert_eq!(items.get([99]).unwrap().unwrap().value, vec![99; 500]);
-    let error =
-        (0..20).find_map(|_| items.upsert("x", &large, ifmatch::Precondition::Always).err());
-    assert_eq!(error.expect("a full disk").http_status(), 507);
-    std::fs::remove_file(spare).unwrap();
-    drop((items, store));
-    let store = Store::open(&path).unwrap();
-    store.raw("items").unwrap().create("small", &large.slice(..10)).unwrap();
-    store.close().unwrap();
-}
-
-#[cfg(target_os = "linux")]
-fn fill(path: &std::path::Path) {
-    let mut file = std::fs::File::create(path).unwrap();
-    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
-}
-
-#[cfg(target_os = "linux")]
-pub(crate) struct Mounted(pub(crate) tempfile::TempDir);
-
-#[cfg(target_os = "linux")]
-impl Mounted {
-    pub(crate) fn tmpfs(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().ok()?;
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
-        mount.stderr(std::process::Stdio::null());
-        mount.status().is_ok_and(|status| status.success()).then(|| Self(folder))
-    }
-
-    /// Lets nothing be written there any more.
-    pub(crate) fn seal(&self) {
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-o", "remount,ro"]).arg(self.0.path());
-        assert!(mount.status().unwrap().success());
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        // Detached at once, gone when the last file in it is closed.
-        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
 }

@@ -199,6 +199,7 @@ fn of_many_openers_at_once_one_gets_the_store() {
 }
 
 /// The same place, told from the working directory.
+#[cfg(unix)]
 fn relative(path: &Path) -> PathBuf {
     let here = std::env::current_dir().unwrap();
     let mut relative: PathBuf = here.components().skip(1).map(|_| "..").collect();

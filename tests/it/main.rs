@@ -27,6 +27,8 @@ mod limits;
 mod linearizability;
 #[path = "../model/mod.rs"]
 mod model;
+#[cfg(target_os = "linux")]
+mod mounted;
 mod patching;
 mod place;
 mod power_cuts;

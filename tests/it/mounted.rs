@@ -1,0 +1,102 @@
+//! File systems of the tests' own: one that is full, and one that cannot be written. Skipped where
+//! nothing can be mounted.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use bytes::Bytes;
+use ifmatch::{Precondition, Store};
+
+use crate::backup::{io_kind, raw, upsert};
+
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+}
+
+struct Mounted(tempfile::TempDir);
+
+impl Mounted {
+    fn tmpfs(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().ok()?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        mount.stderr(Stdio::null());
+        mount.status().is_ok_and(|status| status.success()).then(|| Self(folder))
+    }
+
+    /// Lets nothing be written there any more.
+    fn seal(&self) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", "remount,ro"]).arg(self.0.path());
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Detached at once, gone when the last file in it is closed.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_file_system_is_read_and_opened() {
+    let Some(mounted) = Mounted::tmpfs("24m") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let path = mounted.0.path().join("store");
+    let spare = mounted.0.path().join("spare");
+    std::fs::write(&spare, vec![1; 3 << 20]).unwrap();
+    let store = Store::open(&path).unwrap();
+    let items = store.raw("items").unwrap();
+    for key in 0..100_u8 {
+        items.create([key], &vec![key; 500].into()).unwrap();
+    }
+    let mut written = 100_u8;
+    let large = Bytes::from(vec![7; 200_000]);
+    let error = loop {
+        match items.create([written], &large) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.http_status(), 507, "{error:?}");
+    fill(&mounted.0.path().join("filler"));
+    drop(store.close());
+
+    let store = Store::open(&path).unwrap();
+    let items = store.raw("items").unwrap();
+    assert_eq!(items.len().unwrap(), u64::from(written));
+    assert_eq!(items.get([99]).unwrap().unwrap().value, vec![99; 500]);
+    let error = (0..20).find_map(|_| items.upsert("x", &large, Precondition::Always).err());
+    assert_eq!(error.expect("a full disk").http_status(), 507);
+    std::fs::remove_file(spare).unwrap();
+    drop((items, store));
+    let store = Store::open(&path).unwrap();
+    store.raw("items").unwrap().create("small", &large.slice(..10)).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn a_copy_on_media_that_cannot_be_written_is_restored() {
+    let Some(media) = Mounted::tmpfs("8m") else {
+        println!("skipped: no file system can be mounted here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let (copy, opened) = (media.0.path().join("copy"), media.0.path().join("opened"));
+    let store = Store::in_memory();
+    let meta = upsert(&store);
+    store.backup(&copy).unwrap();
+    Store::restore(&copy, &opened).unwrap().close().unwrap();
+    media.seal();
+    let restored = Store::restore(&copy, folder.path().join("restored")).unwrap();
+    assert_eq!(*raw(&restored).get("same").unwrap().unwrap().meta(), meta);
+    // A store that may be open on another machine cannot be locked there.
+    let refused = Store::restore(&opened, folder.path().join("other"));
+    assert_eq!(io_kind(refused), ErrorKind::ReadOnlyFilesystem);
+}
