@@ -36,6 +36,7 @@ mod processes;
 mod properties;
 mod reading;
 mod saving;
+mod shrink;
 mod snapshot_bounds;
 mod snapshots;
 #[cfg(feature = "stream")]

@@ -2,7 +2,8 @@
 //! of its commits that holds every acknowledged durable one.
 //!
 //! `IFMATCH_POWER_CUT_IMAGES=n` draws so many images, `IFMATCH_POWER_CUT_FIRST=n` begins with
-//! another chain, and `IFMATCH_SEED=n` repeats one.
+//! another chain, and `IFMATCH_SEED=n` repeats one. A chain that fails is shrunk to few of its steps
+//! and images, which `IFMATCH_PARTS=...` repeats.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Durability, Error, HistoryPolicy, Item, OnDamage, Options, Precondition, Store};
 
 use crate::ledger::Ledger;
+use crate::shrink::{Parts, part, shrinking};
 use crate::writer::Writer;
 use crate::{Repeat, from_environment, seeds};
 
@@ -138,9 +140,13 @@ fn draw(what: &str, durability: Durability, first_seed: u64) {
     let wanted = from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(10_400).div_ceil(2);
     let chain = |seed| {
         let _repeat = Repeat::new("power_cuts", seed);
-        let world = World { durability, images: Cell::default() };
-        world.chain(seed);
-        world.images.get()
+        let images = Cell::default();
+        shrinking(|parts| {
+            let world = World { durability, parts, images: Cell::default() };
+            world.chain(seed);
+            images.set(world.images.get());
+        });
+        images.get()
     };
     if let Some(seed) = from_environment("IFMATCH_SEED") {
         chain(seed);
@@ -162,19 +168,27 @@ enum End {
     Kill,
 }
 
-struct World {
+struct World<'a> {
     durability: Durability,
+    parts: &'a Parts,
     images: Cell<u64>,
 }
 
-impl World {
+impl World<'_> {
     fn chain(&self, seed: u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        self.live(&Simulation::new(rng.u64(..)), Ledger::default(), &mut rng, 3);
+        self.live(&Simulation::new(rng.u64(..)), Ledger::default(), &mut rng, (0, 3));
     }
 
-    /// Opens a store and works with it to some end, and from there on in other lives.
-    fn live(&self, sim: &Simulation, mut ledger: Ledger, rng: &mut fastrand::Rng, lives: u8) {
+    /// Opens a store and works with it to some end, and from there on in other lives. A life has a
+    /// number of its own, and so many come after it.
+    fn live(
+        &self,
+        sim: &Simulation,
+        mut ledger: Ledger,
+        rng: &mut fastrand::Rng,
+        (life, lives): (u32, u8),
+    ) {
         let (options, durability) = self.options(rng);
         // The last life is not disturbed: it proves that the store works.
         let disturbed = lives > 0;
@@ -192,7 +206,7 @@ impl World {
             Err(error) => {
                 assert!(disturbed && sim.disk().faults_struck() > 0, "opening failed: {error}");
                 assert!(is_clear(&error), "unexpected at opening: {error:?}");
-                return self.images_of(sim, &ledger, rng, lives);
+                return self.images_of(sim, &ledger, rng, (life, lives));
             }
         };
         sim.disk().clear_faults();
@@ -202,7 +216,7 @@ impl World {
             }
             return;
         }
-        self.work(sim, writer, ledger, rng, lives);
+        self.work(sim, writer, ledger, rng, (life, lives));
     }
 
     fn work(
@@ -211,11 +225,16 @@ impl World {
         writer: Writer,
         mut ledger: Ledger,
         rng: &mut fastrand::Rng,
-        lives: u8,
+        (life, lives): (u32, u8),
     ) {
         let steps = rng.u8(0..24);
         let cut_at = rng.bool().then(|| rng.u8(0..24));
         for step in 0..steps {
+            let rng = &mut rng.fork();
+            let this = part(life, u32::from(step));
+            if !self.parts.take_place(this) {
+                continue;
+            }
             if cut_at == Some(step) {
                 self.cut_after(rng.u64(0..12), sim);
             }
@@ -225,27 +244,38 @@ impl World {
                 break;
             }
             if rng.u8(0..16) == 0 {
-                self.images_of(sim, &ledger, rng, lives);
+                self.images_of(sim, &ledger, rng, (this, lives));
             }
         }
         if rng.u8(0..3) == 0 && writer.close().is_ok() {
             ledger.all_durable();
         }
-        self.images_of(sim, &ledger, rng, lives);
+        self.images_of(sim, &ledger, rng, (life, lives));
         // The store that is dropped here has nothing to say any more.
         self.cut_after(0, sim);
     }
 
     /// Draws some of the images that this moment may leave, and goes on in each.
-    fn images_of(&self, sim: &Simulation, ledger: &Ledger, rng: &mut fastrand::Rng, lives: u8) {
-        for _ in 0..rng.u8(1..=3) {
+    fn images_of(
+        &self,
+        sim: &Simulation,
+        ledger: &Ledger,
+        rng: &mut fastrand::Rng,
+        (above, lives): (u32, u8),
+    ) {
+        for image in 0..rng.u32(1..=3) {
+            let rng = &mut rng.fork();
+            let this = part(above, 1_000 + image);
+            if !self.parts.take_place(this) {
+                continue;
+            }
             let end = if rng.u8(0..4) == 0 { End::Kill } else { End::PowerCut };
             let (image, ledger) = match end {
                 End::PowerCut => (sim.crash(rng), ledger.after_power_cut()),
                 End::Kill => (sim.kill(rng), ledger.clone()),
             };
             self.images.set(self.images.get() + 1);
-            self.live(&image, ledger, rng, lives - 1);
+            self.live(&image, ledger, rng, (this, lives - 1));
         }
     }
 
