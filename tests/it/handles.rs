@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -200,7 +200,7 @@ fn of_many_openers_at_once_one_gets_the_store() {
 
 /// The same place, told from the working directory.
 #[cfg(unix)]
-fn relative(path: &Path) -> PathBuf {
+fn relative(path: &std::path::Path) -> PathBuf {
     let here = std::env::current_dir().unwrap();
     let mut relative: PathBuf = here.components().skip(1).map(|_| "..").collect();
     relative.extend(path.components().skip(1));
