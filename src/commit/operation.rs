@@ -240,9 +240,10 @@ impl KeyState {
     }
 
     /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
+    /// A sweep does nothing else to its items in the same commit.
     fn sweep(&mut self) {
         let stored = self.before.is_some_and(|head| !head.deleted);
-        self.swept = stored && !self.touched && matches!(self.current, Current::Absent);
+        self.swept = stored && matches!(self.current, Current::Absent);
         self.touched |= self.swept;
     }
 

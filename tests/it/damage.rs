@@ -156,6 +156,33 @@ fn damage_anywhere_in_a_folder_is_found_or_harmless() {
     damage_everywhere("a folder", cases() / 10, &|| Box::new(Folder::new()));
 }
 
+/// The checkpoint says as well how far the journal must go.
+#[test]
+fn without_its_mark_a_damaged_frame_before_the_checkpoint_is_found() {
+    let sim = Simulation::new(4);
+    let mut rng = fastrand::Rng::with_seed(4);
+    let mut ledger = Ledger::default();
+    let writer = open(&sim, OnDamage::Refuse).unwrap();
+    for _ in 0..10 {
+        writer.single(&mut rng, &mut ledger).unwrap();
+    }
+    Simulation::checkpoint(writer.store()).unwrap();
+    let place = sim.kill(&mut rng);
+    drop(writer);
+    let files = Place::files(&place);
+    let (path, bytes) = files.iter().find(|(path, _)| path.starts_with("journal")).unwrap();
+    let mut bytes = bytes.clone();
+    let last = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[last] ^= 1;
+    Place::write(&place, path, &bytes);
+    place.remove(Path::new("WATERMARK"));
+    let Err(Error::Corrupt { file, offset, .. }) = open(&place, OnDamage::Refuse) else {
+        panic!("a lost commit of the checkpoint is not missed");
+    };
+    assert!(file.ends_with(path), "{file:?}");
+    assert!(offset > 0 && offset <= last as u64);
+}
+
 /// A store of several segments on a simulated disk.
 fn several_segments() -> Template {
     live(&Simulation::new(3), 3, 13, true, true)
