@@ -5,8 +5,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Durability, OnDamage, Options};
+use ifmatch::{Durability, OnDamage, Options, Precondition};
 
 use crate::ledger::{Ledger, is_same};
 use crate::place::{Files, Folder, Place};
@@ -74,16 +75,57 @@ fn an_older_copy_of_the_table_is_not_believed() {
         let older = live(&folder, 1, 30, false, true);
         // The same store, further on.
         let newer = continue_from(&folder, &older, closed);
-        let table = newer.files.iter().find(|(path, _)| is_table(path)).unwrap().0.clone();
-        let table = table.components().next().unwrap();
-        let mut files: Files =
-            newer.files.iter().filter(|(path, _)| !is_table(path)).cloned().collect();
-        for (path, bytes) in older.files.iter().filter(|(path, _)| is_table(path)) {
-            let below = path.components().skip(1).collect::<PathBuf>();
-            files.push((Path::new(&table).join(below), bytes.clone()));
-        }
-        check_complete(&Folder::holding(&files), &newer);
+        check_complete(&with_table_of(&newer.files, &older.files), &newer);
     }
+}
+
+/// A store with another one's table in the place of its own.
+fn with_table_of(store: &Files, other: &Files) -> Folder {
+    let own = store.iter().find(|(path, _)| is_table(path)).unwrap().0.clone();
+    let own = own.components().next().unwrap();
+    let mut files: Files = store.iter().filter(|(path, _)| !is_table(path)).cloned().collect();
+    for (path, bytes) in other.iter().filter(|(path, _)| is_table(path)) {
+        let below = path.components().skip(1).collect::<PathBuf>();
+        files.push((Path::new(&own).join(below), bytes.clone()));
+    }
+    Folder::holding(&files)
+}
+
+#[test]
+fn a_table_behind_the_journal_is_brought_up_to_it_and_not_built_anew() {
+    let folder = Folder::new();
+    let older = live(&folder, 1, 30, false, true);
+    let newer = continue_from(&folder, &older, false);
+    let place = with_table_of(&newer.files, &older.files);
+    let table = table_folder(&place);
+    let writer = open(&place, OnDamage::Refuse).unwrap();
+    assert!(is_same(newer.last(), &writer.read().unwrap()));
+    assert_eq!(Simulation::differs_from_journal(writer.store()).unwrap(), None);
+    assert_eq!(table_folder(&place), table, "the table was built anew");
+}
+
+/// Else the entries that precede it would pass for superseded.
+#[test]
+fn a_tombstone_of_a_commit_that_is_lost_leaves_the_table() {
+    let folder = Folder::new();
+    let write = |key: &str, deletes: bool| {
+        let store = folder.open(&Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        items.create(key, &Bytes::from_static(b"1")).unwrap();
+        if deletes {
+            items.delete(key, Precondition::Always).unwrap();
+        }
+        drop(items);
+        store.close().unwrap();
+        folder.files()
+    };
+    let (older, newer) = (write("kept", false), write("lost", true));
+    let place = with_table_of(&older, &newer);
+    let table = table_folder(&place);
+    let store = place.open(&Options::new()).unwrap();
+    assert_eq!(store.raw("items").unwrap().len().unwrap(), 1);
+    assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    assert_eq!(table_folder(&place), table, "the table was built anew");
 }
 
 fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
