@@ -87,6 +87,27 @@ fn neighbours_are_merged() {
 }
 
 #[test]
+fn a_tombstone_stays_for_as_long_as_a_snapshot_shows_what_was_removed() {
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let sim = Simulation::new(4);
+    let store = sim.open(&options).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    overwrite(&blobs, 20, 3, 1_000);
+    let snapshot = store.snapshot().unwrap();
+    for item in 0..10_u64 {
+        blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
+    }
+    sim.set_now_ms(1_700_000_001_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 0);
+    let shown = snapshot.collection(&blobs);
+    assert_eq!(shown.iter().unwrap().map(Result::unwrap).count(), 20);
+    assert!((0..20_u64).all(|item| shown.get(item.to_be_bytes()).unwrap().is_some()));
+    drop((shown, snapshot));
+    assert_eq!(store.compact().unwrap().purged_tombstones, 10);
+    assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+}
+
+#[test]
 fn a_tombstone_goes_when_its_time_is_over_and_nothing_older_of_its_key_is_left() {
     let sim = Simulation::new(3);
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::from_secs(60)));

@@ -51,6 +51,28 @@ fn what_was_absent_at_a_commit_that_survived_a_crash_stays_absent() {
     }
 }
 
+/// The checkpoint of a new table covers the commit, so the next open does not come by it again.
+#[test]
+fn what_was_absent_stays_absent_after_the_table_was_built_anew() {
+    for seed in 0..20 {
+        let sim = Simulation::new(seed);
+        let store = sim.open(&Options::new()).unwrap();
+        let rig = Rig { sim, store };
+        rig.fleeting().create("a", &1).unwrap();
+        rig.at(1_000);
+        rig.plain().upsert("other", &1, ALWAYS).unwrap();
+        rig.at(0);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut sim = rig.sim.kill(&mut rng);
+        sim.remove_tables();
+        for _ in 0..3 {
+            let rig = Rig { store: sim.open(&Options::new()).unwrap(), sim };
+            assert!(!rig.is_there());
+            sim = rig.sim.kill(&mut rng);
+        }
+    }
+}
+
 #[test]
 fn what_was_swept_stays_absent_whatever_the_clock_says() {
     for seed in 0..40 {
