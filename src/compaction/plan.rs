@@ -94,6 +94,13 @@ pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
     let limit = core.journal.segment_capacity();
     let enough = dead >= LEAST_DEAD_BYTES.max(live / 100 * DEAD_PERCENT);
     let urgent = total_dead_percent(core) >= URGENT_PERCENT;
+    let run = best_run(&candidates, limit, enough)?;
+    Some(Occasion { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
+}
+
+/// The neighbours that give most dead bytes for what has to be written, or small ones that are
+/// many; `limit` is how much of them may be kept.
+fn best_run(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Candidate]> {
     let mut best: Option<(u64, &[Candidate])> = None;
     for start in 0..candidates.len() {
         let (mut kept, mut dead, mut bytes) = (0, 0, 0);
@@ -116,8 +123,7 @@ pub(super) fn most_rewarding(core: &Core) -> Option<Occasion> {
             }
         }
     }
-    let (_, run) = best?;
-    Some(Occasion { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
+    best.map(|(_, run)| run)
 }
 
 /// All segments that hold anything dead, with small neighbours, as runs.
@@ -150,4 +156,58 @@ pub(super) fn everything(core: &Core) -> Vec<Vec<SegmentRecord>> {
     end(&mut run);
     runs.retain(|run| !run.is_empty());
     runs
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    const KIB: u64 = 1 << 10;
+
+    /// Segments of so many live and dead KiB.
+    fn segments(kib: &[(u64, u64)]) -> Vec<Candidate> {
+        let segment = |(number, (live, dead)): (u32, &(u64, u64))| Candidate {
+            record: SegmentRecord { number, first_revision: 1, sealed: None, live_bytes: 0 },
+            bytes: (live + dead) * KIB,
+            live: live * KIB,
+            held: 0,
+        };
+        (1..).zip(kib).map(segment).collect()
+    }
+
+    fn run(kib: &[(u64, u64)], limit_kib: u64, enough: bool) -> Vec<u32> {
+        let candidates = segments(kib);
+        let run = best_run(&candidates, limit_kib * KIB, enough).unwrap_or_default();
+        run.iter().map(|candidate| candidate.record.number).collect()
+    }
+
+    #[test]
+    fn the_neighbours_that_give_most_for_what_they_cost_are_chosen() {
+        assert_eq!(run(&[(900, 100), (200, 800), (900, 100)], 1_000, true), [2]);
+        assert_eq!(run(&[(900, 100), (200, 800), (100, 900), (900, 100)], 1_000, true), [2, 3]);
+        assert_eq!(run(&[(900, 100), (900, 90)], 1_000, true), [0; 0], "not worth what is kept");
+        assert_eq!(run(&[(200, 800)], 1_000, false), [0; 0], "too little is dead in all");
+    }
+
+    #[test]
+    fn what_is_kept_of_neighbours_fits_into_one_segment() {
+        for limit in [700, 1_000, 1_500, 100_000] {
+            let candidates = segments(&[(400, 600); 40]);
+            let run = best_run(&candidates, limit * KIB, true).unwrap();
+            let kept: u64 = run.iter().map(Candidate::kept).sum();
+            assert!(kept <= limit * KIB, "{kept} bytes are kept of {} segments", run.len());
+        }
+        assert_eq!(run(&[(4_000, 6_000)], 1_000, true), [1], "one alone is taken as it is");
+        let many = run(&[(1, 10_000); 40], 1_000_000, true);
+        assert!(many.len() as u64 * 10_001 * KIB <= MAX_RUN_BYTES);
+    }
+
+    #[test]
+    fn many_small_neighbours_are_merged_though_nothing_in_them_is_dead() {
+        assert_eq!(run(&[(10, 0); 15], 1_000, false), [0; 0]);
+        assert_eq!(run(&[(10, 0); 16], 1_000, false).len(), 16);
+        assert_eq!(run(&[(100, 0); 40], 1_000, false), [0; 0], "they do not fit into one");
+    }
 }
