@@ -87,6 +87,26 @@ fn neighbours_are_merged() {
 }
 
 #[test]
+fn a_tombstone_of_an_item_that_was_made_again_is_not_counted_as_purged() {
+    let sim = Simulation::new(5);
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let store = sim.open(&options).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    let cursor = store.cursor();
+    for item in 0..10_u64 {
+        blobs.create(item.to_be_bytes(), &value(item, 1_000)).unwrap();
+        blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
+        blobs.create(item.to_be_bytes(), &value(item, 1_000)).unwrap();
+    }
+    sim.set_now_ms(1_700_000_001_000);
+    let compaction = store.compact().unwrap();
+    assert!(compaction.reclaimed_bytes > 10_000, "{compaction:?}");
+    assert_eq!(compaction.purged_tombstones, 0);
+    // So nobody who follows the store has missed a removal.
+    assert_eq!(store.changes(cursor).unwrap().map(Result::unwrap).count(), 10);
+}
+
+#[test]
 fn a_tombstone_stays_for_as_long_as_a_snapshot_shows_what_was_removed() {
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
     let sim = Simulation::new(4);
