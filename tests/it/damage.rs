@@ -333,7 +333,7 @@ fn a_newer_format_is_left_untouched() {
 #[test]
 fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
     let template = live(&Simulation::new(3), 2, 13, true, false);
-    for seed in seeds(0..12) {
+    for seed in seeds(0..30) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let damaged = copy(&template);
