@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::compaction::compact_some;
 use crate::error::Error;
-use crate::renewal::renew_if_bloated;
+use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
 use crate::sweep;
 use crate::sync::thread::{self, JoinHandle};
@@ -288,7 +288,7 @@ impl Background {
     }
 
     fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
-        match renew_if_bloated(shared, &mut seen.table_bytes) {
+        match renew_if_bloated(shared, &mut seen.table_size) {
             Err(error @ (Error::Io { .. } | Error::Table(_))) => {
                 log::warn!("the table is not renewed: {error}");
                 Ok(())
@@ -337,8 +337,7 @@ struct Seen {
     ticks_at_rest: u32,
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
-    /// The size of the table's files when it was looked at whether to renew it.
-    table_bytes: u64,
+    table_size: TableSize,
     /// When the next sweep may begin, where one is due or will be.
     sweep_at: Option<Instant>,
     /// When compaction may be tried again after it failed.

@@ -15,9 +15,31 @@ const ROWS: usize = 512;
 /// engine's file comes out twice as large, with pages in it that pin it from then on.
 const PASSES: u64 = 4;
 
-/// Copies the table if its files are 9/5 of what they would be afterwards. `looked_at_bytes` is how
-/// large they were when that was last looked at, 0 for never.
-pub(crate) fn renew_if_bloated(shared: &Shared, looked_at_bytes: &mut u64) -> Result<()> {
+/// How large the table was when it was last looked at, and would have been if it were new.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TableSize {
+    looked_at_bytes: u64,
+    /// Not after a renewal that failed: then it waits until the files have grown.
+    fresh_bytes: Option<u64>,
+}
+
+impl TableSize {
+    /// Whether files of this size are worth a look, which costs a scan: not after each little
+    /// growth, but as soon as they are due by what the last look has found.
+    fn is_worth_a_look(self, bytes: u64) -> bool {
+        let grown = bytes >= self.looked_at_bytes + self.looked_at_bytes / 10;
+        let bloated = self.fresh_bytes.is_some_and(|fresh| is_bloated(bytes, fresh));
+        let due = bytes > self.looked_at_bytes && bloated;
+        bytes >= LEAST_BYTES && (grown || due)
+    }
+}
+
+fn is_bloated(bytes: u64, fresh_bytes: u64) -> bool {
+    bytes >= fresh_bytes * 15 / 8
+}
+
+/// Copies the table if its files are 15/8 of what they would be afterwards.
+pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<()> {
     let bytes = {
         let running = shared.running()?;
         if !running.has_table_on_disk() || running.core.journal.is_poisoned() {
@@ -25,15 +47,16 @@ pub(crate) fn renew_if_bloated(shared: &Shared, looked_at_bytes: &mut u64) -> Re
         }
         running.core.table.size_on_disk_bytes()?
     };
-    // A look costs a scan, so not after each little change.
-    if bytes < LEAST_BYTES || bytes < *looked_at_bytes + *looked_at_bytes / 20 {
+    if !size.is_worth_a_look(bytes) {
         return Ok(());
     }
-    *looked_at_bytes = bytes;
-    if bytes >= fresh_bytes(shared)? * 9 / 5 {
+    *size = TableSize { looked_at_bytes: bytes, fresh_bytes: None };
+    let fresh_bytes = fresh_bytes(shared)?;
+    if is_bloated(bytes, fresh_bytes) {
         renew(shared)?;
-        *looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
+        size.looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
     }
+    size.fresh_bytes = Some(fresh_bytes);
     Ok(())
 }
 
@@ -84,4 +107,22 @@ fn fresh_bytes(shared: &Shared) -> Result<u64> {
         Ok(())
     })?;
     Ok(bytes)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_looked_at_when_it_has_grown_or_is_due_and_after_a_failure_only_when_grown() {
+        const MIB: u64 = 1 << 20;
+        let size = |fresh| TableSize { looked_at_bytes: 100 * MIB, fresh_bytes: fresh };
+        assert!(!TableSize::default().is_worth_a_look(LEAST_BYTES - 1));
+        assert!(TableSize::default().is_worth_a_look(LEAST_BYTES));
+        assert!(!size(Some(60 * MIB)).is_worth_a_look(105 * MIB));
+        assert!(size(Some(60 * MIB)).is_worth_a_look(110 * MIB), "grown by a tenth");
+        assert!(size(Some(56 * MIB)).is_worth_a_look(105 * MIB), "due");
+        assert!(!size(Some(50 * MIB)).is_worth_a_look(100 * MIB), "looked at already");
+        assert!(!size(None).is_worth_a_look(105 * MIB), "renewing it failed");
+    }
 }
