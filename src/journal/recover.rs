@@ -319,3 +319,26 @@ fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32
     };
     Ok(names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect())
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::journal::frame::FrameBuilder;
+
+    #[test]
+    fn revisions_of_commits_ascend_and_a_seal_repeats_the_last() {
+        let check = |mut frame: FrameBuilder, revision: u64, last: u64| {
+            frame.complete();
+            let (bytes, _) = frame.finish(revision, 0);
+            let body = bytes.get(crate::journal::frame::FRAME_HEADER_BYTES..).unwrap();
+            let frame = ScannedFrame { offset: 0, revision, body };
+            check_frame(Path::new("segment"), &frame, last).is_ok()
+        };
+        assert!(check(FrameBuilder::commit(0), 8, 7));
+        assert!(!check(FrameBuilder::commit(0), 7, 7));
+        assert!(!check(FrameBuilder::commit(0), 6, 7));
+        assert!(check(FrameBuilder::seal(), 7, 7));
+    }
+}
