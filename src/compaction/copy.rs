@@ -62,7 +62,7 @@ fn find_dropped(
     let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
     read_frames(shared, source, pace, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
-            entries.push((found.key.clone(), found.revision, found.entry.ordinal));
+            entries.push((found.key, found.revision, found.entry.ordinal));
             Ok(())
         })
     })?;

@@ -35,7 +35,7 @@ pub(super) fn find(shared: &Shared, run: &[SegmentRecord], pace: Pace) -> Result
                     && purgeable.len() < LIMIT
                     && core.standing(&found.key, found.revision)? == Standing::Newest
                 {
-                    purgeable.insert(found.key.clone(), found.revision);
+                    purgeable.insert(found.key, found.revision);
                 }
                 Ok(())
             })

@@ -77,7 +77,7 @@ fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
     let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
     read_frames(shared, output, pace, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
-            entries.push((found.key.clone(), found.revision, (found.offset, found.len_bytes)));
+            entries.push((found.key, found.revision, (found.offset, found.len_bytes)));
             Ok(())
         })
     })?;

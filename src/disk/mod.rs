@@ -95,7 +95,7 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
     /// Makes sure that these bytes, from the end of the file on, can be written without more space;
     /// they read as zero. Costs as much as writing zeros where the system has no call for it.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        fill_with_zeros(self, offset, len)
+        self.write_zeros(offset, len)
     }
 
     /// Returns when the contents, and the length if it is needed to read them, are on stable
@@ -132,20 +132,20 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
         }
         Ok(())
     }
-}
 
-/// Writes so many zeros.
-fn fill_with_zeros(file: &(impl DiskFile + ?Sized), offset: u64, len: u64) -> io::Result<()> {
-    const STEP_BYTES: u64 = 64 << 10;
-    let zeros = vec![0; STEP_BYTES.min(len) as usize];
-    let end = offset + len;
-    let mut at = offset;
-    while at < end {
-        let step = (end - at).min(STEP_BYTES);
-        file.write_all_at(zeros.get(..step as usize).unwrap_or_default(), at)?;
-        at += step;
+    /// Writes so many zeros, 64 KiB at a time.
+    fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
+        const STEP_BYTES: u64 = 64 << 10;
+        let zeros = vec![0; STEP_BYTES.min(len) as usize];
+        let mut done = 0;
+        while done < len {
+            let step = (len - done).min(STEP_BYTES);
+            let zeros = zeros.get(..step as usize).unwrap_or_default();
+            self.write_all_at(zeros, offset + done)?;
+            done += step;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Takes a mutex that guards plain data: a panic while it was held leaves nothing half done.

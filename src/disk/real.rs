@@ -111,7 +111,7 @@ impl DiskFile for RealFile {
         if platform::allocate(&self.0, offset, len).map_err(platform::name_full_disk)? {
             return Ok(());
         }
-        super::fill_with_zeros(self, offset, len)
+        self.write_zeros(offset, len)
     }
 
     fn sync_data(&self) -> io::Result<()> {

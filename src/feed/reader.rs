@@ -224,8 +224,9 @@ impl<'a> Gathered<'a> {
         selected && !self.from.is_behind(revision, entry.ordinal)
     }
 
-    fn change(&self, found: &FoundEntry<'_, '_>) -> Result<Change> {
-        let (key, entry, head) = (found.key.clone(), &found.entry, found.head());
+    fn change(&self, found: FoundEntry<'_, '_>) -> Result<Change> {
+        let head = found.head();
+        let FoundEntry { key, entry, .. } = found;
         let leaves_item = entry.kind().leaves_item();
         // An item that has expired is absent everywhere, swept or not. One that was superseded
         // is shown as it was.

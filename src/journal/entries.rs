@@ -49,7 +49,7 @@ impl<'s> EntrySource<'s> {
     pub(crate) fn for_each_entry<'a>(
         self,
         frame: &ScannedFrame<'a>,
-        f: &mut dyn FnMut(&FoundEntry<'s, 'a>) -> Result<()>,
+        f: &mut dyn FnMut(FoundEntry<'s, 'a>) -> Result<()>,
     ) -> Result<()> {
         let malformed = || Error::corrupt(self.path, frame.offset, "an entry is malformed");
         let Some(Body::Commit(entries)) = Body::decode(frame.body) else {
@@ -57,7 +57,7 @@ impl<'s> EntrySource<'s> {
         };
         for placed in entries {
             let found = placed.and_then(|placed| self.find(frame, &placed));
-            f(&found.ok_or_else(malformed)?)?;
+            f(found.ok_or_else(malformed)?)?;
         }
         Ok(())
     }
@@ -77,7 +77,7 @@ impl<'s> EntrySource<'s> {
 }
 
 impl FoundEntry<'_, '_> {
-    /// The head that points to the entry. Computes its tag, which is a hash of its value.
+    /// The head that points to the entry. Computes its tag: costs a hash of its value.
     pub(crate) fn head(&self) -> Head {
         Head {
             etag: self.entry.etag(self.incarnation, self.revision),

@@ -145,7 +145,7 @@ impl CommitFrame<'_> {
     /// Calls `f` with each entry, in their order.
     pub(crate) fn for_each_entry<'a>(
         &'a self,
-        f: &mut dyn FnMut(&FoundEntry<'_, 'a>) -> Result<()>,
+        f: &mut dyn FnMut(FoundEntry<'_, 'a>) -> Result<()>,
     ) -> Result<()> {
         self.source().for_each_entry(&self.frame, f)
     }

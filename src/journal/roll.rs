@@ -26,8 +26,8 @@ const LEAST_FULL_SEGMENT_BYTES: u64 = 1 << 20;
 /// again as it holds, up to the limit.
 const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
-/// How many of them are written at a time.
-const ZEROS_BYTES: u64 = 64 << 10;
+/// How much of that is made at a time: a nearly full disk may have room for a part.
+const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// Room that is kept for the frame that seals a segment.
 const SEAL_ROOM_BYTES: u64 = 64;
 
@@ -329,14 +329,10 @@ impl Active {
         }
         let ahead = self.tail.offset.clamp(FIRST_RESERVE_BYTES, RESERVE_BYTES);
         let goal = (needed + ahead).min(self.capacity).max(needed);
-        let zeros = vec![0; ZEROS_BYTES.min(goal - self.reserved) as usize];
         while self.reserved < goal {
-            let step = (goal - self.reserved).min(ZEROS_BYTES);
+            let step = (goal - self.reserved).min(RESERVE_STEP_BYTES);
             let made = match durability {
-                Durability::Immediate => {
-                    let zeros = zeros.get(..step as usize).unwrap_or_default();
-                    self.file.write_all_at(zeros, self.reserved)
-                }
+                Durability::Immediate => self.file.write_zeros(self.reserved, step),
                 Durability::Eventual => self.file.allocate(self.reserved, step),
             };
             match made {

@@ -226,7 +226,7 @@ fn for_each_entry(
     recovered: &Recovered,
     after: u64,
     report: &mut Report<'_>,
-    f: &mut dyn FnMut(&FoundEntry<'_, '_>) -> Result<()>,
+    f: &mut dyn FnMut(FoundEntry<'_, '_>) -> Result<()>,
 ) -> Result<()> {
     let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
     let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();

@@ -12,20 +12,38 @@ use super::{
 };
 use crate::commit::Core;
 use crate::precondition::Precondition;
-use crate::sync::{model, thread};
+use crate::sync::model;
+use crate::sync::thread::{self, JoinHandle};
 
 /// The segment of the head that the next write of this item is decided on.
 fn segment_for_write(core: &Core, key: &str) -> u32 {
     core.head_for_write(&item_key(key)).unwrap().unwrap().segment
 }
 
+/// A compaction that has put the new segment in the old one's place, and moves the head of [`A`].
+fn relocating(rig: &Rig) -> JoinHandle<()> {
+    let entry = entry_of(&switched(rig), A);
+    let core = Arc::clone(&rig.core);
+    thread::spawn(move || entry.relocate(&core))
+}
+
+/// As [`relocating`], with no other head left to move, so that the old segment goes afterwards.
+fn relocating_the_last(rig: &Rig) -> JoinHandle<()> {
+    let moved = switched(rig);
+    relocate_all_but(rig, &moved, &[A]);
+    let entry = entry_of(&moved, A);
+    let core = Arc::clone(&rig.core);
+    thread::spawn(move || {
+        entry.relocate(&core);
+        drop_old(&core);
+    })
+}
+
 #[test]
 fn a_head_that_is_moved_while_its_item_is_written_loses_no_write() {
     model(|| {
         let rig = sealed(Rig::eventual(), &[]);
-        let entry = entry_of(&switched(&rig), A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || entry.relocate(&core));
+        let compaction = relocating(&rig);
         let before = read(&rig.core, A).unwrap().0;
         let written = replace(&rig.core, A, "new", before).unwrap();
         compaction.join().unwrap();
@@ -38,9 +56,7 @@ fn a_head_that_is_moved_while_its_item_is_written_loses_no_write() {
 fn a_head_that_is_moved_while_its_item_is_deleted_does_not_bring_it_back() {
     model(|| {
         let rig = sealed(Rig::cached(), &[]);
-        let entry = entry_of(&switched(&rig), A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || entry.relocate(&core));
+        let compaction = relocating(&rig);
         delete(&rig.core, A, Precondition::Always).unwrap();
         compaction.join().unwrap();
         assert_eq!(read(&rig.core, A), None);
@@ -53,9 +69,7 @@ fn a_read_that_fills_the_cache_never_puts_the_old_place_back() {
     model(|| {
         let rig = sealed(Rig::cached(), &[]);
         rig.core.cache.remove(item_key(A).as_bytes());
-        let entry = entry_of(&switched(&rig), A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || entry.relocate(&core));
+        let compaction = relocating(&rig);
         assert_eq!(value_of(&rig.core, A), "old");
         compaction.join().unwrap();
         assert_eq!(segment_for_write(&rig.core, A), NEW);
@@ -68,9 +82,7 @@ fn a_read_that_fills_the_cache_never_puts_the_old_place_back() {
 fn a_cached_version_goes_with_its_head_to_the_new_place() {
     model(|| {
         let rig = sealed(Rig::cached(), &[]);
-        let entry = entry_of(&switched(&rig), A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || entry.relocate(&core));
+        let compaction = relocating(&rig);
         assert_eq!(value_of(&rig.core, A), "old");
         compaction.join().unwrap();
         assert_eq!(segment_for_write(&rig.core, A), NEW);
@@ -83,14 +95,7 @@ fn a_cached_version_goes_with_its_head_to_the_new_place() {
 fn a_read_finds_its_version_though_the_segment_is_dropped_under_it() {
     model(|| {
         let rig = sealed(Rig::eventual(), &[]);
-        let moved = switched(&rig);
-        relocate_all_but(&rig, &moved, &[A]);
-        let entry = entry_of(&moved, A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || {
-            entry.relocate(&core);
-            drop_old(&core);
-        });
+        let compaction = relocating_the_last(&rig);
         assert_eq!(read(&rig.core, A).map(|(_, value)| value).as_deref(), Some("old"));
         compaction.join().unwrap();
         assert!(rig.core.journal.segments().get(OLD).is_none());
@@ -102,14 +107,7 @@ fn a_read_finds_its_version_though_the_segment_is_dropped_under_it() {
 fn a_conflict_carries_the_current_version_though_its_segment_is_dropped() {
     model(|| {
         let rig = sealed(Rig::eventual(), &[]);
-        let moved = switched(&rig);
-        relocate_all_but(&rig, &moved, &[A]);
-        let entry = entry_of(&moved, A);
-        let core = Arc::clone(&rig.core);
-        let compaction = thread::spawn(move || {
-            entry.relocate(&core);
-            drop_old(&core);
-        });
+        let compaction = relocating_the_last(&rig);
         match create(&rig.core, A, "new") {
             Err(crate::Error::AlreadyExists(conflict)) => {
                 let current = super::current_of(&conflict).map(|(_, value)| value);
@@ -125,14 +123,8 @@ fn a_conflict_carries_the_current_version_though_its_segment_is_dropped() {
 fn a_read_of_many_sees_all_of_a_batch_while_heads_move_and_their_segment_is_dropped() {
     model(|| {
         let rig = sealed(Rig::eventual(), &[]);
-        let moved = switched(&rig);
-        relocate_all_but(&rig, &moved, &[A]);
-        let entry = entry_of(&moved, A);
-        let (core, writing) = (Arc::clone(&rig.core), Arc::clone(&rig.core));
-        let compaction = thread::spawn(move || {
-            entry.relocate(&core);
-            drop_old(&core);
-        });
+        let compaction = relocating_the_last(&rig);
+        let writing = Arc::clone(&rig.core);
         let writer = thread::spawn(move || {
             commit(&writing, [A, B].map(|key| replacing(key, "new", Precondition::Always)))
                 .unwrap();

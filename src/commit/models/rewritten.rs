@@ -76,10 +76,10 @@ pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
     let mut moved = Vec::new();
     let read = FrameReader::after(0).read(journal, journal.applied(), &mut |frame| {
         frame.for_each_entry(&mut |found| {
-            let FoundEntry { revision, segment, offset, len_bytes, .. } = *found;
+            let FoundEntry { key, revision, segment, offset, len_bytes, .. } = found;
             assert_eq!(segment, NEW);
             let place = Place { segment, offset, len_bytes };
-            moved.push(Moved { key: found.key.clone(), revision, place });
+            moved.push(Moved { key, revision, place });
             Ok(())
         })?;
         Ok(ControlFlow::Continue(()))
