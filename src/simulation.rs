@@ -14,6 +14,7 @@ use crate::environment::{Entropy, Environment};
 use crate::error::Result;
 use crate::journal::frames::FrameReader;
 use crate::options::Options;
+use crate::patch::{Patch, PatchError};
 use crate::store::Store;
 use crate::table::{Head, MemoryTables};
 
@@ -259,4 +260,12 @@ impl Simulation {
 #[must_use]
 pub fn head_round_trip(bytes: &[u8]) -> bool {
     Head::decode(bytes).is_none_or(|head| Head::decode(&head.encode()) == Some(head))
+}
+
+/// What a patch makes of a document, given and returned as they are stored.
+///
+/// # Errors
+/// As `Collection::patch`, with nothing of a store in between.
+pub fn patch_stored(patch: &Patch, stored_json: &[u8]) -> Result<Vec<u8>, PatchError> {
+    patch.apply_to_bytes(stored_json)
 }

@@ -29,21 +29,30 @@ enum Part {
 }
 
 impl Part {
-    fn text(&self) -> String {
+    fn write_to(&self, text: &mut String) {
         match self {
-            Self::Tag(tag) => ETag(*tag).to_string(),
+            Self::Tag(tag) => text.push_str(&ETag(*tag).to_string()),
             Self::Nearly(tag, at, c) => {
-                let text = ETag(*tag).to_string();
-                let at = usize::from(*at) % text.len();
-                format!("{}{c}{}", &text[..at], &text[at + 1..])
+                let tag = ETag(*tag).to_string();
+                let at = usize::from(*at) % tag.len();
+                text.push_str(&tag[..at]);
+                text.push(*c);
+                text.push_str(&tag[at + 1..]);
             }
-            Self::Upper(tag) => ETag(*tag).to_string().to_uppercase(),
-            Self::Weak(tag) => format!("W/{}", ETag(*tag)),
-            Self::Quoted(text) => format!("\"{text}\""),
-            Self::Star => "*".to_owned(),
-            Self::Comma => ",".to_owned(),
-            Self::Blank(tab) => if *tab { "\t" } else { " " }.to_owned(),
-            Self::Text(text) => text.clone(),
+            Self::Upper(tag) => text.push_str(&ETag(*tag).to_string().to_uppercase()),
+            Self::Weak(tag) => {
+                text.push_str("W/");
+                text.push_str(&ETag(*tag).to_string());
+            }
+            Self::Quoted(inner) => {
+                text.push('"');
+                text.push_str(inner);
+                text.push('"');
+            }
+            Self::Star => text.push('*'),
+            Self::Comma => text.push(','),
+            Self::Blank(tab) => text.push(if *tab { '\t' } else { ' ' }),
+            Self::Text(other) => text.push_str(other),
         }
     }
 }
@@ -51,7 +60,11 @@ impl Part {
 fuzz_target!(|input: Input| {
     let text = match input {
         Input::Text(text) => text,
-        Input::List(parts) => parts.iter().map(Part::text).collect(),
+        Input::List(parts) => {
+            let mut text = String::new();
+            parts.iter().for_each(|part| part.write_to(&mut text));
+            text
+        }
     };
     let tag = text.parse::<ETag>().ok();
     assert_eq!(tag, plain_tag(&text));
@@ -113,14 +126,10 @@ fn plain_tags(text: &str) -> Option<Tags> {
 }
 
 /// The elements between the commas that are outside quotes.
-fn split_outside_quotes(text: &str) -> Vec<String> {
-    let (mut elements, mut quoted) = (vec![String::new()], false);
-    for c in text.chars() {
+fn split_outside_quotes(text: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    text.split(move |c| {
         quoted ^= c == '"';
-        match elements.last_mut() {
-            Some(element) if c != ',' || quoted => element.push(c),
-            _ => elements.push(String::new()),
-        }
-    }
-    elements
+        c == ',' && !quoted
+    })
 }
