@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::compaction::compact_some;
+use crate::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes};
 use crate::error::Error;
 use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
@@ -119,7 +119,7 @@ impl Background {
                 wishes.look_by(Some(now + TICK));
             }
             if let Some(interval) = sync_within {
-                wishes.sync_at = Some(now + interval);
+                wishes.sync_at = now.checked_add(interval);
             }
             self.woken.notify_all();
         }
@@ -164,9 +164,11 @@ impl Background {
         let Ok(running) = shared.running() else { return };
         let checkpoint_segment = running.core.journal.position().segment;
         let left_over = !running.core.journal.retired_segments().is_empty();
+        let replayed_bytes =
+            running.core.journal.uncovered_segments().iter().map(frame_bytes).sum();
         let sweep_at = running.core.sweep_in().and_then(|wait| Instant::now().checked_add(wait));
         drop(running);
-        let mut seen = Seen { checkpoint_segment, ..Seen::default() };
+        let mut seen = Seen { checkpoint_segment, replayed_bytes, ..Seen::default() };
         let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
         self.wishes.lock().look_by(first_at);
         while self.wait_until_due(|wishes| &mut wishes.tick_at) {
@@ -300,15 +302,29 @@ impl Background {
     fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
         let running = shared.running()?;
         let position = running.core.journal.position();
-        let behind = position.appended_bytes.saturating_sub(seen.checkpoint_bytes);
+        // Not in a run that only reads: it may have a full disk, which a flush does not survive.
+        if position.appended_bytes == 0 {
+            return Ok(());
+        }
+        let written_bytes = seen.replayed_bytes + position.appended_bytes;
+        let behind = written_bytes.saturating_sub(seen.checkpoint_bytes);
         let sealed = position.segment != seen.checkpoint_segment;
         let live = running.core.journal.segments().total_live_bytes();
         let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
-        if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) {
-            let taken = running.checkpoint();
-            taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
+        // Each run that is not closed leaves a segment, and only what is covered is compacted.
+        let many = running.core.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
+        if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) || many {
+            match running.checkpoint() {
+                // Nothing was changed. The next one is due after as much again.
+                Err(error @ (Error::Io { .. } | Error::TooLarge { .. })) => {
+                    log::warn!("a checkpoint is put off: {error}");
+                }
+                taken => {
+                    taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
+                }
+            }
             seen.checkpoint_segment = position.segment;
-            seen.checkpoint_bytes = position.appended_bytes;
+            seen.checkpoint_bytes = written_bytes;
         }
         Ok(())
     }
@@ -337,6 +353,8 @@ struct Seen {
     ticks_at_rest: u32,
     checkpoint_segment: u32,
     checkpoint_bytes: u64,
+    /// What the open found above the last checkpoint, in segments of runs that were not closed.
+    replayed_bytes: u64,
     table_size: TableSize,
     /// When the next sweep may begin, where one is due or will be.
     sweep_at: Option<Instant>,

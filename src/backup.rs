@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::copying::{ClosedStore, Collector, Loose, Origin, Source, Target, copy};
 use crate::disk::Disk;
@@ -56,22 +56,24 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<Revision> {
-        let path = path.as_ref();
-        let (environment, hold, manifest, last_revision, clock_ms) = {
+        let (environment, path, hold, manifest, last_revision, clock_ms) = {
             let running = self.running()?;
             let journal = &running.core.journal;
             let environment = running.environment.clone();
+            let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
+            let path = resolve(&**disk, path.as_ref())?;
             if environment.backup_disk.is_none() {
-                check_apart(&*environment.disk, journal.place().1, path)?;
+                check_apart(journal.place().1, &path)?;
             }
             let (hold, manifest) = journal.hold();
             if let Err(failure) = journal.sync() {
                 log::warn!("a backup takes what is durable: {:?}", failure.source);
             }
-            (environment, hold, manifest, journal.durable(), running.core.clock.now_ms())
+            let clock_ms = running.core.clock.now_ms();
+            (environment, path, hold, manifest, journal.durable(), clock_ms)
         };
         let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
-        let target = Target::begin(&**disk, path)?;
+        let target = Target::begin(&**disk, &path)?;
         let collector = Collector::new(manifest.checkpoint);
         let mut source =
             OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };
@@ -121,9 +123,9 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Self> {
-        let (to, options) = (to.as_ref(), Options::new());
-        let environment = Environment::on_disk(to, options.cache_bytes);
-        Self::restore_in(environment, from.as_ref(), to, &options)
+        let options = Options::new();
+        let (environment, to) = Environment::on_disk(to.as_ref(), options.cache_bytes)?;
+        Self::restore_in(environment, from.as_ref(), &to, &options)
     }
 
     pub(crate) fn restore_in(
@@ -132,8 +134,9 @@ impl Store {
         to: &Path,
         options: &Options,
     ) -> Result<Self> {
+        let from = &resolve(&*environment.disk, from)?;
         let mut source = ClosedStore::open(&environment.disk, from)?;
-        check_apart(&*environment.disk, from, to)?;
+        check_apart(from, to)?;
         let target = Target::begin(&*environment.disk, to)?;
         let last_revision = source.last_revision;
         let origin = Origin { manifest: source.manifest.clone(), last_revision };
@@ -143,10 +146,14 @@ impl Store {
     }
 }
 
-/// Refuses to write a copy into the directory that it is made of.
-fn check_apart(disk: &dyn Disk, store: &Path, target: &Path) -> Result<()> {
-    let resolve = |path: &Path| disk.resolve(path).map_err(Error::io("resolving", path));
-    if resolve(target)?.starts_with(resolve(store)?) {
+/// The path to go by, whatever becomes of the working directory and of links.
+fn resolve(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
+    disk.resolve(path).map_err(Error::io("resolving", path))
+}
+
+/// Refuses to write a copy into the directory that it is made of; both paths are resolved.
+fn check_apart(store: &Path, target: &Path) -> Result<()> {
+    if target.starts_with(store) {
         let message = "the directory lies within the store's own";
         let source = io::Error::new(io::ErrorKind::InvalidInput, message);
         return Err(Error::io("copying a store to", target)(source));

@@ -227,7 +227,10 @@ impl Batch {
     ///
     /// # Errors
     /// - [`Error::Batch`] with the index of the operation that failed and the error that its verb
-    ///   alone would have given. Nothing was applied.
+    ///   alone would have given. Nothing was applied. One that cannot be written at all (a key beyond
+    ///   the limits, a document that its codec refuses, a collection of another store) is told before
+    ///   any that fails when the batch is decided, whichever comes first. The conflict of an item that
+    ///   an earlier operation wrote carries what that left, without a tag.
     /// - [`Error::TooLarge`] above 10 000 operations or 64 MiB.
     /// - [`Error::CommitUnknown`], [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`] for the
     ///   batch as a whole.

@@ -95,7 +95,7 @@ impl sealed::Sealed for Json {
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(value: &T) -> Result<Bytes> {
-        crate::finite::to_vec(value).map(Bytes::from).map_err(codec_error)
+        crate::readable::to_vec(value).map(Bytes::from).map_err(codec_error)
     }
 
     fn decode(bytes: Bytes) -> Result<T> {
@@ -154,8 +154,10 @@ impl sealed::Sealed for Raw {
 }
 
 impl Codec<Bytes> for Raw {
+    /// Copies: a handle to the caller's buffer would keep all of that alive in the cache, and
+    /// drop it under the store's locks.
     fn encode(value: &Bytes) -> Result<Bytes> {
-        Ok(value.clone())
+        Ok(Bytes::copy_from_slice(value))
     }
 
     fn decode(bytes: Bytes) -> Result<Bytes> {

@@ -189,6 +189,10 @@ pub enum Error {
     },
 
     /// The operating system refused a call (500; 507 when the disk is full). Nothing was changed.
+    ///
+    /// Space is reserved before it is written to, so a full disk is met before anything is begun. Not
+    /// so where a file system copies what is overwritten (btrfs, ZFS, snapshots of APFS): there it
+    /// may be met in the middle, and is [`CommitUnknown`](Self::CommitUnknown).
     #[error("{operation} {path:?}")]
     Io {
         /// What was tried.

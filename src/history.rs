@@ -58,7 +58,8 @@ impl HistoryPolicy {
         self
     }
 
-    /// Sets how long a tombstone is kept at least after the removal; 30 days by default. A reader
+    /// Sets how long a tombstone is kept at least after the removal, by the store's clock, which never
+    /// goes back: one that was ever ahead lets it go early. 30 days by default. A reader
     /// of the change feed that stays away for longer may meet
     /// [`Error::Compacted`](crate::Error::Compacted).
     pub const fn tombstones(mut self, age: Duration) -> Self {

@@ -222,6 +222,9 @@ impl Options {
 
     /// Opens the store in this directory, creating it if it is missing.
     ///
+    /// The path is resolved now, links and all: what becomes of the working directory, or of a link
+    /// on the way, is of no matter to the open store.
+    ///
     /// Costs, after an orderly close: one sync, one read of the table's files and their opening by
     /// the table engine. After a crash the commits since the last checkpoint are read and applied,
     /// and the table is scanned once; a table that does not fit is rebuilt from the journal.
@@ -234,9 +237,8 @@ impl Options {
     /// - [`Error::Io`](crate::Error::Io) when the system refuses a call, and when the directory
     ///   holds other files and no store.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let path = path.as_ref();
-        let environment = Environment::on_disk(path, self.cache_bytes);
-        Store::open_in(environment, path, self)
+        let (environment, path) = Environment::on_disk(path.as_ref(), self.cache_bytes)?;
+        Store::open_in(environment, &path, self)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::running::Running;
-use crate::store::Shared;
+use crate::store::Compacting;
 
 /// How much of the machine upkeep may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +29,14 @@ impl Pace {
     /// Calls `f` with each of these, some at a time; the store may be closed in between.
     pub(crate) fn for_each<T>(
         self,
-        shared: &Shared,
+        only: &Compacting<'_>,
         all: &[T],
         at_a_time: usize,
         mut f: impl FnMut(&Running, &T) -> Result<()>,
     ) -> Result<()> {
         for some in all.chunks(at_a_time) {
             let began = Instant::now();
-            let running = shared.running()?;
+            let running = only.running()?;
             some.iter().try_for_each(|one| f(&running, one))?;
             drop(running);
             self.pause(began);
@@ -48,7 +48,7 @@ impl Pace {
     /// `pick` makes of their values.
     pub(crate) fn for_each_rows<T>(
         self,
-        shared: &Shared,
+        only: &Compacting<'_>,
         at_a_time: usize,
         pick: impl Fn(&[u8]) -> T,
         mut f: impl FnMut(&Running, &[(Vec<u8>, T)]) -> Result<()>,
@@ -58,7 +58,7 @@ impl Pace {
             let began = Instant::now();
             let mut rows = Vec::with_capacity(at_a_time);
             {
-                let running = shared.running()?;
+                let running = only.running()?;
                 let table = Arc::clone(&running.core.table);
                 let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                 table.scan(lower, Bound::Unbounded, false, at_a_time, &mut |key, value| {

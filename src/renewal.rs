@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::pace::Pace;
-use crate::store::Shared;
+use crate::store::{Compacting, Shared};
 
 /// Smaller tables are left alone.
 const LEAST_BYTES: u64 = 24 << 20;
@@ -40,8 +40,9 @@ fn is_bloated(bytes: u64, fresh_bytes: u64) -> bool {
 
 /// Copies the table if its files are 15/8 of what they would be afterwards.
 pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<()> {
+    let only = &shared.compacting();
     let bytes = {
-        let running = shared.running()?;
+        let running = only.running()?;
         if !running.has_table_on_disk() || running.core.journal.is_poisoned() {
             return Ok(());
         }
@@ -51,21 +52,20 @@ pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<
         return Ok(());
     }
     *size = TableSize { looked_at_bytes: bytes, fresh_bytes: None };
-    let fresh_bytes = fresh_bytes(shared)?;
+    let fresh_bytes = fresh_bytes(only)?;
     if is_bloated(bytes, fresh_bytes) {
-        renew(shared)?;
-        size.looked_at_bytes = shared.running()?.core.table.size_on_disk_bytes()?;
+        renew(only)?;
+        size.looked_at_bytes = only.running()?.core.table.size_on_disk_bytes()?;
     }
     size.fresh_bytes = Some(fresh_bytes);
     Ok(())
 }
 
 /// Copies the table into a new one, which takes over.
-pub(crate) fn renew(shared: &Shared) -> Result<()> {
-    let _only = shared.compacting();
-    shared.running()?.begin_table_copy()?;
-    let copied = copy_rows(shared);
-    let running = shared.running()?;
+pub(crate) fn renew(only: &Compacting<'_>) -> Result<()> {
+    only.running()?.begin_table_copy()?;
+    let copied = copy_rows(only);
+    let running = only.running()?;
     match copied {
         Ok(()) => running.take_over_table_copy(),
         Err(error) => {
@@ -75,11 +75,11 @@ pub(crate) fn renew(shared: &Shared) -> Result<()> {
     }
 }
 
-fn copy_rows(shared: &Shared) -> Result<()> {
+fn copy_rows(only: &Compacting<'_>) -> Result<()> {
     for pass in 0..PASSES {
         let mut of_pass = |(key, ()): &&(Vec<u8>, ())| pass_of(key) == pass;
         Pace::Half.for_each_rows(
-            shared,
+            only,
             ROWS,
             |_| (),
             |running, rows| {
@@ -99,9 +99,9 @@ fn pass_of(key: &[u8]) -> u64 {
 }
 
 /// What a new table of the same rows would take.
-fn fresh_bytes(shared: &Shared) -> Result<u64> {
+fn fresh_bytes(only: &Compacting<'_>) -> Result<u64> {
     let mut bytes = 0;
-    Pace::Half.for_each_rows(shared, ROWS, <[u8]>::len, |_, rows| {
+    Pace::Half.for_each_rows(only, ROWS, <[u8]>::len, |_, rows| {
         let row = |(key, len): &(Vec<u8>, usize)| (key.len() + len) as u64 + ROW_BYTES;
         bytes += rows.iter().map(row).sum::<u64>();
         Ok(())

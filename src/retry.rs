@@ -45,7 +45,8 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets the bound of the first wait; each next bound is twice as long.
+    /// Sets what the bounds of the waits grow from: the first wait is at most twice as long, and each
+    /// next bound is twice the one before.
     pub const fn base_delay(mut self, delay: Duration) -> Self {
         self.base_delay = delay;
         self

@@ -37,8 +37,8 @@ pub struct Simulation {
 /// # Errors
 /// As [`Options::open`].
 pub fn open_quietly(path: impl AsRef<Path>, options: &Options) -> Result<Store> {
-    let environment = Environment::on_disk(path.as_ref(), options.cache_bytes);
-    Store::open_in(Environment { background: false, ..environment }, path.as_ref(), options)
+    let (environment, path) = Environment::on_disk(path.as_ref(), options.cache_bytes)?;
+    Store::open_in(Environment { background: false, ..environment }, &path, options)
 }
 
 impl Simulation {
@@ -176,7 +176,7 @@ impl Simulation {
     /// # Errors
     /// What copying fails with: then the table that there was stays in use.
     pub fn renew_table(store: &Store) -> Result<()> {
-        crate::renewal::renew(store.shared())
+        crate::renewal::renew(&store.shared().compacting())
     }
 
     /// Keeps compaction from taking anything out of the journal, as a backup that is under way

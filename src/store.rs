@@ -1,7 +1,7 @@
 //! An open store: [`Store`], its handles, and how it closes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::codec::{Codec, Json, Raw};
 use crate::collection::Collection;
 use crate::damage::Damage;
-use crate::disk::{MemoryDisk, RealDisk};
+use crate::disk::{Disk, MemoryDisk, RealDisk};
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::signal::{Signal, WakeLater};
@@ -142,10 +142,13 @@ impl Store {
             signal,
             damage,
         });
+        // Closes the store, and ends what was started, should a thread be refused.
+        let store = Self { handle: Arc::new(Handle { shared }) };
         if environment.background {
-            Background::start(&shared).map_err(Error::io("starting a thread for", path))?;
+            let started = Background::start(&store.handle.shared);
+            started.map_err(Error::io("starting a thread for", path))?;
         }
-        Ok(Self { handle: Arc::new(Handle { shared }) })
+        Ok(store)
     }
 
     /// Opens a collection of documents that are stored as [`Json`].
@@ -310,7 +313,22 @@ impl WeakStore {
 /// for: after the guard, since to wake a task is to run the user's code.
 pub(crate) struct RunningGuard<'a> {
     running: RwLockReadGuard<'a, Option<Running>>,
+    _wake: Option<WakeLater<'a>>,
+}
+
+/// Keeps others from compacting and from renewing the table. Tasks that this work has news for are
+/// woken when it is over, unless another operation comes by before.
+pub(crate) struct Compacting<'a> {
+    shared: &'a Shared,
+    _only: parking_lot::MutexGuard<'a, ()>,
     _wake: WakeLater<'a>,
+}
+
+impl Compacting<'_> {
+    /// As [`Shared::running`], but that no task is woken: the user's code may want to compact.
+    pub(crate) fn running(&self) -> Result<RunningGuard<'_>> {
+        self.shared.guard(None)
+    }
 }
 
 impl std::ops::Deref for RunningGuard<'_> {
@@ -324,20 +342,25 @@ impl std::ops::Deref for RunningGuard<'_> {
 
 impl Shared {
     pub(crate) fn running(&self) -> Result<RunningGuard<'_>> {
+        self.guard(Some(self.signal.wake_later()))
+    }
+
+    fn guard<'a>(&'a self, wake: Option<WakeLater<'a>>) -> Result<RunningGuard<'a>> {
         let running = self.running.read();
         if running.is_none() {
             return Err(Error::Closed);
         }
-        Ok(RunningGuard { running, _wake: self.signal.wake_later() })
+        Ok(RunningGuard { running, _wake: wake })
     }
 
     pub(crate) fn background(&self) -> &Background {
         &self.background
     }
 
-    /// Keeps others from compacting. Taken before the store's parts are.
-    pub(crate) fn compacting(&self) -> parking_lot::MutexGuard<'_, ()> {
-        self.compacting.lock()
+    /// Waits until nobody compacts. Taken before the store's parts are.
+    pub(crate) fn compacting(&self) -> Compacting<'_> {
+        let _wake = self.signal.wake_later();
+        Compacting { shared: self, _only: self.compacting.lock(), _wake }
     }
 
     fn close(&self) -> Result<()> {
@@ -350,9 +373,12 @@ impl Shared {
 
 impl Environment {
     /// The operating system's files, and tables on sled beside them.
-    pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Self {
-        let tables = SledTables::new(path.to_owned(), cache_bytes / 2);
-        Self::new(Arc::new(RealDisk), Arc::new(tables))
+    /// Also gives the path to go by from now on, which names the same directory when the working
+    /// directory is another, or when a link on the way is.
+    pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Result<(Self, PathBuf)> {
+        let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;
+        let tables = SledTables::new(path.clone(), cache_bytes / 2);
+        Ok((Self::new(Arc::new(RealDisk), Arc::new(tables)), path))
     }
 }
 

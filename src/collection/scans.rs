@@ -108,7 +108,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.keys()?.try_fold(0, |count, key| key.map(|_| count + 1))
     }
 
-    /// Whether there is no item. Reads one head.
+    /// Whether there is no item. Reads up to 16 heads, and more where the first ones are of deleted
+    /// or expired items.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].

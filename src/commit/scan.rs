@@ -92,7 +92,7 @@ impl Core {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
             if !head.deleted {
                 read_bytes += u64::from(head.len_bytes);
-                if let Some(version) = self.version_of_scan(key, head, None)? {
+                if let Some(version) = self.version_of(key, head)? {
                     totals.add(key.as_bytes(), version.meta.etag);
                 }
             }
@@ -140,8 +140,10 @@ impl Core {
         for wanted in run {
             let Wanted { key, head, version } = &mut **wanted;
             let from = (head.offset - first.offset) as usize;
+            let to = from + head.len_bytes as usize;
+            // A row may say anything.
             let record =
-                bytes.as_ref().map(|bytes| bytes.slice(from..from + head.len_bytes as usize));
+                bytes.as_ref().filter(|bytes| to <= bytes.len()).map(|bytes| bytes.slice(from..to));
             let found = record.map_or(Ok(None), |record| self.version_in(key, head, &record));
             *version = Some(match found {
                 // Copied, so that one small value does not keep the whole run in memory.

@@ -39,9 +39,9 @@ impl Core {
         visit: &mut dyn FnMut(PastEntry) -> ControlFlow<()>,
     ) -> Result<()> {
         let now_ms = self.clock.now_ms();
-        // Entries are looked for in the files.
-        self.journal.write_out();
         let Some(head) = self.head(key)? else { return Ok(()) };
+        // Entries are looked for in the files, up to what this head displaced.
+        self.journal.write_out();
         let mut found = self.newest_entry(key, &head)?;
         let depth = self.history.depth();
         for step in 0..=depth {

@@ -63,13 +63,16 @@ impl Core {
         for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
             self.catalog.record(record.collection(), record.codec);
         }
-        drop(locked);
-        mem::forget(unapplied);
         if let Err(error) = applied {
-            // In the journal but not in the table: only an open brings them together again.
+            // In the journal but not, or in part, in the table: only an open brings them together
+            // again. Until then nobody sees the one part in the cache and the other not.
+            operations.iter().for_each(|operation| self.cache.remove(operation.key.as_bytes()));
             self.journal.poison();
+            mem::forget(unapplied);
             return Err(unknown(&metas, Some(io::Error::other(error))));
         }
+        drop(locked);
+        mem::forget(unapplied);
         match self.journal.finish(appended.revision) {
             Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas })),
             Err(failure) => Err(unknown(&metas, failure.source)),

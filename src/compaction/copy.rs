@@ -14,7 +14,7 @@ use crate::journal::rewrite::Rewrite;
 use crate::journal::segment::{FrameScanner, ScannedFrame};
 use crate::key::ItemKey;
 use crate::pace::Pace;
-use crate::store::Shared;
+use crate::store::Compacting;
 
 /// How much of a segment is read before others get a turn.
 const CHUNK_BYTES: u64 = 256 << 10;
@@ -24,7 +24,7 @@ const ENTRIES: usize = 512;
 
 /// Copies the entries that are worth keeping of a rewrite's sources.
 pub(super) fn copy(
-    shared: &Shared,
+    only: &Compacting<'_>,
     rewrite: &mut Rewrite,
     purgeable: &Purgeable,
     pace: Pace,
@@ -32,8 +32,8 @@ pub(super) fn copy(
     let sources = rewrite.sources().to_vec();
     let mut chains = Chains::default();
     for source in &sources {
-        let dropped = find_dropped(shared, source, purgeable, &mut chains, pace)?;
-        read_frames(shared, source, pace, &mut |_, source, frame| {
+        let dropped = find_dropped(only, source, purgeable, &mut chains, pace)?;
+        read_frames(only, source, pace, &mut |_, source, frame| {
             let mut kept = Vec::new();
             source.for_each_entry(frame, &mut |found| {
                 if dropped.contains(&(frame.revision, found.entry.ordinal)) {
@@ -53,14 +53,14 @@ pub(super) fn copy(
 
 /// The entries of a segment that nobody needs, by revision and ordinal.
 fn find_dropped(
-    shared: &Shared,
+    only: &Compacting<'_>,
     source: &SegmentRecord,
     purgeable: &Purgeable,
     chains: &mut Chains,
     pace: Pace,
 ) -> Result<HashSet<(u64, u16)>> {
     let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
-    read_frames(shared, source, pace, &mut |_, source, frame| {
+    read_frames(only, source, pace, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             entries.push((found.key, found.revision, found.entry.ordinal));
             Ok(())
@@ -69,7 +69,7 @@ fn find_dropped(
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
     let mut dropped = HashSet::new();
-    pace.for_each(shared, &entries, ENTRIES, |running, (key, revision, ordinal)| {
+    pace.for_each(only, &entries, ENTRIES, |running, (key, revision, ordinal)| {
         let purged = purgeable.get(key) == Some(revision);
         if purged || !chains.keeps(&running.core, key, *revision)? {
             dropped.insert((*revision, *ordinal));
@@ -81,13 +81,13 @@ fn find_dropped(
 
 /// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.
 pub(super) fn read_frames(
-    shared: &Shared,
+    only: &Compacting<'_>,
     source: &SegmentRecord,
     pace: Pace,
     visit: &mut dyn FnMut(&Core, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
     let (known, mut scan) = {
-        let running = shared.running()?;
+        let running = only.running()?;
         let segments = running.core.journal.segments();
         let known = segments.get(source.number).ok_or(Error::Poisoned)?;
         let file = segments.file(source.number)?.ok_or(Error::Poisoned)?;
@@ -98,7 +98,7 @@ pub(super) fn read_frames(
     let mut last = 0;
     loop {
         let began = Instant::now();
-        let running = shared.running()?;
+        let running = only.running()?;
         let until = scan.position().offset + CHUNK_BYTES;
         while scan.position().offset < until {
             let Some(frame) = scan.next()? else {

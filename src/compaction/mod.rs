@@ -19,12 +19,12 @@ mod plan;
 mod purge;
 mod retire;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, TableError};
 use crate::journal::manifest::SegmentRecord;
 use crate::pace::Pace;
-use crate::store::{Shared, Store};
+use crate::store::{Compacting, Shared, Store};
 
-pub(crate) use plan::{Occasion, write_delay_us};
+pub(crate) use plan::{MANY_SMALL_SEGMENTS, Occasion, frame_bytes, write_delay_us};
 
 /// What a [`Store::compact`] came to.
 ///
@@ -64,35 +64,40 @@ impl Store {
     /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
     /// reclaimed. Costs a read of every segment that holds anything dead, a rewrite of what lives
     /// in them, a look into the table for each of their entries, and some syncs; it needs free
-    /// space for the largest rewritten segment, 64 MiB at most.
+    /// space for the largest rewritten segment, 64 MiB at most, and memory for the keys of one
+    /// segment at a time.
     ///
     /// # Errors
     /// - [`Error::Io`] when there is no space for the new segments; nothing is lost.
     /// - [`Error::Corrupt`] when a segment cannot be read; it is left as it is.
-    /// - [`Error::Poisoned`], [`Error::Table`], [`Error::Closed`].
+    /// - [`Error::Table`], also when the table stands in memory, as after an open on a full disk:
+    ///   free some space and open the store again.
+    /// - [`Error::Poisoned`], [`Error::Closed`].
     ///
     /// See [`Compaction`] for an example.
     pub fn compact(&self) -> Result<Compaction> {
         self.sweep()?;
-        let shared = self.shared();
-        let _only = shared.compacting();
+        let only = &self.shared().compacting();
         let mut done = Compaction::default();
         {
-            let running = shared.running()?;
+            let running = only.running()?;
             if running.core.journal.is_poisoned() {
                 return Err(Error::Poisoned);
             }
-            if !running.has_table_on_disk() || running.core.journal.is_held() {
+            if !running.has_table_on_disk() {
+                return Err(Error::Table(TableError::new("it stands in memory in this run")));
+            }
+            if running.core.journal.is_held() {
                 return Ok(done);
             }
             running.core.journal.seal_if_dead()?;
             running.checkpoint()?;
         }
-        retire::finish(shared, Pace::Full)?;
-        let runs = plan::everything(&shared.running()?.core);
+        retire::finish(only, Pace::Full)?;
+        let runs = plan::everything(&only.running()?.core);
         for run in runs {
-            compact_run(shared, run, Pace::Full, &mut done)?;
-            retire::finish(shared, Pace::Full)?;
+            compact_run(only, run, Pace::Full, &mut done)?;
+            retire::finish(only, Pace::Full)?;
         }
         Ok(done)
     }
@@ -101,10 +106,10 @@ impl Store {
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
 /// before it; gives whether it did.
 pub(crate) fn compact_some(shared: &Shared, begin: impl FnOnce()) -> Result<bool> {
-    let _only = shared.compacting();
-    retire::finish(shared, Pace::Half)?;
+    let only = &shared.compacting();
+    retire::finish(only, Pace::Half)?;
     let occasion = {
-        let running = shared.running()?;
+        let running = only.running()?;
         if !running.has_table_on_disk() || running.core.journal.is_held() {
             return Ok(false);
         }
@@ -113,26 +118,26 @@ pub(crate) fn compact_some(shared: &Shared, begin: impl FnOnce()) -> Result<bool
     let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
     begin();
     let pace = if urgent { Pace::Full } else { Pace::Half };
-    let compacted = compact_run(shared, run, pace, &mut Compaction::default())?;
-    retire::finish(shared, pace)?;
+    let compacted = compact_run(only, run, pace, &mut Compaction::default())?;
+    retire::finish(only, pace)?;
     Ok(compacted)
 }
 
 /// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
 /// whether it was done.
 fn compact_run(
-    shared: &Shared,
+    only: &Compacting<'_>,
     run: Vec<SegmentRecord>,
     pace: Pace,
     done: &mut Compaction,
 ) -> Result<bool> {
-    if shared.running()?.core.journal.is_held() {
+    if only.running()?.core.journal.is_held() {
         return Ok(false);
     }
-    let purgeable = purge::find(shared, &run, pace)?;
-    let mut rewrite = shared.running()?.core.journal.begin_rewrite(run)?;
-    let copied = copy::copy(shared, &mut rewrite, &purgeable, pace);
-    let running = shared.running()?;
+    let purgeable = purge::find(only, &run, pace)?;
+    let mut rewrite = only.running()?.core.journal.begin_rewrite(run)?;
+    let copied = copy::copy(only, &mut rewrite, &purgeable, pace);
+    let running = only.running()?;
     // What superseded the entries that were left behind must not be lost when they are gone.
     let copied =
         copied.and_then(|()| running.core.journal.sync().map_err(|_| Error::Poisoned).map(drop));
@@ -144,14 +149,18 @@ fn compact_run(
         }
     };
     let newest_purged = purgeable.values().copied().max().unwrap_or(0);
-    if !running.core.journal.switch(&rewrite, record, newest_purged)? {
-        rewrite.abandon(&running.core.journal);
-        return Ok(false);
+    let switched = running.core.journal.switch(&rewrite, record, newest_purged);
+    if !matches!(switched, Ok(true)) {
+        // When it failed half-way MANIFEST may name the segment.
+        if !running.core.journal.is_poisoned() {
+            rewrite.abandon(&running.core.journal);
+        }
+        return switched;
     }
     running.set_rows_left_behind(true);
     drop(running);
-    purge::remove_rows(shared, &purgeable, pace)?;
-    shared.running()?.set_rows_left_behind(false);
+    purge::remove_rows(only, &purgeable, pace)?;
+    only.running()?.set_rows_left_behind(false);
     let frames = |record: &SegmentRecord| plan::frame_bytes(record);
     let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
     done.segments += rewrite.sources().len() as u64;

@@ -1,8 +1,10 @@
 //! Choosing what to compact.
 
+use std::collections::HashSet;
+
 use crate::commit::Core;
 use crate::journal::manifest::SegmentRecord;
-use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::journal::segment::{MAX_INCARNATIONS, SEGMENT_HEADER_BYTES};
 
 /// The background compacts when more than this share of the live bytes, in percent, is dead.
 const DEAD_PERCENT: u64 = 34;
@@ -22,7 +24,7 @@ const RUN_COST_BYTES: u64 = 128 << 10;
 const MAX_RUN_SEGMENTS: usize = 256;
 const MAX_RUN_BYTES: u64 = 256 << 20;
 /// So many small neighbours are merged whether or not anything in them is dead.
-const MANY_SMALL_SEGMENTS: usize = 16;
+pub(crate) const MANY_SMALL_SEGMENTS: usize = 16;
 
 /// A piece of compaction that is worth its cost.
 #[derive(Debug)]
@@ -34,13 +36,15 @@ pub(crate) struct Occasion {
 }
 
 /// A segment that may be compacted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Candidate {
     record: SegmentRecord,
     bytes: u64,
     live: u64,
     /// Known to stay: tombstones and versions that the last compaction had to keep.
     held: u64,
+    /// Those that wrote its entries; what several were written by must fit into one header.
+    incarnations: Vec<[u8; 16]>,
 }
 
 impl Candidate {
@@ -54,7 +58,7 @@ impl Candidate {
 }
 
 /// Bytes of a sealed segment's frames.
-pub(super) fn frame_bytes(record: &SegmentRecord) -> u64 {
+pub(crate) fn frame_bytes(record: &SegmentRecord) -> u64 {
     record.sealed.map_or(0, |end| end.offset.saturating_sub(SEGMENT_HEADER_BYTES))
 }
 
@@ -65,6 +69,9 @@ fn candidates(core: &Core) -> Vec<Candidate> {
         bytes: frame_bytes(&record),
         live: segments.live_bytes(record.number),
         held: segments.held_bytes(record.number, now_ms),
+        incarnations: segments
+            .get(record.number)
+            .map_or_else(Vec::new, |known| known.incarnations.clone()),
         record,
     };
     core.journal.covered_segments().into_iter().map(candidate).collect()
@@ -104,11 +111,14 @@ fn best_run(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Cand
     let mut best: Option<(u64, &[Candidate])> = None;
     for start in 0..candidates.len() {
         let (mut kept, mut dead, mut bytes) = (0, 0, 0);
+        let mut incarnations: HashSet<&[u8; 16]> = HashSet::new();
         for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RUN_SEGMENTS) {
             kept += candidate.kept();
             dead += candidate.dead();
             bytes += candidate.bytes;
-            if index > start && (kept > limit || bytes > MAX_RUN_BYTES) {
+            incarnations.extend(&candidate.incarnations);
+            let too_many = incarnations.len() > MAX_INCARNATIONS;
+            if index > start && (kept > limit || bytes > MAX_RUN_BYTES || too_many) {
                 break;
             }
             let many = index - start + 1 >= MANY_SMALL_SEGMENTS && kept <= limit;
@@ -144,7 +154,10 @@ pub(super) fn everything(core: &Core) -> Vec<Vec<SegmentRecord>> {
         let full = |run: &[Candidate]| {
             let live: u64 = run.iter().map(|candidate| candidate.live).sum();
             let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
+            let with = run.iter().chain([&candidate]);
+            let incarnations: HashSet<_> = with.flat_map(|with| &with.incarnations).collect();
             run.len() >= MAX_RUN_SEGMENTS
+                || incarnations.len() > MAX_INCARNATIONS
                 || live + candidate.live > limit
                 || bytes + candidate.bytes > MAX_RUN_BYTES
         };
@@ -173,6 +186,7 @@ mod tests {
             bytes: (live + dead) * KIB,
             live: live * KIB,
             held: 0,
+            incarnations: vec![[1; 16]],
         };
         (1..).zip(kib).map(segment).collect()
     }
@@ -209,5 +223,25 @@ mod tests {
         assert_eq!(run(&[(10, 0); 15], 1_000, false), [0; 0]);
         assert_eq!(run(&[(10, 0); 16], 1_000, false).len(), 16);
         assert_eq!(run(&[(100, 0); 40], 1_000, false), [0; 0], "they do not fit into one");
+    }
+
+    #[test]
+    fn the_incarnations_of_a_run_fit_into_one_header() {
+        let incarnation = |n: usize| (n as u128).to_le_bytes();
+        let mut candidates = segments(&[(10, 0); 300]);
+        for (n, candidate) in candidates.iter_mut().enumerate() {
+            candidate.incarnations = vec![incarnation(n)];
+        }
+        let run = best_run(&candidates, 1 << 40, true).unwrap();
+        assert!((200..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
+
+        // Beside one that is full of others nothing is merged with it; those behind it are.
+        candidates.truncate(40);
+        candidates[0].incarnations = (1_000..).take(MAX_INCARNATIONS).map(incarnation).collect();
+        let run = best_run(&candidates, 1 << 40, false).unwrap();
+        assert_eq!((run[0].record.number, run.len()), (2, 39));
+        let same: Vec<_> = candidates[0].incarnations.clone();
+        candidates.iter_mut().for_each(|candidate| candidate.incarnations = same.clone());
+        assert_eq!(best_run(&candidates, 1 << 40, false).unwrap().len(), 40);
     }
 }

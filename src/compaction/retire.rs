@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::journal::manifest::SegmentRecord;
 use crate::key::ItemKey;
 use crate::pace::Pace;
-use crate::store::Shared;
+use crate::store::Compacting;
 use crate::table::Head;
 
 /// How many rows are looked at before others get a turn.
@@ -21,9 +21,9 @@ const HELD_MS: u64 = 60 * 60 * 1_000;
 
 /// Moves the heads that point into retired segments, makes that durable, and drops them. Does
 /// nothing when there are none.
-pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
+pub(super) fn finish(only: &Compacting<'_>, pace: Pace) -> Result<()> {
     let (retired, covered, left_behind) = {
-        let running = shared.running()?;
+        let running = only.running()?;
         let journal = &running.core.journal;
         let retired = journal.retired_segments();
         if retired.is_empty() || !running.has_table_on_disk() || journal.is_poisoned() {
@@ -35,17 +35,17 @@ pub(super) fn finish(shared: &Shared, pace: Pace) -> Result<()> {
         .iter()
         .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
     for output in outputs {
-        if !shared.running()?.is_relocated(output.number) {
-            relocate(shared, output, pace)?;
+        if !only.running()?.is_relocated(output.number) {
+            relocate(only, output, pace)?;
         }
     }
     let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
     if left_behind {
         // An earlier process may have been ended before the rows of purged tombstones were gone
         // for good, or removing them failed.
-        remove_left_behind(shared, &numbers, pace)?;
+        remove_left_behind(only, &numbers, pace)?;
     }
-    let running = shared.running()?;
+    let running = only.running()?;
     running.set_rows_left_behind(false);
     if running.core.snapshots.alive() > 0 && !give_up_costly(&running.core, &numbers)? {
         // Looked at again with the next piece of compaction.
@@ -72,10 +72,10 @@ fn give_up_costly(core: &Core, numbers: &[u32]) -> Result<bool> {
 }
 
 /// Points the table's heads at the entries of a rewritten segment.
-fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
+fn relocate(only: &Compacting<'_>, output: &SegmentRecord, pace: Pace) -> Result<()> {
     let segment = output.number;
     let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
-    read_frames(shared, output, pace, &mut |_, source, frame| {
+    read_frames(only, output, pace, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             entries.push((found.key, found.revision, (found.offset, found.len_bytes)));
             Ok(())
@@ -83,11 +83,11 @@ fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
     })?;
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
-    pace.for_each(shared, &entries, ENTRIES, |running, (key, revision, (offset, len_bytes))| {
+    pace.for_each(only, &entries, ENTRIES, |running, (key, revision, (offset, len_bytes))| {
         let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
         running.core.relocate(key, *revision, place)
     })?;
-    let running = shared.running()?;
+    let running = only.running()?;
     running.note_relocated(segment);
     let segments = running.core.journal.segments();
     let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
@@ -96,8 +96,8 @@ fn relocate(shared: &Shared, output: &SegmentRecord, pace: Pace) -> Result<()> {
 }
 
 /// Removes tombstones that still point into these segments: what replaced them does not hold them.
-fn remove_left_behind(shared: &Shared, numbers: &[u32], pace: Pace) -> Result<()> {
-    pace.for_each_rows(shared, ROWS, Head::decode, |running, rows| {
+fn remove_left_behind(only: &Compacting<'_>, numbers: &[u32], pace: Pace) -> Result<()> {
+    pace.for_each_rows(only, ROWS, Head::decode, |running, rows| {
         for (key, head) in rows {
             let left_behind = head.as_ref().filter(|head| numbers.contains(&head.segment));
             if let (Some(head), Some(key)) = (left_behind, ItemKey::from_joined(key)) {

@@ -24,6 +24,9 @@ impl Disk for RealDisk {
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        if path.as_os_str().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty"));
+        }
         for existing in path.ancestors() {
             let found = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
             match found.canonicalize() {

@@ -22,7 +22,12 @@ const MAGIC: &[u8; 8] = b"IFMMANI\0";
 const SLOT_BYTES: u64 = 256 << 10;
 /// The part of each slot that is allocated at creation, so that small stores never need space to
 /// replace their manifest.
-const PREALLOCATED_BYTES: usize = 16 << 10;
+const PREALLOCATED_BYTES: u64 = 16 << 10;
+/// How much more of each is allocated at a time when there are many segments.
+const GROWTH_BYTES: u64 = 16 << 10;
+/// Kept free by who adds a segment, so that compaction, which lists for a while what it replaces,
+/// can go on to make room.
+const COMPACTION_ROOM_BYTES: u64 = 8 << 10;
 
 /// The contents of MANIFEST.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -115,6 +120,8 @@ pub(crate) struct ManifestFile {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     sequence: u64,
+    /// So much of each slot is known to need no more space.
+    allocated: u64,
 }
 
 impl ManifestFile {
@@ -128,20 +135,20 @@ impl ManifestFile {
             disk.remove_file(&unfinished).map_err(Error::io("removing", &unfinished))?;
         }
         let file = disk.open(&unfinished, true).map_err(Error::io("creating", &unfinished))?;
-        let mut this = Self { path: unfinished, file, sequence: 0 };
+        let allocated = PREALLOCATED_BYTES;
+        let mut this = Self { path: unfinished, file, sequence: 0, allocated };
         for slot in 0..2 {
-            let zeros = vec![0; PREALLOCATED_BYTES];
-            let written = this.file.write_all_at(&zeros, slot * SLOT_BYTES);
+            let written = this.file.write_zeros(slot * SLOT_BYTES, allocated);
             written.map_err(Error::io("writing", &this.path))?;
         }
         this.replace(manifest)?;
         this.file.sync_all().map_err(Error::io("syncing", &this.path))?;
         // Closed first: Windows does not rename every file that is open.
-        let Self { path: unfinished, file, sequence } = this;
+        let Self { path: unfinished, file, sequence, allocated } = this;
         drop(file);
         disk.rename(&unfinished, &path).map_err(Error::io("renaming", &unfinished))?;
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
-        Ok(Self { path, file, sequence })
+        Ok(Self { path, file, sequence, allocated })
     }
 
     pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<Loaded> {
@@ -152,6 +159,7 @@ impl ManifestFile {
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
         let len = file.len().map_err(Error::io("reading the length of", &path))?;
         let mut newest: Option<(u64, Manifest)> = None;
+        let mut allocated = PREALLOCATED_BYTES;
         for slot in 0..2 {
             let start = slot * SLOT_BYTES;
             let mut bytes = vec![0; len.saturating_sub(start).min(SLOT_BYTES) as usize];
@@ -161,6 +169,7 @@ impl ManifestFile {
                     return Err(Error::Unsupported { path, found: format, supported: FORMAT });
                 }
                 Slot::Valid { sequence, payload } => {
+                    allocated = allocated.max((SLOT_HEADER_BYTES + payload.len()) as u64);
                     let decoded = bincode::decode_from_slice(payload, config::standard());
                     let newer = newest.as_ref().is_none_or(|(found, _)| sequence > *found);
                     if let (Ok((manifest, _)), true) = (decoded, newer) {
@@ -172,25 +181,48 @@ impl ManifestFile {
         }
         Ok(match newest {
             Some((sequence, manifest)) => {
-                Loaded::Found(Box::new((Self { path, file, sequence }, manifest)))
+                let file = Self { path, file, sequence, allocated };
+                Loaded::Found(Box::new((file, manifest)))
             }
             None => Loaded::Damaged,
         })
     }
 
+    /// Makes sure that [`replace`](Self::replace) has room for this manifest, in its slots and on the
+    /// disk; with `for_more` also that compaction has room for what it lists beside that.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] when there are too many segments; [`Error::Io`] when there is no space.
+    /// Either way MANIFEST says what it said before.
+    pub(crate) fn make_room(&mut self, manifest: &Manifest, for_more: bool) -> Result<()> {
+        let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
+        let size = (SLOT_HEADER_BYTES + self.encode(manifest)?.len()) as u64;
+        if size > limit {
+            return Err(Error::TooLarge { what: "a manifest in bytes", actual: size, limit });
+        }
+        if size > self.allocated {
+            let goal = size.next_multiple_of(GROWTH_BYTES).min(SLOT_BYTES);
+            for slot in 0..2 {
+                // Behind what either slot holds.
+                let at = slot * SLOT_BYTES + self.allocated;
+                let made = self.file.write_zeros(at, goal - self.allocated);
+                made.map_err(Error::io("reserving space in", &self.path))?;
+            }
+            self.allocated = goal;
+        }
+        Ok(())
+    }
+
+    fn encode(&self, manifest: &Manifest) -> Result<Vec<u8>> {
+        bincode::encode_to_vec(manifest, config::standard())
+            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))
+    }
+
     /// Writes and syncs one slot, then the other: two syncs. After an error the contents are the
     /// old or the new ones, and the caller must not go on as if it knew which.
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
-        let payload = bincode::encode_to_vec(manifest, config::standard())
-            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))?;
-        let size = (SLOT_HEADER_BYTES + payload.len()) as u64;
-        if size > SLOT_BYTES {
-            return Err(Error::TooLarge {
-                what: "a manifest in bytes",
-                actual: size,
-                limit: SLOT_BYTES,
-            });
-        }
+        self.make_room(manifest, false)?;
+        let payload = self.encode(manifest)?;
         self.sequence += 1;
         let bytes = slots::encode(MAGIC, FORMAT, self.sequence, &payload);
         for slot in 0..2 {
@@ -199,5 +231,80 @@ impl ManifestFile {
             self.file.sync_data().map_err(Error::io("syncing", &self.path))?;
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::precondition::Precondition;
+    use crate::simulation::Simulation;
+    use crate::{Options, Store};
+
+    fn segment(number: u32) -> SegmentRecord {
+        let sealed = Some(SealedEnd { last_revision: u64::MAX, offset: 1 << 26 });
+        SegmentRecord { number, first_revision: 1, sealed, live_bytes: 1 << 26 }
+    }
+
+    /// Gives MANIFEST so many segments that are none.
+    fn add_segments(store: &Store, count: u32) {
+        let running = store.running().unwrap();
+        let segments = &mut running.core.journal.manifest.lock().current.segments;
+        segments.splice(0..0, (0..count).map(|number| segment(u32::MAX - number)));
+    }
+
+    fn remove_segments(store: &Store) {
+        let running = store.running().unwrap();
+        let mut manifest = running.core.journal.manifest.lock();
+        manifest.current.segments.retain(|record| record.number < u32::MAX / 2);
+    }
+
+    fn write(store: &Store, len: usize) -> Result<()> {
+        let value = vec![7; len].into();
+        store.raw("blobs")?.upsert("k", &value, Precondition::Always).map(drop)
+    }
+
+    /// A value that does not fit into the segment that is being written.
+    const LARGE: usize = 1 << 20;
+
+    #[test]
+    fn a_list_of_segments_that_is_full_refuses_what_needs_another_and_nothing_more() {
+        let store = Simulation::new(1).open(&Options::new()).unwrap();
+        write(&store, 10).unwrap();
+        add_segments(&store, 20_000);
+        let refused = write(&store, LARGE);
+        assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+        write(&store, 20).unwrap();
+        let stats = store.stats().unwrap();
+        assert!(!stats.poisoned && stats.items == 1);
+        remove_segments(&store);
+        write(&store, LARGE).unwrap();
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn a_full_disk_has_no_room_for_a_longer_list_of_segments_and_nothing_is_lost() {
+        let mut refusals = 0;
+        for room_bytes in (0..1_600_000).step_by(8_000) {
+            let sim = Simulation::new(1);
+            let store = sim.open(&Options::new()).unwrap();
+            write(&store, 10).unwrap();
+            // More than what a slot has room for from the beginning.
+            add_segments(&store, 800);
+            sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + room_bytes));
+            match write(&store, LARGE) {
+                Ok(()) => {}
+                Err(Error::Io { .. }) => refusals += 1,
+                Err(other) => panic!("{other:?} with room for {room_bytes} bytes"),
+            }
+            assert!(!store.stats().unwrap().poisoned, "with room for {room_bytes} bytes");
+            sim.disk().set_capacity(None);
+            write(&store, LARGE).unwrap();
+            remove_segments(&store);
+            store.close().unwrap();
+        }
+        assert!((100..200).contains(&refusals), "{refusals}");
     }
 }

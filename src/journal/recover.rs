@@ -70,7 +70,10 @@ pub(crate) fn recover(
     if manifest.segments.is_empty() {
         ensure_folder(&**disk, store)?;
     }
-    remove_unnamed(&**disk, store, &manifest)?;
+    if is_outdated(&**disk, store, &manifest)? {
+        let reason = "the manifest is older than the journal";
+        return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
+    }
     let (watermark, mark) = watermark;
     let Ends { segments, active, last_revision, clean, unproven } =
         find_ends(&**disk, store, &manifest, mark)?;
@@ -278,11 +281,7 @@ impl Unproven {
 
 /// Removes segment files that MANIFEST does not name, which a crash left; if MANIFEST is too old
 /// to name them, that is [`Error::Corrupt`], and they stay.
-fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
-    if is_outdated(disk, store, manifest)? {
-        let reason = "the manifest is older than the journal";
-        return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
-    }
+pub(crate) fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
     for number in unnamed(disk, store, manifest)? {
         let path = segment_path(store, number);
         if let Err(error) = disk.remove_file(&path) {

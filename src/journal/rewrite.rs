@@ -32,6 +32,15 @@ impl Journal {
         manifest.current.segments.iter().take_while(sealed).copied().collect()
     }
 
+    /// The sealed segments that the last checkpoint does not cover.
+    pub(crate) fn uncovered_segments(&self) -> Vec<SegmentRecord> {
+        let manifest = self.manifest.lock();
+        let covered = manifest.current.checkpoint.revision;
+        let uncovered =
+            |record: &&SegmentRecord| record.sealed.is_some_and(|end| end.last_revision > covered);
+        manifest.current.segments.iter().filter(uncovered).copied().collect()
+    }
+
     /// The segments that wait for the table to point into none of them, and what replaced them.
     pub(crate) fn retired_segments(&self) -> Vec<RetiredSegment> {
         self.manifest.lock().current.retired.clone()
@@ -100,11 +109,12 @@ impl Journal {
                 manifest.retired.extend(numbers.map(retire));
                 manifest.purge_floor = manifest.purge_floor.max(purged);
             },
-        )?;
-        if !switched {
+        );
+        // When it failed half-way MANIFEST may name the segment.
+        if !matches!(switched, Ok(true)) && !self.is_poisoned() {
             self.segments.remove(number);
         }
-        Ok(switched)
+        switched
     }
 
     /// Removes retired segments, which the table on stable storage no longer points into.

@@ -126,13 +126,12 @@ impl Journal {
         }
         let mut manifest = self.manifest.lock();
         let number = manifest.current.next_segment;
-        let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
-
-        // From here on a failure leaves open which segments the store has, so it ends writing.
-        let sealed = self.seal(state).inspect_err(|_| self.fail(state))?;
         let mut changed = manifest.current.clone();
         if let Some(last) = changed.segments.last_mut().filter(|last| last.sealed.is_none()) {
-            last.sealed = sealed;
+            last.sealed = state.active.as_ref().map(|active| SealedEnd {
+                last_revision: state.appended,
+                offset: active.tail.offset,
+            });
         }
         changed.segments.push(SegmentRecord {
             number,
@@ -143,6 +142,11 @@ impl Journal {
         changed.next_segment = number + 1;
         changed.revision_floor = state.next_revision - 1;
         changed.clean = None;
+        manifest.file.make_room(&changed, true)?;
+        let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
+
+        // From here on a failure leaves open which segments the store has, so it ends writing.
+        self.seal(state).inspect_err(|_| self.fail(state))?;
         let replaced = manifest.file.replace(&changed);
         replaced.inspect_err(|_| self.fail(state))?;
         manifest.current = changed;
@@ -207,8 +211,8 @@ impl Journal {
     }
 
     /// Writes what is buffered, ends the active segment with a seal and syncs it.
-    fn seal(&self, state: &mut State) -> Result<Option<SealedEnd>> {
-        let Some(active) = &state.active else { return Ok(None) };
+    fn seal(&self, state: &mut State) -> Result<()> {
+        let Some(active) = &state.active else { return Ok(()) };
         let path = segment_path(&self.store, active.number);
         let end = active.tail;
         let start = end.offset - state.buffer.len() as u64;
@@ -224,7 +228,7 @@ impl Journal {
         state.buffer.clear();
         state.written = state.appended;
         state.synced = state.appended;
-        Ok(Some(SealedEnd { last_revision: state.appended, offset: end.offset }))
+        Ok(())
     }
 }
 
@@ -237,8 +241,11 @@ impl Journal {
         })
     }
 
-    /// Replaces MANIFEST by a changed one. After an error nobody knows which of them is on disk,
-    /// so it poisons.
+    /// Replaces MANIFEST by a changed one.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::Io`] with nothing changed when there is no room for it.
+    /// After any other nobody knows which of them is on disk, so that poisons.
     pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         self.change_manifest_if(|| true, change).map(drop)
     }
@@ -257,6 +264,7 @@ impl Journal {
         change(&mut changed);
         // Whatever happens to a store's files, it was not closed in order any more.
         changed.clean = None;
+        manifest.file.make_room(&changed, false)?;
         match manifest.file.replace(&changed) {
             Ok(()) => manifest.current = changed,
             Err(error) => {

@@ -18,7 +18,7 @@ pub(crate) const JOURNAL_FOLDER: &str = "journal";
 
 const MAGIC: &[u8; 8] = b"IFMSEGM\0";
 const FIXED_BYTES: usize = 36;
-const MAX_INCARNATIONS: usize = (SEGMENT_HEADER_BYTES as usize - FIXED_BYTES - 4) / 16;
+pub(crate) const MAX_INCARNATIONS: usize = (SEGMENT_HEADER_BYTES as usize - FIXED_BYTES - 4) / 16;
 /// How much a scan reads at a time.
 const SCAN_BYTES: usize = 256 << 10;
 

@@ -64,6 +64,8 @@ pub(crate) fn survey(
         let number = records.last().map_or(1, |record| record.number);
         let path = segment_path(store, number);
         let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
+        // What is behind the end is not frames any more, if it is there at all.
+        prefix.lost_bytes += file_len(disk, &path).saturating_sub(offset);
         prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
     }
     prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
@@ -81,8 +83,7 @@ enum Ending {
 
 impl Prefix {
     fn drop_segment(&mut self, disk: &dyn Disk, store: &Path, number: u32) {
-        let file = disk.open(&segment_path(store, number), false);
-        let len = file.and_then(|file| file.len()).unwrap_or_default();
+        let len = file_len(disk, &segment_path(store, number));
         self.lost_bytes += len.saturating_sub(SEGMENT_HEADER_BYTES);
         self.dropped.push(number);
     }
@@ -138,6 +139,11 @@ impl Prefix {
         self.records.push(SegmentRecord { sealed, ..*record });
         Ok(())
     }
+}
+
+/// The length of a file, 0 for one that cannot be opened.
+fn file_len(disk: &dyn Disk, path: &Path) -> u64 {
+    disk.open(path, false).and_then(|file| file.len()).unwrap_or_default()
 }
 
 /// Checks a frame down to its entries; gives whether it is a seal.

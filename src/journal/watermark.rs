@@ -1,7 +1,7 @@
 //! WATERMARK: how far the journal was last synced, and whether a table is just being opened.
 //!
-//! The mark is written after each sync of the journal but synced itself only at seal, checkpoint
-//! and close, so after a crash it may be old, never ahead. It tells a torn tail, which a crash may
+//! The mark is written after each sync of the journal and never synced for itself, so after a crash
+//! it may be old, never ahead; what MANIFEST says of checkpoint and seals is a bound below it. It tells a torn tail, which a crash may
 //! leave, from damage to frames that were synced, which it may not.
 
 use std::path::{Path, PathBuf};

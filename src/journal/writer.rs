@@ -1,5 +1,6 @@
 //! Writing a whole segment of frames that are already there, as compaction and copies do.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{SealedEnd, SegmentRecord};
-use crate::journal::segment::{Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
+use crate::journal::segment::{
+    MAX_INCARNATIONS, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
+};
 
 /// How much of a segment is written at a time.
 const WRITE_BYTES: usize = 1 << 20;
@@ -27,6 +30,9 @@ pub(crate) struct SegmentWriter {
 
 impl SegmentWriter {
     /// Creates the file of a segment in a store's folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also when there are more incarnations than a header has room for.
     pub(crate) fn create(
         disk: &dyn Disk,
         store: &Path,
@@ -35,9 +41,13 @@ impl SegmentWriter {
         first_revision: u64,
         incarnations: Vec<[u8; 16]>,
     ) -> Result<Self> {
+        let path = segment_path(store, number);
+        if incarnations.len() > MAX_INCARNATIONS {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "too many incarnations");
+            return Err(Error::io("creating", &path)(source));
+        }
         let header = SegmentHeader::new(number, entropy, first_revision, incarnations);
         let (buffer, seed) = header.encode();
-        let path = segment_path(store, number);
         let file = disk.open(&path, true).map_err(Error::io("creating", &path))?;
         let tail = Position { offset: SEGMENT_HEADER_BYTES, chain: seed };
         Ok(Self { path, file, header, seed, tail, buffer })

@@ -9,6 +9,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::manifest::{MANIFEST_FILE, Manifest, ManifestFile, UNFINISHED_MANIFEST_FILE};
 use crate::journal::segment::JOURNAL_FOLDER;
+use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::{WATERMARK_FILE, Watermark};
 use crate::opening::{DAMAGED_FOLDER, LOCK_FILE, empty_manifest};
 
@@ -29,10 +30,9 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
         let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
         return Err(Error::io("creating a store in", path)(source));
     }
-    // What an unfinished copy has left is no store either.
+    // What an unfinished copy or creation has left is no store either.
     let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
-    let empty = unfinished || !names.iter().any(|name| name == JOURNAL_FOLDER);
-    if empty && !create {
+    if (unfinished || segment_numbers(disk, path)?.is_empty()) && !create {
         return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
     }
     Ok(())
@@ -61,12 +61,18 @@ pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
 pub(crate) fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<()> {
     for ancestor in path.ancestors().skip(1) {
         match disk.sync_dir(ancestor) {
-            // A directory that we may not read is not one that we made.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            // A directory that we may not read is not one that we made, and one of a file system
+            // that cannot sync directories, or is read-only, can be had no better.
+            Err(error) if cannot_be_synced(error.kind()) => {}
             synced => synced.map_err(Error::io("syncing", ancestor))?,
         }
     }
     Ok(())
+}
+
+fn cannot_be_synced(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 fn is_ours(name: &str) -> bool {

@@ -16,7 +16,7 @@ use crate::journal::Journal;
 use crate::journal::group::{REVISION_SKIP, Start};
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
-use crate::journal::recover::{Recovered, recover};
+use crate::journal::recover::{Recovered, recover, remove_unnamed};
 use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
@@ -49,14 +49,16 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
 
     create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
+    let on_progress = options.on_progress.as_ref();
+    let mut recovered = recovered;
+    let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
+    // Only now: an open that is refused leaves the journal as it was found.
+    remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
     for surveyed in recovered.segments.iter().chain(&recovered.retired) {
         let header = &surveyed.segment.header;
         segments.add(header.number, header.incarnations.clone(), surveyed.segment.seed);
     }
-    let on_progress = options.on_progress.as_ref();
-    let mut recovered = recovered;
-    let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
     if recovered.manifest.copied {
         begin_incarnation(environment, &mut recovered)?;
     }

@@ -34,6 +34,8 @@ pub(super) fn open(
     if is_outdated(disk, path, &manifest)? {
         let reason = "the manifest is older than the journal";
         let lost = Error::corrupt(&manifest_path(path), 0, reason);
+        // Closed first: Windows does not rename over every file that is open.
+        drop(file);
         return without_manifest(environment, path, (watermark, mark), lost);
     }
     let mark = mark.max(manifest.checkpoint.revision);
@@ -146,6 +148,9 @@ fn move_aside(disk: &dyn Disk, store: &Path, numbers: &[u32]) -> Result<Vec<Path
         let to = aside.join(name);
         if disk.exists(&from).map_err(Error::io("looking for", &from))? {
             disk.rename(&from, &to).map_err(Error::io("renaming", &from))?;
+            moved.push(to);
+        } else if disk.exists(&to).map_err(Error::io("looking for", &to))? {
+            // By a repair that was cut short.
             moved.push(to);
         }
     }

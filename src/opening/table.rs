@@ -171,6 +171,7 @@ fn rebuild(
     };
     // The new table points only into what the journal consists of.
     manifest.retired.clear();
+    recovered.retired.clear();
     manifest.clock_ms = manifest.clock_ms.max(built.newest_clock_ms);
     manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;

@@ -10,9 +10,7 @@ use super::number::{self, NoSum, Unreadable};
 use super::operation::Operation;
 use super::{Patch, PatchError};
 use crate::MAX_VALUE_BYTES;
-
-/// How deeply arrays and objects may nest: what `serde_json` reads.
-pub(super) const MAX_DEPTH: usize = 127;
+use crate::readable::MAX_DEPTH;
 
 /// How many bytes are copied before the document is measured again. Small beside the limit, and
 /// large enough that measuring costs no more than some four times the copying.

@@ -132,7 +132,7 @@ pub enum PatchError {
         path: String,
     },
 
-    /// The document would be over [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) (422).
+    /// The document would be over [`MAX_VALUE_BYTES`](crate::MAX_VALUE_BYTES) (413).
     #[error("the document would be larger than {limit} bytes")]
     TooLarge {
         /// The largest size of a document in bytes.
@@ -225,9 +225,9 @@ impl PatchError {
             | Self::Overflow { .. }
             | Self::NotFinite { .. }
             | Self::TooDeep { .. }
-            | Self::TooLarge { .. }
             | Self::InvalidDocument { .. }
             | Self::InexactNumber { .. } => 422,
+            Self::TooLarge { .. } => 413,
         }
     }
 }

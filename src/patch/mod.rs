@@ -299,7 +299,7 @@ impl Patch {
 /// The value as a document would hold it. It goes by way of the text, so that what is compared
 /// and stored is what the collection's codec would write: of an `f32`, for one, its own digits.
 fn written(value: &impl Serialize) -> Result<Option<Value>, String> {
-    let json = crate::finite::to_vec(value).map_err(|error| error.to_string())?;
+    let json = crate::readable::to_vec(value).map_err(|error| error.to_string())?;
     number::parse(&json).map(Some).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(error) => error.to_string(),
         Unreadable::Inexact(number) => inexact_reason(&number),

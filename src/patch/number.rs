@@ -51,18 +51,34 @@ fn after_string(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_exact(number: &[u8]) -> bool {
-    // 17 digits fit both into 64 bits and into what tells two f64 apart.
-    if number.len() <= 17 {
-        return true;
-    }
     let Ok(text) = std::str::from_utf8(number) else { return false };
-    let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
-    if mantissa.len() == text.len() && !text.contains('.') {
+    if !text.contains(['.', 'e', 'E']) {
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
     }
-    let digits = mantissa.bytes().filter(u8::is_ascii_digit).skip_while(|digit| *digit == b'0');
-    let last = digits.enumerate().filter(|(_, digit)| *digit != b'0').last();
-    last.is_none_or(|(at, _)| at < 17)
+    // Up to 15 digits tell two f64 apart that are neither huge nor tiny.
+    if text.len() <= 16 && !text.contains(['e', 'E']) {
+        return true;
+    }
+    // As it would be written again: of two shortest decimals each printer takes its own.
+    let held = text.parse().ok().and_then(Number::from_f64);
+    held.is_some_and(|held| decimal(text) == decimal(&held.to_string()))
+}
+
+/// What a decimal number says, however it is written: its sign, its digits without zeros at either
+/// end, and the power of ten of the last. `None` for a power beyond all bounds.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, power) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let negative = mantissa.starts_with('-');
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{}{fraction}", whole.trim_start_matches('-'));
+    let kept = digits.trim_end_matches('0');
+    if kept.is_empty() {
+        return Some((negative, String::new(), 0));
+    }
+    let dropped = digits.len() - kept.len();
+    let power = power.parse::<i64>().ok()?.checked_sub(fraction.len() as i64)?;
+    let power = power.checked_add(dropped as i64)?;
+    Some((negative, kept.trim_start_matches('0').to_owned(), power))
 }
 
 enum Numeric {
@@ -160,6 +176,10 @@ mod tests {
             "0.1234567890123456789",
             "1.23456789012345678e5",
             "-123456789012345678.5",
+            "0.10000000000000001",
+            "1e-400",
+            "-1e-400",
+            "4.9406564584124654e-324",
         ] {
             for text in [
                 number.to_owned(),
@@ -182,6 +202,11 @@ mod tests {
             "1.7976931348623157e308",
             "0.00000000000000000000000001",
             "1000000000000000000000000.0",
+            "0e99999999999999999999",
+            "1E+2",
+            "0.10000000000000000000000",
+            "5e-324",
+            "100e-2",
             "-0.0",
             r#""18446744073709551616""#,
             r#"{"18446744073709551616":"\\","a":"\"18446744073709551616"}"#,

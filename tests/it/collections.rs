@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 
 use bytes::Bytes;
 use ifmatch::{Bincode, Codec, Error, Json, Patch, Precondition, Raw, Revision, Store, Tags};
@@ -69,6 +70,37 @@ fn bincode_documents_come_back_as_written() {
 fn raw_bytes_come_back_as_written() {
     let all: Vec<u8> = (0..=255).collect();
     round_trips::<Bytes, Raw>(&[Bytes::new(), Bytes::from(all), Bytes::from(vec![0; 100_000])]);
+}
+
+/// Bytes that tell when the last handle to them is dropped.
+struct Told(Vec<u8>, Arc<AtomicBool>);
+
+impl AsRef<[u8]> for Told {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Neither is more memory kept than the cache counts, nor the owner's code run by the store.
+#[test]
+fn raw_bytes_are_the_callers_again_when_they_are_written() {
+    on_every_backend(|bench| {
+        let blobs = bench.store().raw("blobs").unwrap();
+        let dropped = Arc::new(AtomicBool::new(false));
+        let owned = Bytes::from_owner(Told(vec![7; 1_000], Arc::clone(&dropped)));
+        blobs.create("whole", &owned).unwrap();
+        let batch = bench.store().batch().create(&blobs, "part", &owned.slice(..10));
+        batch.commit().unwrap();
+        drop(owned);
+        assert!(dropped.load(Ordering::SeqCst), "the store keeps the caller's buffer");
+        assert_eq!(blobs.get("part").unwrap().unwrap().value, [7; 10][..]);
+    });
 }
 
 /// A conflict must carry what was stored, decoded by the collection's own codec.

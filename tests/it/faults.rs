@@ -4,7 +4,7 @@
 //! another workload, or repeats one case of the tests that have many.
 
 use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
-use ifmatch::{Durability, Error, Options};
+use ifmatch::{Durability, Error, Options, Precondition};
 use std::io::ErrorKind;
 
 use crate::ledger::Ledger;
@@ -251,6 +251,38 @@ fn reopen_full(sim: &Simulation, mut ledger: Ledger, rng: &mut fastrand::Rng) {
     writer.roll(rng, &mut ledger).expect("space is back");
     writer.close().unwrap();
     drop(reopen(sim, &mut ledger, rng));
+}
+
+/// What is cached goes on being read when the table has failed.
+#[test]
+fn of_a_batch_that_the_table_fails_nothing_or_all_is_seen() {
+    let mut met = 0;
+    for calls in seeds(0..12) {
+        let _repeat = Repeat::new("faults", calls);
+        let sim = Simulation::new(calls);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.collection::<u64>("items").unwrap();
+        let keys = ["a", "b", "c"];
+        let all = |value: u64| {
+            let batch = keys.iter().fold(store.batch(), |batch, key| {
+                batch.upsert(&items, key, &value, Precondition::Always)
+            });
+            batch.commit()
+        };
+        all(1).unwrap();
+        sim.fail_table_after(calls);
+        let failed = all(2).is_err();
+        met += u64::from(failed);
+        match items.get_many(keys) {
+            Ok(found) => {
+                let values: Vec<_> = found.iter().flatten().map(|item| item.value).collect();
+                assert!(values == [1; 3] || values == [2; 3], "{values:?}");
+                assert_eq!(failed, values == [1; 3]);
+            }
+            Err(error) => assert!(failed && matches!(error, Error::Table(_)), "{error:?}"),
+        }
+    }
+    assert!(met > 1 || from_environment("IFMATCH_SEED").is_some(), "the table never failed");
 }
 
 #[test]

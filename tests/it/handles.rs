@@ -233,6 +233,49 @@ fn a_store_is_locked_by_whichever_path_it_is_opened() {
     }
 }
 
+/// Nor is the working directory, if the path is relative: both are resolved once.
+#[test]
+#[cfg(unix)]
+fn a_link_that_is_set_anew_is_of_no_matter_to_an_open_store() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let [first, second, link, copy] =
+        ["first", "second", "link", "copy"].map(|name| folder.path().join(name));
+    for home in [&first, &second] {
+        fs::create_dir(home).unwrap();
+        drop(Store::open(home.join("store")).unwrap());
+    }
+    symlink(&first, &link).unwrap();
+    let store = Store::open(link.join("store")).unwrap();
+    fs::remove_file(&link).unwrap();
+    symlink(&second, &link).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    for n in 0..40_u8 {
+        blobs.create([n], &vec![n; 50_000].into()).unwrap();
+    }
+    assert!(store.stats().unwrap().segments > 1);
+    store.compact().unwrap();
+    store.backup(&copy).unwrap();
+    store.close().unwrap();
+    let items = |home: &std::path::Path| {
+        let store = Store::open(home).unwrap();
+        store.raw("blobs").unwrap().len().unwrap()
+    };
+    assert_eq!(items(&first.join("store")), 40);
+    assert_eq!(items(&second.join("store")), 0);
+    assert_eq!(items(&copy), 40);
+}
+
+#[test]
+fn an_empty_path_is_refused() {
+    let before = fs::read_dir(".").unwrap().count();
+    for refused in [Store::open(""), Store::restore("", "elsewhere")] {
+        let Err(Error::Io { source, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(source.kind(), io::ErrorKind::InvalidInput);
+    }
+    assert_eq!(fs::read_dir(".").unwrap().count(), before);
+}
+
 #[test]
 fn without_create_a_missing_store_is_not_found_and_not_made() {
     let (_folder, path) = new_folder();
@@ -250,6 +293,32 @@ fn without_create_a_missing_store_is_not_found_and_not_made() {
     assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
     drop(Store::open(&path).unwrap());
     drop(options.open(&path).unwrap());
+}
+
+#[test]
+fn a_sync_interval_may_be_longer_than_time() {
+    let (_folder, path) = new_folder();
+    let options = Options::new().durability(Durability::Eventual);
+    let store = options.sync_interval(Duration::MAX).open(&path).unwrap();
+    numbers(&store).create("k", &1).unwrap();
+    numbers(&store).create("l", &2).unwrap();
+    store.close().unwrap();
+    assert_eq!(numbers(&Store::open(&path).unwrap()).len().unwrap(), 2);
+}
+
+#[test]
+fn a_directory_above_that_cannot_be_synced_is_no_hindrance() {
+    use io::ErrorKind::{InvalidInput, Other, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    for kind in [InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported, Other] {
+        let sim = Simulation::new(1);
+        let plan = FaultPlan::after(0, Fault::Error(kind)).only(Operation::SyncDir);
+        sim.disk().inject(plan);
+        match sim.open(&Options::new()) {
+            Ok(store) => assert_eq!((kind != Other, store.revision().0), (true, 0)),
+            Err(Error::Io { source, .. }) => assert_eq!((kind, source.kind()), (Other, Other)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

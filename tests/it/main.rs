@@ -35,6 +35,9 @@ mod power_cuts;
 mod processes;
 mod properties;
 mod reading;
+#[cfg(target_os = "linux")]
+mod recorded_cuts;
+mod repairs;
 mod saving;
 mod shrink;
 mod snapshot_bounds;

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -203,6 +203,33 @@ fn a_task_that_runs_where_it_is_woken_may_use_the_store() {
     // What closes the store may be the very task that its own closing wakes.
     store.clone().close().unwrap();
     assert!(task.stream.lock().unwrap().is_none());
+}
+
+/// Compacts in the call that wakes it, and tells when that is done.
+struct Compactor(Store, Mutex<mpsc::Sender<()>>);
+
+impl Wake for Compactor {
+    fn wake(self: Arc<Self>) {
+        self.0.compact().unwrap();
+        self.1.lock().unwrap().send(()).unwrap();
+    }
+}
+
+#[test]
+fn a_task_that_compaction_wakes_may_compact() {
+    let options = Options::new().durability(Durability::Eventual);
+    let store = Simulation::new(1).open(&options).unwrap();
+    let mut stream = store.watch(Cursor::START).unwrap().into_stream();
+    let (sender, done) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Compactor(store.clone(), Mutex::new(sender))));
+    store.raw("blobs").unwrap().create("a", &value(0)).unwrap();
+    assert!(poll(&mut stream, &waker).is_pending(), "what is not durable is told");
+    // Compacting makes it durable.
+    let compaction = std::thread::spawn(move || store.compact().unwrap());
+    // Where it would wait for itself this ends the test instead.
+    done.recv_timeout(Duration::from_secs(60)).expect("the task waits for who wakes it");
+    compaction.join().unwrap();
+    assert!(poll(&mut stream, &waker).is_ready());
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod durability;
 mod expiry;
 mod failures;
 mod feed;
+mod history;
 mod publication;
 mod reads;
 mod renewal;
@@ -80,9 +81,16 @@ impl Rig {
         cache_bytes: u64,
         wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
     ) -> Self {
+        Self::with_options(Options::new().durability(durability), cache_bytes, wrap)
+    }
+
+    fn with_options(
+        options: Options,
+        cache_bytes: u64,
+        wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
+    ) -> Self {
         let disk = ModelDisk::default();
         let environment = environment(&disk);
-        let options = Options::new().durability(durability);
         let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let clock = Clock::new(environment.time.clone());
         let table = wrap(opened.table.table);

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::super::apply::MAX_DEPTH;
 use super::*;
 use crate::MAX_VALUE_BYTES;
+use crate::readable::MAX_DEPTH;
 
 /// So many arrays in one another, around null.
 fn nested(levels: usize) -> String {

@@ -140,7 +140,7 @@ fn a_value_that_cannot_be_written_is_reported_when_the_patch_is_used() {
         (first.clone().test("/bad", Failing { field: 1 }), "not today"),
         (first.clone().replace("/bad", HashMap::from([((1, 2), 3)])), "key"),
         (first.clone().set("/bad", u128::MAX), "exactly"),
-        (first.clone().set("/bad", deep), "recursion"),
+        (first.clone().set("/bad", deep), "deeper"),
         (first.clone().incr("/bad", "1"), "number"),
         (first.clone().incr("/bad", None::<u8>), "number"),
     ] {

@@ -1,10 +1,11 @@
 //! Copies of stores that are, or were, compacted.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ifmatch::simulation::Simulation;
+use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Durability, Error, HistoryPolicy, OnDamage, Options, Precondition, Store};
 
 use super::{number_in, value};
@@ -75,6 +76,41 @@ fn a_backup_made_while_compaction_runs_is_whole() {
         });
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     }
+}
+
+/// A segment's header has room for 253 of the incarnations that its entries may name.
+#[test]
+fn a_store_that_was_restored_more_often_than_a_header_has_room_for_is_compacted_whole() {
+    const ROUNDS: u64 = 300;
+    let open = |sim: &Simulation| sim.open(&Options::new()).unwrap();
+    let mut sim = Simulation::new(0);
+    let mut store = open(&sim);
+    for round in 0..ROUNDS {
+        store.collection::<u64>("rounds").unwrap().create(round.to_be_bytes(), &round).unwrap();
+        if round % 20 == 0 {
+            store.compact().unwrap();
+        }
+        store.backup("copy").unwrap();
+        drop(store);
+        // Opened elsewhere, the copy begins an incarnation of its own.
+        let next = Simulation::new(round + 1);
+        for path in sim.disk().file_names() {
+            if let Ok(name) = path.strip_prefix("copy") {
+                let bytes = sim.disk().read_file(&path).unwrap();
+                next.disk().write_file(Path::new(STORE).join(name), &bytes).unwrap();
+            }
+        }
+        sim = next;
+        store = open(&sim);
+    }
+    store.compact().unwrap();
+    assert!((2..10).contains(&store.stats().unwrap().segments));
+    store.verify().unwrap();
+    store.close().unwrap();
+    sim.remove_tables();
+    let store = open(&sim);
+    assert_eq!(store.collection::<u64>("rounds").unwrap().len().unwrap(), ROUNDS);
+    store.verify().unwrap();
 }
 
 fn check_copy(store: &Store, told: &[u64]) {

@@ -11,6 +11,7 @@ mod places;
 mod renewal;
 mod soak;
 mod threads;
+mod unclosed;
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! The check that no number without a JSON form is written.
+//! The check that nothing is written as JSON that could not be read again.
 
 use std::fmt::Display;
 
@@ -7,62 +7,95 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
-const REFUSED: &str = "a non-finite number has no JSON form";
+/// How deeply arrays and objects may nest: what `serde_json` reads.
+pub(crate) const MAX_DEPTH: usize = 127;
 
-/// Writes a value as JSON and fails on NaN and infinity.
+const NOT_FINITE: &str = "a non-finite number has no JSON form";
+const TOO_DEEP: &str = "arrays and objects nest deeper than 127 levels";
+
+/// Writes a value as JSON; fails on NaN, on infinity, and on one that nests too deeply.
 pub(crate) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = Vec::with_capacity(128);
-    value.serialize(Finite(&mut serde_json::Serializer::new(&mut bytes)))?;
+    let serializer = &mut serde_json::Serializer::new(&mut bytes);
+    value.serialize(Readable { inner: serializer, depth: 0 })?;
     Ok(bytes)
 }
 
-/// Hands everything to the serializer `S`, and fails on a float that is NaN or infinite anywhere
-/// inside the value: `serde_json` would write `null`, which is another value, or none that can be
-/// read again.
-pub(crate) struct Finite<S>(pub(crate) S);
+/// Hands everything to the serializer `inner`, and fails on what that would write without a word
+/// though it cannot be read again: a float that is NaN or infinite, for which `serde_json` writes
+/// `null`, and arrays and objects beyond the depth that it reads.
+struct Readable<S> {
+    inner: S,
+    /// How many arrays and objects it is inside of.
+    depth: usize,
+}
 
-/// A value inside the value, to be written through [`Finite`] too.
-struct Inner<'a, T: ?Sized>(&'a T);
+impl<S> Readable<S> {
+    /// The depth inside so many more arrays and objects.
+    fn deeper<E: Error>(&self, levels: usize) -> Result<usize, E> {
+        let depth = self.depth + levels;
+        if depth > MAX_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(depth) }
+    }
 
-impl<T: Serialize + ?Sized> Serialize for Inner<'_, T> {
+    fn nested<'a, T: ?Sized>(&self, value: &'a T) -> Nested<'a, T> {
+        Nested { value, depth: self.depth }
+    }
+}
+
+/// A value inside the value, to be written through [`Readable`] too.
+struct Nested<'a, T: ?Sized> {
+    value: &'a T,
+    depth: usize,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Nested<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(Finite(serializer))
+        self.value.serialize(Readable { inner: serializer, depth: self.depth })
     }
 }
 
 macro_rules! hand_on {
     ($($method:ident($($argument:ident: $kind:ty),*);)*) => {
         $(fn $method(self, $($argument: $kind),*) -> Result<S::Ok, S::Error> {
-            self.0.$method($($argument),*)
+            self.inner.$method($($argument),*)
         })*
     };
 }
 
 macro_rules! hand_on_open {
-    ($($method:ident($($argument:ident: $kind:ty),*) -> $compound:ident;)*) => {
+    ($($method:ident($($argument:ident: $kind:ty),*) -> $compound:ident, $levels:literal;)*) => {
         $(fn $method(self, $($argument: $kind),*) -> Result<Self::$compound, S::Error> {
-            self.0.$method($($argument),*).map(Finite)
+            let depth = self.deeper($levels)?;
+            Ok(Readable { inner: self.inner.$method($($argument),*)?, depth })
         })*
     };
 }
 
-impl<S: Serializer> Serializer for Finite<S> {
+impl<S: Serializer> Serializer for Readable<S> {
     type Ok = S::Ok;
     type Error = S::Error;
-    type SerializeSeq = Finite<S::SerializeSeq>;
-    type SerializeTuple = Finite<S::SerializeTuple>;
-    type SerializeTupleStruct = Finite<S::SerializeTupleStruct>;
-    type SerializeTupleVariant = Finite<S::SerializeTupleVariant>;
-    type SerializeMap = Finite<S::SerializeMap>;
-    type SerializeStruct = Finite<S::SerializeStruct>;
-    type SerializeStructVariant = Finite<S::SerializeStructVariant>;
+    type SerializeSeq = Readable<S::SerializeSeq>;
+    type SerializeTuple = Readable<S::SerializeTuple>;
+    type SerializeTupleStruct = Readable<S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Readable<S::SerializeTupleVariant>;
+    type SerializeMap = Readable<S::SerializeMap>;
+    type SerializeStruct = Readable<S::SerializeStruct>;
+    type SerializeStructVariant = Readable<S::SerializeStructVariant>;
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
-        if value.is_finite() { self.0.serialize_f32(value) } else { Err(S::Error::custom(REFUSED)) }
+        if value.is_finite() {
+            self.inner.serialize_f32(value)
+        } else {
+            Err(S::Error::custom(NOT_FINITE))
+        }
     }
 
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
-        if value.is_finite() { self.0.serialize_f64(value) } else { Err(S::Error::custom(REFUSED)) }
+        if value.is_finite() {
+            self.inner.serialize_f64(value)
+        } else {
+            Err(S::Error::custom(NOT_FINITE))
+        }
     }
 
     hand_on! {
@@ -87,7 +120,7 @@ impl<S: Serializer> Serializer for Finite<S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.0.serialize_some(&Inner(value))
+        self.inner.serialize_some(&Nested { value, depth: self.depth })
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -95,7 +128,7 @@ impl<S: Serializer> Serializer for Finite<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_struct(name, &Inner(value))
+        self.inner.serialize_newtype_struct(name, &Nested { value, depth: self.depth })
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -105,33 +138,34 @@ impl<S: Serializer> Serializer for Finite<S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.0.serialize_newtype_variant(name, index, variant, &Inner(value))
+        let inner = Nested { value, depth: self.deeper(1)? };
+        self.inner.serialize_newtype_variant(name, index, variant, &inner)
     }
 
     hand_on_open! {
-        serialize_seq(len: Option<usize>) -> SerializeSeq;
-        serialize_tuple(len: usize) -> SerializeTuple;
-        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct;
+        serialize_seq(len: Option<usize>) -> SerializeSeq, 1;
+        serialize_tuple(len: usize) -> SerializeTuple, 1;
+        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct, 1;
         serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
-            -> SerializeTupleVariant;
-        serialize_map(len: Option<usize>) -> SerializeMap;
-        serialize_struct(name: &'static str, len: usize) -> SerializeStruct;
+            -> SerializeTupleVariant, 2;
+        serialize_map(len: Option<usize>) -> SerializeMap, 1;
+        serialize_struct(name: &'static str, len: usize) -> SerializeStruct, 1;
         serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
-            -> SerializeStructVariant;
+            -> SerializeStructVariant, 2;
     }
 
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.0.collect_str(value)
+        self.inner.collect_str(value)
     }
 
     fn is_human_readable(&self) -> bool {
-        self.0.is_human_readable()
+        self.inner.is_human_readable()
     }
 }
 
 macro_rules! hand_on_elements {
     ($($compound:ident: $method:ident($($key:ident)?);)*) => {
-        $(impl<C: $compound> $compound for Finite<C> {
+        $(impl<C: $compound> $compound for Readable<C> {
             type Ok = C::Ok;
             type Error = C::Error;
 
@@ -140,15 +174,15 @@ macro_rules! hand_on_elements {
                 $($key: &'static str,)?
                 value: &T,
             ) -> Result<(), C::Error> {
-                self.0.$method($($key,)? &Inner(value))
+                self.inner.$method($($key,)? &self.nested(value))
             }
 
             $(fn skip_field(&mut self, $key: &'static str) -> Result<(), C::Error> {
-                self.0.skip_field($key)
+                self.inner.skip_field($key)
             })?
 
             fn end(self) -> Result<C::Ok, C::Error> {
-                self.0.end()
+                self.inner.end()
             }
         })*
     };
@@ -163,16 +197,16 @@ hand_on_elements! {
     SerializeStructVariant: serialize_field(key);
 }
 
-impl<C: SerializeMap> SerializeMap for Finite<C> {
+impl<C: SerializeMap> SerializeMap for Readable<C> {
     type Ok = C::Ok;
     type Error = C::Error;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
-        self.0.serialize_key(&Inner(key))
+        self.inner.serialize_key(&self.nested(key))
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
-        self.0.serialize_value(&Inner(value))
+        self.inner.serialize_value(&self.nested(value))
     }
 
     fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
@@ -180,11 +214,11 @@ impl<C: SerializeMap> SerializeMap for Finite<C> {
         key: &K,
         value: &V,
     ) -> Result<(), C::Error> {
-        self.0.serialize_entry(&Inner(key), &Inner(value))
+        self.inner.serialize_entry(&self.nested(key), &self.nested(value))
     }
 
     fn end(self) -> Result<C::Ok, C::Error> {
-        self.0.end()
+        self.inner.end()
     }
 }
 
@@ -263,7 +297,7 @@ mod tests {
     fn refused<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(value: &T) {
         match Json::encode(value) {
             Err(CrateError::Codec { source }) => {
-                assert!(source.to_string().contains(REFUSED), "{value:?}: {source}");
+                assert!(source.to_string().contains(NOT_FINITE), "{value:?}: {source}");
             }
             other => panic!("{value:?} gave {other:?}"),
         }
@@ -294,7 +328,7 @@ mod tests {
         let bad_value = to_vec(&Entries(vec![("a", 1.0), ("b", f64::NAN)])).unwrap_err();
         let bad_key = to_vec(&Entries(vec![(f64::INFINITY, 1)])).unwrap_err();
         for error in [bad_value, bad_key] {
-            assert!(error.to_string().contains(REFUSED), "{error}");
+            assert!(error.to_string().contains(NOT_FINITE), "{error}");
         }
     }
 
@@ -316,5 +350,50 @@ mod tests {
         same_as_serde_json(&bytes::Bytes::from_static(b"\x00\xff"));
         same_as_serde_json(&std::net::Ipv4Addr::LOCALHOST);
         same_as_serde_json(&serde_json::json!({"a": [1, 2.5, null, {"b": "c"}]}));
+    }
+
+    /// One variant for each way to nest.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Nest {
+        End,
+        Newtype(Box<Nest>),
+        Tuple(u8, Box<Nest>),
+        Struct { inner: Box<Nest> },
+        Seq(Vec<Nest>),
+        Map(BTreeMap<String, Nest>),
+        Option(Option<Box<Nest>>),
+        Wrapped(Newtype<Box<Nest>>),
+        Pair(Box<Pair<Box<Nest>>>),
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again_however_it_nests() {
+        let boxed = |inner: &Nest| Box::new(inner.clone());
+        let nests: [&dyn Fn(&Nest) -> Nest; 8] = [
+            &|inner| Nest::Newtype(boxed(inner)),
+            &|inner| Nest::Tuple(1, boxed(inner)),
+            &|inner| Nest::Struct { inner: boxed(inner) },
+            &|inner| Nest::Seq(vec![inner.clone()]),
+            &|inner| Nest::Map(BTreeMap::from([("k".to_owned(), inner.clone())])),
+            &|inner| Nest::Option(Some(boxed(inner))),
+            &|inner| Nest::Wrapped(Newtype(boxed(inner))),
+            &|inner| Nest::Pair(Box::new(Pair(1, boxed(inner)))),
+        ];
+        for nest in nests {
+            let mut value = Nest::End;
+            let mut levels = 0;
+            while let Ok(bytes) = Json::encode(&value) {
+                assert_eq!(<Json as Codec<Nest>>::decode(bytes).unwrap(), value);
+                value = nest(&value);
+                levels += 1;
+            }
+            // Neither refused before what can be read is at its end.
+            let text = serde_json::to_vec(&value).unwrap();
+            assert!(serde_json::from_slice::<Nest>(&text).is_err(), "{levels} levels");
+            let error = Json::encode(&value).unwrap_err();
+            assert!(
+                matches!(&error, CrateError::Codec { source } if source.to_string().contains(TOO_DEEP))
+            );
+        }
     }
 }

@@ -1,0 +1,151 @@
+//! What a repair reports, and what an open that is refused leaves alone.
+
+use std::path::{Path, PathBuf};
+
+use ifmatch::simulation::{Fault, FaultPlan, Simulation};
+use ifmatch::{Damage, Durability, Error, OnDamage, Options, Precondition};
+
+use crate::{Repeat, seeds};
+
+const ITEMS: u64 = 50;
+
+fn options() -> Options {
+    Options::new().durability(Durability::Eventual)
+}
+
+/// The segments' files, in order.
+fn segments(sim: &Simulation) -> Vec<PathBuf> {
+    let names = sim.disk().file_names();
+    let mut segments: Vec<_> =
+        names.into_iter().filter(|name| name.to_string_lossy().ends_with(".seg")).collect();
+    segments.sort();
+    segments
+}
+
+fn flip(sim: &Simulation, path: &Path, at: usize) {
+    let mut bytes = sim.disk().read_file(path).unwrap();
+    bytes[at] ^= 1;
+    sim.disk().write_file(path, &bytes).unwrap();
+}
+
+/// A store of synced items that was killed `runs` times, so that it has as many segments.
+fn killed(runs: u64) -> Simulation {
+    let mut rng = fastrand::Rng::with_seed(runs);
+    let mut sim = Simulation::new(runs);
+    for run in 0..runs {
+        let store = sim.open(&options()).unwrap();
+        let items = store.collection::<u64>("items").unwrap();
+        for n in 0..ITEMS {
+            items.create((run * ITEMS + n).to_be_bytes(), &n).unwrap();
+        }
+        store.sync().unwrap();
+        sim = sim.kill(&mut rng);
+    }
+    sim
+}
+
+fn repair(sim: &Simulation) -> Result<(Damage, u64), Error> {
+    let store = sim.open(&options().on_damage(OnDamage::KeepPrefix))?;
+    let damage = store.damage().expect("damage is reported").clone();
+    let len = store.collection::<u64>("items")?.len()?;
+    store.close()?;
+    Ok((damage, len))
+}
+
+#[test]
+fn the_bytes_of_lost_commits_are_counted() {
+    let sim = killed(1);
+    let [path] = &segments(&sim)[..] else { panic!("one segment") };
+    let bytes = sim.disk().read_file(path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for at in (5_000..used).step_by(97) {
+        let damaged = sim.kill(&mut fastrand::Rng::with_seed(1));
+        flip(&damaged, path, at);
+        let (damage, kept) = repair(&damaged).unwrap();
+        assert!(kept < ITEMS, "nothing is lost by a flipped bit at {at}");
+        let offset = damage.offset() as usize;
+        assert!(offset <= at, "the damage at {at} is said to be at {offset}");
+        assert!(damage.lost_bytes() >= (used - offset) as u64, "{damage:?} of {used} bytes");
+        assert!(damage.lost_bytes() <= (bytes.len() - offset) as u64, "{damage:?}");
+        assert!(damage.moved().is_empty());
+    }
+}
+
+/// The sealed segment that is damaged stays as far as it is whole; those behind it are moved.
+#[test]
+fn files_that_were_moved_are_named_also_when_a_repair_is_repeated() {
+    let sim = killed(4);
+    let files = segments(&sim);
+    assert_eq!(files.len(), 4);
+    flip(&sim, &files[1], 5_000);
+    let mut named = 0;
+    for calls in 0.. {
+        let _repeat = Repeat::new("repairs", calls);
+        let damaged = sim.kill(&mut fastrand::Rng::with_seed(1));
+        damaged.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let cut = repair(&damaged).is_err();
+        damaged.disk().clear_faults();
+        if !cut {
+            break;
+        }
+        // It may have come so far that nothing was left to be repaired.
+        let store = damaged.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+        let Some(damage) = store.damage() else { continue };
+        // Without its last step what a repair has kept seems to be short of what was synced.
+        if damage.reason() == "frames that were synced are missing" {
+            continue;
+        }
+        named += 1;
+        let moved: Vec<_> = damage.moved().iter().map(|path| path.file_name()).collect();
+        let behind: Vec<_> = files[2..].iter().map(|path| path.file_name()).collect();
+        assert_eq!(moved, behind);
+        assert!(damage.moved().iter().all(|path| damaged.disk().read_file(path).is_some()));
+    }
+    assert!(named > 5, "{named} repairs were repeated");
+}
+
+#[test]
+fn an_open_that_is_refused_removes_nothing() {
+    for seed in seeds(0..4) {
+        let _repeat = Repeat::new("repairs", seed);
+        let sim = killed(2);
+        // As a compaction that was killed leaves one.
+        let left = segments(&sim)[0].with_file_name("0000000000.seg");
+        sim.disk().write_file(&left, b"left over").unwrap();
+        let files = segments(&sim);
+        let damaged = sim.kill(&mut fastrand::Rng::with_seed(seed));
+        flip(&damaged, &files[1 + seed as usize % 2], 5_000);
+        let before = segments(&damaged);
+        let Err(Error::Corrupt { .. }) = damaged.open(&options()) else {
+            panic!("a damaged store is opened");
+        };
+        assert_eq!(segments(&damaged), before);
+
+        drop(sim.open(&options()).unwrap());
+        assert!(!segments(&sim).contains(&left), "a whole store is cleared of what was left over");
+    }
+}
+
+#[test]
+fn without_create_what_a_cut_short_creation_left_is_no_store() {
+    for calls in 0.. {
+        let _repeat = Repeat::new("repairs", calls);
+        let sim = Simulation::new(1);
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let made = sim.open(&options()).is_ok();
+        sim.disk().clear_faults();
+        if made {
+            break;
+        }
+        match sim.open(&options().create(false)) {
+            Err(Error::Io { source, .. }) => {
+                assert_eq!(source.kind(), std::io::ErrorKind::NotFound, "after {calls} calls");
+            }
+            // Whole, but for a last step.
+            Ok(store) => assert_eq!(store.revision().0, 0),
+            Err(other) => panic!("{other:?} after {calls} calls"),
+        }
+        let store = sim.open(&options()).expect("what was begun is finished");
+        store.raw("items").unwrap().upsert("k", &"v".into(), Precondition::Always).unwrap();
+    }
+}
