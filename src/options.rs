@@ -214,7 +214,7 @@ impl Options {
 
     /// Sets a function that is told how far an open has come while it reads the journal, which it
     /// does after a crash and when the table has to be rebuilt. Called on the opening thread, at
-    /// most once per MiB read.
+    /// most once per MiB read. It should not panic: the next open would build the table anew.
     pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self

@@ -11,11 +11,9 @@ use bytes::Bytes;
 use crate::commit::Core;
 use crate::commit::cache::Version;
 use crate::error::{Error, Result};
-use crate::item::Meta;
 use crate::journal::frame::Entry;
 use crate::journal::frames::FrameReader;
 use crate::key::ItemKey;
-use crate::revision::Revision;
 use crate::table::Head;
 
 /// One entry of an item, as the journal holds it.
@@ -84,14 +82,7 @@ impl Core {
         reader.read(&self.journal, revision, &mut |commit| {
             commit.for_each_entry(&mut |found_entry| {
                 if found_entry.key == *key {
-                    let (entry, head) = (&found_entry.entry, found_entry.head());
-                    let meta = Meta {
-                        etag: head.etag,
-                        parent: entry.parent(),
-                        revision: Revision(head.revision),
-                        modified_ms: head.modified_ms,
-                        expires_ms: head.expires_ms,
-                    };
+                    let (entry, meta) = (&found_entry.entry, found_entry.meta());
                     let value = Bytes::copy_from_slice(entry.value);
                     found = Some(PastEntry {
                         version: Version { meta, value },

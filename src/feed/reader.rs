@@ -10,13 +10,11 @@ use crate::commit::Core;
 use crate::error::{Error, Result};
 use crate::feed::change::{Change, ChangeKind};
 use crate::feed::cursor::Cursor;
-use crate::item::Meta;
 use crate::journal::Journal;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::Entry;
 use crate::journal::frames::{CommitFrame, FrameReader};
 use crate::key::ItemKey;
-use crate::revision::Revision;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 
@@ -225,25 +223,18 @@ impl<'a> Gathered<'a> {
     }
 
     fn change(&self, found: FoundEntry<'_, '_>) -> Result<Change> {
-        let head = found.head();
-        let FoundEntry { key, entry, .. } = found;
+        let meta = found.meta();
+        let FoundEntry { key, entry, revision, .. } = found;
         let leaves_item = entry.kind().leaves_item();
         // An item that has expired is absent everywhere, swept or not. One that was superseded
         // is shown as it was.
         let expired = leaves_item
-            && head.expires_ms.is_some_and(|at| at <= self.core.clock.now_ms())
-            && self.is_newest(&key, head.revision)?;
+            && meta.expires_ms.is_some_and(|at| at <= self.core.clock.now_ms())
+            && self.is_newest(&key, revision)?;
         let kind = if expired { ChangeKind::Expired } else { entry.kind().into() };
         // Copied, so that what is kept of a chunk does not keep the chunk.
         let value = (leaves_item && !expired).then(|| Bytes::copy_from_slice(entry.value));
-        let meta = Meta {
-            etag: head.etag,
-            parent: entry.parent(),
-            revision: Revision(head.revision),
-            modified_ms: head.modified_ms,
-            expires_ms: head.expires_ms,
-        };
-        let cursor = self.from.before_entry(head.revision, entry.ordinal.saturating_add(1));
+        let cursor = self.from.before_entry(revision, entry.ordinal.saturating_add(1));
         Ok(Change { kind, key, meta, value, cursor })
     }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::item::Meta;
 use crate::journal::frame::{Body, Entry, Placed};
 use crate::journal::reader::KnownSegment;
 use crate::journal::segment::{ScannedFrame, SegmentHeader};
 use crate::key::ItemKey;
+use crate::revision::Revision;
 use crate::table::Head;
 
 /// A segment, as far as the entries in it are concerned.
@@ -77,6 +79,17 @@ impl<'s> EntrySource<'s> {
 }
 
 impl FoundEntry<'_, '_> {
+    /// What a reader is told of the version. Computes its tag: costs a hash of its value.
+    pub(crate) fn meta(&self) -> Meta {
+        Meta {
+            etag: self.entry.etag(self.incarnation, self.revision),
+            parent: self.entry.parent(),
+            revision: Revision(self.revision),
+            modified_ms: self.entry.modified_ms,
+            expires_ms: self.entry.expires_ms,
+        }
+    }
+
     /// The head that points to the entry. Computes its tag: costs a hash of its value.
     pub(crate) fn head(&self) -> Head {
         Head {

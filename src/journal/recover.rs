@@ -10,9 +10,9 @@ use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::group::{Active, REVISION_SKIP};
 use crate::journal::manifest::{CleanClose, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::segment::{
-    FrameScanner, JOURNAL_FOLDER, OpenSegment, Position, ScannedFrame, SegmentFacts, ensure_folder,
-    segment_number, segment_path,
+    FrameScanner, OpenSegment, Position, ScannedFrame, SegmentFacts, ensure_folder, segment_path,
 };
+use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 
 /// The journal as an open found it, before anything of this run is written.
@@ -306,17 +306,13 @@ pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) ->
 }
 
 fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32>> {
-    let folder = store.join(JOURNAL_FOLDER);
-    let names = match disk.list(&folder) {
-        // Then every segment is missing, and is missed where it is opened.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-        names => names.map_err(Error::io("listing", &folder))?,
-    };
     let named = |number| {
         manifest.segments.iter().any(|record| record.number == number)
             || manifest.retired.iter().any(|record| record.number == number)
     };
-    Ok(names.iter().filter_map(|name| segment_number(name)).filter(|n| !named(*n)).collect())
+    let mut numbers = segment_numbers(disk, store)?;
+    numbers.retain(|number| !named(*number));
+    Ok(numbers)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -110,10 +110,12 @@ impl Prefix {
         });
         let mut end = scan.position();
         let mut sealed = false;
+        // Compaction drops commits, and what it makes of a segment covers them all the same.
+        let mut covered = record.sealed.map_or(0, |end| end.last_revision);
         let mut malformed = None;
         while let Some(frame) = scan.next()? {
             match check_contents(&segment, &frame, self.last_revision) {
-                Ok(true) => sealed = true,
+                Ok(true) => (sealed, covered) = (true, frame.revision),
                 Ok(false) => self.last_revision = frame.revision,
                 Err(error) => malformed = Some(error),
             }
@@ -133,6 +135,8 @@ impl Prefix {
             self.damage = Some(malformed.unwrap_or(damage));
             self.cut = Some(end);
             self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
+        } else {
+            self.last_revision = self.last_revision.max(covered);
         }
         let offset = end.offset;
         let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });

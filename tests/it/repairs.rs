@@ -1,9 +1,10 @@
 //! What a repair reports, and what an open that is refused leaves alone.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use ifmatch::simulation::{Fault, FaultPlan, Simulation};
-use ifmatch::{Damage, Durability, Error, OnDamage, Options, Precondition};
+use ifmatch::simulation::{Fault, FaultPlan, STORE, Simulation};
+use ifmatch::{Damage, Durability, Error, HistoryPolicy, OnDamage, Options, Precondition};
 
 use crate::{Repeat, seeds};
 
@@ -102,6 +103,36 @@ fn files_that_were_moved_are_named_also_when_a_repair_is_repeated() {
         assert!(damage.moved().iter().all(|path| damaged.disk().read_file(path).is_some()));
     }
     assert!(named > 5, "{named} repairs were repeated");
+}
+
+/// The journal then ends with less than what was synced, and lacks nothing.
+#[test]
+fn a_store_whose_last_commit_compaction_has_dropped_is_not_damaged() {
+    let history = HistoryPolicy::new().tombstones(Duration::ZERO);
+    for whole in [true, false] {
+        let sim = Simulation::new(1);
+        let options = options().history(history);
+        let store = sim.open(&options).unwrap();
+        let items = store.collection::<u64>("items").unwrap();
+        items.create("stays", &1).unwrap();
+        items.create("goes", &1).unwrap();
+        items.delete("goes", Precondition::Always).unwrap();
+        store.sync().unwrap();
+        sim.set_now_ms(1_700_000_001_000);
+        assert_eq!(store.compact().unwrap().purged_tombstones, 1);
+        let last = store.revision();
+        let killed = sim.kill(&mut fastrand::Rng::with_seed(1));
+        if !whole {
+            // Then the segment's seal alone tells.
+            killed.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+        }
+        let repaired = killed.open(&options.on_damage(OnDamage::KeepPrefix)).unwrap();
+        assert_eq!(repaired.collection::<u64>("items").unwrap().len().unwrap(), 1);
+        match repaired.damage() {
+            None => assert!(whole),
+            Some(damage) => assert_eq!((whole, damage.kept()), (false, last)),
+        }
+    }
 }
 
 #[test]
