@@ -273,7 +273,7 @@ impl Background {
                 return Ok(at);
             }
             match sweep::step(&running, self) {
-                Err(error @ Error::Io { .. }) => {
+                Err(error) if can_be_put_off(&error) => {
                     log::warn!("the sweep of expired items is put off: {error}");
                     seen.sweep_at = began.checked_add(SWEEP_DELAY);
                     return Ok(seen.sweep_at);
@@ -291,7 +291,7 @@ impl Background {
 
     fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
         match renew_if_bloated(shared, &mut seen.table_size) {
-            Err(error @ (Error::Io { .. } | Error::Table(_))) => {
+            Err(error) if can_be_put_off(&error) || matches!(error, Error::Table(_)) => {
                 log::warn!("the table is not renewed: {error}");
                 Ok(())
             }
@@ -315,8 +315,8 @@ impl Background {
         let many = running.core.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
         if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) || many {
             match running.checkpoint() {
-                // Nothing was changed. The next one is due after as much again.
-                Err(error @ (Error::Io { .. } | Error::TooLarge { .. })) => {
+                // The next one is due after as much again.
+                Err(error) if can_be_put_off(&error) && !running.core.journal.is_poisoned() => {
                     log::warn!("a checkpoint is put off: {error}");
                 }
                 taken => {
@@ -336,7 +336,7 @@ impl Background {
             return Ok(false);
         }
         match compact_some(shared, || self.behind.store(true, Ordering::Relaxed)) {
-            Err(error @ (Error::Io { .. } | Error::Corrupt { .. })) => {
+            Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
                 log::warn!("compaction is put off: {error}");
                 seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);
                 Ok(false)
@@ -344,6 +344,12 @@ impl Background {
             done => done,
         }
     }
+}
+
+/// Whether upkeep goes on after this error and tries again later: the system refused a call, or
+/// MANIFEST has no room, and nothing was changed.
+fn can_be_put_off(error: &Error) -> bool {
+    matches!(error, Error::Io { .. } | Error::TooLarge { .. })
 }
 
 /// What upkeep saw when it last looked.

@@ -56,24 +56,22 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<Revision> {
-        let (environment, path, hold, manifest, last_revision, clock_ms) = {
+        let environment = self.running()?.environment.clone();
+        let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
+        let path = &resolve(&**disk, path.as_ref())?;
+        let (hold, manifest, last_revision, clock_ms) = {
             let running = self.running()?;
             let journal = &running.core.journal;
-            let environment = running.environment.clone();
-            let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
-            let path = resolve(&**disk, path.as_ref())?;
             if environment.backup_disk.is_none() {
-                check_apart(journal.place().1, &path)?;
+                check_apart(journal.place().1, path)?;
             }
             let (hold, manifest) = journal.hold();
             if let Err(failure) = journal.sync() {
                 log::warn!("a backup takes what is durable: {:?}", failure.source);
             }
-            let clock_ms = running.core.clock.now_ms();
-            (environment, path, hold, manifest, journal.durable(), clock_ms)
+            (hold, manifest, journal.durable(), running.core.clock.now_ms())
         };
-        let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
-        let target = Target::begin(&**disk, &path)?;
+        let target = Target::begin(&**disk, path)?;
         let collector = Collector::new(manifest.checkpoint);
         let mut source =
             OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };

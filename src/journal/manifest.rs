@@ -195,8 +195,15 @@ impl ManifestFile {
     /// [`Error::TooLarge`] when there are too many segments; [`Error::Io`] when there is no space.
     /// Either way MANIFEST says what it said before.
     pub(crate) fn make_room(&mut self, manifest: &Manifest, for_more: bool) -> Result<()> {
-        let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
-        let size = (SLOT_HEADER_BYTES + self.encode(manifest)?.len()) as u64;
+        let kept_free = if for_more { COMPACTION_ROOM_BYTES } else { 0 };
+        self.encode(manifest, SLOT_BYTES - kept_free).map(drop)
+    }
+
+    /// Lays out the payload of a slot, for which there is room then.
+    fn encode(&mut self, manifest: &Manifest, limit: u64) -> Result<Vec<u8>> {
+        let payload = bincode::encode_to_vec(manifest, config::standard())
+            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))?;
+        let size = (SLOT_HEADER_BYTES + payload.len()) as u64;
         if size > limit {
             return Err(Error::TooLarge { what: "a manifest in bytes", actual: size, limit });
         }
@@ -210,19 +217,13 @@ impl ManifestFile {
             }
             self.allocated = goal;
         }
-        Ok(())
-    }
-
-    fn encode(&self, manifest: &Manifest) -> Result<Vec<u8>> {
-        bincode::encode_to_vec(manifest, config::standard())
-            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))
+        Ok(payload)
     }
 
     /// Writes and syncs one slot, then the other: two syncs. After an error the contents are the
     /// old or the new ones, and the caller must not go on as if it knew which.
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
-        self.make_room(manifest, false)?;
-        let payload = self.encode(manifest)?;
+        let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
         let bytes = slots::encode(MAGIC, FORMAT, self.sequence, &payload);
         for slot in 0..2 {
