@@ -3,9 +3,8 @@
 use std::ops::Bound;
 
 use crate::error::{Error, Result, TableError};
-use crate::journal::frame::Body;
+use crate::journal::entries::EntrySource;
 use crate::journal::group::Extent;
-use crate::journal::recover::check_frame;
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
 use crate::journal::totals::Totals;
 use crate::options::Progress;
@@ -205,31 +204,21 @@ fn verify_segment(
 ) -> Result<u64> {
     let (disk, store) = running.core.journal.place();
     let segment = OpenSegment::open(disk, store, extent.number)?;
-    let path = &segment.facts.path;
+    let source = EntrySource::of_header(&segment.facts.path, &segment.facts.header);
     let mut scan = segment.scan(extent.end_offset);
-    let (mut begin, mut last) = (scan.position().offset, 0);
+    let mut begin = scan.position().offset;
     let (mut commits, mut counted_bytes) = (0, 0);
-    while let Some(frame) = scan.next()? {
-        let damaged = || Error::corrupt(path, frame.offset, "an entry is malformed");
-        let revision = frame.revision;
-        let whole = match check_frame(path, &frame, last)? {
-            Body::Commit(mut entries) => !entries.any(|entry| entry.is_none()),
-            Body::Seal => continue,
-        };
-        if !whole {
-            return Err(damaged());
-        }
+    while let Some(frame) = scan.next_commit()? {
+        source.for_each_entry(&frame, &mut |_| Ok(()))?;
+        let counts = frame.revision > after;
         let end = scan.position().offset;
-        if revision > after {
+        if counts {
             commits += 1;
             counted_bytes += end - begin;
         }
-        (begin, last) = (end, revision);
+        begin = end;
     }
-    let end = scan.position().offset;
-    if end != extent.end_offset {
-        return Err(Error::corrupt(path, end, "a frame is damaged"));
-    }
+    scan.expect_end(extent.end_offset)?;
     verified.commits += commits;
     verified.journal_bytes += counted_bytes;
     Ok(counted_bytes)

@@ -9,9 +9,8 @@ use crate::error::{Error, Result};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Entry;
 use crate::journal::manifest::SegmentRecord;
-use crate::journal::recover::check_frame;
 use crate::journal::rewrite::Rewrite;
-use crate::journal::segment::{FrameScanner, ScannedFrame};
+use crate::journal::scanner::{FrameScanner, ScannedFrame};
 use crate::key::ItemKey;
 use crate::pace::Pace;
 use crate::store::Compacting;
@@ -86,29 +85,21 @@ pub(super) fn read_frames(
     pace: Pace,
     visit: &mut dyn FnMut(&Core, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
+    let end_offset = source.sealed.ok_or(Error::Poisoned)?.offset;
     let (known, mut scan) = {
         let running = only.running()?;
         let segments = running.core.journal.segments();
         let known = segments.get(source.number).ok_or(Error::Poisoned)?;
         let file = segments.file(source.number)?.ok_or(Error::Poisoned)?;
-        let end = source.sealed.map_or(0, |end| end.offset);
         let first = known.place_after(0);
-        (known.clone(), FrameScanner::new(file, known.path.clone(), end, first))
+        (known.clone(), FrameScanner::new(file, known.path.clone(), end_offset, first))
     };
-    let mut last = 0;
     loop {
         let began = Instant::now();
         let running = only.running()?;
         let until = scan.position().offset + CHUNK_BYTES;
         while scan.position().offset < until {
-            let Some(frame) = scan.next()? else {
-                let offset = scan.position().offset;
-                if source.sealed.is_some_and(|end| end.offset != offset) {
-                    return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
-                }
-                return Ok(());
-            };
-            last = check_frame(&known.path, &frame, last).map(|_| frame.revision)?;
+            let Some(frame) = scan.next_commit()? else { return scan.expect_end(end_offset) };
             visit(&running.core, EntrySource::new(source.number, &known), &frame)?;
         }
         drop(running);

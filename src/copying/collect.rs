@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::Checkpoint;
-use crate::journal::segment::ScannedFrame;
+use crate::journal::scanner::ScannedFrame;
 
 /// How much is taken at a time.
 const CHUNK_BYTES: usize = 4 << 20;

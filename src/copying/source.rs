@@ -10,10 +10,9 @@ use crate::copying::{Collector, Loose, Source};
 use crate::disk::{Disk, ReadOnlyDisk};
 use crate::error::{Error, Result};
 use crate::journal::entries::EntrySource;
-use crate::journal::frame::Body;
 use crate::journal::manifest::{Checkpoint, Loaded, MANIFEST_FILE, Manifest, ManifestFile};
-use crate::journal::recover::{Surveyed, check_frame, find_ends, is_outdated};
-use crate::journal::segment::FrameScanner;
+use crate::journal::recover::{Surveyed, find_ends, is_outdated};
+use crate::journal::scanner::FrameScanner;
 use crate::journal::watermark::{WATERMARK_FILE, Watermark};
 use crate::opening::LOCK_FILE;
 
@@ -24,8 +23,6 @@ pub(crate) struct ClosedStore {
     pub(crate) last_revision: u64,
     segments: vec::IntoIter<Surveyed>,
     current: Option<(Surveyed, FrameScanner)>,
-    /// The last revision of the current segment that was read.
-    read: u64,
     collector: Collector,
     _lock: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -73,7 +70,6 @@ impl ClosedStore {
             last_revision: ends.last_revision.max(manifest.checkpoint.revision),
             segments: ends.segments.into_iter(),
             current: None,
-            read: 0,
             collector: Collector::new(manifest.checkpoint),
             manifest,
             _lock: lock,
@@ -88,27 +84,23 @@ impl ClosedStore {
 
 impl Source for ClosedStore {
     fn next(&mut self) -> Result<Vec<Loose>> {
-        let Self { disk, segments, current, read, collector, .. } = self;
+        let Self { disk, segments, current, collector, .. } = self;
         loop {
-            let unread = |(surveyed, scan): &(Surveyed, FrameScanner)| {
-                scan.position().offset < surveyed.end_offset
+            let (surveyed, scan) = match current {
+                Some(current) => current,
+                None => {
+                    let Some(next) = segments.next() else { break };
+                    let scan = next.scan(disk)?;
+                    current.insert((next, scan))
+                }
             };
-            let Some((surveyed, scan)) = current.as_mut().filter(|current| unread(current)) else {
-                let Some(next) = segments.next() else { break };
-                let scan = next.scan(disk)?;
-                *current = Some((next, scan));
+            let Some(frame) = scan.next_commit()? else {
+                scan.expect_end(surveyed.end_offset)?;
+                *current = None;
                 continue;
             };
             let segment = &surveyed.segment;
-            let begin = scan.position().offset;
-            let damaged = || Error::corrupt(&segment.path, begin, "a frame is damaged");
-            let frame = scan.next()?.ok_or_else(damaged)?;
-            let Body::Commit(_) = check_frame(&segment.path, &frame, *read)? else {
-                return Err(damaged());
-            };
-            *read = frame.revision;
-            let source = EntrySource::of_header(&segment.path, &segment.header);
-            if collector.add(source, &frame)? {
+            if collector.add(EntrySource::of_header(&segment.path, &segment.header), &frame)? {
                 break;
             }
         }

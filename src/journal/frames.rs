@@ -4,13 +4,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::Journal;
 use crate::journal::entries::{EntrySource, FoundEntry};
-use crate::journal::frame::Body;
 use crate::journal::reader::KnownSegment;
-use crate::journal::recover::check_frame;
-use crate::journal::segment::{FrameScanner, Position, ScannedFrame};
+use crate::journal::scanner::{FrameScanner, Position, ScannedFrame};
 
 /// One commit, read back.
 #[derive(Debug)]
@@ -77,10 +75,7 @@ impl FrameReader {
                 return Ok(true);
             }
             // Of the active segment, too: what is written ends with a whole frame.
-            if scan.position().offset != extent.end_offset {
-                let offset = scan.position().offset;
-                return Err(Error::corrupt(&known.path, offset, "a frame is damaged"));
-            }
+            scan.expect_end(extent.end_offset)?;
             if extent.last_revision == u64::MAX {
                 // The end of what is written of the active segment, or of one sealed meanwhile.
                 let sealed = journal
@@ -105,13 +100,9 @@ impl FrameReader {
         up_to: u64,
         visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<ControlFlow<()>> {
-        let mut last = 0;
         loop {
             let place = scan.position();
-            let Some(frame) = scan.next()? else { return Ok(ControlFlow::Continue(())) };
-            let Body::Commit(_) = check_frame(&known.path, &frame, last)? else {
-                return Ok(ControlFlow::Continue(()));
-            };
+            let Some(frame) = scan.next_commit()? else { return Ok(ControlFlow::Continue(())) };
             let revision = frame.revision;
             if revision > up_to {
                 // Never remembered as read: the next read begins with this frame.
@@ -119,7 +110,6 @@ impl FrameReader {
                 self.after = self.after.max(up_to);
                 return Ok(ControlFlow::Continue(()));
             }
-            last = revision;
             let flow = if revision > self.after {
                 visit(&CommitFrame { segment, known, frame })?
             } else {

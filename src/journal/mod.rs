@@ -16,6 +16,7 @@ pub(crate) mod reader;
 pub(crate) mod recover;
 pub(crate) mod rewrite;
 pub(crate) mod roll;
+pub(crate) mod scanner;
 pub(crate) mod segment;
 pub(crate) mod signal;
 pub(crate) mod slots;

@@ -9,7 +9,8 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::journal::segment::{Position, SEGMENT_HEADER_BYTES, segment_path};
+use crate::journal::scanner::Position;
+use crate::journal::segment::{SEGMENT_HEADER_BYTES, segment_path};
 use crate::sync;
 
 /// The most segment files that reading keeps open at a time.

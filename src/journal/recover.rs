@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
-use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
+use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::group::{Active, REVISION_SKIP};
 use crate::journal::manifest::{CleanClose, MANIFEST_FILE, Manifest, ManifestFile};
-use crate::journal::segment::{
-    FrameScanner, OpenSegment, Position, ScannedFrame, SegmentFacts, ensure_folder, segment_path,
-};
+use crate::journal::scanner::{FrameScanner, Position};
+use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder, segment_path};
 use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 
@@ -222,14 +221,11 @@ fn find_tail(
     mark: u64,
     last_revision: &mut u64,
 ) -> Result<(Tail, Option<u64>)> {
-    let mut scan = segment.scan(u64::MAX);
+    let mut scan = segment.scan(u64::MAX).after(*last_revision);
     let mut unproven = None;
     let mut end = scan.position();
-    while let Some(frame) = scan.next()? {
-        if matches!(check_frame(&segment.facts.path, &frame, *last_revision)?, Body::Seal) {
-            // Sealed, but the crash came before MANIFEST said so.
-            break;
-        }
+    // A seal ends it, too: the crash came before MANIFEST said so.
+    while let Some(frame) = scan.next_commit()? {
         *last_revision = frame.revision;
         if frame.revision > mark {
             unproven.get_or_insert(frame.offset);
@@ -237,21 +233,6 @@ fn find_tail(
         end = scan.position();
     }
     Ok((Tail { position: end, must_roll: true }, unproven))
-}
-
-/// Parses a frame and checks what its checksum does not: that it is one this version writes, in
-/// ascending order of revision.
-pub(crate) fn check_frame<'a>(
-    path: &Path,
-    frame: &ScannedFrame<'a>,
-    last_revision: u64,
-) -> Result<Body<'a>> {
-    let body = Body::decode(frame.body);
-    let body = body.ok_or_else(|| Error::corrupt(path, frame.offset, "a frame is malformed"))?;
-    if matches!(body, Body::Commit(_)) && frame.revision <= last_revision {
-        return Err(Error::corrupt(path, frame.offset, "a frame's revision does not ascend"));
-    }
-    Ok(body)
 }
 
 /// A part of the last segment that may not be on stable storage.
@@ -313,27 +294,4 @@ fn unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<u32
     let mut numbers = segment_numbers(disk, store)?;
     numbers.retain(|number| !named(*number));
     Ok(numbers)
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::journal::frame::FrameBuilder;
-
-    #[test]
-    fn revisions_of_commits_ascend_and_a_seal_repeats_the_last() {
-        let check = |mut frame: FrameBuilder, revision: u64, last: u64| {
-            frame.complete();
-            let (bytes, _) = frame.finish(revision, 0);
-            let body = bytes.get(crate::journal::frame::FRAME_HEADER_BYTES..).unwrap();
-            let frame = ScannedFrame { offset: 0, revision, body };
-            check_frame(Path::new("segment"), &frame, last).is_ok()
-        };
-        assert!(check(FrameBuilder::commit(0), 8, 7));
-        assert!(!check(FrameBuilder::commit(0), 7, 7));
-        assert!(!check(FrameBuilder::commit(0), 6, 7));
-        assert!(check(FrameBuilder::seal(), 7, 7));
-    }
 }

@@ -8,9 +8,8 @@ use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::{Active, Journal, State, pack};
 use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
-use crate::journal::segment::{
-    JOURNAL_FOLDER, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
-};
+use crate::journal::scanner::Position;
+use crate::journal::segment::{JOURNAL_FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
 use crate::options::Durability;
 use crate::sync::{MutexGuard, Ordering};
 

@@ -1,4 +1,4 @@
-//! Segment files: the header, and reading their frames from front to back.
+//! Segment files: their names, and the header.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile};
 use crate::environment::Entropy;
 use crate::error::{Error, Result};
-use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
+use crate::journal::scanner::{FrameScanner, Position};
 
 /// Bytes before the first frame; one page, so that frames never share a sector with the header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
@@ -19,8 +19,6 @@ pub(crate) const JOURNAL_FOLDER: &str = "journal";
 const MAGIC: &[u8; 8] = b"IFMSEGM\0";
 const FIXED_BYTES: usize = 36;
 pub(crate) const MAX_INCARNATIONS: usize = (SEGMENT_HEADER_BYTES as usize - FIXED_BYTES - 4) / 16;
-/// How much a scan reads at a time.
-const SCAN_BYTES: usize = 256 << 10;
 
 /// What a segment file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,89 +192,6 @@ impl SegmentFacts {
     fn scan_file(&self, file: Arc<dyn DiskFile>, limit: u64) -> FrameScanner {
         let first = Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed };
         FrameScanner::new(file, self.path.clone(), limit.min(self.len_bytes), first)
-    }
-}
-
-/// A place between two frames: where the next begins, and the checksum that seeds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) offset: u64,
-    pub(crate) chain: u32,
-}
-
-/// One valid frame of a scan.
-#[derive(Debug)]
-pub(crate) struct ScannedFrame<'a> {
-    pub(crate) offset: u64,
-    pub(crate) revision: u64,
-    /// The frame's bytes after its header.
-    pub(crate) body: &'a [u8],
-}
-
-/// Reads frames one after another until the first that is not valid.
-#[derive(Debug)]
-pub(crate) struct FrameScanner {
-    file: Arc<dyn DiskFile>,
-    path: PathBuf,
-    limit: u64,
-    next: Position,
-    buffer: Vec<u8>,
-    buffer_start: u64,
-}
-
-impl FrameScanner {
-    /// A scan from a place between two frames on; `limit` is at most the file's length.
-    pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, limit: u64, next: Position) -> Self {
-        Self { file, path, limit, next, buffer: Vec::new(), buffer_start: 0 }
-    }
-
-    /// Where the scan stands: after the last valid frame.
-    pub(crate) fn position(&self) -> Position {
-        self.next
-    }
-
-    /// The next frame, or `None` where no valid frame follows.
-    ///
-    /// # Errors
-    /// [`Error::Io`] when the file cannot be read.
-    pub(crate) fn next(&mut self) -> Result<Option<ScannedFrame<'_>>> {
-        let Position { offset, chain } = self.next;
-        let Some(bytes) = self.bytes_at(offset, FRAME_HEADER_BYTES)? else { return Ok(None) };
-        let Some(header_bytes) = bytes.first_chunk() else { return Ok(None) };
-        let Some((header, checksum)) = FrameHeader::decode(header_bytes, chain) else {
-            return Ok(None);
-        };
-        let whole = FRAME_HEADER_BYTES + header.body_bytes as usize;
-        let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
-        let body = bytes.split_at(FRAME_HEADER_BYTES).1;
-        if crc32fast::hash(body) != header.body_checksum {
-            return Ok(None);
-        }
-        self.next = Position { offset: offset + whole as u64, chain: checksum };
-        // Read again from the buffer, now that nothing borrows the scanner any more.
-        let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
-        let body = bytes.split_at(FRAME_HEADER_BYTES).1;
-        Ok(Some(ScannedFrame { offset, revision: header.revision, body }))
-    }
-
-    /// So many bytes from `offset`, `None` when the scanned part ends before.
-    fn bytes_at(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.limit) {
-            return Ok(None);
-        }
-        let buffer_end = self.buffer_start + self.buffer.len() as u64;
-        if offset < self.buffer_start || offset + len as u64 > buffer_end {
-            let wanted = len.max(SCAN_BYTES).min((self.limit - offset) as usize);
-            self.buffer.truncate(wanted);
-            if self.buffer.len() < wanted {
-                self.buffer = vec![0; wanted];
-            }
-            self.buffer_start = offset;
-            let read = self.file.read_exact_at(&mut self.buffer, offset);
-            read.map_err(Error::io("reading", &self.path))?;
-        }
-        let from = (offset - self.buffer_start) as usize;
-        Ok(self.buffer.get(from..from + len))
     }
 }
 

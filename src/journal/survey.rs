@@ -4,12 +4,12 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::error::{Error, Result};
+use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::manifest::{CleanClose, SealedEnd, SegmentRecord};
-use crate::journal::recover::check_frame;
+use crate::journal::scanner::{Position, ScannedFrame};
 use crate::journal::segment::{
-    JOURNAL_FOLDER, OpenSegment, Position, SEGMENT_HEADER_BYTES, ScannedFrame, segment_number,
-    segment_path,
+    JOURNAL_FOLDER, OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts, segment_number, segment_path,
 };
 
 /// What a full read of the journal found: everything, or a whole prefix and where it ends.
@@ -152,16 +152,11 @@ fn file_len(disk: &dyn Disk, path: &Path) -> u64 {
 
 /// Checks a frame down to its entries; gives whether it is a seal.
 fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
-    let malformed = || Error::corrupt(&segment.facts.path, frame.offset, "an entry is malformed");
-    match check_frame(&segment.facts.path, frame, last)? {
+    let SegmentFacts { path, header, .. } = &segment.facts;
+    match frame.check(path, last)? {
         Body::Seal => Ok(true),
-        Body::Commit(entries) => {
-            for placed in entries {
-                let entry = placed.ok_or_else(malformed)?.entry;
-                if usize::from(entry.incarnation) >= segment.facts.header.incarnations.len() {
-                    return Err(malformed());
-                }
-            }
+        Body::Commit(_) => {
+            EntrySource::of_header(path, header).for_each_entry(frame, &mut |_| Ok(()))?;
             Ok(false)
         }
     }

@@ -9,8 +9,9 @@ use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{SealedEnd, SegmentRecord};
+use crate::journal::scanner::Position;
 use crate::journal::segment::{
-    MAX_INCARNATIONS, Position, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
+    MAX_INCARNATIONS, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
 };
 
 /// How much of a segment is written at a time.

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::entries::{EntrySource, FoundEntry};
-use crate::journal::frame::Body;
 use crate::journal::manifest::{Checkpoint, CleanClose};
-use crate::journal::recover::{Recovered, Surveyed, check_frame};
+use crate::journal::recover::{Recovered, Surveyed};
 use crate::journal::totals::Totals;
 use crate::options::{OnProgress, Progress};
 use crate::table::{Head, MemoryTables, Table, Tables};
@@ -233,24 +232,18 @@ fn for_each_entry(
     let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
     report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
     for surveyed in segments {
-        let segment = &surveyed.segment;
+        let source = EntrySource::of_header(&surveyed.segment.path, &surveyed.segment.header);
         let mut scan = surveyed.scan(&*recovered.disk)?;
         let mut before = scan.position().offset;
-        let mut last = 0;
-        while let Some(frame) = scan.next()? {
-            let Body::Commit(_) = check_frame(&segment.path, &frame, last)? else { break };
-            last = frame.revision;
+        while let Some(frame) = scan.next_commit()? {
             if frame.revision > after {
-                EntrySource::of_header(&segment.path, &segment.header).for_each_entry(&frame, f)?;
+                source.for_each_entry(&frame, f)?;
             }
             let done = scan.position().offset;
             report.advance(done - before);
             before = done;
         }
-        if scan.position().offset != surveyed.end_offset {
-            let reason = "a frame is damaged";
-            return Err(Error::corrupt(&segment.path, scan.position().offset, reason));
-        }
+        scan.expect_end(surveyed.end_offset)?;
     }
     Ok(())
 }
