@@ -181,13 +181,13 @@ impl Model {
         }
     }
 
-    /// The item as every read and precondition sees it.
     /// The items of a state, as it is or was, that have not expired by now.
     pub(crate) fn live_of(&self, state: &State) -> Items {
         let items = state.items.iter().filter(|(_, item)| !item.is_expired(self.now));
         items.map(|(place, item)| (*place, item.clone())).collect()
     }
 
+    /// The item as every read and precondition sees it.
     pub(crate) fn live(&self, place: Place) -> Option<&ModelItem> {
         self.state.items.get(&place).filter(|item| !item.is_expired(self.now))
     }
