@@ -36,8 +36,6 @@ const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
 /// How long an expired item stays before it is swept.
 const SWEEP_GRACE: Duration = Duration::from_secs(2);
-/// When a sweep is tried again after it failed.
-const SWEEP_DELAY: Duration = Duration::from_secs(10);
 /// When compaction is tried again after it failed.
 const COMPACTION_DELAY: Duration = Duration::from_secs(60);
 
@@ -275,8 +273,7 @@ impl Background {
             match sweep::step(&running, self) {
                 Err(error) if can_be_put_off(&error) => {
                     log::warn!("the sweep of expired items is put off: {error}");
-                    seen.sweep_at = began.checked_add(SWEEP_DELAY);
-                    return Ok(seen.sweep_at);
+                    seen.sweep_at = None;
                 }
                 stepped => {
                     if !stepped?.more {

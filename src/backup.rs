@@ -36,8 +36,10 @@ impl Store {
     /// - [`Error::Corrupt`] when the journal is damaged.
     /// - [`Error::Closed`].
     ///
-    /// After an error there is no copy: what was written so far does not open as one, and another
-    /// backup to the same directory replaces it.
+    /// After an error there is a whole copy or none. What was written of one that is not whole does
+    /// not open, and another backup to the same directory replaces it. The copy is whole when no
+    /// more than the last step failed: then it opens, and another backup to the same directory may
+    /// be refused as `AlreadyExists`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -104,6 +106,8 @@ impl Store {
     /// - [`Error::Locked`] when somebody has the source open.
     /// - [`Error::Corrupt`] when the source is damaged, [`Error::Unsupported`] when a newer
     ///   version wrote it.
+    ///
+    /// After an error there is a whole store at `to` or none, as after a [`backup`](Self::backup).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

@@ -189,7 +189,8 @@ impl Batch {
         self.add(collection, key.as_ref(), || Ok(Action::Check), precondition.into())
     }
 
-    /// How many operations were added.
+    /// How many operations were added. The first that can never be written, as one with an invalid
+    /// key, and what is added after it do not count: the batch fails with that one's error.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

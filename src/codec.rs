@@ -77,8 +77,8 @@ impl CodecId {
 /// Documents as JSON: readable anywhere, patchable, tolerant of added fields. The default.
 ///
 /// Floats are written and read without loss. Non-finite floats have no JSON form and are refused
-/// when written, as are maps whose keys are not strings or numbers, and arrays and objects that nest
-/// deeper than 127 levels, which could not be read again.
+/// when written, as are maps whose keys are not strings, numbers, booleans, characters or unit
+/// variants, and arrays and objects that nest deeper than 127 levels, which could not be read again.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -79,7 +79,8 @@ pub enum Error {
         source: Box<Error>,
     },
 
-    /// A patch could not be read or applied (422; a failed `test` operation is 409).
+    /// A patch could not be read (400) or applied (422; a failed `test` operation is 409, a result
+    /// over 64 MiB is 413).
     #[error("the patch could not be applied")]
     Patch(#[source] PatchError),
 
@@ -101,14 +102,16 @@ pub enum Error {
         opened: &'static str,
     },
 
-    /// A key or a collection's name is not within the limits (400).
+    /// A key or a collection's name is not within the limits, or a collection of another store was
+    /// given to a batch or snapshot (400).
     #[error("invalid name: {reason}")]
     InvalidKey {
         /// Which limit was broken.
         reason: &'static str,
     },
 
-    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations (413).
+    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations; or the list of the
+    /// journal's segments has no room for another, until compaction has made them fewer (413).
     #[error("{what} of {actual} is over the limit of {limit}")]
     TooLarge {
         /// What is too large, and its unit.
@@ -119,8 +122,8 @@ pub enum Error {
         limit: u64,
     },
 
-    /// The write was made, but writing or syncing the journal failed, so whether it survives is
-    /// not known (500). The store is poisoned: reopen it and look for this tag in the item's tag
+    /// The write was made, but writing or syncing the journal failed, or the table did while it was
+    /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look for this tag in the item's tag
     /// or its chain of parents.
     #[error("whether the write survives is unknown; reopen the store and compare tags")]
     CommitUnknown {
@@ -168,8 +171,8 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// An earlier write or sync failed, so nothing more is accepted (503). Reads go on; reopening
-    /// recovers.
+    /// An earlier write or sync failed, or the table was found damaged, so nothing more is accepted
+    /// (503). Reads go on; reopening recovers.
     #[error("an earlier failure ended writing; reopen the store")]
     Poisoned,
 

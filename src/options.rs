@@ -31,8 +31,9 @@ pub enum Durability {
     #[default]
     Immediate,
     /// A write returns once its frame is handed to the operating system, which costs one `write`;
-    /// it is synced within [`Options::sync_interval`]. It survives a kill of the process; an OS
-    /// crash loses at most the interval, always a suffix, never half a batch.
+    /// its sync begins within [`Options::sync_interval`]. It survives a kill of the process; an OS
+    /// crash loses at most the interval and what came during that sync, always a suffix, never half
+    /// a batch.
     Eventual,
 }
 
@@ -61,7 +62,8 @@ pub enum Durability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnDamage {
-    /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change nothing.
+    /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change neither journal nor
+    /// MANIFEST. A table that was being rebuilt when the damage was met may be left behind.
     #[default]
     Refuse,
     /// Read the whole journal, keep every commit before the first damage, and go on as a new
@@ -91,7 +93,8 @@ pub enum OnDamage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the journal read so far; a verification reads those of current items twice.
+    /// Bytes of the journal read so far; a verification reads those of current items twice. Begins
+    /// anew when a table that was found not to fit is rebuilt.
     pub done_bytes: u64,
     /// Bytes of the journal that will be read.
     pub total_bytes: u64,
@@ -167,7 +170,7 @@ impl Options {
 
     /// Sets the memory for what [snapshots](Store::snapshot) see and the store no longer holds, in
     /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot that sees it
-    /// lives takes 144 bytes and its key, once for all snapshots. When that is more than this,
+    /// lives takes 144 bytes, its key and its collection's name, once for all snapshots. When that is more than this,
     /// the oldest snapshots are given up until it is not: their reads are
     /// [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld).
     ///
@@ -213,8 +216,9 @@ impl Options {
     }
 
     /// Sets a function that is told how far an open has come while it reads the journal, which it
-    /// does after a crash and when the table has to be rebuilt. Called on the opening thread, at
-    /// most once per MiB read. It should not panic: the next open would build the table anew.
+    /// does after a crash and when the table has to be rebuilt. The search for damage of
+    /// [`OnDamage::KeepPrefix`] comes before that and is not told of. Called on the opening thread,
+    /// at most once per MiB read. It should not panic: the next open would build the table anew.
     pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self
@@ -236,6 +240,7 @@ impl Options {
     /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
     /// - [`Error::Io`](crate::Error::Io) when the system refuses a call, and when the directory
     ///   holds other files and no store.
+    /// - [`Error::Table`](crate::Error::Table) when the table, once opened, fails at being read.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let (environment, path) = Environment::on_disk(path.as_ref(), self.cache_bytes)?;
         Store::open_in(environment, &path, self)

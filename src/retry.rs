@@ -28,8 +28,8 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The default: 10 000 attempts, waits from 10 µs up to 10 ms, and no deadline. It converges
-    /// for 64 threads on one key.
+    /// The default: 10 000 attempts, waits drawn from up to 20 µs at first and up to 10 ms at last,
+    /// and no deadline. It converges for 64 threads on one key.
     pub const fn new() -> Self {
         Self {
             max_attempts: 10_000,

@@ -30,9 +30,9 @@ use crate::verify::frame_bytes;
 pub struct Stats {
     /// Items in all collections, a count; expired ones count until they are swept.
     pub items: u64,
-    /// The newest revision below which every commit is visible to reads.
+    /// The newest revision up to which every commit is visible to reads.
     pub revision: Revision,
-    /// The newest revision below which every commit is on stable storage.
+    /// The newest revision up to which every commit is on stable storage.
     pub durable_revision: Revision,
     /// The newest revision that the table on disk is known to hold; an open after a crash replays
     /// what came after it.
@@ -55,7 +55,7 @@ pub struct Stats {
     /// Live snapshots; those that were given up are not counted.
     pub snapshots: u64,
     /// Reads of single items, and of each of several, that the cache answered since the open, a
-    /// count; scans are not counted.
+    /// count; scans and reads through a snapshot are not counted.
     pub cache_hits: u64,
     /// The same reads that had to look into the table, a count.
     pub cache_misses: u64,

@@ -200,7 +200,7 @@ impl Store {
         Batch::new(self.clone())
     }
 
-    /// The newest revision below which every commit is visible to reads; [`Revision::ZERO`] once
+    /// The newest revision up to which every commit is visible to reads; [`Revision::ZERO`] once
     /// the store is closed.
     ///
     /// ```
@@ -244,8 +244,8 @@ impl Store {
     ///
     /// # Errors
     /// - [`Error::Closed`] when a clone has closed it already.
-    /// - [`Error::Poisoned`] when an earlier failure ended writing.
-    /// - [`Error::Io`] or [`Error::Table`] when the last sync or flush fails.
+    /// - [`Error::Poisoned`] when an earlier failure ended writing, or the journal's last sync fails.
+    /// - [`Error::Io`] or [`Error::Table`] when the table's flush or the mark fails.
     ///
     /// The store is closed in each case, and the next open recovers what was acknowledged.
     ///

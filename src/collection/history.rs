@@ -16,7 +16,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// the item was created again, follows. Removals themselves are not listed, and neither is a
     /// version that has expired.
     ///
-    /// Costs, for each version, a read of some 64 KiB of the journal; the first look into a
+    /// Costs, for each version, a read of up to 256 KiB of the journal; the first look into a
     /// segment after an open reads it from its beginning. All versions are held in memory.
     ///
     /// # Errors

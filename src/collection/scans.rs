@@ -9,7 +9,7 @@ use crate::iter::{Iter, Keys, Selection};
 
 impl<T, C: Codec<T>> Collection<T, C> {
     /// Iterates over all items in order of their keys, from either end, lazily: some hundred heads
-    /// and at most some MiB of values are held at a time.
+    /// and at each end 1 MiB of values, or one value that is larger, are held at a time.
     ///
     /// Each item is seen whole and as it is when its part of the collection is read; changes made
     /// meanwhile are seen or not. An item that cannot be decoded is an `Err` in its place.

@@ -149,12 +149,20 @@ impl Core {
         {
             return Ok(Some(cached.version));
         }
+        self.stored_version_of(key, head)
+    }
+
+    /// As [`version_of`](Self::version_of), from the journal though it be in the cache.
+    pub(crate) fn stored_version_of(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
         if let Some(version) = self.version_at(key, head)? {
             return Ok(Some(version));
         }
         // Compaction has moved it, or dropped it.
         let _guard = self.stripes.of(key.as_bytes()).lock();
-        Ok(self.read_locked(key)?.filter(|version| version.meta.etag == head.etag))
+        match self.head(key)? {
+            Some(now) if now.etag == head.etag => self.version_at(key, &now),
+            _ => Ok(None),
+        }
     }
 
     /// The version that a head of a scan points, or pointed, to. If that was moved or removed
@@ -263,7 +271,7 @@ impl Core {
     }
 
     pub(super) fn table_is_damaged(&self) -> Error {
-        self.journal.poison();
+        self.journal.distrust_table();
         Error::Table(crate::error::TableError::new("a row of the table is no head"))
     }
 }

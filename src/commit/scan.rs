@@ -92,7 +92,7 @@ impl Core {
             let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
             if !head.deleted {
                 read_bytes += u64::from(head.len_bytes);
-                if let Some(version) = self.version_of(key, head)? {
+                if let Some(version) = self.stored_version_of(key, head)? {
                     totals.add(key.as_bytes(), version.meta.etag);
                 }
             }

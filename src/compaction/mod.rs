@@ -62,8 +62,8 @@ impl Store {
     /// a copy, or when the disk is short.
     ///
     /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
-    /// reclaimed. Costs a read of every segment that holds anything dead, a rewrite of what lives
-    /// in them, a look into the table for each of their entries, and some syncs; it needs free
+    /// reclaimed. Costs a read of every segment of which more than a thirty-second is dead, and of
+    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the table for each of their entries, and some syncs; it needs free
     /// space for the largest rewritten segment, 64 MiB at most, and memory for the keys of one
     /// segment at a time.
     ///
@@ -72,6 +72,8 @@ impl Store {
     /// - [`Error::Corrupt`] when a segment cannot be read; it is left as it is.
     /// - [`Error::Table`], also when the table stands in memory, as after an open on a full disk:
     ///   free some space and open the store again.
+    /// - [`Error::CommitUnknown`] when taking expired items away was written and not synced.
+    /// - [`Error::TooLarge`] when the list of segments is full.
     /// - [`Error::Poisoned`], [`Error::Closed`].
     ///
     /// See [`Compaction`] for an example.

@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// Here, or as the iterator's last item when compaction overtakes it:
     /// - [`Error::Compacted`](crate::Error::Compacted) when tombstones after the cursor have been
-    ///   dropped; never for [`Cursor::START`].
+    ///   dropped. Never here for [`Cursor::START`]; an iterator that began there may be overtaken.
     /// - [`Error::Diverged`](crate::Error::Diverged) when the cursor is of another incarnation of
     ///   the store, or ahead of it.
     /// - [`Error::Closed`](crate::Error::Closed), [`Error::Corrupt`](crate::Error::Corrupt),

@@ -14,8 +14,8 @@ use crate::journal::signal::TaskId;
 
 /// A [`Watch`] as an async stream, made by [`Watch::into_stream`]. Needs no runtime of a kind.
 ///
-/// Polling reads from the journal's files where changes are not at hand: some 256 KiB, or one
-/// commit if it is larger, and the first time in a file up to its beginning. Where that is too
+/// Polling reads from the journal's files where changes are not at hand: up to 1 MiB, or one
+/// commit if it is larger, and the first time in a file from its beginning. Where that is too
 /// long for a task, let a thread receive from the watch.
 ///
 /// The stream ends after its first error that is not about a single document; see [`Watch::recv`]

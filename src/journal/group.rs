@@ -71,6 +71,9 @@ pub(crate) struct ManifestState {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) next_revision: u64,
+    /// The revision below this run's first. Before that is given, MANIFEST says that no later open
+    /// goes below.
+    opened_at: u64,
     pub(super) active: Option<Active>,
     /// Frames that nobody has begun to write; they belong at the end of the active segment.
     pub(super) buffer: Vec<u8>,
@@ -199,6 +202,7 @@ impl Journal {
             durability,
             state: Mutex::new(State {
                 next_revision: start.next_revision,
+                opened_at: start.next_revision - 1,
                 active: start.active,
                 buffer: Vec::new(),
                 flight: None,
@@ -276,6 +280,16 @@ impl Journal {
         self.fail(&mut state);
     }
 
+    /// Ends writing for good, as the table is not what the journal says, and has the next open build
+    /// it anew instead of believing that it is as it was closed. One sync.
+    pub(crate) fn distrust_table(&self) {
+        self.poison();
+        let watermark = Watermark::load(&*self.disk, &self.store);
+        if let Err(error) = watermark.and_then(|(watermark, _)| watermark.set_opening(true)) {
+            log::warn!("the table could not be marked for a rebuild: {error}");
+        }
+    }
+
     /// Poisons when it is dropped, as by a panic, and not forgotten.
     pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
         PoisonOnPanic::new(self)
@@ -296,9 +310,8 @@ impl Journal {
     /// changed.
     pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
         let mut state = self.state.lock();
-        if state.next_revision.saturating_sub(state.synced) > MAX_UNSYNCED_COMMITS
-            && state.appended > state.synced
-        {
+        let unsynced_after = state.synced.max(state.opened_at);
+        if state.next_revision - unsynced_after > MAX_UNSYNCED_COMMITS {
             let all = state.appended;
             state = self.wait(state, all, Level::Synced).map_err(|_| Error::Poisoned)?;
         }

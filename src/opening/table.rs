@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::manifest::{Checkpoint, CleanClose};
 use crate::journal::recover::{Recovered, Surveyed};
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::journal::totals::Totals;
 use crate::options::{OnProgress, Progress};
 use crate::table::{Head, MemoryTables, Table, Tables};
@@ -230,7 +231,8 @@ fn for_each_entry(
 ) -> Result<()> {
     let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
     let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
-    report.begin(segments.iter().map(|surveyed| surveyed.end_offset).sum());
+    let frame_bytes = |surveyed: &&Surveyed| surveyed.end_offset - SEGMENT_HEADER_BYTES;
+    report.begin(segments.iter().map(frame_bytes).sum());
     for surveyed in segments {
         let source = EntrySource::of_header(&surveyed.segment.path, &surveyed.segment.header);
         let mut scan = surveyed.scan(&*recovered.disk)?;

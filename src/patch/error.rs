@@ -11,6 +11,7 @@ use crate::error::Error;
 /// | a `test` failed | 409 |
 /// | the patch itself: no array of operations, an operation, pointer or value that is none | 400 |
 /// | the patch does not fit the document, or the result is not allowed | 422 |
+/// | the result is over 64 MiB | 413 |
 ///
 /// ```
 /// use ifmatch::{Error, Patch, PatchError};

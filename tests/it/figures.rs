@@ -149,3 +149,21 @@ fn a_verification_may_close_the_store_that_it_verifies() {
     });
     assert!(matches!(outcome, Err(Error::Closed)), "{outcome:?}");
 }
+
+#[test]
+fn eventual_writes_wait_for_no_sync_in_a_new_store_and_after_a_kill() {
+    let options = Options::new().durability(Durability::Eventual);
+    let (mut sim, mut rng) = (Simulation::new(1), fastrand::Rng::with_seed(1));
+    for _ in 0..2 {
+        let store = sim.open(&options).unwrap();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        // Begins a segment, which costs syncs.
+        numbers.upsert("k", &0, Precondition::Always).unwrap();
+        let syncs = store.stats().unwrap().syncs;
+        for n in 1..10 {
+            numbers.upsert("k", &n, Precondition::Always).unwrap();
+        }
+        assert_eq!(store.stats().unwrap().syncs, syncs);
+        sim = sim.kill(&mut rng);
+    }
+}
