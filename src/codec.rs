@@ -172,8 +172,9 @@ pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // A length in damaged or foreign bytes must not become an allocation: no container can hold
-    // more than what a value may occupy.
-    let config = bincode::config::standard().with_limit::<{ 4 * crate::MAX_VALUE_BYTES }>();
+    // more than what a value may occupy. A number counts with its full width, up to 16 bytes, and
+    // may have been written in one.
+    let config = bincode::config::standard().with_limit::<{ 16 * crate::MAX_VALUE_BYTES }>();
     let (value, used) = bincode::serde::decode_from_slice(bytes, config).map_err(codec_error)?;
     if used == bytes.len() { Ok(value) } else { Err(codec_error("bytes after the document")) }
 }

@@ -138,12 +138,33 @@ impl Heads {
         Ok(())
     }
 
-    /// Takes some heads from one end and reads their values, in order of position.
+    /// Reads some values from one end, in order of position; none only where none is left.
     fn next_versions(
         &mut self,
         reverse: bool,
         versions: &mut VecDeque<Result<(ItemKey, Version)>>,
     ) {
+        // Of items that were deleted since their heads were read, compaction may leave nothing.
+        while versions.is_empty() {
+            let heads = match self.next_heads(reverse) {
+                Ok(heads) if heads.is_empty() => return,
+                Ok(heads) => heads,
+                Err(error) => return versions.push_back(Err(error)),
+            };
+            match self.store.running() {
+                Ok(running) => {
+                    versions.extend(running.core.versions_of(self.view.as_deref(), heads));
+                }
+                Err(error) => {
+                    self.done = true;
+                    versions.push_back(Err(error));
+                }
+            }
+        }
+    }
+
+    /// Takes some heads from one end, as many as are read together.
+    fn next_heads(&mut self, reverse: bool) -> Result<Vec<(ItemKey, Head)>> {
         let mut heads = Vec::new();
         let mut bytes = 0;
         while heads.len() < MAX_HEADS / 2 && (heads.is_empty() || bytes < READ_AHEAD_BYTES) {
@@ -152,30 +173,12 @@ impl Heads {
             if !heads.is_empty() && exhausted.is_empty() {
                 break;
             }
-            match if reverse { self.next_back() } else { self.next() } {
-                Ok(Some((key, head))) => {
-                    bytes += u64::from(head.len_bytes);
-                    heads.push((key, head));
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    versions.push_back(Err(error));
-                    return;
-                }
-            }
+            let next = if reverse { self.next_back() } else { self.next() };
+            let Some((key, head)) = next? else { break };
+            bytes += u64::from(head.len_bytes);
+            heads.push((key, head));
         }
-        if heads.is_empty() {
-            return;
-        }
-        match self.store.running() {
-            Ok(running) => {
-                versions.extend(running.core.versions_of(self.view.as_deref(), heads));
-            }
-            Err(error) => {
-                self.done = true;
-                versions.push_back(Err(error));
-            }
-        }
+        Ok(heads)
     }
 }
 

@@ -112,11 +112,16 @@ impl<S: Serializer> Serializer for Readable<S> {
         serialize_u128(value: u128);
         serialize_char(value: char);
         serialize_str(value: &str);
-        serialize_bytes(value: &[u8]);
         serialize_none();
         serialize_unit();
         serialize_unit_struct(name: &'static str);
         serialize_unit_variant(name: &'static str, index: u32, variant: &'static str);
+    }
+
+    /// In JSON an array of numbers.
+    fn serialize_bytes(self, value: &[u8]) -> Result<S::Ok, S::Error> {
+        self.deeper(1)?;
+        self.inner.serialize_bytes(value)
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
@@ -356,9 +361,13 @@ mod tests {
     #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
     enum Nest {
         End,
+        /// Not nested any further, and yet one level.
+        Bytes(bytes::Bytes),
         Newtype(Box<Nest>),
         Tuple(u8, Box<Nest>),
-        Struct { inner: Box<Nest> },
+        Struct {
+            inner: Box<Nest>,
+        },
         Seq(Vec<Nest>),
         Map(BTreeMap<String, Nest>),
         Option(Option<Box<Nest>>),
@@ -379,8 +388,9 @@ mod tests {
             &|inner| Nest::Wrapped(Newtype(boxed(inner))),
             &|inner| Nest::Pair(Box::new(Pair(1, boxed(inner)))),
         ];
-        for nest in nests {
-            let mut value = Nest::End;
+        let ends = [Nest::End, Nest::Bytes(bytes::Bytes::from_static(b"\x01\xff"))];
+        for (nest, end) in nests.iter().flat_map(|nest| ends.each_ref().map(|end| (nest, end))) {
+            let mut value = end.clone();
             let mut levels = 0;
             while let Ok(bytes) = Json::encode(&value) {
                 assert_eq!(<Json as Codec<Nest>>::decode(bytes).unwrap(), value);

@@ -227,7 +227,7 @@ impl Simulation {
             }
         }
         // A purge may have been cut short between journal and table.
-        let purge_floor = core.journal.purge_floor();
+        let purge_floor = core.journal.purged().newest;
         let half_purged = |head: &Head| head.deleted && head.revision <= purge_floor;
         let only_found: HashSet<Vec<u8>> =
             found.keys().filter(|key| !expected.contains_key(*key)).cloned().collect();

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use crate::commit::Standing;
 use crate::compaction::copy::read_frames;
 use crate::error::Result;
 use crate::journal::manifest::SegmentRecord;
@@ -33,7 +32,8 @@ pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> 
                 if !found.entry.kind().leaves_item()
                     && !core.history.keeps_tombstone_of(found.entry.modified_ms, now_ms)
                     && purgeable.len() < LIMIT
-                    && core.standing(&found.key, found.revision)? == Standing::Newest
+                    // Without its row older entries would count as the newest and stay.
+                    && core.head(&found.key)?.is_some_and(|head| head.revision == found.revision)
                 {
                     purgeable.insert(found.key, found.revision);
                 }
@@ -71,4 +71,40 @@ pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> 
 pub(super) fn remove_rows(only: &Compacting<'_>, purgeable: &Purgeable, pace: Pace) -> Result<()> {
     let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
     pace.for_each(only, &rows, ROWS, |running, (key, revision)| running.core.purge(key, **revision))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use crate::key::ItemKey;
+    use crate::simulation::Simulation;
+    use crate::{HistoryPolicy, Options, Precondition};
+
+    /// The proof of a table does not cover tombstones, so one may lack a row.
+    #[test]
+    fn a_tombstone_without_a_row_stays() {
+        let mut sim = Simulation::new(1);
+        let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+        let store = sim.open(&options).unwrap();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        numbers.create("gone", &1).unwrap();
+        numbers.delete("gone", Precondition::Always).unwrap();
+        let key = ItemKey::new("numbers", b"gone").unwrap();
+        store.running().unwrap().core.table.remove(key.as_bytes()).unwrap();
+        for round in 0..3 {
+            numbers.upsert("other", &round, Precondition::Always).unwrap();
+            sim.set_now_ms(1_700_000_001_000 * (round + 1));
+            assert_eq!(store.compact().unwrap().purged_tombstones, 0);
+        }
+        store.close().unwrap();
+
+        sim.remove_tables();
+        let store = sim.open(&options).unwrap();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        assert_eq!(numbers.get("gone").unwrap(), None);
+        store.verify().unwrap();
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Collector {
     /// What is known up to its revision; later commits move the totals.
     known: Checkpoint,
     checkpoint: Checkpoint,
-    newest_modified_ms: u64,
+    newest_clock_ms: u64,
     incarnations: Arc<[[u8; 16]]>,
     gathered: Vec<Loose>,
     gathered_bytes: usize,
@@ -41,7 +41,7 @@ impl Collector {
         Self {
             known,
             checkpoint: known,
-            newest_modified_ms: 0,
+            newest_clock_ms: 0,
             incarnations: Arc::new([]),
             gathered: Vec::new(),
             gathered_bytes: 0,
@@ -58,7 +58,7 @@ impl Collector {
         frame: &ScannedFrame<'_>,
     ) -> Result<bool> {
         source.for_each_entry(frame, &mut |found| {
-            self.newest_modified_ms = self.newest_modified_ms.max(found.entry.modified_ms);
+            self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
             if found.revision > self.known.revision {
                 let head = found.head();
                 let written = (!head.deleted).then_some(head.etag);
@@ -99,7 +99,7 @@ impl Collector {
         }
     }
 
-    pub(crate) fn newest_modified_ms(&self) -> u64 {
-        self.newest_modified_ms
+    pub(crate) fn newest_clock_ms(&self) -> u64 {
+        self.newest_clock_ms
     }
 }

@@ -78,7 +78,7 @@ impl ClosedStore {
 
     /// What the copy's checkpoint and clock are, once every commit was read.
     pub(crate) fn end(&self) -> (Checkpoint, u64) {
-        (self.collector.checkpoint_at(self.last_revision), self.collector.newest_modified_ms())
+        (self.collector.checkpoint_at(self.last_revision), self.collector.newest_clock_ms())
     }
 }
 

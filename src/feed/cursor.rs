@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::journal::group::Purged;
+
 /// A place in the change feed of one store: everything before it is known, everything after it is
 /// still to come. Small, `Copy`, and to be kept wherever the one who follows the feed keeps what
 /// it has made of it.
@@ -32,8 +34,8 @@ pub struct Cursor {
     revision: u64,
     /// How many entries of `revision` are known, by their ordinal; [`WHOLE`] when all are.
     ordinal: u16,
-    /// The newest tombstone that had been dropped when the reader began at the start, as long as
-    /// it is above what is known: the reader never knew of the items that those tombstones removed.
+    /// How often tombstones had been dropped when the reader began at the start, 0 once it knows
+    /// everything up to the newest of them: it never knew of the items that those removed.
     since: u64,
 }
 
@@ -45,28 +47,26 @@ impl Cursor {
     /// The beginning: before the first change, in whichever store.
     pub const START: Self = Self { incarnation: [0; 16], revision: 0, ordinal: WHOLE, since: 0 };
 
-    /// The place after all entries of a revision, for a reader that began when tombstones up to
-    /// `since` were gone.
+    /// The place after all entries of a revision, for a reader that began when tombstones had been
+    /// dropped `since` times.
     pub(crate) fn after(incarnation: [u8; 16], revision: u64, since: u64) -> Self {
-        Self::new(incarnation, revision, WHOLE, since)
+        Self { incarnation, revision, ordinal: WHOLE, since }
     }
 
     /// The place before the entry of this ordinal.
     pub(super) fn before_entry(self, revision: u64, ordinal: u16) -> Self {
-        Self::new(self.incarnation, revision, ordinal, self.since)
+        Self { revision, ordinal, ..self }
     }
 
     /// The place after all entries of a revision, in the same pass.
     pub(super) fn after_commit(self, revision: u64) -> Self {
-        Self::new(self.incarnation, revision, WHOLE, self.since)
+        Self { revision, ordinal: WHOLE, ..self }
     }
 
-    fn new(incarnation: [u8; 16], revision: u64, ordinal: u16, since: u64) -> Self {
-        let mut this = Self { incarnation, revision, ordinal, since: 0 };
-        if since > this.done() {
-            this.since = since;
-        }
-        this
+    /// The same place, which need not remember when the reader began if that knows everything up
+    /// to the newest dropped tombstone by now.
+    pub(super) fn settled(self, newest_purged: u64) -> Self {
+        if self.done() >= newest_purged { Self { since: 0, ..self } } else { self }
     }
 
     pub(super) fn is_start(self) -> bool {
@@ -95,9 +95,10 @@ impl Cursor {
         revision <= self.done() || (revision == self.revision && ordinal < self.ordinal)
     }
 
-    /// The newest tombstone that may have been dropped without this reader missing a removal.
-    pub(super) fn bears_purge_of(self) -> u64 {
-        self.done().max(self.since)
+    /// Whether the reader misses no removal, though these tombstones were dropped. If it began at the
+    /// start and not one was dropped since, it does not, however old its place is.
+    pub(super) fn bears(self, purged: Purged) -> bool {
+        self.done() >= purged.newest || (self.since != 0 && self.since == purged.count)
     }
 
     /// Whether a store can have given it: every place has one form.
@@ -105,7 +106,7 @@ impl Cursor {
         let start = *self == Self::START;
         let part = self.ordinal != WHOLE;
         let place = start || self.incarnation != [0; 16];
-        place && (!part || self.revision > 0) && (self.since == 0 || self.since > self.done())
+        place && (!part || self.revision > 0)
     }
 }
 
@@ -216,10 +217,11 @@ mod tests {
         assert_eq!(Cursor::START.to_string(), "start");
         assert_eq!(after.to_string(), format!("{}-7", "a5".repeat(16)));
         assert_eq!(after.before_entry(8, 2).to_string(), format!("{}-8.2", "a5".repeat(16)));
-        let begun = Cursor::after(STORE, 7, 9);
-        assert_eq!(begun.to_string(), format!("{}-7~9", "a5".repeat(16)));
-        assert_eq!(begun.before_entry(9, 1).to_string(), format!("{}-9.1~9", "a5".repeat(16)));
-        assert_eq!(begun.after_commit(9), Cursor::after(STORE, 9, 0));
+        let begun = Cursor::after(STORE, 7, 2);
+        assert_eq!(begun.to_string(), format!("{}-7~2", "a5".repeat(16)));
+        assert_eq!(begun.before_entry(9, 1).to_string(), format!("{}-9.1~2", "a5".repeat(16)));
+        assert_eq!(begun.after_commit(8).settled(9), Cursor::after(STORE, 8, 2));
+        assert_eq!(begun.after_commit(9).settled(9), Cursor::after(STORE, 9, 0));
     }
 
     #[test]
@@ -228,10 +230,15 @@ mod tests {
         assert!(place.is_behind(7, 100) && place.is_behind(8, 1));
         assert!(!place.is_behind(8, 2) && !place.is_behind(9, 0));
         // A tombstone of the commit itself may be among what is still to come.
-        assert_eq!((place.done(), place.bears_purge_of()), (7, 7));
+        let bears = |place: Cursor, newest| place.bears(Purged { newest, count: 1 });
+        assert!(bears(place, 7) && !bears(place, 8));
         let whole = place.after_commit(8);
         assert!(whole.is_behind(8, u16::MAX) && !whole.is_behind(9, 0));
-        assert_eq!(whole.bears_purge_of(), 8);
+        assert!(bears(whole, 8) && !bears(whole, 9));
+        let begun = Cursor::after(STORE, 7, 2);
+        assert!(begun.bears(Purged { newest: 9, count: 2 }));
+        assert!(!begun.bears(Purged { newest: 9, count: 3 }));
+        assert!(!Cursor::after(STORE, 7, 0).bears(Purged { newest: 9, count: 0 }));
         assert!(!Cursor::START.is_behind(1, 0));
     }
 
@@ -248,7 +255,6 @@ mod tests {
             format!("{a5}-7.65535"),
             format!("{a5}-7.65536"),
             format!("{a5}-0.1"),
-            format!("{a5}-7~7"),
             format!("{a5}-7~0"),
             format!("{a5}-7~9~9"),
             format!("{a5}-7 "),
@@ -270,7 +276,7 @@ mod tests {
                 return Cursor::START;
             }
             let part = if revision == 0 { WHOLE } else { part };
-            Cursor::new(store, revision, part, since)
+            Cursor { incarnation: store, revision, ordinal: part, since }
         })
     }
 

@@ -60,6 +60,8 @@ pub(crate) enum Refill {
 struct Gathered<'a> {
     core: &'a Core,
     from: Cursor,
+    /// The newest tombstone that was dropped before anything was read.
+    newest_purged: u64,
     selected: Option<&'a Selected>,
     changes: VecDeque<Change>,
     changes_bytes: usize,
@@ -75,7 +77,7 @@ impl Feed {
             false
         } else {
             check_history(journal, cursor)?;
-            journal.purge_floor() > cursor.bears_purge_of()
+            !cursor.bears(journal.purged())
         };
         drop(running);
         if compacted {
@@ -119,20 +121,21 @@ impl Feed {
             core.check_codec(collection, *codec)?;
         }
         let journal = &core.journal;
+        // Before anything is read: a tombstone that is dropped during the pass may be that of an
+        // item which the pass has met before.
+        let purged = journal.purged();
         let from = if self.read.is_start() {
-            // Before anything is read: a tombstone that is dropped during the pass may be that of
-            // an item which the pass has met before.
-            Cursor::after(*journal.incarnation(), 0, journal.purge_floor())
+            Cursor::after(*journal.incarnation(), 0, purged.count)
         } else {
             self.read
         };
         check_history(journal, from)?;
         let up_to = journal.durable();
-        let mut gathered = Gathered::new(core, from, self.selected.as_ref());
+        let mut gathered = Gathered::new(core, from, purged.newest, self.selected.as_ref());
         let visited = self.frames.read(journal, up_to, &mut |frame| gathered.add(frame));
 
-        // After everything was read: compaction sets the floor when it drops a tombstone.
-        if journal.purge_floor() > from.bears_purge_of() {
+        // After everything was read: compaction counts when it drops a tombstone.
+        if !from.bears(journal.purged()) {
             self.frames = FrameReader::after(self.read.done());
             // Who begins at the start and has got nothing yet begins again.
             return Ok(if self.read.is_start() { Refill::More } else { Refill::Compacted });
@@ -148,7 +151,8 @@ impl Feed {
         };
         let behind = if reached { up_to } else { self.frames.revision() };
         self.taken = from;
-        self.read = if behind > from.done() { from.after_commit(behind) } else { from };
+        let read = if behind > from.done() { from.after_commit(behind) } else { from };
+        self.read = read.settled(purged.newest);
         self.changes = gathered.changes;
         Ok(match reached {
             _ if !self.changes.is_empty() => Refill::Found,
@@ -163,7 +167,7 @@ fn check_history(journal: &Journal, cursor: Cursor) -> Result<()> {
     let known = cursor.incarnation() == journal.incarnation()
         // Not the durable revision: a snapshot of an `Eventual` store is ahead of it.
         && cursor.revision() <= journal.applied()
-        && cursor.since() <= journal.purge_floor();
+        && cursor.since() <= journal.purged().count;
     if known { Ok(()) } else { Err(Error::Diverged) }
 }
 
@@ -175,9 +179,14 @@ fn compacted_error(store: &Store) -> Error {
 }
 
 impl<'a> Gathered<'a> {
-    fn new(core: &'a Core, from: Cursor, selected: Option<&'a Selected>) -> Self {
+    fn new(
+        core: &'a Core,
+        from: Cursor,
+        newest_purged: u64,
+        selected: Option<&'a Selected>,
+    ) -> Self {
         let changes = VecDeque::new();
-        Self { core, from, selected, changes, changes_bytes: 0, looked_bytes: 0 }
+        Self { core, from, newest_purged, selected, changes, changes_bytes: 0, looked_bytes: 0 }
     }
 
     /// Adds the changes of a commit, all or, where it fails, none.
@@ -207,7 +216,7 @@ impl<'a> Gathered<'a> {
             Ok(())
         })?;
         if last_is_added && let Some(last) = self.changes.back_mut() {
-            last.cursor = self.from.after_commit(revision);
+            last.cursor = self.from.after_commit(revision).settled(self.newest_purged);
         }
         Ok(())
     }
@@ -235,7 +244,7 @@ impl<'a> Gathered<'a> {
         // Copied, so that what is kept of a chunk does not keep the chunk.
         let value = (leaves_item && !expired).then(|| Bytes::copy_from_slice(entry.value));
         let cursor = self.from.before_entry(revision, entry.ordinal.saturating_add(1));
-        Ok(Change { kind, key, meta, value, cursor })
+        Ok(Change { kind, key, meta, value, cursor: cursor.settled(self.newest_purged) })
     }
 
     fn is_newest(&self, key: &ItemKey, revision: u64) -> Result<bool> {

@@ -12,7 +12,9 @@ use crate::etag::{ETag, value_hash};
 use crate::journal::frame::{Entry, EntryKind, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::key::ItemKey;
+use crate::options::Options;
 use crate::precondition::Precondition;
+use crate::simulation::{Fault, FaultPlan, Simulation};
 use crate::store::Store;
 use crate::table::Head;
 
@@ -31,8 +33,8 @@ fn store_of(count: u8, value_bytes: usize) -> (Store, Collection<Bytes, Raw>, Ve
     (store, items, changes)
 }
 
-fn set_purge_floor(store: &Store, revision: u64) {
-    store.running().unwrap().core.journal.set_purge_floor(revision);
+fn note_purge(store: &Store, revision: u64) {
+    store.running().unwrap().core.journal.note_purge(revision);
 }
 
 fn is_compacted<T>(result: Result<T, Error>) -> bool {
@@ -47,7 +49,7 @@ fn is_compacted<T>(result: Result<T, Error>) -> bool {
 fn a_cursor_below_a_dropped_tombstone_is_compacted() {
     let (store, items, changes) = store_of(4, 10);
     let dropped = changes[2].revision();
-    set_purge_floor(&store, dropped.0);
+    note_purge(&store, dropped.0);
     for (at, change) in changes.iter().enumerate() {
         let below = change.revision() < dropped;
         assert_eq!(is_compacted(store.changes(change.cursor())), below, "after change {at}");
@@ -65,7 +67,7 @@ fn a_cursor_below_a_dropped_tombstone_is_compacted() {
 #[test]
 fn a_reader_who_began_at_the_start_after_a_tombstone_was_dropped_may_stop_half_way() {
     let (store, items, changes) = store_of(4, 10);
-    set_purge_floor(&store, changes[2].revision().0);
+    note_purge(&store, changes[2].revision().0);
     let fresh = all(&store, Cursor::START);
     for (at, change) in fresh.iter().enumerate() {
         let cursor: Cursor = change.cursor().to_string().parse().unwrap();
@@ -76,11 +78,17 @@ fn a_reader_who_began_at_the_start_after_a_tombstone_was_dropped_may_stop_half_w
     assert_eq!(fresh[2].cursor(), changes[2].cursor());
     assert_ne!(fresh[1].cursor(), changes[1].cursor());
     // The next one that is dropped is one that it may have needed.
-    set_purge_floor(&store, changes[3].revision().0);
+    note_purge(&store, changes[3].revision().0);
     assert!(is_compacted(store.changes(fresh[1].cursor())));
     assert!(is_compacted(store.changes(fresh[2].cursor())));
     assert!(!is_compacted(store.changes(fresh[3].cursor())));
     assert_eq!(all(&store, Cursor::START).len(), 4);
+    // And so may be one that is older than some that were dropped before.
+    let again = all(&store, Cursor::START);
+    note_purge(&store, changes[1].revision().0);
+    for (at, change) in again.iter().enumerate() {
+        assert_eq!(is_compacted(store.changes(change.cursor())), at < 3, "after change {at}");
+    }
 }
 
 #[test]
@@ -89,7 +97,7 @@ fn a_reader_whom_compaction_overtakes_is_told_at_its_next_chunk() {
     let mut reading = store.changes(Cursor::START).unwrap();
     let mut watching = store.watch(Cursor::START).unwrap();
     assert!(reading.next().unwrap().is_ok() && watching.recv().is_ok());
-    set_purge_floor(&store, changes[10].revision().0);
+    note_purge(&store, changes[10].revision().0);
     let (mut read, mut last) = (1, None);
     for change in reading.by_ref() {
         match change {
@@ -115,7 +123,7 @@ fn a_cursor_inside_a_commit_may_need_a_tombstone_of_that_commit() {
     let batch = batch.delete(&items, [0], Precondition::Always);
     let revision = batch.delete(&items, [1], Precondition::Always).commit().unwrap();
     let changes = all(&store, Cursor::START);
-    set_purge_floor(&store, revision.0);
+    note_purge(&store, revision.0);
     let within: Vec<bool> =
         changes.iter().map(|change| is_compacted(store.changes(change.cursor()))).collect();
     // After the last one, everything of the commit is known.
@@ -132,6 +140,16 @@ fn a_cursor_that_claims_a_later_beginning_than_there_was_is_diverged() {
 
 /// Commits an item that expires.
 fn create_expiring(store: &Store, key: &str, expires_ms: u64) -> ETag {
+    create_around(store, key, expires_ms, || {}).unwrap()
+}
+
+/// Commits an item that expires, with something else done before the journal is written.
+fn create_around(
+    store: &Store,
+    key: &str,
+    expires_ms: u64,
+    between: impl FnOnce(),
+) -> Result<ETag, Error> {
     let running = store.running().unwrap();
     let core = &running.core;
     let entry = Entry {
@@ -168,8 +186,42 @@ fn create_expiring(store: &Store, key: &str, expires_ms: u64) -> ETag {
         deleted: false,
     };
     core.table.insert(key.as_bytes(), &head.encode()).unwrap();
-    core.journal.finish(appended.revision).unwrap();
-    *etag
+    between();
+    core.journal.finish(appended.revision).map_err(|_| Error::Poisoned)?;
+    Ok(*etag)
+}
+
+/// A roll writes and syncs what others have appended, also where it fails afterwards.
+#[test]
+fn what_a_roll_that_failed_has_made_durable_is_told() {
+    let mut acknowledged = 0;
+    for calls in 0..60 {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        items.create("first", &Bytes::new()).unwrap();
+        let created = std::thread::scope(|scope| {
+            create_around(&store, "among", u64::MAX, || {
+                sim.disk().inject(FaultPlan::after(calls, Fault::Eio));
+                let roll = || drop(items.create("large", &vec![1; 1 << 20].into()));
+                let rolling = scope.spawn(roll);
+                // One that does not fail waits for the commit before it.
+                for _ in 0..20 {
+                    if !rolling.is_finished() {
+                        std::thread::sleep(std::time::Duration::from_millis(5));
+                    }
+                }
+                sim.disk().clear_faults();
+            })
+        });
+        let changes = store.changes(Cursor::START).unwrap().map_while(Result::ok);
+        let told: Vec<String> = changes.map(|c| c.key_str().unwrap().to_owned()).collect();
+        if created.is_ok() {
+            acknowledged += u64::from(store.stats().unwrap().poisoned);
+            assert_eq!(told.get(1).map(String::as_str), Some("among"), "after {calls} calls");
+        }
+    }
+    assert!(acknowledged > 0, "no roll failed after what was appended was durable");
 }
 
 #[test]

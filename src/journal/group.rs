@@ -67,6 +67,15 @@ pub(crate) struct ManifestState {
     pub(crate) current: Manifest,
 }
 
+/// Tombstones that compaction has dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Purged {
+    /// The revision of the newest of them, 0 for none.
+    pub(crate) newest: u64,
+    /// How often some were dropped. Those of one time need not be newer than those before.
+    pub(crate) count: u64,
+}
+
 /// What the journal's lock protects.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -259,15 +268,18 @@ impl Journal {
         self.manifest.lock().current.checkpoint.revision
     }
 
-    /// The newest tombstone that compaction has dropped, 0 for none.
-    pub(crate) fn purge_floor(&self) -> u64 {
-        self.manifest.lock().current.purge_floor
+    /// What tombstones compaction has dropped.
+    pub(crate) fn purged(&self) -> Purged {
+        let manifest = &self.manifest.lock().current;
+        Purged { newest: manifest.purge_floor, count: manifest.purges }
     }
 
     /// Stands for compaction that drops a tombstone.
     #[cfg(test)]
-    pub(crate) fn set_purge_floor(&self, revision: u64) {
-        self.manifest.lock().current.purge_floor = revision;
+    pub(crate) fn note_purge(&self, revision: u64) {
+        let manifest = &mut self.manifest.lock().current;
+        manifest.purge_floor = manifest.purge_floor.max(revision);
+        manifest.purges += 1;
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

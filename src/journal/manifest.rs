@@ -51,6 +51,23 @@ pub(crate) struct Manifest {
     pub(crate) checkpoint: Checkpoint,
     /// Present only while the store is closed and was closed in order.
     pub(crate) clean: Option<CleanClose>,
+    /// How often compaction has dropped tombstones.
+    pub(crate) purges: u64,
+    /// Whether a repair has cut the journal and no table was built of it since: the checkpoint is
+    /// none, and nothing can be proven by it.
+    pub(crate) repaired: bool,
+}
+
+impl Manifest {
+    /// Reads the payload of a slot, of one that ends before `purges` and `repaired` as well.
+    fn decode_slot(payload: &[u8]) -> Option<Self> {
+        let payload = [payload, &[0, 0]].concat();
+        let (mut manifest, _): (Self, _) =
+            bincode::decode_from_slice(&payload, config::standard()).ok()?;
+        // Those that went before they were counted.
+        manifest.purges = manifest.purges.max(u64::from(manifest.purge_floor > 0));
+        Some(manifest)
+    }
 }
 
 /// A segment that belongs to the store.
@@ -170,9 +187,8 @@ impl ManifestFile {
                 }
                 Slot::Valid { sequence, payload } => {
                     allocated = allocated.max((SLOT_HEADER_BYTES + payload.len()) as u64);
-                    let decoded = bincode::decode_from_slice(payload, config::standard());
                     let newer = newest.as_ref().is_none_or(|(found, _)| sequence > *found);
-                    if let (Ok((manifest, _)), true) = (decoded, newer) {
+                    if let (Some(manifest), true) = (Manifest::decode_slot(payload), newer) {
                         newest = Some((sequence, manifest));
                     }
                 }

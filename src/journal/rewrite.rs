@@ -108,6 +108,7 @@ impl Journal {
                 let retire = |retired| RetiredSegment { number: retired, replaced_by: number };
                 manifest.retired.extend(numbers.map(retire));
                 manifest.purge_floor = manifest.purge_floor.max(purged);
+                manifest.purges += u64::from(purged > 0);
             },
         );
         // When it failed half-way MANIFEST may name the segment.

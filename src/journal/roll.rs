@@ -227,6 +227,8 @@ impl Journal {
         state.buffer.clear();
         state.written = state.appended;
         state.synced = state.appended;
+        // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
+        self.readable.store(pack(active.number, end.offset), Ordering::Release);
         Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct Prefix {
     pub(crate) damage: Option<Error>,
     /// Where in the last of the records the damage begins, when it lies in that.
     pub(crate) cut: Option<Position>,
+    /// Where the frames of the last of the records end, when no seal follows them.
+    unsealed_end: Option<Position>,
     /// Segments behind the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
@@ -42,6 +44,7 @@ pub(crate) fn survey(
         highest_seen: mark,
         damage: None,
         cut: None,
+        unsealed_end: None,
         dropped: Vec::new(),
         lost_bytes: 0,
     };
@@ -67,6 +70,7 @@ pub(crate) fn survey(
         // What is behind the end is not frames any more, if it is there at all.
         prefix.lost_bytes += file_len(disk, &path).saturating_sub(offset);
         prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
+        prefix.cut = prefix.unsealed_end;
     }
     prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
     Ok(prefix)
@@ -138,6 +142,7 @@ impl Prefix {
         } else {
             self.last_revision = self.last_revision.max(covered);
         }
+        self.unsealed_end = Some(end).filter(|_| !sealed && record.sealed.is_none());
         let offset = end.offset;
         let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
         self.records.push(SegmentRecord { sealed, ..*record });

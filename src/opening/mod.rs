@@ -51,7 +51,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let on_progress = options.on_progress.as_ref();
     let mut recovered = recovered;
-    let table = table::open(environment, &mut recovered, damage.is_some(), on_progress)?;
+    let table = table::open(environment, &mut recovered, on_progress)?;
     // Only now: an open that is refused leaves the journal as it was found.
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
@@ -159,5 +159,7 @@ pub(super) fn empty_manifest(incarnation: [u8; 16]) -> Manifest {
             next_expiry_ms: u64::MAX,
         },
         clean: None,
+        purges: 0,
+        repaired: false,
     }
 }

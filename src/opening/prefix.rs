@@ -85,6 +85,7 @@ fn keep(
     manifest.next_segment = highest + 1;
     manifest.revision_floor = prefix.highest_seen + REVISION_SKIP;
     manifest.segments = prefix.records;
+    manifest.repaired = true;
     let file = match previous {
         Some((mut file, before)) => {
             manifest.next_segment = manifest.next_segment.max(before.next_segment);

@@ -38,14 +38,15 @@ pub(crate) struct OpenedTable {
     pub(crate) flushed_revision: u64,
 }
 
-/// Opens the table that belongs to the journal. `distrust` forces a rebuild.
+/// Opens the table that belongs to the journal.
 pub(super) fn open(
     environment: &Environment,
     recovered: &mut Recovered,
-    distrust: bool,
     on_progress: Option<&OnProgress>,
 ) -> Result<OpenedTable> {
     let tables = &*environment.tables;
+    // Then nothing is known to prove a table by.
+    let distrust = recovered.manifest.repaired;
     let checkpoint = recovered.manifest.checkpoint;
     let mut report = Report { on_progress, progress: Progress { done_bytes: 0, total_bytes: 0 } };
     // The marker is found when an earlier open did not survive its table: that one is not
@@ -163,6 +164,7 @@ fn rebuild(
     };
     let mut manifest = recovered.manifest.clone();
     manifest.clean = None;
+    manifest.repaired = false;
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
         totals: built.totals,

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{
-    Collection, ETag, Error, HistoryPolicy, OnDamage, Options, Precondition, Raw, Store,
+    ChangeKind, Collection, Cursor, ETag, Error, HistoryPolicy, OnDamage, Options, Precondition,
+    Raw, Store,
 };
 
 use crate::{Repeat, seeds};
@@ -267,4 +268,54 @@ fn a_manifest_lost_during_a_compaction_costs_nothing() {
             break;
         }
     }
+}
+
+/// The one that is dropped later is older than one that was dropped before.
+#[test]
+fn a_reader_from_the_start_is_told_of_any_tombstone_that_goes_after_it_began() {
+    const BEGIN_MS: u64 = 1_700_000_000_000;
+    let short = Duration::from_millis(100);
+    let history = HistoryPolicy::new().versions(9).max_age(short).tombstones(short);
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new().history(history)).unwrap();
+    let items = store.raw("items").unwrap();
+    let filler = store.raw("filler").unwrap();
+    let purged = |at_ms: u64| {
+        sim.set_now_ms(BEGIN_MS + at_ms);
+        // The first drops superseded versions, the second what they kept from going.
+        let rounds = (0..2).map(|round| {
+            filler.upsert("k", &value(round, 20_000), Precondition::Always).unwrap();
+            store.compact().unwrap().purged_tombstones
+        });
+        rounds.sum::<u64>()
+    };
+    // A key's versions are a millisecond apart at least, so those of this one run ahead of the clock
+    // and are dropped later.
+    for n in 0..1_000 {
+        items.upsert("hot", &value(n, 100), Precondition::Always).unwrap();
+    }
+    items.delete("hot", Precondition::Always).unwrap();
+    items.create("new", &value(1, 100)).unwrap();
+    items.delete("new", Precondition::Always).unwrap();
+    store.sync().unwrap();
+    // That of `new`.
+    assert_eq!(purged(500), 1);
+
+    let mut reading = items.changes(Cursor::START).unwrap();
+    let mut place = Cursor::START;
+    for _ in 0..2 {
+        let change = reading.next().unwrap().unwrap();
+        assert_eq!((change.key_str(), change.kind()), (Some("hot"), ChangeKind::Replaced));
+        place = change.cursor().to_string().parse().unwrap();
+    }
+    assert!(items.changes(place).is_ok());
+    let mut rest = items.changes(place).unwrap();
+    let last = rest.by_ref().last().unwrap().unwrap();
+    assert_eq!((last.key_str(), last.kind()), (Some("hot"), ChangeKind::Deleted));
+    let end = rest.cursor();
+
+    assert_eq!(purged(5_000), 1);
+    assert!(matches!(items.changes(place), Err(Error::Compacted { .. })));
+    // Who has been told of all that went has missed nothing.
+    assert_eq!(items.changes(end).unwrap().count(), 0);
 }

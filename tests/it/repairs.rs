@@ -180,3 +180,81 @@ fn without_create_what_a_cut_short_creation_left_is_no_store() {
         store.raw("items").unwrap().upsert("k", &"v".into(), Precondition::Always).unwrap();
     }
 }
+
+/// A store that was compacted and damaged afterwards: items' predecessors are in no segment.
+fn compacted_and_damaged() -> Simulation {
+    let sim = Simulation::new(1);
+    let store = sim.open(&options()).unwrap();
+    let items = store.collection::<u64>("items").unwrap();
+    for round in 0..2 {
+        for n in 0..ITEMS {
+            items.upsert(n.to_be_bytes(), &round, Precondition::Always).unwrap();
+        }
+    }
+    assert!(store.compact().unwrap().reclaimed_bytes > 0);
+    items.create("last", &7).unwrap();
+    store.sync().unwrap();
+    store.close().unwrap();
+    let holds_last = |path: &PathBuf| {
+        sim.disk().read_file(path).unwrap().windows(4).any(|bytes| bytes == b"last")
+    };
+    let segments = segments(&sim);
+    flip(&sim, segments.iter().find(|path| holds_last(path)).unwrap(), 4_100);
+    sim
+}
+
+/// No table was built of what the repair kept, so nothing said what the journal has to come to.
+#[test]
+fn a_repair_of_a_compacted_store_may_end_before_its_table_is_built() {
+    for calls in 0.. {
+        let _repeat = Repeat::new("repairs", calls);
+        let sim = compacted_and_damaged();
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
+        let cut = sim.open(&options().on_damage(OnDamage::KeepPrefix)).map(drop).is_err();
+        sim.disk().clear_faults();
+        let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+        assert_eq!(store.collection::<u64>("items").unwrap().len().unwrap(), ITEMS);
+        store.verify().unwrap();
+        store.close().unwrap();
+        drop(sim.open(&options()).unwrap());
+        if !cut {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_repair_whose_table_stands_in_memory_loses_nothing_that_is_written_then() {
+    let sim = compacted_and_damaged();
+    sim.fail_table_after(0);
+    let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+    assert!(store.damage().is_some());
+    store.collection::<u64>("items").unwrap().create("new", &1).unwrap();
+    store.backup("copy").unwrap();
+    sim.fail_table_after(u64::MAX);
+    let copy = sim.at("copy").open(&options()).unwrap();
+    let killed = sim.kill(&mut fastrand::Rng::with_seed(1));
+    drop(store);
+    let again = sim.open(&options()).unwrap();
+    for store in [copy, again, killed.open(&options()).unwrap()] {
+        let items = store.collection::<u64>("items").unwrap();
+        assert_eq!(items.len().unwrap(), ITEMS + 1);
+        assert_eq!(items.get("new").unwrap().unwrap().value, 1);
+        store.verify().unwrap();
+    }
+}
+
+/// The end of the segment that was being written is the last whole frame, and a seal says so.
+#[test]
+fn a_manifest_lost_after_the_repair_of_a_killed_store_costs_nothing_more() {
+    let sim = killed(1);
+    let last = segments(&sim).pop().unwrap();
+    flip(&sim, &last, 6_000);
+    let (_, kept) = repair(&sim).unwrap();
+    let store = sim.open(&options()).unwrap();
+    store.collection::<u64>("items").unwrap().create("new", &1).unwrap();
+    store.close().unwrap();
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let (_, again) = repair(&sim).unwrap();
+    assert_eq!(again, kept + 1);
+}

@@ -1,7 +1,7 @@
 //! The clock that expiry is held against: what was absent does not come back when the system's is
 //! set back.
 
-use ifmatch::simulation::Simulation;
+use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Durability, Error, Options};
 
 use super::{ALWAYS, Rig, expires_ms};
@@ -116,5 +116,25 @@ fn a_key_that_is_written_often_makes_no_other_expire_early_after_a_crash() {
         assert!(next.modified() > last.modified());
         rig.at(1_000);
         assert!(!rig.is_there());
+    }
+}
+
+#[test]
+fn a_key_that_is_written_often_makes_no_other_expire_early_in_a_copy() {
+    let rig = Rig::new();
+    rig.fleeting().create("a", &1).unwrap();
+    for n in 0..1_500 {
+        rig.plain().upsert("hot", &n, ALWAYS).unwrap();
+    }
+    rig.store.backup("copy").unwrap();
+    rig.store.close().unwrap();
+    for source in [STORE, "copy"] {
+        let restored = rig.sim.at(format!("of-{source}"));
+        let store = restored.restore(source, &Options::new()).unwrap();
+        assert_eq!(Simulation::clock_ms(&store).unwrap(), super::BEGIN_MS, "{source}");
+        assert!(
+            store.collection::<u64>("numbers").unwrap().get("a").unwrap().is_some(),
+            "{source}"
+        );
     }
 }

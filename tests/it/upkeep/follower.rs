@@ -42,20 +42,24 @@ struct Follower {
     cursor: Cursor,
     /// The newest purged tombstone that is no loss to him.
     bears: u64,
+    /// How often tombstones had been purged when he began at the start: those are no loss either,
+    /// while there are no others.
+    began: Option<u64>,
     lists: u64,
 }
 
 impl Follower {
     fn new() -> Self {
-        Self { contents: Contents::new(), cursor: Cursor::START, bears: 0, lists: 0 }
+        Self { contents: Contents::new(), cursor: Cursor::START, bears: 0, began: None, lists: 0 }
     }
 
-    /// Takes up to so many changes; `floor` is the newest tombstone that was purged.
-    fn follow(&mut self, store: &Store, most: usize, floor: u64) {
-        let needs_list = self.cursor != Cursor::START && floor > self.bears;
+    /// Takes up to so many changes; `floor` is the newest tombstone that was purged, and `purges` how
+    /// often some were.
+    fn follow(&mut self, store: &Store, most: usize, (floor, purges): (u64, u64)) {
         if self.cursor == Cursor::START {
-            self.bears = floor;
+            self.began = Some(purges);
         }
+        let needs_list = floor > self.bears && self.began != Some(purges);
         let changes = match store.changes(self.cursor) {
             Ok(changes) => changes,
             Err(Error::Compacted { snapshot }) => {
@@ -71,6 +75,7 @@ impl Follower {
                 }
                 self.cursor = snapshot.cursor().unwrap();
                 self.bears = snapshot.revision().0;
+                self.began = None;
                 self.lists += 1;
                 return;
             }
@@ -107,6 +112,7 @@ struct World {
     followers: Vec<Follower>,
     now_ms: u64,
     floor: u64,
+    purges: u64,
     rng: fastrand::Rng,
     number: u64,
 }
@@ -122,7 +128,7 @@ impl World {
         let store = Some(sim.open(&options).unwrap());
         let followers = vec![Follower::new(); 4];
         let now_ms = 1_700_000_000_000;
-        Self { sim, options, store, followers, now_ms, floor: 0, rng, number: 0 }
+        Self { sim, options, store, followers, now_ms, floor: 0, purges: 0, rng, number: 0 }
     }
 
     fn store(&self) -> &Store {
@@ -194,8 +200,8 @@ impl World {
         // The first hardly ever comes; the last always takes everything.
         let at = self.rng.usize(0..self.followers.len() * 4).min(self.followers.len() - 1);
         let most = if self.rng.bool() { usize::MAX } else { self.rng.usize(1..6) };
-        let (store, floor) = (self.store.as_ref().unwrap(), self.floor);
-        self.followers[at].follow(store, most, floor);
+        let (store, purged) = (self.store.as_ref().unwrap(), (self.floor, self.purges));
+        self.followers[at].follow(store, most, purged);
     }
 
     /// Compacts, and sees which tombstones that purges: each was its key's latest change and is
@@ -223,6 +229,7 @@ impl World {
             }
         }
         assert_eq!(purged, compaction.purged_tombstones);
+        self.purges += u64::from(purged > 0);
         assert!(after.keys().all(|place| latest.contains_key(place)), "something came back");
         assert_eq!(Simulation::differs_from_journal(store).unwrap(), None);
     }
@@ -248,13 +255,13 @@ impl World {
         let held = contents(store);
         let mut lists = 0;
         for follower in &mut self.followers {
-            follower.follow(store, usize::MAX, self.floor);
-            follower.follow(store, usize::MAX, self.floor);
+            follower.follow(store, usize::MAX, (self.floor, self.purges));
+            follower.follow(store, usize::MAX, (self.floor, self.purges));
             assert!(follower.contents == held, "a follower ends elsewhere");
             lists += follower.lists;
         }
         let mut late = Follower::new();
-        late.follow(store, usize::MAX, self.floor);
+        late.follow(store, usize::MAX, (self.floor, self.purges));
         assert!(late.contents == held, "who begins at the end ends elsewhere");
         lists
     }
