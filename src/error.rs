@@ -274,7 +274,8 @@ impl TableError {
 }
 
 /// The stored item that a refused write ran into, so that resolving or merging needs no second
-/// read. Its version is the one that the write was decided against.
+/// read. Its version is the one that the write was decided against; if that was superseded and
+/// reclaimed by compaction meanwhile, the newest one, or none where the item is gone.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
