@@ -90,6 +90,9 @@ impl Running {
     }
 
     fn checkpoint_as(&self, flushed: &mut Flushed) -> Result<()> {
+        if self.core.journal.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
         let (revision, totals) = self.core.journal.totals();
         // Every commit up to the revision is applied and in the journal for good before the table
         // is said to hold it.
@@ -185,6 +188,8 @@ impl Running {
             self.core.journal.sync().map_err(|_| Error::Poisoned)?;
             return Ok(());
         }
+        // A table that failed at a read is not left as one to be believed.
+        self.core.table.size_on_disk_bytes().inspect_err(|_| self.core.journal.distrust_table())?;
         let Core { journal, table, clock, expiries, .. } = self.core;
         let table_generation = self.flushed.lock().generation;
         let unfinished = self.table.abandon_copy();

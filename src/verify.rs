@@ -274,4 +274,25 @@ mod tests {
         assert_eq!(numbers.get("a").unwrap().unwrap().value, 1);
         store.verify().unwrap();
     }
+    #[test]
+    fn a_table_that_failed_at_a_read_is_rebuilt_after_an_orderly_close() {
+        let sim = Simulation::new(1);
+        let open = || sim.open(&Options::new()).unwrap();
+        let store = open();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        numbers.create("a", &1).unwrap();
+        let key = ItemKey::new("numbers", b"a").unwrap();
+        store.running().unwrap().core.table.remove(key.as_bytes()).unwrap();
+        store.close().unwrap();
+
+        let store = open();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        sim.fail_table_after(0);
+        assert!(matches!(numbers.get("a"), Err(Error::Table(_))));
+        assert!(matches!(store.close(), Err(Error::Table(_))));
+        // Where none can be had on disk this one is not believed either.
+        assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 1);
+        sim.fail_table_after(u64::MAX);
+        assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 1);
+    }
 }

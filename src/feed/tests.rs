@@ -12,7 +12,7 @@ use crate::etag::{ETag, value_hash};
 use crate::journal::frame::{Entry, EntryKind, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::key::ItemKey;
-use crate::options::Options;
+use crate::options::{Durability, Options};
 use crate::precondition::Precondition;
 use crate::simulation::{Fault, FaultPlan, Simulation};
 use crate::store::Store;
@@ -253,4 +253,30 @@ fn an_item_that_has_expired_and_is_not_swept_is_told_as_expired() {
     assert!(changes[0].expires().is_some());
     let watched = items.watch(from).unwrap().recv().unwrap();
     assert_eq!(watched, changes[0]);
+}
+
+/// As above, of what `Eventual` writes had left to be synced.
+#[test]
+fn a_backup_beside_a_roll_that_failed_has_what_was_durable() {
+    let mut poisoned = 0;
+    for calls in 0..60 {
+        let sim = Simulation::new(1);
+        let options = Options::new().durability(Durability::Eventual);
+        let store = sim.open(&options).unwrap();
+        let items = store.raw("items").unwrap();
+        items.create("first", &Bytes::new()).unwrap();
+        sim.disk().inject(FaultPlan::after(calls, Fault::Eio));
+        drop(items.create("large", &vec![1; 1 << 20].into()));
+        sim.disk().clear_faults();
+        if store.sync().is_err() {
+            continue;
+        }
+        poisoned += u64::from(store.stats().unwrap().poisoned);
+        assert_eq!(all(&store, Cursor::START)[0].key_str(), Some("first"), "after {calls} calls");
+        drop(Simulation::checkpoint(&store));
+        store.backup("copy").unwrap();
+        let copy = sim.at("copy").open(&options).unwrap();
+        assert!(copy.raw("items").unwrap().get("first").unwrap().is_some());
+    }
+    assert!(poisoned > 0, "no roll failed after what was appended was durable");
 }

@@ -161,7 +161,6 @@ impl Journal {
         self.readable.store(pack(number, next.tail.offset), Ordering::Release);
         state.active = Some(next);
         state.opened_for_writing = true;
-        self.publish_durable(state);
         self.changed.notify_all();
         Ok(())
     }
@@ -229,6 +228,7 @@ impl Journal {
         state.synced = state.appended;
         // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
         self.readable.store(pack(active.number, end.offset), Ordering::Release);
+        self.publish_durable(state);
         Ok(())
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Prefix {
     /// Where in the last of the records the damage begins, when it lies in that.
     pub(crate) cut: Option<Position>,
     /// Where the frames of the last of the records end, when no seal follows them.
-    unsealed_end: Option<Position>,
+    pub(crate) unsealed_end: Option<Position>,
     /// Segments behind the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
@@ -70,7 +70,6 @@ pub(crate) fn survey(
         // What is behind the end is not frames any more, if it is there at all.
         prefix.lost_bytes += file_len(disk, &path).saturating_sub(offset);
         prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
-        prefix.cut = prefix.unsealed_end;
     }
     prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
     Ok(prefix)
@@ -186,6 +185,7 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
     }
     found.sort_by_key(|found| std::cmp::Reverse(found.record.number));
     let mut parts: Vec<Found> = Vec::new();
+    // The seal of one without commits lies below its first revision: it overlaps none.
     let (sealed, unsealed): (Vec<Found>, Vec<Found>) =
         found.into_iter().partition(|found| found.seal.is_some());
     for found in sealed.into_iter().chain(unsealed) {
@@ -204,11 +204,15 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
 
 /// The numbers of all segment files in the journal's folder.
 pub(crate) fn segment_numbers(disk: &dyn Disk, store: &Path) -> Result<Vec<u32>> {
-    let folder = store.join(JOURNAL_FOLDER);
-    if !disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
+    segment_numbers_in(disk, &store.join(JOURNAL_FOLDER))
+}
+
+/// The numbers of all segment files in a folder; none where it is missing.
+pub(crate) fn segment_numbers_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u32>> {
+    if !disk.exists(folder).map_err(Error::io("looking for", folder))? {
         return Ok(Vec::new());
     }
-    let names = disk.list(&folder).map_err(Error::io("listing", &folder))?;
+    let names = disk.list(folder).map_err(Error::io("listing", folder))?;
     Ok(names.iter().filter_map(|name| segment_number(name)).collect())
 }
 
@@ -235,7 +239,7 @@ impl Found {
         let (mut scan, mut seal) = (segment.scan(u64::MAX), None);
         while let Some(frame) = scan.next()? {
             if matches!(Body::decode(frame.body), Some(Body::Seal)) {
-                seal = Some(frame.revision.max(first_revision));
+                seal = Some(frame.revision);
                 break;
             }
         }

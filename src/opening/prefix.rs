@@ -12,7 +12,7 @@ use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, is_outdated, recover};
 use crate::journal::segment::{JOURNAL_FOLDER, ensure_folder, segment_path};
-use crate::journal::survey::{Prefix, found_segments, segment_numbers, survey};
+use crate::journal::survey::{Prefix, found_segments, segment_numbers, segment_numbers_in, survey};
 use crate::journal::watermark::Watermark;
 use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
 use crate::revision::Revision;
@@ -80,8 +80,10 @@ fn keep(
     let mut manifest = empty_manifest(environment.entropy.incarnation());
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
-    // Beside the parts of the journal there may be what a compaction has left.
-    let highest = segment_numbers(disk, path)?.into_iter().fold(highest, u32::max);
+    // Beside the parts of the journal there may be what a compaction or an earlier repair has left.
+    let left = segment_numbers(disk, path)?;
+    let moved_before = segment_numbers_in(disk, &path.join(DAMAGED_FOLDER))?;
+    let highest = left.into_iter().chain(moved_before).fold(highest, u32::max);
     manifest.next_segment = highest + 1;
     manifest.revision_floor = prefix.highest_seen + REVISION_SKIP;
     manifest.segments = prefix.records;
@@ -115,10 +117,11 @@ fn keep(
     Ok((recovered, damage))
 }
 
-/// Ends the segment that the damage lies in with a seal, so that the journal can be read over the
-/// cut should the manifest be lost later.
+/// Ends the last segment with a seal, where the damage begins in it or where it ends without one, so
+/// that the journal can be read on from there should the manifest be lost later.
 fn seal_cut(disk: &dyn Disk, store: &Path, prefix: &Prefix) -> Result<()> {
-    let (Some(cut), Some(record)) = (prefix.cut, prefix.records.last()) else { return Ok(()) };
+    let cut = prefix.cut.or(prefix.unsealed_end);
+    let (Some(cut), Some(record)) = (cut, prefix.records.last()) else { return Ok(()) };
     let path = segment_path(store, record.number);
     let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
     let mut seal = FrameBuilder::seal();

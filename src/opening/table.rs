@@ -84,7 +84,8 @@ pub(super) fn open(
         }
     }
     let rebuilt = rebuild(environment, recovered, distrust, &mut report)?;
-    if recovered.watermark.is_opening()? {
+    // While it stands in memory MANIFEST names the one that is not to be touched.
+    if rebuilt.on_disk && recovered.watermark.is_opening()? {
         recovered.watermark.set_opening(false)?;
     }
     Ok(rebuilt)

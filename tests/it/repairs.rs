@@ -258,3 +258,65 @@ fn a_manifest_lost_after_the_repair_of_a_killed_store_costs_nothing_more() {
     let (_, again) = repair(&sim).unwrap();
     assert_eq!(again, kept + 1);
 }
+
+/// Nothing but MANIFEST is lost, and lost again later: no commit is.
+#[test]
+fn a_manifest_that_is_lost_twice_costs_nothing() {
+    let manifest = Path::new(STORE).join("MANIFEST");
+    let sim = killed(1);
+    for round in 1..4 {
+        sim.disk().remove_file_durably(&manifest).unwrap();
+        let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+        let items = store.collection::<u64>("items").unwrap();
+        assert_eq!(items.len().unwrap(), ITEMS + round - 1);
+        items.create(round.to_string(), &round).unwrap();
+        store.close().unwrap();
+    }
+}
+
+/// After a compaction the segment that is written is empty, and what does not fit goes to the next
+/// one, which begins with the same revision.
+#[test]
+fn an_empty_segment_hides_no_other_when_the_manifest_is_lost() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&options()).unwrap();
+    let items = store.raw("items").unwrap();
+    for round in 0..2 {
+        items.upsert("k", &vec![round; 10_000].into(), Precondition::Always).unwrap();
+    }
+    store.compact().unwrap();
+    items.create("large", &vec![3; 1 << 20].into()).unwrap();
+    items.create("after", &"small".into()).unwrap();
+    store.close().unwrap();
+    let files = segments(&sim).len();
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+    assert_eq!(segments(&sim).len(), files);
+    assert_eq!(store.raw("items").unwrap().len().unwrap(), 3);
+    assert_eq!(store.damage().unwrap().lost_bytes(), 0);
+}
+
+/// What one repair has put aside no later one replaces.
+#[test]
+fn segments_that_were_moved_aside_stay_beside_those_of_later_repairs() {
+    let sim = killed(3);
+    let files = segments(&sim);
+    flip(&sim, &files[0], 5_000);
+    let (damage, _) = repair(&sim).unwrap();
+    let moved: Vec<Vec<u8>> =
+        damage.moved().iter().map(|path| sim.disk().read_file(path).unwrap()).collect();
+    assert_eq!(moved.len(), 2);
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let (_, kept) = repair(&sim).unwrap();
+    let store = sim.open(&options()).unwrap();
+    let items = store.collection::<u64>("items").unwrap();
+    items.create("new", &1).unwrap();
+    assert_eq!(items.len().unwrap(), kept + 1);
+    drop((items, store));
+    let names: Vec<_> = files[1..].iter().map(|path| path.file_name()).collect();
+    assert!(segments(&sim).iter().all(|path| path.starts_with(Path::new(STORE).join("damaged"))
+        || !names.contains(&path.file_name())));
+    for (path, bytes) in damage.moved().iter().zip(moved) {
+        assert_eq!(sim.disk().read_file(path), Some(bytes));
+    }
+}
