@@ -92,8 +92,8 @@ impl Store {
     /// What is restored is what opening the source would show. The source is only read, and
     /// locked meanwhile; a backup may lie on media that cannot be written to. The new store is one
     /// of its own: it gives tags that the source and other restored stores never give, revisions
-    /// far above those that it was copied with, and cursors of theirs are [`Error::Diverged`] in it. Tags from before match what they
-    /// matched.
+    /// far above those that it was copied with, and cursors of theirs are [`Error::Diverged`] in it.
+    /// Tags from before match what they matched.
     ///
     /// Costs one read of the source's journal and one write of the same length, and then an open
     /// that reads it again and builds the table, proving that no item is missing.

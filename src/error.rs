@@ -123,8 +123,8 @@ pub enum Error {
     },
 
     /// The write was made, but writing or syncing the journal failed, or the table did while it was
-    /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look for this tag in the item's tag
-    /// or its chain of parents.
+    /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look
+    /// for this tag in the item's tag or its chain of parents.
     #[error("whether the write survives is unknown; reopen the store and compare tags")]
     CommitUnknown {
         /// The version as it was written; for a batch, that of its first changed item.

@@ -170,8 +170,8 @@ impl Options {
 
     /// Sets the memory for what [snapshots](Store::snapshot) see and the store no longer holds, in
     /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot that sees it
-    /// lives takes 144 bytes, its key and its collection's name, once for all snapshots. When that is more than this,
-    /// the oldest snapshots are given up until it is not: their reads are
+    /// lives takes 144 bytes, its key and its collection's name, once for all snapshots. When that
+    /// is more than this, the oldest snapshots are given up until it is not: their reads are
     /// [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld).
     ///
     /// ```

@@ -63,9 +63,10 @@ impl Store {
     ///
     /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
     /// reclaimed. Costs a read of every segment of which more than a thirty-second is dead, and of
-    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the table for each of their entries, and some syncs; it needs free
-    /// space for the largest rewritten segment, 64 MiB at most or with a history policy 256 MiB, and memory for the keys of one
-    /// segment at a time.
+    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the table for
+    /// each of their entries, and some syncs; it needs free space for the largest rewritten segment,
+    /// 64 MiB at most or with a history policy 256 MiB, and memory for the keys of one segment at a
+    /// time.
     ///
     /// # Errors
     /// - [`Error::Io`] when there is no space for the new segments; nothing is lost.

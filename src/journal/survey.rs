@@ -20,9 +20,8 @@ pub(crate) struct Prefix {
     /// A revision that no lost commit was above, as far as can be known.
     pub(crate) highest_seen: u64,
     pub(crate) damage: Option<Error>,
-    /// Where in the last of the records the damage begins, when it lies in that.
-    pub(crate) cut: Option<Position>,
-    /// Where the frames of the last of the records end, when no seal follows them.
+    /// Where the frames of the last of the records end, when no seal follows them: damage does, or
+    /// nothing.
     pub(crate) unsealed_end: Option<Position>,
     /// Segments behind the damage, whole files.
     pub(crate) dropped: Vec<u32>,
@@ -43,7 +42,6 @@ pub(crate) fn survey(
         last_revision: 0,
         highest_seen: mark,
         damage: None,
-        cut: None,
         unsealed_end: None,
         dropped: Vec::new(),
         lost_bytes: 0,
@@ -132,16 +130,16 @@ impl Prefix {
             Ending::Seal => sealed,
             Ending::From(offset) => end.offset >= offset,
         };
-        if !whole || malformed.is_some() {
+        let damaged = !whole || malformed.is_some();
+        if damaged {
             let reason = "a frame is damaged";
             let damage = Error::corrupt(&segment.facts.path, end.offset, reason);
             self.damage = Some(malformed.unwrap_or(damage));
-            self.cut = Some(end);
             self.lost_bytes += segment.facts.len_bytes.saturating_sub(end.offset);
         } else {
             self.last_revision = self.last_revision.max(covered);
         }
-        self.unsealed_end = Some(end).filter(|_| !sealed && record.sealed.is_none());
+        self.unsealed_end = (damaged || (!sealed && record.sealed.is_none())).then_some(end);
         let offset = end.offset;
         let sealed = Some(SealedEnd { last_revision: self.last_revision, offset });
         self.records.push(SegmentRecord { sealed, ..*record });

@@ -76,7 +76,7 @@ fn keep(
     let disk = &*environment.disk;
     ensure_folder(disk, path)?;
     let moved = move_aside(disk, path, &prefix.dropped)?;
-    seal_cut(disk, path, &prefix)?;
+    seal_end(disk, path, &prefix)?;
     let mut manifest = empty_manifest(environment.entropy.incarnation());
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
@@ -117,15 +117,16 @@ fn keep(
     Ok((recovered, damage))
 }
 
-/// Ends the last segment with a seal, where the damage begins in it or where it ends without one, so
-/// that the journal can be read on from there should the manifest be lost later.
-fn seal_cut(disk: &dyn Disk, store: &Path, prefix: &Prefix) -> Result<()> {
-    let cut = prefix.cut.or(prefix.unsealed_end);
-    let (Some(cut), Some(record)) = (cut, prefix.records.last()) else { return Ok(()) };
+/// Ends the last segment with a seal, if none follows its frames, so that the journal can be read
+/// on from there should the manifest be lost later.
+fn seal_end(disk: &dyn Disk, store: &Path, prefix: &Prefix) -> Result<()> {
+    let (Some(end), Some(record)) = (prefix.unsealed_end, prefix.records.last()) else {
+        return Ok(());
+    };
     let path = segment_path(store, record.number);
     let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
     let mut seal = FrameBuilder::seal();
-    let written = file.write_all_at(seal.finish(prefix.last_revision, cut.chain).0, cut.offset);
+    let written = file.write_all_at(seal.finish(prefix.last_revision, end.chain).0, end.offset);
     written.map_err(Error::io("writing", &path))?;
     file.sync_data().map_err(Error::io("syncing", &path))
 }

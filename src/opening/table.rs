@@ -234,7 +234,8 @@ fn for_each_entry(
 ) -> Result<()> {
     let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
     let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
-    let frame_bytes = |surveyed: &&Surveyed| surveyed.end_offset - SEGMENT_HEADER_BYTES;
+    let frame_bytes =
+        |surveyed: &&Surveyed| surveyed.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
     report.begin(segments.iter().map(frame_bytes).sum());
     for surveyed in segments {
         let source = EntrySource::of_header(&surveyed.segment.path, &surveyed.segment.header);
