@@ -42,7 +42,7 @@ impl<'a> Layout<'a> {
         });
         if !fits {
             self.seal()?;
-            self.begin(commit.revision, Arc::clone(&commit.incarnations))?;
+            self.begin(Arc::clone(&commit.incarnations))?;
         }
         let Some(growing) = &mut self.growing else { return Ok(()) };
         growing.last_revision = commit.revision;
@@ -57,7 +57,7 @@ impl<'a> Layout<'a> {
         incarnation: [u8; 16],
     ) -> Result<Vec<SegmentRecord>> {
         if self.growing.is_none() && last_revision > 0 {
-            self.begin(last_revision, Arc::new([incarnation]))?;
+            self.begin(Arc::new([incarnation]))?;
         }
         if let Some(growing) = &mut self.growing {
             growing.last_revision = last_revision;
@@ -67,8 +67,12 @@ impl<'a> Layout<'a> {
         Ok(self.records)
     }
 
-    fn begin(&mut self, first_revision: u64, incarnations: Arc<[[u8; 16]]>) -> Result<()> {
+    /// Begins a segment with the revision behind those of the last one, whether compaction has
+    /// left a commit of it or not: that they join shows that none is missing.
+    fn begin(&mut self, incarnations: Arc<[[u8; 16]]>) -> Result<()> {
         let number = self.records.len() as u32 + 1;
+        let before = self.records.last().and_then(|record| record.sealed);
+        let first_revision = before.map_or(0, |end| end.last_revision) + 1;
         let (disk, store) = (self.target.disk(), self.target.path());
         let listed = incarnations.to_vec();
         let segment =
@@ -111,15 +115,16 @@ mod tests {
         let full_bytes = SEGMENT_HEADER_BYTES + 3 * frame_bytes;
         let entropy = Entropy::seeded(1);
         let mut layout = Layout::new(&target, &entropy, full_bytes);
-        for revision in 1..=4 {
+        for revision in 2..=5 {
             layout.push(commit(revision, &[[1; 16]])).unwrap();
         }
-        layout.push(commit(5, &[[1; 16], [2; 16]])).unwrap();
-        layout.push(commit(6, &[[1; 16], [2; 16]])).unwrap();
+        layout.push(commit(7, &[[1; 16], [2; 16]])).unwrap();
+        layout.push(commit(8, &[[1; 16], [2; 16]])).unwrap();
         let records = layout.finish(9, [3; 16]).unwrap();
 
-        let sealed = records.iter().map(|record| record.sealed.unwrap());
-        assert_eq!(sealed.map(|end| end.last_revision).collect::<Vec<_>>(), [3, 4, 9]);
+        let covers =
+            |record: &SegmentRecord| (record.first_revision, record.sealed.unwrap().last_revision);
+        assert_eq!(records.iter().map(covers).collect::<Vec<_>>(), [(1, 4), (5, 5), (6, 9)]);
         for (record, frames) in records.iter().zip([3, 1, 2]) {
             let segment = OpenSegment::open(&disk, target.path(), record.number).unwrap();
             assert_eq!(segment.facts.header.first_revision, record.first_revision);

@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
+use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{CleanClose, SealedEnd, SegmentRecord};
 use crate::journal::scanner::{Position, ScannedFrame};
 use crate::journal::segment::{
@@ -53,6 +54,12 @@ pub(crate) fn survey(
             prefix.drop_segment(disk, store, record.number);
             continue;
         }
+        if !joins(prefix.last_revision, record.first_revision) {
+            let path = segment_path(store, record.number);
+            prefix.damage = Some(Error::corrupt(&path, 0, "the segment before it is missing"));
+            prefix.drop_segment(disk, store, record.number);
+            continue;
+        }
         let last = index + 1 == records.len();
         let expected = match record.sealed {
             Some(end) => Ending::At(end.offset),
@@ -71,6 +78,13 @@ pub(crate) fn survey(
     }
     prefix.highest_seen = prefix.highest_seen.max(prefix.last_revision);
     Ok(prefix)
+}
+
+/// Whether a segment may follow a revision: its own begin at the next, or, after a crash or a
+/// repair, far beyond.
+fn joins(last_revision: u64, first_revision: u64) -> bool {
+    let skipped = first_revision.saturating_sub(last_revision.saturating_add(1));
+    skipped == 0 || skipped >= REVISION_SKIP
 }
 
 /// Where the frames of a segment have to end.
@@ -169,23 +183,22 @@ fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) ->
 ///
 /// Compaction leaves segments behind that say the same twice: of sealed ones whose revisions
 /// overlap the newest counts, and one without a seal that begins inside another was not finished.
+/// One whose header cannot be read is left over, too, unless there is a gap that it may have
+/// filled.
 pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
-    let mut found: Vec<Found> = segment_numbers(disk, store)?
-        .into_iter()
-        .map(|number| Found::read(disk, store, number))
-        .collect::<Result<_>>()?;
-    // One whose header cannot be read stands where it would without compaction: behind those of
-    // lower number.
-    let mut behind = 0;
-    for found in &mut found {
-        behind = behind.max(found.record.first_revision);
-        found.record.first_revision = found.first_revision.unwrap_or(behind);
+    let mut readable = Vec::new();
+    let mut unreadable = Vec::new();
+    for number in segment_numbers(disk, store)? {
+        match Found::read(disk, store, number)? {
+            Some(found) => readable.push(found),
+            None => unreadable.push(number),
+        }
     }
-    found.sort_by_key(|found| std::cmp::Reverse(found.record.number));
+    readable.sort_by_key(|found| std::cmp::Reverse(found.record.number));
     let mut parts: Vec<Found> = Vec::new();
     // The seal of one without commits lies below its first revision: it overlaps none.
     let (sealed, unsealed): (Vec<Found>, Vec<Found>) =
-        found.into_iter().partition(|found| found.seal.is_some());
+        readable.into_iter().partition(|found| found.seal.is_some());
     for found in sealed.into_iter().chain(unsealed) {
         let first = found.record.first_revision;
         let last = found.seal.unwrap_or(first);
@@ -197,7 +210,54 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
         }
     }
     parts.sort_by_key(|part| (part.record.first_revision, part.record.number));
-    Ok(parts.into_iter().map(|part| part.record).collect())
+    let mut records: Vec<SegmentRecord> = parts.iter().map(|part| part.record).collect();
+    let gaps = gaps(&parts);
+    // From the last on, so that the places of those before stay as they are.
+    let mut placed: Vec<(usize, u32)> = unreadable
+        .into_iter()
+        .filter_map(|number| Some((gap_of(number, &gaps, &records)?, number)))
+        .collect();
+    placed.sort_unstable();
+    for (at, number) in placed.into_iter().rev() {
+        // No revision is known of it.
+        let record = SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 };
+        records.insert(at, record);
+    }
+    Ok(records)
+}
+
+/// Where a segment may be missing: before the parts of these indexes, where revisions are left out
+/// and other than by crashes, or behind all, unless the last is the one that was being written.
+fn gaps(parts: &[Found]) -> Vec<usize> {
+    let mut gaps = Vec::new();
+    let mut covered = Some(0u64);
+    for (index, part) in parts.iter().enumerate() {
+        let Some(last) = covered else {
+            // Damaged, and with nothing kept behind it.
+            return vec![parts.len()];
+        };
+        let skipped = part.record.first_revision.saturating_sub(last.saturating_add(1));
+        if skipped % REVISION_SKIP != 0 {
+            gaps.push(index);
+        }
+        covered = part.seal.map(|seal| seal.max(last));
+    }
+    if covered.is_some() {
+        gaps.push(parts.len());
+    }
+    gaps
+}
+
+/// The gap that a segment without a readable header is taken to have filled: one between a lower
+/// and a higher number, as all are that compaction has not rewritten, or else the first.
+fn gap_of(number: u32, gaps: &[usize], records: &[SegmentRecord]) -> Option<usize> {
+    let fits = |gap: &usize| {
+        let before = gap.checked_sub(1).and_then(|index| records.get(index));
+        let behind = records.get(*gap);
+        before.is_none_or(|record| record.number < number)
+            && behind.is_none_or(|record| number < record.number)
+    };
+    gaps.iter().copied().find(fits).or(gaps.first().copied())
 }
 
 /// The numbers of all segment files in the journal's folder.
@@ -214,26 +274,20 @@ pub(crate) fn segment_numbers_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u
     Ok(names.iter().filter_map(|name| segment_number(name)).collect())
 }
 
-/// A segment file; its first revision, if its header can be read; and the last revision that its
-/// seal says it covers, if it has one.
+/// A segment file, and the last revision that its seal says it covers, if it has one.
 struct Found {
     record: SegmentRecord,
-    first_revision: Option<u64>,
     seal: Option<u64>,
 }
 
 impl Found {
-    fn read(disk: &dyn Disk, store: &Path, number: u32) -> Result<Self> {
-        let record = SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 };
+    /// Gives nothing where the header cannot be read.
+    fn read(disk: &dyn Disk, store: &Path, number: u32) -> Result<Option<Self>> {
         let segment = match OpenSegment::open(disk, store, number) {
             Ok(segment) => segment,
-            // Met again, and reported, when the journal is read.
-            Err(Error::Corrupt { .. }) => {
-                return Ok(Self { record, first_revision: None, seal: None });
-            }
+            Err(Error::Corrupt { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let first_revision = segment.facts.header.first_revision;
         let (mut scan, mut seal) = (segment.scan(u64::MAX), None);
         while let Some(frame) = scan.next()? {
             if matches!(Body::decode(frame.body), Some(Body::Seal)) {
@@ -241,7 +295,8 @@ impl Found {
                 break;
             }
         }
-        let record = SegmentRecord { first_revision, ..record };
-        Ok(Self { record, first_revision: Some(first_revision), seal })
+        let first_revision = segment.facts.header.first_revision;
+        let record = SegmentRecord { number, first_revision, sealed: None, live_bytes: 0 };
+        Ok(Some(Self { record, seal }))
     }
 }

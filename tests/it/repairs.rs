@@ -320,3 +320,80 @@ fn segments_that_were_moved_aside_stay_beside_those_of_later_repairs() {
         assert_eq!(sim.disk().read_file(path), Some(bytes));
     }
 }
+
+/// Loses the manifest of a store of three segments and what is done to one of them; gives what a
+/// repair reports and how many items it keeps.
+fn without_manifest_and(damage: impl Fn(&Simulation, &Path), index: usize) -> (Damage, u64) {
+    let sim = killed(3);
+    let before = segments(&sim);
+    damage(&sim, &before[index]);
+    let lengths: Vec<_> =
+        before.iter().map(|path| sim.disk().read_file(path).map(|bytes| bytes.len())).collect();
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let (damage, kept) = repair(&sim).unwrap();
+    // Whatever is not kept is moved, whole.
+    let moved: Vec<_> = damage.moved().iter().map(|path| sim.disk().read_file(path)).collect();
+    let moved: Vec<_> = moved.into_iter().map(|bytes| bytes.map(|bytes| bytes.len())).collect();
+    let missing = usize::from(lengths[index].is_none());
+    assert_eq!(moved, lengths[index + missing..]);
+    assert!(damage.lost_bytes() > 0);
+    let repaired = sim.open(&options()).unwrap();
+    repaired.verify().unwrap();
+    (damage, kept)
+}
+
+/// None may be taken for what a compaction has left over.
+#[test]
+fn without_a_manifest_a_segment_whose_header_is_damaged_ends_what_is_kept() {
+    for index in 0..3 {
+        let (damage, kept) = without_manifest_and(|sim, path| flip(sim, path, 20), index as usize);
+        assert_eq!(kept, index * ITEMS);
+        assert!(damage.reason().contains("header"), "{damage:?}");
+    }
+}
+
+/// Revisions that neither join nor lie as far apart as a crash puts them show that one is missing.
+#[test]
+fn without_a_manifest_a_segment_that_is_missing_ends_what_is_kept() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&options()).unwrap();
+    let items = store.raw("items").unwrap();
+    let mut kept = 0;
+    while segments(&sim).len() < 3 {
+        kept = if segments(&sim).len() < 2 { items.len().unwrap() + 1 } else { kept };
+        items.create(items.len().unwrap().to_be_bytes(), &vec![1; 10_000].into()).unwrap();
+    }
+    store.close().unwrap();
+    sim.disk().remove_file_durably(&segments(&sim)[1]).unwrap();
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+    let damage = store.damage().unwrap();
+    assert!(damage.reason().contains("missing"), "{damage:?}");
+    assert_eq!(damage.moved().len(), 1);
+    // The last of them began the segment that is missing.
+    assert_eq!(store.raw("items").unwrap().len().unwrap(), kept - 1);
+}
+
+/// It says nothing that the segment which took its place does not say.
+#[test]
+fn without_a_manifest_what_compaction_left_over_may_be_damaged() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&options()).unwrap();
+    let items = store.raw("items").unwrap();
+    for round in 0..100 {
+        items.upsert("k", &vec![round; 10_000].into(), Precondition::Always).unwrap();
+    }
+    store.sync().unwrap();
+    let before = segments(&sim);
+    let mut left: Vec<u8> = sim.disk().read_file(&before[0]).unwrap();
+    left[20] ^= 1;
+    store.compact().unwrap();
+    store.close().unwrap();
+    assert!(!segments(&sim).contains(&before[0]));
+    sim.disk().write_file(&before[0], &left).unwrap();
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
+    let damage = store.damage().unwrap();
+    assert_eq!((damage.lost_bytes(), damage.moved()), (0, &[][..]));
+    assert_eq!(store.raw("items").unwrap().get("k").unwrap().unwrap().value[0], 99);
+}
