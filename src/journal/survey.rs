@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::group::REVISION_SKIP;
-use crate::journal::manifest::{CleanClose, SealedEnd, SegmentRecord};
+use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::{Position, ScannedFrame};
 use crate::journal::segment::{
     JOURNAL_FOLDER, OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts, segment_number, segment_path,
@@ -29,15 +29,19 @@ pub(crate) struct Prefix {
     pub(crate) lost_bytes: u64,
 }
 
-/// Reads every frame of these segments and keeps the longest prefix of them that is whole. A
-/// segment whose end is not known must end in a seal, unless it is the last.
+/// Reads every frame and keeps the longest prefix of them that is whole. The segments are those
+/// that the manifest names or, without one, those that are found. One whose end is not known must
+/// end in a seal, unless it is the last.
 pub(crate) fn survey(
     disk: &dyn Disk,
     store: &Path,
-    records: &[SegmentRecord],
-    clean: Option<&CleanClose>,
+    manifest: Option<&Manifest>,
     mark: u64,
 ) -> Result<Prefix> {
+    let found = manifest.is_none().then(|| found_segments(disk, store)).transpose()?;
+    let records = manifest.map(|manifest| &manifest.segments).or(found.as_ref());
+    let records = records.map_or(&[][..], Vec::as_slice);
+    let clean = manifest.and_then(|manifest| manifest.clean);
     let mut prefix = Prefix {
         records: Vec::new(),
         last_revision: 0,
@@ -54,7 +58,7 @@ pub(crate) fn survey(
             prefix.drop_segment(disk, store, record.number);
             continue;
         }
-        if !joins(prefix.last_revision, record.first_revision) {
+        if found.is_some() && !joins(prefix.last_revision, record.first_revision) {
             let path = segment_path(store, record.number);
             prefix.damage = Some(Error::corrupt(&path, 0, "the segment before it is missing"));
             prefix.drop_segment(disk, store, record.number);
@@ -80,11 +84,11 @@ pub(crate) fn survey(
     Ok(prefix)
 }
 
-/// Whether a segment may follow a revision: its own begin at the next, or, after a crash or a
-/// repair, far beyond.
+/// Whether a segment may follow a revision: its own begin at the next, or at one that a crash, a
+/// repair or a restore has made of it.
 fn joins(last_revision: u64, first_revision: u64) -> bool {
     let skipped = first_revision.saturating_sub(last_revision.saturating_add(1));
-    skipped == 0 || skipped >= REVISION_SKIP
+    skipped.is_multiple_of(REVISION_SKIP)
 }
 
 /// Where the frames of a segment have to end.
@@ -185,7 +189,7 @@ fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) ->
 /// overlap the newest counts, and one without a seal that begins inside another was not finished.
 /// One whose header cannot be read is left over, too, unless there is a gap that it may have
 /// filled.
-pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     let mut readable = Vec::new();
     let mut unreadable = Vec::new();
     for number in segment_numbers(disk, store)? {
@@ -226,18 +230,18 @@ pub(crate) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
     Ok(records)
 }
 
-/// Where a segment may be missing: before the parts of these indexes, where revisions are left out
-/// and other than by crashes, or behind all, unless the last is the one that was being written.
+/// Where a segment may be missing: before the parts of these indexes, which do not join those
+/// before them, or behind all, unless the last is the one that was being written.
 fn gaps(parts: &[Found]) -> Vec<usize> {
     let mut gaps = Vec::new();
     let mut covered = Some(0u64);
     for (index, part) in parts.iter().enumerate() {
         let Some(last) = covered else {
             // Damaged, and with nothing kept behind it.
-            return vec![parts.len()];
+            gaps.push(parts.len());
+            return gaps;
         };
-        let skipped = part.record.first_revision.saturating_sub(last.saturating_add(1));
-        if skipped % REVISION_SKIP != 0 {
+        if !joins(last, part.record.first_revision) {
             gaps.push(index);
         }
         covered = part.seal.map(|seal| seal.max(last));

@@ -48,28 +48,18 @@ impl Watermark {
             return Ok((Self::create(disk, store)?, 0));
         }
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
-        let len = file.len().map_err(Error::io("reading the length of", &path))?;
-        let mut this = Self { path, file, sequence: 0 };
-        let mut mark = 0;
-        for slot in 0..2 {
-            let start = slot * SECTOR_BYTES;
-            let mut bytes = vec![0; len.saturating_sub(start).min(64) as usize];
-            let read = this.file.read_exact_at(&mut bytes, start);
-            read.map_err(Error::io("reading", &this.path))?;
-            match slots::decode(MAGIC, FORMAT, &bytes) {
-                Slot::Newer { format } => {
-                    let path = this.path;
-                    return Err(Error::Unsupported { path, found: format, supported: FORMAT });
-                }
-                Slot::Valid { sequence, payload } if sequence >= this.sequence => {
-                    if let Ok(revision) = payload.try_into() {
-                        (this.sequence, mark) = (sequence, u64::from_le_bytes(revision));
-                    }
-                }
-                Slot::Valid { .. } | Slot::Invalid => {}
-            }
+        let (sequence, mark) = newest(&*file, &path)?;
+        Ok((Self { path, file, sequence }, mark))
+    }
+
+    /// The newest mark, 0 when there is none, by reading alone.
+    pub(crate) fn mark(disk: &dyn Disk, store: &Path) -> Result<u64> {
+        let path = store.join(WATERMARK_FILE);
+        if !disk.exists(&path).map_err(Error::io("looking for", &path))? {
+            return Ok(0);
         }
-        Ok((this, mark))
+        let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+        Ok(newest(&*file, &path)?.1)
     }
 
     /// Moves the mark to a revision whose frame is synced; one small write, no sync.
@@ -103,4 +93,28 @@ impl Watermark {
         written.map_err(Error::io("writing", &self.path))?;
         if opening { self.sync() } else { Ok(()) }
     }
+}
+
+/// The sequence and the mark of the newest whole slot; 0 when neither is whole.
+fn newest(file: &dyn DiskFile, path: &Path) -> Result<(u64, u64)> {
+    let len = file.len().map_err(Error::io("reading the length of", path))?;
+    let (mut newest, mut mark) = (0, 0);
+    for slot in 0..2 {
+        let start = slot * SECTOR_BYTES;
+        let mut bytes = vec![0; len.saturating_sub(start).min(64) as usize];
+        file.read_exact_at(&mut bytes, start).map_err(Error::io("reading", path))?;
+        match slots::decode(MAGIC, FORMAT, &bytes) {
+            Slot::Newer { format } => {
+                let path = path.to_owned();
+                return Err(Error::Unsupported { path, found: format, supported: FORMAT });
+            }
+            Slot::Valid { sequence, payload } if sequence >= newest => {
+                if let Ok(revision) = payload.try_into() {
+                    (newest, mark) = (sequence, u64::from_le_bytes(revision));
+                }
+            }
+            Slot::Valid { .. } | Slot::Invalid => {}
+        }
+    }
+    Ok((newest, mark))
 }

@@ -32,10 +32,16 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
     }
     // What an unfinished copy or creation has left is no store either.
     let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
-    if (unfinished || segment_numbers(disk, path)?.is_empty()) && !create {
+    if !create && (unfinished || is_vacant(disk, path)?) {
         return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
     }
     Ok(())
+}
+
+/// Whether nothing in a directory without MANIFEST tells of commits: no segment, and no mark of one
+/// that was synced.
+pub(super) fn is_vacant(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    Ok(segment_numbers(disk, path)?.is_empty() && Watermark::mark(disk, path)? == 0)
 }
 
 /// Removes the marker of a backup or restore that did not return, and with it what it has left,

@@ -13,11 +13,10 @@ use crate::damage::Damage;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::Journal;
-use crate::journal::group::{REVISION_SKIP, Start};
+use crate::journal::group::{Start, skip_beyond};
 use crate::journal::manifest::{Loaded, MANIFEST_FILE, Manifest, ManifestFile};
 use crate::journal::reader::Segments;
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
-use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::options::{OnDamage, Options};
 
@@ -94,9 +93,9 @@ fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Re
     let mut manifest = recovered.manifest.clone();
     manifest.copied = false;
     manifest.incarnation = environment.entropy.incarnation();
-    manifest.revision_floor = manifest.revision_floor.max(recovered.last_revision) + REVISION_SKIP;
+    manifest.revision_floor = skip_beyond(recovered.last_revision, recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;
-    recovered.next_revision = recovered.next_revision.max(manifest.revision_floor + 1);
+    recovered.next_revision = manifest.revision_floor + 1;
     recovered.manifest = manifest;
     Ok(())
 }
@@ -122,7 +121,7 @@ fn open_journal(
                 OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
             }
         }
-        Loaded::Missing if segment_numbers(disk, path)?.is_empty() => {
+        Loaded::Missing if create::is_vacant(disk, path)? => {
             let (file, manifest) = create::create(environment, path)?;
             let watermark = Watermark::load(disk, path)?;
             Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))

@@ -8,11 +8,11 @@ use crate::disk::Disk;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
-use crate::journal::group::REVISION_SKIP;
-use crate::journal::manifest::{CleanClose, Manifest, ManifestFile, SegmentRecord};
+use crate::journal::group::skip_beyond;
+use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, is_outdated, recover};
 use crate::journal::segment::{JOURNAL_FOLDER, ensure_folder, segment_path};
-use crate::journal::survey::{Prefix, found_segments, segment_numbers, segment_numbers_in, survey};
+use crate::journal::survey::{Prefix, segment_numbers, segment_numbers_in, survey};
 use crate::journal::watermark::Watermark;
 use crate::opening::{DAMAGED_FOLDER, empty_manifest, manifest_path};
 use crate::revision::Revision;
@@ -39,8 +39,7 @@ pub(super) fn open(
         return without_manifest(environment, path, (watermark, mark), lost);
     }
     let mark = mark.max(manifest.checkpoint.revision);
-    let clean = manifest.clean;
-    let prefix = survey(disk, path, &manifest.segments, clean.as_ref(), mark)?;
+    let prefix = survey(disk, path, Some(&manifest), mark)?;
     if prefix.damage.is_some() {
         return keep(environment, path, prefix, watermark, Some((file, manifest)));
     }
@@ -60,8 +59,7 @@ fn without_manifest(
     (watermark, mark): (Watermark, u64),
     reason: Error,
 ) -> Result<(Recovered, Option<Damage>)> {
-    let records = found_segments(&*environment.disk, path)?;
-    let mut prefix = survey(&*environment.disk, path, &records, None::<&CleanClose>, mark)?;
+    let mut prefix = survey(&*environment.disk, path, None, mark)?;
     prefix.damage.get_or_insert(reason);
     keep(environment, path, prefix, watermark, None)
 }
@@ -85,13 +83,14 @@ fn keep(
     let moved_before = segment_numbers_in(disk, &path.join(DAMAGED_FOLDER))?;
     let highest = left.into_iter().chain(moved_before).fold(highest, u32::max);
     manifest.next_segment = highest + 1;
-    manifest.revision_floor = prefix.highest_seen + REVISION_SKIP;
+    let floor_before = previous.as_ref().map_or(0, |(_, before)| before.revision_floor);
+    let highest_given = prefix.highest_seen.max(floor_before);
+    manifest.revision_floor = skip_beyond(prefix.last_revision, highest_given);
     manifest.segments = prefix.records;
     manifest.repaired = true;
     let file = match previous {
         Some((mut file, before)) => {
             manifest.next_segment = manifest.next_segment.max(before.next_segment);
-            manifest.revision_floor = manifest.revision_floor.max(before.revision_floor);
             manifest.clock_ms = before.clock_ms;
             manifest.checkpoint.table_generation = before.checkpoint.table_generation;
             file.replace(&manifest)?;

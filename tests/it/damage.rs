@@ -3,6 +3,8 @@
 //!
 //! `IFMATCH_DAMAGES=n` tries so many places, `IFMATCH_SEED=n` repeats one.
 
+mod together;
+
 use std::path::{Path, PathBuf};
 
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
@@ -20,10 +22,10 @@ struct Damaged {
     at: u64,
 }
 
-/// Damages a file of the template at a random place, more often where something is stored.
-fn damage(place: &dyn Place, template: &Template, rng: &mut fastrand::Rng) -> Damaged {
+/// Damages one of these files at a random place, more often where something is stored.
+fn damage(place: &dyn Place, files: &Files, rng: &mut fastrand::Rng) -> Damaged {
     let (path, bytes) = loop {
-        let (path, bytes) = rng.choice(&template.files).unwrap();
+        let (path, bytes) = rng.choice(files).unwrap();
         let rare = path == Path::new("LOCK") || path == Path::new("WATERMARK");
         if !bytes.is_empty() && (!rare || rng.u8(0..4) == 0) {
             break (path.clone(), bytes.clone());
@@ -115,13 +117,17 @@ fn repair(place: &dyn Place, template: &Template) -> u64 {
     kept
 }
 
-/// Prepares stores, and damages copies of them at random places.
-fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>) {
+/// Stores of one and of several segments, closed and killed.
+fn templates(empty: &dyn Fn() -> Box<dyn Place>) -> Vec<Template> {
     let shapes = [(1, 20, false), (3, 19, false), (3, 13, true)];
     let shapes = shapes.into_iter().flat_map(|shape| [(shape, true), (shape, false)]);
     let live = |((runs, steps, large), closed)| live(&*empty(), runs, steps, large, closed);
-    let templates: Vec<Template> = shapes.map(live).collect();
+    shapes.map(live).collect()
+}
 
+/// Prepares stores, and damages copies of them at random places.
+fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>) {
+    let templates = templates(empty);
     let first = from_environment("IFMATCH_SEED");
     let (mut refused, mut kept_all) = (0, 0);
     for seed in first.unwrap_or(0)..first.map_or(cases, |first| first + 1) {
@@ -129,7 +135,7 @@ fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>)
         let mut rng = fastrand::Rng::with_seed(seed);
         let template = rng.choice(&templates).unwrap();
         let place = template.place.copy(&mut rng);
-        let damaged = damage(&*place, template, &mut rng);
+        let damaged = damage(&*place, &template.files, &mut rng);
         let case = Case(format!("{damaged:?}"));
         if is_refused(&*place, template, Some(&damaged)) {
             refused += 1;
@@ -337,7 +343,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let damaged = copy(&template);
-        damage(&damaged, &template, &mut rng);
+        damage(&damaged, &template.files, &mut rng);
         let before = manifest_of(&damaged.files());
         if !is_refused(&damaged.kill(&mut rng), &template, None) {
             continue;
@@ -369,7 +375,7 @@ fn a_manifest_lost_after_a_repair_costs_nothing_more() {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let sim = copy(&template);
-        damage(&sim, &template, &mut rng);
+        damage(&sim, &template.files, &mut rng);
         if is_refused(&sim, &template, None) {
             repair(&sim, &template);
             let writer = open(&sim, OnDamage::Refuse).unwrap();

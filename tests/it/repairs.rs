@@ -397,3 +397,21 @@ fn without_a_manifest_what_compaction_left_over_may_be_damaged() {
     assert_eq!((damage.lost_bytes(), damage.moved()), (0, &[][..]));
     assert_eq!(store.raw("items").unwrap().get("k").unwrap().unwrap().value[0], 99);
 }
+
+/// It says that there were commits, so no empty store takes the place of one whose other files are
+/// gone.
+#[test]
+fn a_store_of_which_a_mark_alone_is_left_is_not_made_anew() {
+    let sim = killed(1);
+    let mark = Path::new(STORE).join("WATERMARK");
+    for path in sim.disk().file_names().into_iter().filter(|path| *path != mark) {
+        sim.disk().remove_file_durably(&path).unwrap();
+    }
+    for create in [true, false] {
+        let refused = sim.open(&options().create(create)).unwrap_err();
+        assert!(matches!(refused, Error::Corrupt { .. }), "{refused:?}");
+    }
+    let (damage, kept) = repair(&sim).unwrap();
+    assert_eq!((damage.kept().0, kept), (0, 0));
+    sim.open(&options()).unwrap();
+}
