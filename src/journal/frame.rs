@@ -4,6 +4,7 @@ use bincode::config;
 use bincode::{BorrowDecode, Encode};
 
 use crate::etag::{ETag, PendingTag, TagInput, value_hash};
+use crate::journal::slots::MAX_STORED;
 
 /// Bytes before a frame's body: length, checksum, revision, checksum of the body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 20;
@@ -230,7 +231,8 @@ impl FrameHeader {
             body_checksum: u32::from_le_bytes([b0, b1, b2, b3]),
         };
         let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
-        let plausible = (1..=MAX_BODY_BYTES).contains(&header.body_bytes);
+        let plausible =
+            (1..=MAX_BODY_BYTES).contains(&header.body_bytes) && header.revision <= MAX_STORED;
         (plausible && header.checksum(predecessor) == checksum).then_some((header, checksum))
     }
 }
@@ -352,6 +354,12 @@ mod tests {
             let record = &bytes[placed.at as usize..][..placed.len_bytes as usize];
             assert_eq!(Entry::decode(record).unwrap(), (entry(value), record.len()));
         }
+    }
+
+    #[test]
+    fn a_frame_whose_revision_leaves_none_above_it_is_refused() {
+        let decode = |revision| FrameHeader::decode(&header_of(&frame(revision, 77).0), 77);
+        assert!(decode(MAX_STORED).is_some() && decode(MAX_STORED + 1).is_none());
     }
 
     #[test]

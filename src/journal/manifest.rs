@@ -11,8 +11,8 @@ use bincode::{Decode, Encode, config};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
-use crate::journal::segment::FORMAT;
-use crate::journal::slots::{self, SLOT_HEADER_BYTES, Slot};
+use crate::journal::segment::{FORMAT, MAX_SEGMENT_NUMBER, SEGMENT_HEADER_BYTES};
+use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::totals::Totals;
 
 pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
@@ -66,7 +66,35 @@ impl Manifest {
             bincode::decode_from_slice(&payload, config::standard()).ok()?;
         // Those that went before they were counted.
         manifest.purges = manifest.purges.max(u64::from(manifest.purge_floor > 0));
-        Some(manifest)
+        Some(manifest).filter(Self::is_plausible)
+    }
+
+    /// Whether frames end behind their segment's header, and no number is so great that one above
+    /// it may not be had.
+    fn is_plausible(&self) -> bool {
+        let Checkpoint { revision, totals: _, table_generation, next_expiry_ms: _ } =
+            self.checkpoint;
+        let counts = [
+            self.revision_floor,
+            self.clock_ms,
+            self.purge_floor,
+            self.purges,
+            revision,
+            table_generation,
+        ];
+        let records = self.segments.iter();
+        let of_segments = records.clone().flat_map(|record| {
+            let last_revision = record.sealed.map_or(0, |end| end.last_revision);
+            [record.first_revision, record.live_bytes, last_revision]
+        });
+        let of_clean = self.clean.map(|clean| clean.revision);
+        let has_active = records.clone().any(|record| record.sealed.is_none());
+        let tail = self.clean.filter(|_| has_active).map(|clean| clean.tail_offset);
+        let ends = records.clone().filter_map(|record| record.sealed).map(|end| end.offset);
+        let mut numbers = records.map(|record| record.number).chain([self.next_segment]);
+        counts.into_iter().chain(of_segments).chain(of_clean).all(|count| count <= MAX_STORED)
+            && numbers.all(|number| number <= MAX_SEGMENT_NUMBER)
+            && ends.chain(tail).all(|end| (SEGMENT_HEADER_BYTES..=MAX_STORED).contains(&end))
     }
 }
 
@@ -253,7 +281,7 @@ impl ManifestFile {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
     use crate::precondition::Precondition;
@@ -281,6 +309,44 @@ mod tests {
     fn write(store: &Store, len: usize) -> Result<()> {
         let value = vec![7; len].into();
         store.raw("blobs")?.upsert("k", &value, Precondition::Always).map(drop)
+    }
+
+    #[test]
+    fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
+        let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
+            let mut manifest = crate::opening::empty_manifest([1; 16]);
+            let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
+            let (tail_offset, tail_chain, table_digest) = (6_000, 1, [2; 32]);
+            let revision = 20;
+            let mut clean =
+                CleanClose { revision, tail_offset, tail_chain, must_roll: false, table_digest };
+            let record =
+                SegmentRecord { number: 1, first_revision: 1, sealed: None, live_bytes: 0 };
+            manifest.segments = vec![record, SegmentRecord { number: 2, ..record }];
+            change(&mut manifest, &mut clean, &mut end);
+            manifest.clean = Some(clean);
+            manifest.segments[0].sealed = Some(end);
+            let payload = bincode::encode_to_vec(&manifest, config::standard()).unwrap();
+            Manifest::decode_slot(&payload)
+        };
+        assert!(decoded(&|_, _, _| ()).is_some());
+        let above = MAX_STORED + 1;
+        assert_eq!(decoded(&|manifest, _, _| manifest.revision_floor = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.clock_ms = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.purge_floor = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.purges = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.revision = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.table_generation = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.next_segment = u32::MAX), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].number = u32::MAX), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].first_revision = above), None);
+        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].live_bytes = above), None);
+        assert_eq!(decoded(&|_, clean, _| clean.revision = above), None);
+        assert_eq!(decoded(&|_, clean, _| clean.tail_offset = 0), None);
+        assert_eq!(decoded(&|_, clean, _| clean.tail_offset = above), None);
+        assert_eq!(decoded(&|_, _, end| end.last_revision = above), None);
+        assert_eq!(decoded(&|_, _, end| end.offset = SEGMENT_HEADER_BYTES - 1), None);
+        assert_eq!(decoded(&|_, _, end| end.offset = above), None);
     }
 
     /// A value that does not fit into the segment that is being written.

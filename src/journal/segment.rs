@@ -8,11 +8,14 @@ use crate::disk::{Disk, DiskFile};
 use crate::environment::Entropy;
 use crate::error::{Error, Result};
 use crate::journal::scanner::{FrameScanner, Position};
+use crate::journal::slots::MAX_STORED;
 
 /// Bytes before the first frame; one page, so that frames never share a sector with the header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 /// The format version that this crate writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
+/// The greatest number of a segment; it leaves a store of full segments room for 2⁵⁷ bytes.
+pub(crate) const MAX_SEGMENT_NUMBER: u32 = 1 << 31;
 /// The folder of the segments, below the store's directory.
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
 
@@ -94,7 +97,8 @@ impl Fields {
         let (first_revision, bytes) = bytes.split_first_chunk::<8>()?;
         let (count, bytes) = bytes.split_first_chunk::<4>()?;
         let count = u32::from_le_bytes(*count) as usize;
-        if !(1..=MAX_INCARNATIONS).contains(&count) {
+        let first_revision = u64::from_le_bytes(*first_revision);
+        if !(1..=MAX_INCARNATIONS).contains(&count) || first_revision > MAX_STORED {
             return None;
         }
         let (incarnations, _) = bytes.get(..count * 16)?.as_chunks::<16>();
@@ -103,7 +107,7 @@ impl Fields {
             header: SegmentHeader {
                 number: u32::from_le_bytes(*number),
                 salt: u64::from_le_bytes(*salt),
-                first_revision: u64::from_le_bytes(*first_revision),
+                first_revision,
                 incarnations: incarnations.to_vec(),
             },
         })
@@ -129,7 +133,8 @@ pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
 /// The number that a segment's file name gives it.
 pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
     let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;
+    number.filter(|number| *number <= MAX_SEGMENT_NUMBER)
 }
 
 /// An opened segment whose header was read and checked.
@@ -224,6 +229,12 @@ mod tests {
     }
 
     #[test]
+    fn a_header_whose_revision_leaves_none_above_it_is_damaged() {
+        let beyond = SegmentHeader { first_revision: MAX_STORED + 1, ..header() };
+        assert!(SegmentHeader::decode(Path::new("x"), &beyond.encode().0).is_err());
+    }
+
+    #[test]
     fn a_header_of_a_newer_format_is_unsupported() {
         let (mut bytes, _) = header().encode();
         bytes[8] = 2;
@@ -236,11 +247,18 @@ mod tests {
 
     #[test]
     fn file_names_and_numbers_are_inverse() {
-        for number in [1, 42, u32::MAX] {
+        for number in [1, 42, MAX_SEGMENT_NUMBER] {
             let path = segment_path(Path::new("s"), number);
             assert_eq!(segment_number(path.file_name().unwrap().to_str().unwrap()), Some(number));
         }
-        for name in ["1.seg", "0000000001.sog", "00000000+1.seg", "9999999999.seg", "LOCK"] {
+        for name in [
+            "4294967295.seg",
+            "1.seg",
+            "0000000001.sog",
+            "00000000+1.seg",
+            "9999999999.seg",
+            "LOCK",
+        ] {
             assert_eq!(segment_number(name), None, "{name}");
         }
     }

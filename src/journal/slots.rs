@@ -1,6 +1,9 @@
 //! Two checksummed slots in one file: how MANIFEST and WATERMARK are replaced without a moment in
 //! which neither version is whole.
 
+/// The greatest revision, sequence or other count that is believed: one for each nanosecond of a
+/// century. More is damage, whatever its checksum says, so that no addition overflows.
+pub(crate) const MAX_STORED: u64 = 1 << 62;
 /// Bytes before a slot's payload: magic, format version, sequence, payload length, checksum.
 pub(crate) const SLOT_HEADER_BYTES: usize = 28;
 
@@ -45,11 +48,10 @@ pub(crate) fn decode<'a>(magic: &[u8; 8], supported: u32, bytes: &'a [u8]) -> Sl
         let len = u32::from_le_bytes(*len) as usize;
         let payload = rest.get(..len)?;
         let whole = bytes.get(..SLOT_HEADER_BYTES + len)?;
-        (found == magic && checksum(whole) == u32::from_le_bytes(*stored)).then_some((
-            u32::from_le_bytes(*format),
-            u64::from_le_bytes(*sequence),
-            payload,
-        ))
+        let sequence = u64::from_le_bytes(*sequence);
+        let whole = checksum(whole) == u32::from_le_bytes(*stored);
+        let valid = found == magic && whole && sequence <= MAX_STORED;
+        valid.then_some((u32::from_le_bytes(*format), sequence, payload))
     }
     match parts(magic, bytes) {
         None => Slot::Invalid,
@@ -80,6 +82,8 @@ mod tests {
         let valid = Slot::Valid { sequence: 7, payload: &b"payload"[..] };
         assert_eq!(decode(b"MAGIC\0\0\0", 1, &longer), valid);
         assert_eq!(decode(b"OTHER\0\0\0", 1, &longer), Slot::Invalid);
+        let beyond = encode(b"MAGIC\0\0\0", 1, MAX_STORED + 1, b"payload");
+        assert_eq!(decode(b"MAGIC\0\0\0", 1, &beyond), Slot::Invalid);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
 use crate::journal::segment::FORMAT;
-use crate::journal::slots::{self, SLOT_HEADER_BYTES, Slot};
+use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 
 pub(crate) const WATERMARK_FILE: &str = "WATERMARK";
 const MAGIC: &[u8; 8] = b"IFMMARK\0";
@@ -109,12 +109,34 @@ fn newest(file: &dyn DiskFile, path: &Path) -> Result<(u64, u64)> {
                 return Err(Error::Unsupported { path, found: format, supported: FORMAT });
             }
             Slot::Valid { sequence, payload } if sequence >= newest => {
-                if let Ok(revision) = payload.try_into() {
-                    (newest, mark) = (sequence, u64::from_le_bytes(revision));
+                let revision = payload.try_into().map(u64::from_le_bytes);
+                if let Some(revision) = revision.ok().filter(|revision| *revision <= MAX_STORED) {
+                    (newest, mark) = (sequence, revision);
                 }
             }
             Slot::Valid { .. } | Slot::Invalid => {}
         }
     }
     Ok((newest, mark))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    #[test]
+    fn the_newest_mark_that_can_be_one_counts() {
+        let (disk, store) = (MemoryDisk::new(), Path::new("store"));
+        disk.create_dir_all(store).unwrap();
+        assert_eq!(Watermark::mark(&disk, store).unwrap(), 0);
+        let mut watermark = Watermark::create(&disk, store).unwrap();
+        for (revision, mark) in [(5, 5), (7, 7), (MAX_STORED + 1, 7), (9, 9)] {
+            watermark.record(revision).unwrap();
+            assert_eq!(Watermark::mark(&disk, store).unwrap(), mark);
+            assert_eq!(Watermark::load(&disk, store).unwrap().1, mark);
+        }
+    }
 }
