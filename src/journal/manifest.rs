@@ -20,6 +20,8 @@ pub(crate) const UNFINISHED_MANIFEST_FILE: &str = "MANIFEST.new";
 const MAGIC: &[u8; 8] = b"IFMMANI\0";
 /// Room for one slot; some eight thousand segments.
 const SLOT_BYTES: u64 = 256 << 10;
+/// A bound of what a slot's records take in memory: of some 48 bytes each, 4 in the slot.
+const DECODED_BYTES: usize = 16 * SLOT_BYTES as usize;
 /// The part of each slot that is allocated at creation, so that small stores never need space to
 /// replace their manifest.
 const PREALLOCATED_BYTES: u64 = 16 << 10;
@@ -62,8 +64,9 @@ impl Manifest {
     /// Reads the payload of a slot, of one that ends before `purges` and `repaired` as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
         let payload = [payload, &[0, 0]].concat();
-        let (mut manifest, _): (Self, _) =
-            bincode::decode_from_slice(&payload, config::standard()).ok()?;
+        // A list takes no memory beyond what a slot full of records does, whatever length it says.
+        let config = config::standard().with_limit::<DECODED_BYTES>();
+        let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
         // Those that went before they were counted.
         manifest.purges = manifest.purges.max(u64::from(manifest.purge_floor > 0));
         Some(manifest).filter(Self::is_plausible)
@@ -347,6 +350,14 @@ mod tests {
         assert_eq!(decoded(&|_, _, end| end.last_revision = above), None);
         assert_eq!(decoded(&|_, _, end| end.offset = SEGMENT_HEADER_BYTES - 1), None);
         assert_eq!(decoded(&|_, _, end| end.offset = above), None);
+    }
+
+    #[test]
+    fn a_list_longer_than_its_slot_takes_no_memory() {
+        for count in [1_u64 << 40, u64::MAX] {
+            let payload = [&[1; 16][..], &[253], &count.to_le_bytes(), &[0; 100]].concat();
+            assert_eq!(Manifest::decode_slot(&payload), None);
+        }
     }
 
     /// A value that does not fit into the segment that is being written.
