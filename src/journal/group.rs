@@ -34,11 +34,11 @@ use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 /// Revisions that an unclean open skips, so that none given before the crash is given again.
 pub(crate) const REVISION_SKIP: u64 = 1 << 20;
 
-/// A revision to go on behind, a multiple of the skip above the last one that is kept, and more
-/// than one skip above any that may have been given.
+/// A revision to go on behind: a multiple of the skip above the last one that is kept, and at least
+/// one skip above any that may have been given.
 pub(crate) fn skip_beyond(last_revision: u64, highest: u64) -> u64 {
     let skips = highest.saturating_sub(last_revision).div_ceil(REVISION_SKIP) + 1;
-    last_revision.saturating_add(skips.saturating_mul(REVISION_SKIP))
+    last_revision + skips * REVISION_SKIP
 }
 
 /// Un-synced commits after which a writer syncs first: half of what an unclean open skips.

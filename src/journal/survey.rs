@@ -54,13 +54,12 @@ pub(crate) fn survey(
     for (index, record) in records.iter().enumerate() {
         let sealed = record.sealed.map_or(0, |end| end.last_revision);
         prefix.highest_seen = prefix.highest_seen.max(sealed).max(record.first_revision);
-        if prefix.damage.is_some() {
-            prefix.drop_segment(disk, store, record.number);
-            continue;
-        }
-        if found.is_some() && !joins(prefix.last_revision, record.first_revision) {
+        let is_gap = found.is_some() && !joins(prefix.last_revision, record.first_revision);
+        if is_gap && prefix.damage.is_none() {
             let path = segment_path(store, record.number);
             prefix.damage = Some(Error::corrupt(&path, 0, "the segment before it is missing"));
+        }
+        if prefix.damage.is_some() {
             prefix.drop_segment(disk, store, record.number);
             continue;
         }
@@ -87,8 +86,7 @@ pub(crate) fn survey(
 /// Whether a segment may follow a revision: its own begin at the next, or at one that a crash, a
 /// repair or a restore has made of it.
 fn joins(last_revision: u64, first_revision: u64) -> bool {
-    let skipped = first_revision.saturating_sub(last_revision.saturating_add(1));
-    skipped.is_multiple_of(REVISION_SKIP)
+    first_revision.saturating_sub(last_revision + 1).is_multiple_of(REVISION_SKIP)
 }
 
 /// Where the frames of a segment have to end.

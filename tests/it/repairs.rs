@@ -29,6 +29,10 @@ fn flip(sim: &Simulation, path: &Path, at: usize) {
     sim.disk().write_file(path, &bytes).unwrap();
 }
 
+fn lose_manifest(sim: &Simulation) {
+    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+}
+
 /// A store of synced items that was killed `runs` times, so that it has as many segments.
 fn killed(runs: u64) -> Simulation {
     let mut rng = fastrand::Rng::with_seed(runs);
@@ -254,7 +258,7 @@ fn a_manifest_lost_after_the_repair_of_a_killed_store_costs_nothing_more() {
     let store = sim.open(&options()).unwrap();
     store.collection::<u64>("items").unwrap().create("new", &1).unwrap();
     store.close().unwrap();
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let (_, again) = repair(&sim).unwrap();
     assert_eq!(again, kept + 1);
 }
@@ -262,10 +266,9 @@ fn a_manifest_lost_after_the_repair_of_a_killed_store_costs_nothing_more() {
 /// Nothing but MANIFEST is lost, and lost again later: no commit is.
 #[test]
 fn a_manifest_that_is_lost_twice_costs_nothing() {
-    let manifest = Path::new(STORE).join("MANIFEST");
     let sim = killed(1);
     for round in 1..4 {
-        sim.disk().remove_file_durably(&manifest).unwrap();
+        lose_manifest(&sim);
         let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
         let items = store.collection::<u64>("items").unwrap();
         assert_eq!(items.len().unwrap(), ITEMS + round - 1);
@@ -289,7 +292,7 @@ fn an_empty_segment_hides_no_other_when_the_manifest_is_lost() {
     items.create("after", &"small".into()).unwrap();
     store.close().unwrap();
     let files = segments(&sim).len();
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
     assert_eq!(segments(&sim).len(), files);
     assert_eq!(store.raw("items").unwrap().len().unwrap(), 3);
@@ -306,7 +309,7 @@ fn segments_that_were_moved_aside_stay_beside_those_of_later_repairs() {
     let moved: Vec<Vec<u8>> =
         damage.moved().iter().map(|path| sim.disk().read_file(path).unwrap()).collect();
     assert_eq!(moved.len(), 2);
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let (_, kept) = repair(&sim).unwrap();
     let store = sim.open(&options()).unwrap();
     let items = store.collection::<u64>("items").unwrap();
@@ -321,7 +324,7 @@ fn segments_that_were_moved_aside_stay_beside_those_of_later_repairs() {
     }
 }
 
-/// Loses the manifest of a store of three segments and what is done to one of them; gives what a
+/// Loses the manifest of a store of three segments, and damages or loses one of them; gives what a
 /// repair reports and how many items it keeps.
 fn without_manifest_and(damage: impl Fn(&Simulation, &Path), index: usize) -> (Damage, u64) {
     let sim = killed(3);
@@ -329,7 +332,7 @@ fn without_manifest_and(damage: impl Fn(&Simulation, &Path), index: usize) -> (D
     damage(&sim, &before[index]);
     let lengths: Vec<_> =
         before.iter().map(|path| sim.disk().read_file(path).map(|bytes| bytes.len())).collect();
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let (damage, kept) = repair(&sim).unwrap();
     // Whatever is not kept is moved, whole.
     let moved: Vec<_> = damage.moved().iter().map(|path| sim.disk().read_file(path)).collect();
@@ -352,7 +355,19 @@ fn without_a_manifest_a_segment_whose_header_is_damaged_ends_what_is_kept() {
     }
 }
 
-/// Revisions that neither join nor lie as far apart as a crash puts them show that one is missing.
+/// What a crash leaves out between two segments is a multiple of what it skips; what one that is
+/// missing leaves out besides is none.
+#[test]
+fn without_a_manifest_a_segment_of_a_killed_store_that_is_missing_ends_what_is_kept() {
+    for index in 0..2 {
+        let lose = |sim: &Simulation, path: &Path| sim.disk().remove_file_durably(path).unwrap();
+        let (damage, kept) = without_manifest_and(lose, index as usize);
+        assert_eq!(kept, index * ITEMS);
+        assert!(damage.reason().contains("missing"), "{damage:?}");
+    }
+}
+
+/// Revisions that do not join show it in a store that nothing has killed.
 #[test]
 fn without_a_manifest_a_segment_that_is_missing_ends_what_is_kept() {
     let sim = Simulation::new(1);
@@ -365,7 +380,7 @@ fn without_a_manifest_a_segment_that_is_missing_ends_what_is_kept() {
     }
     store.close().unwrap();
     sim.disk().remove_file_durably(&segments(&sim)[1]).unwrap();
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
     let damage = store.damage().unwrap();
     assert!(damage.reason().contains("missing"), "{damage:?}");
@@ -391,7 +406,7 @@ fn without_a_manifest_what_compaction_left_over_may_be_damaged() {
     store.close().unwrap();
     assert!(!segments(&sim).contains(&before[0]));
     sim.disk().write_file(&before[0], &left).unwrap();
-    sim.disk().remove_file_durably(Path::new(STORE).join("MANIFEST")).unwrap();
+    lose_manifest(&sim);
     let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
     let damage = store.damage().unwrap();
     assert_eq!((damage.lost_bytes(), damage.moved()), (0, &[][..]));
