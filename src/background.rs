@@ -7,8 +7,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes};
+use crate::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes, is_overdue};
 use crate::error::Error;
+use crate::pace::Pace;
 use crate::renewal::{TableSize, renew_if_bloated};
 use crate::store::Shared;
 use crate::sweep;
@@ -52,6 +53,8 @@ pub(crate) struct Background {
     behind: AtomicBool,
     /// How long each write waits for compaction to keep up, in microseconds.
     write_delay_us: AtomicU64,
+    /// Whether runs before this one left so much that its first write does it.
+    overdue: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -81,6 +84,7 @@ impl Background {
             commits: AtomicU64::new(RESTING),
             behind: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
+            overdue: AtomicBool::new(false),
             threads: Mutex::default(),
         }
     }
@@ -88,6 +92,8 @@ impl Background {
     /// Starts the threads, which end with [`stop`](Self::stop).
     pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
         let background = shared.background();
+        let overdue = shared.running().is_ok_and(|running| is_overdue(&running.core));
+        background.overdue.store(overdue, Ordering::Relaxed);
         let spawn = |name: &str, body: fn(&Background, &Shared)| {
             let own = Arc::clone(shared);
             let body = move || body(own.background(), &own);
@@ -121,6 +127,11 @@ impl Background {
             }
             self.woken.notify_all();
         }
+    }
+
+    /// Whether it is for this writer to do what runs before this one left; only the first is told.
+    pub(crate) fn take_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) && self.overdue.swap(false, Ordering::Relaxed)
     }
 
     /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
@@ -332,7 +343,7 @@ impl Background {
         if seen.compact_at.is_some_and(|at| at > Instant::now()) {
             return Ok(false);
         }
-        match compact_some(shared, || self.behind.store(true, Ordering::Relaxed)) {
+        match compact_some(shared, Pace::Half, || self.behind.store(true, Ordering::Relaxed)) {
             Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
                 log::warn!("compaction is put off: {error}");
                 seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);

@@ -7,7 +7,7 @@ use std::collections::hash_map::Entry;
 use crate::commit::operation::{
     Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
 };
-use crate::compaction::write_delay_us;
+use crate::compaction::{catch_up, write_delay_us};
 use crate::error::{Error, Result};
 use crate::key::ItemKey;
 use crate::retry::RetryPolicy;
@@ -30,10 +30,7 @@ pub(crate) fn commit(
         let (index, base) = match attempt {
             Attempt::Done(committed) => {
                 if !committed.metas.is_empty() {
-                    let background = store.background();
-                    background.note_commit();
-                    let delay_us = || store.running().map_or(0, |r| write_delay_us(&r.core));
-                    background.wait_for_compaction(delay_us);
+                    help_upkeep(store);
                 }
                 return Ok(committed);
             }
@@ -46,6 +43,19 @@ pub(crate) fn commit(
         let (attempts, elapsed) = (exhausted.attempts, exhausted.elapsed);
         return Err(at(Error::Contended { attempts, elapsed, current }));
     }
+}
+
+/// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and
+/// waits for compaction to keep up. No failure in it is the commit's.
+fn help_upkeep(store: &Store) {
+    let background = store.background();
+    background.note_commit();
+    if background.take_overdue() {
+        let caught_up = catch_up(store);
+        caught_up.unwrap_or_else(|error| log::warn!("what earlier runs left stays: {error}"));
+    }
+    let delay_us = || store.running().map_or(0, |running| write_delay_us(&running.core));
+    background.wait_for_compaction(delay_us);
 }
 
 /// Applies each patch to what its document probably is when the commit decides: the stored

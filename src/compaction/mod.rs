@@ -15,6 +15,7 @@
 //! No step holds the store for longer than some hundred entries take.
 
 mod copy;
+mod overdue;
 mod plan;
 mod purge;
 mod retire;
@@ -24,6 +25,7 @@ use crate::journal::manifest::SegmentRecord;
 use crate::pace::Pace;
 use crate::store::{Compacting, Shared, Store};
 
+pub(crate) use overdue::{catch_up, is_overdue};
 pub(crate) use plan::{MANY_SMALL_SEGMENTS, Occasion, frame_bytes, write_delay_us};
 
 /// What a [`Store::compact`] came to.
@@ -107,10 +109,10 @@ impl Store {
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
-/// before it; gives whether it did.
-pub(crate) fn compact_some(shared: &Shared, begin: impl FnOnce()) -> Result<bool> {
+/// before it; gives whether it did. Where it is urgent the pace is full in any case.
+pub(crate) fn compact_some(shared: &Shared, pace: Pace, begin: impl FnOnce()) -> Result<bool> {
     let only = &shared.compacting();
-    retire::finish(only, Pace::Half)?;
+    retire::finish(only, pace)?;
     let occasion = {
         let running = only.running()?;
         if !running.has_table_on_disk() || running.core.journal.is_held() {
@@ -120,7 +122,7 @@ pub(crate) fn compact_some(shared: &Shared, begin: impl FnOnce()) -> Result<bool
     };
     let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
     begin();
-    let pace = if urgent { Pace::Full } else { Pace::Half };
+    let pace = if urgent { Pace::Full } else { pace };
     let compacted = compact_run(only, run, pace, &mut Compaction::default())?;
     retire::finish(only, pace)?;
     Ok(compacted)

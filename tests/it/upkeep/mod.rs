@@ -9,6 +9,7 @@ mod idle;
 mod past;
 mod places;
 mod renewal;
+mod short;
 mod soak;
 mod threads;
 mod unclosed;
