@@ -38,7 +38,7 @@ use crate::writing;
 /// a read is served from the cache or costs one read of the table and one of the journal. While
 /// overwrites make dead bytes faster than compaction reclaims them, each write waits for up to
 /// 2 ms more, so that disk use stays bounded; and the first write of a run compacts, which may take
-/// a second, where some sixty runs before it ended too soon for that to be done in the background.
+/// a second, where many runs before it ended too soon for that to be done in the background.
 ///
 /// Writing a document writes the whole type: fields that this program's type does not know are
 /// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A

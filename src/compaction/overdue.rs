@@ -12,23 +12,30 @@ use crate::journal::roll::MAX_SEGMENT_BYTES;
 use crate::pace::Pace;
 use crate::store::Store;
 
-/// Beyond so many segments, and one for each that is as large as they become, too much was left.
-/// What has to be kept is then looked at again once in some fifty runs, not in each.
+/// With so many segments too much was left.
 const OVERDUE_SEGMENTS: u64 = 64;
+/// With fewer than so many enough is done. The work, which also goes through what turns out to be
+/// kept, then comes once in many runs.
+const CAUGHT_UP_SEGMENTS: u64 = 32;
 
 /// Whether runs before this one left their upkeep undone.
 pub(crate) fn is_overdue(core: &Core) -> bool {
-    let extents = core.journal.extents();
-    let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();
-    extents.len() as u64 >= OVERDUE_SEGMENTS + bytes / MAX_SEGMENT_BYTES
+    has_segments(core, OVERDUE_SEGMENTS)
 }
 
-/// Sweeps, takes a checkpoint, and compacts piece by piece until that is not so any more, or
-/// nothing is worth it.
+/// Whether there are so many, beside one for each that is as large as segments become.
+fn has_segments(core: &Core, count: u64) -> bool {
+    let extents = core.journal.extents();
+    let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();
+    extents.len() as u64 >= count + bytes / MAX_SEGMENT_BYTES
+}
+
+/// Sweeps, takes a checkpoint, and compacts piece by piece until that is over, or nothing is
+/// worth it.
 pub(crate) fn catch_up(store: &Store) -> Result<()> {
     store.sweep()?;
     store.running()?.checkpoint()?;
-    while is_overdue(&store.running()?.core) {
+    while has_segments(&store.running()?.core, CAUGHT_UP_SEGMENTS) {
         if !compact_some(store.shared(), Pace::Full, || ())? {
             break;
         }
