@@ -183,7 +183,7 @@ impl Options {
     /// let store = Options::new().snapshot_bytes(0).open(&path)?;
     /// let notes = store.collection::<u64>("notes")?;
     /// notes.create("a", &1)?;
-    /// let before = store.snapshot()?;
+    /// let before = store.snapshot();
     /// notes.create("b", &2)?; // takes nothing: the snapshot did not see one
     /// assert_eq!(before.collection(&notes).len()?, 1);
     /// notes.replace("a", &3, Precondition::Always)?;

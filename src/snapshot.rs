@@ -24,12 +24,13 @@ impl Store {
     /// bounded by [`Options::snapshot_bytes`](crate::Options::snapshot_bytes), and disk space is
     /// not reclaimed; so drop it when it is no longer of use.
     ///
-    /// # Errors
-    /// [`Error::Poisoned`] when a failure left a commit half applied; [`Error::Closed`].
+    /// Of a store that is closed, or [poisoned](Error::Poisoned) with a commit half applied, there is
+    /// none: each read of it says so.
     ///
     /// See [`Snapshot`] for an example.
-    pub fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::take(self)
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self).unwrap_or_else(|_| Snapshot { store: self.clone(), view: None })
     }
 }
 
@@ -48,7 +49,7 @@ impl Store {
 /// stock.create("apple", &5)?;
 /// stock.create("pear", &3)?;
 ///
-/// let before = store.snapshot()?;
+/// let before = store.snapshot();
 /// stock.update("apple", |count| *count = 0)?;
 /// stock.delete("pear", Precondition::Always)?;
 /// stock.create("plum", &9)?;
@@ -61,28 +62,37 @@ impl Store {
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     store: Store,
-    view: Arc<View>,
+    /// `None` where it could not begin.
+    view: Option<Arc<View>>,
 }
 
 impl Snapshot {
     pub(crate) fn take(store: &Store) -> Result<Self> {
         let view = store.running()?.core.begin_snapshot()?;
-        Ok(Self { store: store.clone(), view })
+        Ok(Self { store: store.clone(), view: Some(view) })
     }
 
-    /// The newest revision that is seen.
+    /// The newest revision that is seen; [`Revision::ZERO`] where the store was closed or poisoned.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
     /// let store = ifmatch::Store::in_memory();
     /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// assert_eq!(snapshot.revision(), written.revision());
     /// # Ok(()) }
     /// ```
     #[must_use]
     pub fn revision(&self) -> Revision {
-        Revision(self.view.revision())
+        self.view.as_ref().map_or(Revision::ZERO, |view| Revision(view.revision()))
+    }
+
+    /// What is read from, for as long as the store is open.
+    fn view(&self) -> Result<&Arc<View>> {
+        match &self.view {
+            Some(view) => Ok(view),
+            None => self.store.running().and(Err(Error::Poisoned)),
+        }
     }
 
     /// The place in the change feed after everything that the snapshot shows: a copy that was made
@@ -99,7 +109,7 @@ impl Snapshot {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<String>("notes")?;
     /// notes.create("a", &"one".to_owned())?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("b", &"two".to_owned())?;
     /// let keys: Vec<Vec<u8>> = store
     ///     .changes(snapshot.cursor()?)?
@@ -111,7 +121,7 @@ impl Snapshot {
     pub fn cursor(&self) -> Result<Cursor> {
         let running = self.store.running()?;
         let journal = &running.core.journal;
-        let revision = self.view.revision();
+        let revision = self.view()?.revision();
         if journal.durable() < revision {
             journal.sync().map_err(|_| Error::Poisoned)?;
         }
@@ -124,7 +134,7 @@ impl Snapshot {
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
     /// let store = ifmatch::Store::in_memory();
-    /// let empty = store.snapshot()?;
+    /// let empty = store.snapshot();
     /// let notes = store.collection::<String>("notes")?;
     /// notes.create("a", &"one".to_owned())?;
     /// assert!(empty.collection(&notes).is_empty()?);
@@ -155,7 +165,7 @@ impl Snapshot {
 /// let store = ifmatch::Store::in_memory();
 /// let prices = store.collection::<f64>("prices")?;
 /// prices.create("apple", &0.5)?;
-/// let snapshot = store.snapshot()?;
+/// let snapshot = store.snapshot();
 ///
 /// let mut apple = snapshot.collection(&prices).get("apple")?.ok_or(ifmatch::Error::NotFound)?;
 /// apple.value = 0.6;
@@ -179,7 +189,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
     /// let tag = notes.create("a", &1)?.etag();
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.replace("a", &2, tag)?;
     /// let seen = snapshot.collection(&notes).get("a")?;
     /// assert!(seen.is_some_and(|item| item.value == 1 && item.etag() == tag));
@@ -188,7 +198,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item<T>>> {
         self.check_store()?;
         let key = self.collection.key(key.as_ref())?;
-        let version = self.snapshot.store.running()?.core.read_at(&self.snapshot.view, &key)?;
+        let version = self.snapshot.store.running()?.core.read_at(self.snapshot.view()?, &key)?;
         version.map(|version| decode::<T, C>(&key, version)).transpose()
     }
 
@@ -203,7 +213,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
     /// notes.create("a", &1)?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("b", &2)?;
     /// let seen = snapshot.collection(&notes).get_many(["b", "a"])?;
     /// assert!(seen[0].is_none() && seen[1].is_some());
@@ -216,8 +226,9 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
         self.check_store()?;
         let keys = keys.into_iter().map(|key| self.collection.key(key.as_ref()));
         let keys: Vec<ItemKey> = keys.collect::<Result<_>>()?;
+        let view = self.snapshot.view()?;
         let running = self.snapshot.store.running()?;
-        let read = |key| running.core.read_at(&self.snapshot.view, key);
+        let read = |key| running.core.read_at(view, key);
         let versions: Vec<_> = keys.iter().map(read).collect::<Result<_>>()?;
         // Decoding is the user's code.
         drop(running);
@@ -235,7 +246,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
     /// notes.create("a/1", &1)?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("a/2", &2)?;
     /// for item in snapshot.collection(&notes).iter()? {
     ///     assert_eq!(item?.value, 1);
@@ -258,7 +269,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
     ///     notes.create(key, &value)?;
     /// }
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("a/3", &4)?;
     /// assert_eq!(snapshot.collection(&notes).prefix("a/")?.count(), 2);
     /// # Ok(()) }
@@ -280,7 +291,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
     ///     notes.create(key, &value)?;
     /// }
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.delete("b/1", ifmatch::Precondition::Always)?;
     /// let last = snapshot.collection(&notes).range("a/2"..)?.next_back().transpose()?;
     /// assert_eq!(last.map(|item| item.value), Some(3));
@@ -300,7 +311,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
     /// notes.create("b", &1)?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("a", &2)?;
     /// let first = snapshot.collection(&notes).keys()?.next().transpose()?;
     /// assert_eq!(first.as_deref(), Some(&b"b"[..]));
@@ -309,8 +320,12 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     pub fn keys(&self) -> Result<Keys> {
         self.check_store()?;
         self.collection.check_codec()?;
-        let view = Some(Arc::clone(&self.snapshot.view));
-        Ok(Keys::new(self.snapshot.store.clone(), view, Selection::all(self.collection.name())))
+        let view = Arc::clone(self.snapshot.view()?);
+        Ok(Keys::new(
+            self.snapshot.store.clone(),
+            Some(view),
+            Selection::all(self.collection.name()),
+        ))
     }
 
     /// Counts the items that there were. Costs as [`Collection::len`].
@@ -323,7 +338,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
     /// notes.create("a", &1)?;
-    /// let snapshot = store.snapshot()?;
+    /// let snapshot = store.snapshot();
     /// notes.create("b", &2)?;
     /// assert_eq!(snapshot.collection(&notes).len()?, 1);
     /// # Ok(()) }
@@ -341,7 +356,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// # fn main() -> Result<(), ifmatch::Error> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
-    /// assert!(store.snapshot()?.collection(&notes).is_empty()?);
+    /// assert!(store.snapshot().collection(&notes).is_empty()?);
     /// # Ok(()) }
     /// ```
     pub fn is_empty(&self) -> Result<bool> {
@@ -350,7 +365,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
 
     fn select(&self, selection: Selection) -> Result<Iter<T, C>> {
         self.check_store()?;
-        Iter::new(&self.collection, Some(Arc::clone(&self.snapshot.view)), selection)
+        Iter::new(&self.collection, Some(Arc::clone(self.snapshot.view()?)), selection)
     }
 
     fn check_store(&self) -> Result<()> {

@@ -114,7 +114,7 @@ fn a_tombstone_stays_for_as_long_as_a_snapshot_shows_what_was_removed() {
     let store = sim.open(&options).unwrap();
     let blobs = store.raw("blobs").unwrap();
     overwrite(&blobs, 20, 3, 1_000);
-    let snapshot = store.snapshot().unwrap();
+    let snapshot = store.snapshot();
     for item in 0..10_u64 {
         blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
     }

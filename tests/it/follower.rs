@@ -59,7 +59,7 @@ impl Follower {
     }
 
     fn begin_again(&mut self, writer: &Writer) -> Result<(), Error> {
-        let snapshot = writer.store().snapshot()?;
+        let snapshot = writer.store().snapshot();
         let mut items = BTreeMap::new();
         for (key, version) in writer.read_snapshot(&snapshot)? {
             let told = Told { etag: version.etag.unwrap(), expires_ms: version.expires_ms };

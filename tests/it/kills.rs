@@ -242,7 +242,7 @@ fn child() {
 fn look_after(store: &Store, path: &Path, rng: &mut fastrand::Rng) {
     let items: Collection<Bytes, Raw> = store.raw("items").unwrap();
     let passing = store.raw("passing").unwrap().with_ttl(Duration::from_millis(rng.u64(0..20)));
-    let snapshot = rng.bool().then(|| store.snapshot().unwrap());
+    let snapshot = rng.bool().then(|| store.snapshot());
     for _ in 0..rng.u8(0..6) {
         passing.upsert([rng.u8(0..9)], &value_of(1, 2_000), Precondition::Always).unwrap();
     }

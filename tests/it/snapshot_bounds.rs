@@ -13,12 +13,12 @@ fn the_oldest_snapshot_is_given_up_exactly_when_the_limit_is_passed() {
     let simulation = Simulation::new(1);
     let store = simulation.open(&Options::new().snapshot_bytes(3 * SAVED_BYTES)).unwrap();
     let numbers = filled(&store);
-    let old = store.snapshot().unwrap();
+    let old = store.snapshot();
     let replace = |key| {
         numbers.replace(key, &9, Precondition::Always).unwrap();
     };
     replace("a");
-    let young = store.snapshot().unwrap();
+    let young = store.snapshot();
     let mut begun = old.collection(&numbers).iter().unwrap();
     // The same item again takes nothing more, nor does one that no snapshot sees.
     for key in ["b", "c", "b", "c"] {
@@ -69,9 +69,9 @@ fn what_a_dropped_snapshot_alone_saw_is_freed() {
     let saved = || Simulation::saved_heads(&store).unwrap();
     replace_all();
     assert_eq!(saved(), 0);
-    let first = store.snapshot().unwrap();
+    let first = store.snapshot();
     replace_all();
-    let second = store.snapshot().unwrap();
+    let second = store.snapshot();
     let clone = second.clone();
     let iterator = second.collection(&numbers).iter().unwrap();
     replace_all();
@@ -90,7 +90,7 @@ fn what_a_dropped_snapshot_alone_saw_is_freed() {
 fn a_snapshot_that_is_given_up_for_disk_space_says_so_and_the_others_go_on() {
     let store = Store::in_memory();
     let numbers = filled(&store);
-    let [old, young] = [(); 2].map(|()| store.snapshot().unwrap());
+    let [old, young] = [(); 2].map(|()| store.snapshot());
     numbers.delete("a", Precondition::Always).unwrap();
     assert!(Simulation::give_up_oldest_snapshot(&store).unwrap());
     assert!(matches!(old.collection(&numbers).get("b"), Err(Error::SnapshotTooOld)));
@@ -98,5 +98,5 @@ fn a_snapshot_that_is_given_up_for_disk_space_says_so_and_the_others_go_on() {
     assert!(Simulation::give_up_oldest_snapshot(&store).unwrap());
     assert!(!Simulation::give_up_oldest_snapshot(&store).unwrap());
     assert!(matches!(young.collection(&numbers).len(), Err(Error::SnapshotTooOld)));
-    assert_eq!(store.snapshot().unwrap().collection(&numbers).len().unwrap(), 4);
+    assert_eq!(store.snapshot().collection(&numbers).len().unwrap(), 4);
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ifmatch::simulation::Simulation;
 use ifmatch::{
-    Collection, Durability, Error, Item, Options, Precondition, Snapshot, SnapshotCollection, Store,
+    Collection, Durability, Error, Item, Options, Precondition, Revision, Snapshot,
+    SnapshotCollection, Store,
 };
 
 use crate::backends::on_every_backend;
@@ -32,7 +33,7 @@ fn a_snapshot_shows_the_same_by_every_read_whatever_is_written_after_it() {
         let store = bench.store();
         let numbers = filled(&store);
         let stored: Vec<Item<u64>> = numbers.iter().unwrap().map(Result::unwrap).collect();
-        let snapshot = store.snapshot().unwrap();
+        let snapshot = store.snapshot();
         assert_eq!(snapshot.revision(), store.revision());
         let seen = snapshot.collection(&numbers);
         let look = || {
@@ -77,7 +78,7 @@ fn a_snapshot_shows_the_same_by_every_read_whatever_is_written_after_it() {
 fn a_snapshot_of_an_empty_store_stays_empty() {
     on_every_backend(|bench| {
         let store = bench.store();
-        let empty = store.snapshot().unwrap();
+        let empty = store.snapshot();
         let numbers = filled(&store);
         assert!(empty.collection(&numbers).is_empty().unwrap());
         assert_eq!(empty.collection(&numbers).get("a").unwrap(), None);
@@ -98,7 +99,7 @@ fn each_of_many_snapshots_shows_its_own_moment() {
         let mut snapshots: Vec<(Snapshot, BTreeMap<Vec<u8>, u64>)> = Vec::new();
         let mut rng = fastrand::Rng::with_seed(1);
         for n in 0..150_u64 {
-            snapshots.push((store.snapshot().unwrap(), model.clone()));
+            snapshots.push((store.snapshot(), model.clone()));
             let key = [b'a' + rng.u8(..8)];
             if rng.u8(..3) > 0 {
                 numbers.upsert(key, &n, Precondition::Always).unwrap();
@@ -133,7 +134,7 @@ fn an_iterator_of_a_snapshot_does_not_see_what_is_written_while_it_runs() {
             batch.commit().unwrap();
         };
         fill(0, 1);
-        let snapshot = store.snapshot().unwrap();
+        let snapshot = store.snapshot();
         let seen = snapshot.collection(&numbers);
         let mut keys = seen.keys().unwrap();
         let mut items = seen.iter().unwrap();
@@ -233,7 +234,7 @@ fn snapshots_beside_writers_show_whole_batches_and_never_change() {
             let mut rng = fastrand::Rng::with_seed(!seed);
             let mut held: Vec<(Snapshot, Vec<Item<u64>>)> = Vec::new();
             for _ in 0..rounds {
-                let snapshot = store.snapshot().unwrap();
+                let snapshot = store.snapshot();
                 let items = check_total(&snapshot.collection(&accounts));
                 let newest = held.iter().map(|(snapshot, _)| snapshot.revision()).max();
                 assert!(newest.is_none_or(|newest| newest <= snapshot.revision()));
@@ -271,7 +272,7 @@ fn a_snapshot_sees_each_write_that_returned_before_it() {
                 for n in 0..200 {
                     let key = thread.to_be_bytes();
                     let meta = numbers.upsert(key, &n, Precondition::Always).unwrap();
-                    let snapshot = store.snapshot().unwrap();
+                    let snapshot = store.snapshot();
                     assert!(snapshot.revision() >= meta.revision());
                     let seen = snapshot.collection(numbers).get(key).unwrap();
                     assert_eq!(seen.map(|item| item.etag()), Some(meta.etag()));
@@ -284,7 +285,7 @@ fn a_snapshot_sees_each_write_that_returned_before_it() {
 
 #[test]
 fn a_collection_of_another_store_is_refused() {
-    let snapshot = Store::in_memory().snapshot().unwrap();
+    let snapshot = Store::in_memory().snapshot();
     let foreign = snapshot.collection(&Store::in_memory().collection::<u64>("numbers").unwrap());
     let refused = |result: Result<(), Error>| {
         assert!(matches!(result, Err(Error::InvalidKey { .. })), "{result:?}");
@@ -305,7 +306,7 @@ fn a_snapshot_keeps_its_store_open_until_it_is_closed() {
     let path = folder.path().join("store");
     let store = Store::open(&path).unwrap();
     let numbers = filled(&store);
-    let snapshot = store.snapshot().unwrap();
+    let snapshot = store.snapshot();
     drop(store);
     let seen = snapshot.collection(&numbers);
     drop(numbers);
@@ -315,10 +316,13 @@ fn a_snapshot_keeps_its_store_open_until_it_is_closed() {
 
     let store = Store::open(&path).unwrap();
     let numbers = store.collection::<u64>("numbers").unwrap();
-    let snapshot = store.snapshot().unwrap();
+    let snapshot = store.snapshot();
     let mut begun = snapshot.collection(&numbers).iter().unwrap();
     store.clone().close().unwrap();
-    assert!(matches!(store.snapshot(), Err(Error::Closed)));
+    let late = store.snapshot();
+    assert_eq!(late.revision(), Revision::ZERO);
+    assert!(matches!(late.cursor(), Err(Error::Closed)));
+    assert!(matches!(late.collection(&numbers).get("a"), Err(Error::Closed)));
     assert!(matches!(snapshot.collection(&numbers).get("a"), Err(Error::Closed)));
     assert!(matches!(snapshot.collection(&numbers).len(), Err(Error::Closed)));
     assert!(matches!(begun.next(), Some(Err(Error::Closed))));
@@ -332,11 +336,33 @@ fn a_poisoned_store_still_gives_snapshots_of_what_was_applied() {
     let simulation = Simulation::new(1);
     let store = simulation.open(&Options::new()).unwrap();
     let numbers = filled(&store);
-    let before = store.snapshot().unwrap();
+    let before = store.snapshot();
     simulation.disk().inject(FaultPlan::after(0, Fault::Eio).only(Operation::Sync));
     let failed = numbers.replace("a", &9, Precondition::Always);
     assert!(matches!(failed, Err(Error::CommitUnknown { .. })), "{failed:?}");
-    let after = store.snapshot().unwrap();
+    let after = store.snapshot();
     assert_eq!(values(before.collection(&numbers).iter().unwrap()), [0, 1, 2, 3, 4]);
     assert_eq!(values(after.collection(&numbers).iter().unwrap()), [9, 1, 2, 3, 4]);
+}
+
+#[test]
+fn where_a_commit_is_half_applied_no_snapshot_can_begin_and_its_reads_say_so() {
+    let simulation = Simulation::new(1);
+    let store = simulation.open(&Options::new()).unwrap();
+    let numbers = filled(&store);
+    let before = store.snapshot();
+    simulation.fail_table_after(0);
+    let failed = numbers.replace("a", &9, Precondition::Always);
+    assert!(failed.is_err(), "{failed:?}");
+    let after = store.snapshot();
+    assert_eq!(after.revision(), Revision::ZERO);
+    assert!(matches!(after.cursor(), Err(Error::Poisoned)));
+    let seen = after.collection(&numbers);
+    assert!(matches!(seen.get("a"), Err(Error::Poisoned)));
+    assert!(matches!(seen.get_many(["a"]), Err(Error::Poisoned)));
+    assert!(matches!(seen.iter(), Err(Error::Poisoned)));
+    assert!(matches!(seen.keys(), Err(Error::Poisoned)));
+    assert_eq!(before.revision(), store.revision());
+    store.close().unwrap_err();
+    assert!(matches!(seen.get("a"), Err(Error::Closed)));
 }

@@ -62,7 +62,7 @@ impl Wide {
     }
 
     pub(crate) fn take_snapshot(&self, writer: &Writer, ledger: &Ledger) -> Result<(), Error> {
-        let snapshot = writer.store().snapshot()?;
+        let snapshot = writer.store().snapshot();
         *self.snapshot.borrow_mut() = Some((snapshot, ledger.now().clone()));
         Ok(())
     }

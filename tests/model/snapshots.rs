@@ -21,7 +21,7 @@ impl World {
         if self.past.len() == SNAPSHOTS {
             self.past.remove(0);
         }
-        let snapshot = self.store.snapshot().expect("a snapshot is taken");
+        let snapshot = self.store.snapshot();
         assert_eq!(snapshot.revision(), self.model.state.revision);
         self.past.push(Past { snapshot, state: self.model.state.clone() });
         self.note("snapshot", "taken");

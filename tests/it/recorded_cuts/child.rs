@@ -108,7 +108,7 @@ fn killable<T>(rng: &mut fastrand::Rng, work: impl FnOnce() -> T) -> T {
 
 /// What goes on beside the writers.
 fn look_after(store: &Store, report: &File, rng: &mut fastrand::Rng) {
-    let snapshot = rng.bool().then(|| store.snapshot().unwrap());
+    let snapshot = rng.bool().then(|| store.snapshot());
     for _ in 0..rng.u8(0..4) {
         // What is applied by now is durable after each of these.
         let revision = store.revision().0;

@@ -197,7 +197,7 @@ fn retired_segments_that_a_snapshot_needs_are_no_part_of_copies_and_no_damage() 
             items.upsert([key], &value(number, 500), Precondition::Always).unwrap();
         }
     }
-    let snapshot = store.snapshot().unwrap();
+    let snapshot = store.snapshot();
     for key in 0..KEYS {
         items.upsert([key], &value(50, 500), Precondition::Always).unwrap();
     }

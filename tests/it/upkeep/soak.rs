@@ -197,7 +197,7 @@ fn look_after(store: &Store, folder: &Path, seed: u64, counts: &Counts, end: &At
                 }
             }
             _ => {
-                let snapshot = store.snapshot().unwrap();
+                let snapshot = store.snapshot();
                 thread::sleep(Duration::from_millis(rng.u64(0..120)));
                 let old = snapshot.collection(&items);
                 for item in old.iter().unwrap().take(500) {

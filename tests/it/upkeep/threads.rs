@@ -297,7 +297,7 @@ impl World {
         let (mut rng, blobs) = (fastrand::Rng::with_seed(!seed), self.blobs());
         while !self.ended() {
             let writer = rng.u8(0..WRITERS);
-            let snapshot = self.store.snapshot().unwrap();
+            let snapshot = self.store.snapshot();
             let old = snapshot.collection(&blobs);
             let first: Vec<Item<Bytes>> = old.iter().unwrap().map(Result::unwrap).collect();
             for item in &first {
