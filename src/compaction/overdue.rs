@@ -14,8 +14,7 @@ use crate::store::Store;
 
 /// With so many segments too much was left.
 const OVERDUE_SEGMENTS: u64 = 64;
-/// With fewer than so many enough is done. The work, which also goes through what turns out to be
-/// kept, then comes once in many runs.
+/// With fewer than so many enough is done, so that the work comes once in many runs.
 const CAUGHT_UP_SEGMENTS: u64 = 32;
 
 /// Whether runs before this one left their upkeep undone.

@@ -176,6 +176,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
+    use crate::simulation::Simulation;
+    use crate::{HistoryPolicy, Options, Precondition, Store};
 
     const KIB: u64 = 1 << 10;
 
@@ -243,5 +245,45 @@ mod tests {
         let same: Vec<_> = candidates[0].incarnations.clone();
         candidates.iter_mut().for_each(|candidate| candidate.incarnations = same.clone());
         assert_eq!(best_run(&candidates, 1 << 40, false).unwrap().len(), 40);
+    }
+
+    /// To find out again would be to read and rewrite all history in each run.
+    #[test]
+    fn what_had_to_be_kept_is_known_to_later_runs_for_a_day() {
+        let mut sim = Simulation::new(1);
+        let options = Options::new().history(HistoryPolicy::new().versions(1_000));
+        let is_due = |store: &Store| most_rewarding(&store.running().unwrap().core).is_some();
+        let store = sim.open(&options).unwrap();
+        let pages = store.raw("pages").unwrap();
+        for version in 0..200_u8 {
+            pages.upsert("one", &vec![version; 20_000].into(), Precondition::Always).unwrap();
+        }
+        Simulation::checkpoint(&store).unwrap();
+        assert!(is_due(&store), "nobody knows yet what the policy keeps");
+        store.compact().unwrap();
+        assert!(!is_due(&store));
+        let killed = sim.kill(&mut fastrand::Rng::with_seed(1));
+        store.close().unwrap();
+
+        assert!(!is_due(&killed.open(&options).unwrap()));
+        let store = sim.open(&options).unwrap();
+        assert!(!is_due(&store));
+        // What is superseded later is not held.
+        let pages = store.raw("pages").unwrap();
+        for version in 0..200_u8 {
+            pages.upsert("one", &vec![version; 20_000].into(), Precondition::Always).unwrap();
+        }
+        store.close().unwrap();
+        assert!(is_due(&sim.open(&options).unwrap()));
+        sim.remove_tables();
+        let store = sim.open(&options).unwrap();
+        store.compact().unwrap();
+        assert!(!is_due(&store));
+        store.close().unwrap();
+        let hours = |hours: u64| 1_700_000_000_000 + hours * 60 * 60 * 1_000;
+        sim.set_now_ms(hours(23));
+        assert!(!is_due(&sim.open(&options).unwrap()));
+        sim.set_now_ms(hours(25));
+        assert!(is_due(&sim.open(&options).unwrap()));
     }
 }

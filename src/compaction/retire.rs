@@ -16,8 +16,9 @@ const ROWS: usize = 1_024;
 const ENTRIES: usize = 256;
 /// Snapshots may keep so many bytes of retired segments in any case.
 const LEAST_PINNED_BYTES: u64 = 64 << 20;
-/// How long what a compaction had to keep counts as not worth another look.
-const HELD_MS: u64 = 60 * 60 * 1_000;
+/// How long what a compaction had to keep counts as not worth another look, which costs a read and
+/// a rewrite of it.
+const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Moves the heads that point into retired segments, makes that durable, and drops them. Does
 /// nothing when there are none.

@@ -58,12 +58,14 @@ pub(crate) struct Manifest {
     /// Whether a repair has cut the journal and no table was built of it since: the checkpoint is
     /// none, and nothing can be proven by it.
     pub(crate) repaired: bool,
+    /// What compaction had to keep of segments, where there is room to say so.
+    pub(crate) held: Vec<HeldBytes>,
 }
 
 impl Manifest {
-    /// Reads the payload of a slot, of one that ends before `purges` and `repaired` as well.
+    /// Reads the payload of a slot, of one that ends before `purges`, `repaired` or `held` as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
-        let payload = [payload, &[0, 0]].concat();
+        let payload = [payload, &[0, 0, 0]].concat();
         // A list takes no memory beyond what a slot full of records does, whatever length it says.
         let config = config::standard().with_limit::<DECODED_BYTES>();
         let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
@@ -90,12 +92,18 @@ impl Manifest {
             let last_revision = record.sealed.map_or(0, |end| end.last_revision);
             [record.first_revision, record.live_bytes, last_revision]
         });
+        let of_held = self.held.iter().flat_map(|held| [held.bytes, held.until_ms]);
         let of_clean = self.clean.map(|clean| clean.revision);
         let has_active = records.clone().any(|record| record.sealed.is_none());
         let tail = self.clean.filter(|_| has_active).map(|clean| clean.tail_offset);
         let ends = records.clone().filter_map(|record| record.sealed).map(|end| end.offset);
         let mut numbers = records.map(|record| record.number).chain([self.next_segment]);
-        counts.into_iter().chain(of_segments).chain(of_clean).all(|count| count <= MAX_STORED)
+        counts
+            .into_iter()
+            .chain(of_segments)
+            .chain(of_held)
+            .chain(of_clean)
+            .all(|count| count <= MAX_STORED)
             && numbers.all(|number| number <= MAX_SEGMENT_NUMBER)
             && ends.chain(tail).all(|end| (SEGMENT_HEADER_BYTES..=MAX_STORED).contains(&end))
     }
@@ -110,6 +118,15 @@ pub(crate) struct SegmentRecord {
     pub(crate) sealed: Option<SealedEnd>,
     /// Bytes of entries that hold items, as an orderly close last counted them.
     pub(crate) live_bytes: u64,
+}
+
+/// Bytes of a segment that are not live and that compaction could not reclaim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct HeldBytes {
+    pub(crate) segment: u32,
+    pub(crate) bytes: u64,
+    /// From then on it is worth another look.
+    pub(crate) until_ms: u64,
 }
 
 /// A segment that is no part of the journal any more, while the table may still point into it.
@@ -236,14 +253,20 @@ impl ManifestFile {
     }
 
     /// Makes sure that [`replace`](Self::replace) has room for this manifest, in its slots and on the
-    /// disk; with `for_more` also that compaction has room for what it lists beside that.
+    /// disk; with `for_more` also that compaction has room for what it lists beside that. What is held
+    /// is left out where there is none for it.
     ///
     /// # Errors
     /// [`Error::TooLarge`] when there are too many segments; [`Error::Io`] when there is no space.
     /// Either way MANIFEST says what it said before.
-    pub(crate) fn make_room(&mut self, manifest: &Manifest, for_more: bool) -> Result<()> {
-        let kept_free = if for_more { COMPACTION_ROOM_BYTES } else { 0 };
-        self.encode(manifest, SLOT_BYTES - kept_free).map(drop)
+    pub(crate) fn make_room(&mut self, manifest: &mut Manifest, for_more: bool) -> Result<()> {
+        let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
+        let mut made = self.encode(manifest, limit);
+        if made.is_err() && !manifest.held.is_empty() {
+            manifest.held.clear();
+            made = self.encode(manifest, limit);
+        }
+        made.map(drop)
     }
 
     /// Lays out the payload of a slot, for which there is room then.
@@ -344,6 +367,11 @@ mod tests {
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].number = u32::MAX), None);
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].first_revision = above), None);
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].live_bytes = above), None);
+        let held = HeldBytes { segment: 1, bytes: 1, until_ms: 1 };
+        let with_held = |held| decoded(&|manifest, _, _| manifest.held.push(held));
+        assert!(with_held(held).is_some());
+        assert_eq!(with_held(HeldBytes { bytes: above, ..held }), None);
+        assert_eq!(with_held(HeldBytes { until_ms: above, ..held }), None);
         assert_eq!(decoded(&|_, clean, _| clean.revision = above), None);
         assert_eq!(decoded(&|_, clean, _| clean.tail_offset = 0), None);
         assert_eq!(decoded(&|_, clean, _| clean.tail_offset = above), None);
@@ -375,6 +403,27 @@ mod tests {
         assert!(!stats.poisoned && stats.items == 1);
         remove_segments(&store);
         write(&store, LARGE).unwrap();
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn what_is_held_gives_way_to_segments_in_a_list_that_is_full() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        write(&store, 10).unwrap();
+        let held = HeldBytes { segment: 1 << 30, bytes: 1 << 40, until_ms: 1 << 40 };
+        let count_held = || {
+            let running = store.running().unwrap();
+            running.core.journal.manifest.lock().current.held.len()
+        };
+        add_segments(&store, 2_000);
+        store.running().unwrap().core.journal.manifest.lock().current.held = vec![held; 2_000];
+        write(&store, LARGE).unwrap();
+        assert_eq!(count_held(), 2_000);
+        store.running().unwrap().core.journal.manifest.lock().current.held = vec![held; 10_000];
+        write(&store, LARGE).unwrap();
+        assert_eq!(count_held(), 0);
+        remove_segments(&store);
         store.close().unwrap();
     }
 

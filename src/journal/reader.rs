@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::{Error, Result};
+use crate::journal::manifest::{HeldBytes, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, segment_path};
 use crate::sync;
@@ -144,6 +145,16 @@ impl Segments {
     pub(crate) fn held_bytes(&self, number: u32, now_ms: u64) -> u64 {
         let held = self.get(number).map_or((0, 0), |segment| *segment.held.lock());
         if now_ms < held.1 { held.0 } else { 0 }
+    }
+
+    /// What is known to be held of these segments.
+    pub(crate) fn held(&self, records: &[SegmentRecord]) -> Vec<HeldBytes> {
+        let known = self.known.read();
+        let held = records.iter().filter_map(|record| {
+            let (bytes, until_ms) = *known.get(&record.number)?.held.lock();
+            Some(HeldBytes { segment: record.number, bytes, until_ms })
+        });
+        held.filter(|held| held.bytes > 0).collect()
     }
 
     /// A segment, unless compaction has removed it, or it never was.

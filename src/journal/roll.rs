@@ -141,7 +141,7 @@ impl Journal {
         changed.next_segment = number + 1;
         changed.revision_floor = state.next_revision - 1;
         changed.clean = None;
-        manifest.file.make_room(&changed, true)?;
+        manifest.file.make_room(&mut changed, true)?;
         let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
 
         // From here on a failure leaves open which segments the store has, so it ends writing.
@@ -265,7 +265,8 @@ impl Journal {
         change(&mut changed);
         // Whatever happens to a store's files, it was not closed in order any more.
         changed.clean = None;
-        manifest.file.make_room(&changed, false)?;
+        changed.held = self.segments.held(&changed.segments);
+        manifest.file.make_room(&mut changed, false)?;
         match manifest.file.replace(&changed) {
             Ok(()) => manifest.current = changed,
             Err(error) => {
@@ -303,6 +304,7 @@ impl Journal {
         for record in &mut changed.segments {
             record.live_bytes = self.segments.live_bytes(record.number);
         }
+        changed.held = self.segments.held(&changed.segments);
         if checkpoint.next_expiry_ms <= clock_ms {
             // Readers may have found an item expired, and it must stay so.
             changed.clock_ms = changed.clock_ms.max(clock_ms);
@@ -311,6 +313,7 @@ impl Journal {
             return Ok(());
         }
         changed.clock_ms = changed.clock_ms.max(clock_ms);
+        manifest.file.make_room(&mut changed, false)?;
         manifest.file.replace(&changed)
     }
 }

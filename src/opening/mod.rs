@@ -58,6 +58,9 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         let header = &surveyed.segment.header;
         segments.add(header.number, header.incarnations.clone(), surveyed.segment.seed);
     }
+    for held in &recovered.manifest.held {
+        segments.hold(held.segment, held.bytes, held.until_ms);
+    }
     if recovered.manifest.copied {
         begin_incarnation(environment, &mut recovered)?;
     }
@@ -160,5 +163,6 @@ pub(super) fn empty_manifest(incarnation: [u8; 16]) -> Manifest {
         clean: None,
         purges: 0,
         repaired: false,
+        held: Vec::new(),
     }
 }
