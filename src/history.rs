@@ -8,7 +8,8 @@ use std::time::Duration;
 /// A version or tombstone beyond the policy is not read any more by
 /// [`history`](crate::Collection::history) and [`get_version`](crate::Collection::get_version), and
 /// its space is reclaimed when its part of the journal is compacted. The policy is the open's, not
-/// the store's: opening a store with a narrower one lets compaction drop what the wider one kept.
+/// the store's: opening a store with a narrower one lets compaction drop what the wider one kept. It
+/// does so within a day, and at once when [`Store::compact`](crate::Store::compact) is called.
 ///
 /// Kept versions cost their bytes in the journal, and compaction reads the chain of each item
 /// that it finds superseded versions of.

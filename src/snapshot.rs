@@ -87,7 +87,8 @@ impl Snapshot {
         self.view.as_ref().map_or(Revision::ZERO, |view| Revision(view.revision()))
     }
 
-    /// What is read from, for as long as the store is open.
+    /// What is read from, for as long as the store is open. Asked for before the store is held for
+    /// the read: it may be held in here, and who holds it twice waits for ever for a close between.
     fn view(&self) -> Result<&Arc<View>> {
         match &self.view {
             Some(view) => Ok(view),
@@ -119,9 +120,9 @@ impl Snapshot {
     /// # Ok(()) }
     /// ```
     pub fn cursor(&self) -> Result<Cursor> {
+        let revision = self.view()?.revision();
         let running = self.store.running()?;
         let journal = &running.core.journal;
-        let revision = self.view()?.revision();
         if journal.durable() < revision {
             journal.sync().map_err(|_| Error::Poisoned)?;
         }
@@ -196,9 +197,9 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item<T>>> {
-        self.check_store()?;
+        let view = self.view()?;
         let key = self.collection.key(key.as_ref())?;
-        let version = self.snapshot.store.running()?.core.read_at(self.snapshot.view()?, &key)?;
+        let version = self.snapshot.store.running()?.core.read_at(view, &key)?;
         version.map(|version| decode::<T, C>(&key, version)).transpose()
     }
 
@@ -223,10 +224,9 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Option<Item<T>>>> {
-        self.check_store()?;
+        let view = self.view()?;
         let keys = keys.into_iter().map(|key| self.collection.key(key.as_ref()));
         let keys: Vec<ItemKey> = keys.collect::<Result<_>>()?;
-        let view = self.snapshot.view()?;
         let running = self.snapshot.store.running()?;
         let read = |key| running.core.read_at(view, key);
         let versions: Vec<_> = keys.iter().map(read).collect::<Result<_>>()?;
@@ -318,14 +318,9 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn keys(&self) -> Result<Keys> {
-        self.check_store()?;
+        let view = Some(Arc::clone(self.view()?));
         self.collection.check_codec()?;
-        let view = Arc::clone(self.snapshot.view()?);
-        Ok(Keys::new(
-            self.snapshot.store.clone(),
-            Some(view),
-            Selection::all(self.collection.name()),
-        ))
+        Ok(Keys::new(self.snapshot.store.clone(), view, Selection::all(self.collection.name())))
     }
 
     /// Counts the items that there were. Costs as [`Collection::len`].
@@ -364,13 +359,13 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     }
 
     fn select(&self, selection: Selection) -> Result<Iter<T, C>> {
-        self.check_store()?;
-        Iter::new(&self.collection, Some(Arc::clone(self.snapshot.view()?)), selection)
+        Iter::new(&self.collection, Some(Arc::clone(self.view()?)), selection)
     }
 
-    fn check_store(&self) -> Result<()> {
+    /// What is read from, if the collection is one of its store.
+    fn view(&self) -> Result<&Arc<View>> {
         if self.snapshot.store.is_same(self.collection.store()) {
-            return Ok(());
+            return self.snapshot.view();
         }
         Err(Error::InvalidKey { reason: "the collection belongs to another store" })
     }

@@ -51,7 +51,7 @@ fn workload(
                 writer.step(rng, ledger)?;
             }
             writer.expiring(ledger)?;
-            wide.take_snapshot(&writer, ledger)?;
+            wide.take_snapshot(&writer, ledger);
             Simulation::checkpoint(writer.store())?;
             ledger.all_durable();
             writer.roll(rng, ledger)?;

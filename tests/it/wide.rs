@@ -28,7 +28,7 @@ impl Wide {
         match rng.u8(0..16) {
             0..4 => self.pass_time(rng, ledger),
             4..6 => drop(Simulation::sweep(writer.store())?),
-            6..8 => self.take_snapshot(writer, ledger)?,
+            6..8 => self.take_snapshot(writer, ledger),
             8..10 => self.look_at_snapshot(writer, ledger)?,
             10..12 => self.follow(writer, ledger)?,
             12 => ledger.follower.follow(writer, rng.usize(0..8))?,
@@ -61,10 +61,9 @@ impl Wide {
         Ok(())
     }
 
-    pub(crate) fn take_snapshot(&self, writer: &Writer, ledger: &Ledger) -> Result<(), Error> {
+    pub(crate) fn take_snapshot(&self, writer: &Writer, ledger: &Ledger) {
         let snapshot = writer.store().snapshot();
         *self.snapshot.borrow_mut() = Some((snapshot, ledger.now().clone()));
-        Ok(())
     }
 
     pub(crate) fn look_at_snapshot(&self, writer: &Writer, ledger: &Ledger) -> Result<(), Error> {

@@ -32,35 +32,31 @@ fn check(store: &Store, run: u64) {
     assert!(stats.segments <= MOST_SEGMENTS, "run {run}: {stats:?}");
 }
 
-#[test]
-fn runs_that_close_at_once_leave_a_bounded_journal() {
-    let sim = Simulation::new(1);
-    for run in 0..200 {
-        let store = sim.open_with_background(&Options::new()).unwrap();
-        write(&store, run);
-        check(&store, run);
-        store.close().unwrap();
-    }
-    assert_eq!(
-        Simulation::differs_from_journal(&sim.open(&Options::new()).unwrap()).unwrap(),
-        None
-    );
-}
-
-#[test]
-fn runs_that_are_killed_at_once_leave_a_bounded_journal() {
-    let mut rng = fastrand::Rng::with_seed(1);
+/// Runs that write once; `end` ends each and gives what the next one opens.
+fn run_often(mut end: impl FnMut(Simulation, Store) -> Simulation) {
     let mut sim = Simulation::new(1);
     for run in 0..200 {
         let store = sim.open_with_background(&Options::new()).unwrap();
         write(&store, run);
         check(&store, run);
-        sim = sim.kill(&mut rng);
+        sim = end(sim, store);
     }
-    assert_eq!(
-        Simulation::differs_from_journal(&sim.open(&Options::new()).unwrap()).unwrap(),
-        None
-    );
+    let store = sim.open(&Options::new()).unwrap();
+    assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+}
+
+#[test]
+fn runs_that_close_at_once_leave_a_bounded_journal() {
+    run_often(|sim, store| {
+        store.close().unwrap();
+        sim
+    });
+}
+
+#[test]
+fn runs_that_are_killed_at_once_leave_a_bounded_journal() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    run_often(|sim, _| sim.kill(&mut rng));
 }
 
 #[test]
