@@ -115,8 +115,9 @@ impl Mirror {
         match self.follow_from(side, cursor, at_most, tally) {
             // The feed cannot tell of every removal any more, or the store has another history:
             // everything is compared.
-            Err(Error::Compacted { snapshot }) => self.list(side, &snapshot, tally),
-            Err(Error::Diverged) => self.list(side, &side.store.snapshot(), tally),
+            Err(Error::Compacted | Error::Diverged) => {
+                self.list(side, &side.store.snapshot(), tally)
+            }
             followed => Ok(followed?),
         }
     }

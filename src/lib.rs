@@ -131,85 +131,40 @@
 //! [RFC 9110 §13]: https://www.rfc-editor.org/rfc/rfc9110#section-13
 #![forbid(unsafe_code)]
 
-mod background;
-mod backup;
-mod batch;
-mod clock;
-mod codec;
-mod collection;
-mod commit;
-mod compaction;
-mod copying;
-mod counters;
-mod damage;
-mod disk;
-mod environment;
-mod error;
-mod etag;
-mod feed;
-mod history;
-mod item;
-mod iter;
+mod api;
+mod engine;
+mod index;
 mod journal;
-mod key;
-mod opening;
-mod options;
-mod pace;
-mod patch;
-mod precondition;
-mod readable;
-mod renewal;
-mod retry;
-mod revision;
-mod running;
+mod seams;
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub mod simulation;
-mod snapshot;
-mod stats;
-mod store;
-mod sweep;
-mod sync;
-mod table;
-mod verify;
-mod writing;
+mod storage;
+mod values;
 
-pub use batch::Batch;
-pub use codec::{Bincode, Codec, Json, Raw};
-pub use collection::UpdateError;
-pub use collection::{Collection, Read};
-pub use compaction::Compaction;
-pub use damage::Damage;
-pub use error::{Conflict, Error, TableError};
-pub use etag::{ETag, ParseETagError};
+pub use api::batch::Batch;
+pub use api::collection::{Collection, Read, UpdateError};
 #[cfg(feature = "stream")]
-pub use feed::WatchStream;
-pub use feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
-pub use history::HistoryPolicy;
-pub use item::{Item, Meta};
-pub use iter::{Iter, Keys};
-pub use options::{Durability, OnDamage, Options, Progress};
-pub use patch::{Patch, PatchError};
-pub use precondition::{ParseTagsError, Precondition, Tags};
-pub use retry::RetryPolicy;
-pub use revision::Revision;
-pub use snapshot::{Snapshot, SnapshotCollection};
-pub use stats::Stats;
-pub use store::Store;
-pub use verify::Verified;
-
-/// The largest value in bytes: 64 MiB.
-///
-/// ```
-/// # fn main() -> Result<(), ifmatch::Error> {
-/// use ifmatch::{Error, MAX_VALUE_BYTES};
-///
-/// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
-/// let refused = blobs.create("a", &vec![0; MAX_VALUE_BYTES + 1].into());
-/// assert!(matches!(refused, Err(Error::TooLarge { .. })));
-/// # Ok(()) }
-/// ```
-pub const MAX_VALUE_BYTES: usize = 64 << 20;
+pub use api::feed::WatchStream;
+pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
+pub use api::iter::{Iter, Keys};
+pub use api::snapshot::{Snapshot, SnapshotCollection};
+pub use api::stats::Stats;
+pub use api::store::Store;
+pub use api::verify::Verified;
+pub use engine::compaction::Compaction;
+pub use values::codec::{Bincode, Codec, Json, Raw};
+pub use values::damage::Damage;
+pub use values::error::{Conflict, Error, TableError};
+pub use values::etag::{ETag, ParseETagError};
+pub use values::history::HistoryPolicy;
+pub use values::item::{Item, Meta};
+pub use values::limits::MAX_VALUE_BYTES;
+pub use values::options::{Durability, OnDamage, Options, Progress};
+pub use values::patch::{Patch, PatchError};
+pub use values::precondition::{ParseTagsError, Precondition, Tags};
+pub use values::retry::RetryPolicy;
+pub use values::revision::Revision;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

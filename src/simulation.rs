@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::instant;
-pub use crate::disk::{Fault, FaultPlan, Operation, SimulatedDisk};
-use crate::environment::{Entropy, Environment};
-use crate::error::Result;
+use crate::api::store::Store;
+use crate::engine::environment::Environment;
+use crate::index::MemoryTables;
 use crate::journal::frames::FrameReader;
-use crate::options::Options;
-use crate::patch::{Patch, PatchError};
-use crate::store::Store;
-use crate::table::{Head, MemoryTables};
+use crate::seams::clock::instant;
+use crate::seams::entropy::Entropy;
+pub use crate::storage::{Fault, FaultPlan, Operation, SimulatedDisk};
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::options::Options;
+use crate::values::patch::{Patch, PatchError};
 
 /// The store's directory on a simulated disk.
 pub const STORE: &str = "store";
@@ -150,7 +152,7 @@ impl Simulation {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
     pub fn saved_heads(store: &Store) -> Result<u64> {
-        Ok(store.running()?.core.snapshots.saved_heads())
+        Ok(store.engine()?.snapshots.saved_heads())
     }
 
     /// Gives up the oldest snapshot, as compaction does for want of disk space; whether there was
@@ -159,7 +161,7 @@ impl Simulation {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
     pub fn give_up_oldest_snapshot(store: &Store) -> Result<bool> {
-        Ok(store.running()?.core.snapshots.give_up_oldest())
+        Ok(store.engine()?.snapshots.give_up_oldest())
     }
 
     /// Takes a checkpoint, as the background thread does after a segment was sealed.
@@ -167,7 +169,7 @@ impl Simulation {
     /// # Errors
     /// As [`Store::close`].
     pub fn checkpoint(store: &Store) -> Result<()> {
-        store.running()?.checkpoint()
+        store.engine()?.checkpoint()
     }
 
     /// Copies the table into a fresh one, which takes over, as the background thread does when its
@@ -176,7 +178,7 @@ impl Simulation {
     /// # Errors
     /// What copying fails with: then the table that there was stays in use.
     pub fn renew_table(store: &Store) -> Result<()> {
-        crate::renewal::renew(&store.shared().compacting())
+        crate::engine::renewal::renew(&store.shared().compacting())
     }
 
     /// Keeps compaction from taking anything out of the journal, as a backup that is under way
@@ -185,7 +187,7 @@ impl Simulation {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
     pub fn hold_journal(store: &Store) -> Result<impl Drop + use<>> {
-        Ok(store.running()?.core.journal.hold().0)
+        Ok(store.engine()?.journal.hold().0)
     }
 
     /// Whether a table built from the journal would be the table that there is, row for row: the
@@ -196,12 +198,11 @@ impl Simulation {
     /// # Errors
     /// What reading the journal fails with.
     pub fn differs_from_journal(store: &Store) -> Result<Option<Vec<u8>>> {
-        let running = store.running()?;
-        let core = &running.core;
-        core.journal.write_out();
-        let segments = core.journal.segments();
+        let engine = store.engine()?;
+        engine.journal.write_out();
+        let segments = engine.journal.segments();
         let mut expected: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
-        FrameReader::after(0).read(&core.journal, core.journal.applied(), &mut |commit| {
+        FrameReader::after(0).read(&engine.journal, engine.journal.applied(), &mut |commit| {
             commit.for_each_entry(&mut |found| {
                 expected.insert(found.key.as_bytes().to_vec(), found.head());
                 Ok(())
@@ -210,14 +211,14 @@ impl Simulation {
         })?;
         let mut found: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
         let all = (Bound::Unbounded, Bound::Unbounded);
-        core.table.scan(all.0, all.1, false, usize::MAX, &mut |key, value| {
+        engine.table.scan(all.0, all.1, false, usize::MAX, &mut |key, value| {
             found.extend(Head::decode(value).map(|head| (key.to_vec(), head)));
         })?;
         if let Some((key, _)) = found.iter().find(|(_, head)| segments.get(head.segment).is_none())
         {
             return Ok(Some(key.clone()));
         }
-        let retired = core.journal.retired_segments();
+        let retired = engine.journal.retired_segments();
         for (key, head) in &mut found {
             if retired.iter().any(|retired| retired.number == head.segment)
                 && let Some(expected) = expected.get(key)
@@ -227,7 +228,7 @@ impl Simulation {
             }
         }
         // A purge may have been cut short between journal and table.
-        let purge_floor = core.journal.purged().newest;
+        let purge_floor = engine.journal.purged().newest;
         let half_purged = |head: &Head| head.deleted && head.revision <= purge_floor;
         let only_found: HashSet<Vec<u8>> =
             found.keys().filter(|key| !expected.contains_key(*key)).cloned().collect();
@@ -243,7 +244,7 @@ impl Simulation {
     /// # Errors
     /// As [`Collection::delete`](crate::Collection::delete).
     pub fn sweep(store: &Store) -> Result<u64> {
-        store.sweep()
+        store.shared().sweep()
     }
 
     /// What the store's clock says, in milliseconds since 1970.
@@ -251,7 +252,7 @@ impl Simulation {
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
     pub fn clock_ms(store: &Store) -> Result<u64> {
-        Ok(store.running()?.core.clock.now_ms())
+        Ok(store.engine()?.clock.now_ms())
     }
 }
 

@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
-use crate::item::Meta;
 use crate::journal::frame::{Body, Entry, Placed};
 use crate::journal::reader::KnownSegment;
 use crate::journal::scanner::ScannedFrame;
 use crate::journal::segment::SegmentHeader;
-use crate::key::ItemKey;
-use crate::revision::Revision;
-use crate::table::Head;
+use crate::values::error::{Error, Result};
+use crate::values::head::Head;
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
+use crate::values::revision::Revision;
 
 /// A segment, as far as the entries in it are concerned.
 #[derive(Debug, Clone, Copy)]

@@ -1,11 +1,11 @@
 //! When a commit counts: applied when it and all before it are in the table, durable when they are
 //! synced as well. Revisions become visible in their order, whatever order writers come in.
 
-use crate::error::{Error, Result};
 use crate::journal::group::{CommitFailure, Journal, State};
 use crate::journal::lead::Level;
-use crate::options::Durability;
-use crate::sync::{MutexGuard, Ordering};
+use crate::seams::sync::{MutexGuard, Ordering};
+use crate::values::error::{Error, Result};
+use crate::values::options::Durability;
 
 impl Journal {
     /// The newest revision below which every commit is applied to the table.

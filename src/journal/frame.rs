@@ -3,8 +3,8 @@
 use bincode::config;
 use bincode::{BorrowDecode, Encode};
 
-use crate::etag::{ETag, PendingTag, TagInput, value_hash};
 use crate::journal::slots::MAX_STORED;
+use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
 
 /// Bytes before a frame's body: length, checksum, revision, checksum of the body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 20;

@@ -4,11 +4,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::error::Result;
 use crate::journal::Journal;
 use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::reader::KnownSegment;
 use crate::journal::scanner::{FrameScanner, Position, ScannedFrame};
+use crate::values::error::Result;
 
 /// One commit, read back.
 #[derive(Debug)]

@@ -12,24 +12,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
-use crate::environment::Entropy;
-use crate::error::{Error, Result};
-use crate::etag::{ETag, PendingTag};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::hold::Holds;
 use crate::journal::lead::{Level, PoisonOnPanic};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::reader::Segments;
 use crate::journal::scanner::Position;
-use crate::journal::segment::segment_path;
 use crate::journal::signal::Signal;
 use crate::journal::totals::Totals;
 use crate::journal::unwritten::Flight;
 use crate::journal::watermark::Watermark;
-use crate::key::ItemKey;
-use crate::options::Durability;
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::seams::entropy::Entropy;
+use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::storage::layout::segment_path;
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
+use crate::values::etag::{ETag, PendingTag};
+use crate::values::key::ItemKey;
+use crate::values::options::Durability;
 
 /// Revisions that an unclean open skips, so that none given before the crash is given again.
 pub(crate) const REVISION_SKIP: u64 = 1 << 20;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::journal::Journal;
 use crate::journal::manifest::Manifest;
-use crate::sync::{AtomicU64, Ordering};
+use crate::seams::sync::{AtomicU64, Ordering};
 
 /// How many copies of the journal are under way.
 #[derive(Debug, Clone, Default)]
@@ -43,13 +43,13 @@ impl Journal {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use crate::store::Store;
+    use crate::api::store::Store;
 
     #[test]
     fn the_journal_is_held_until_the_last_hold_is_dropped() {
         let store = Store::in_memory();
-        let running = store.running().unwrap();
-        let journal = &running.core.journal;
+        let engine = store.engine().unwrap();
+        let journal = &engine.journal;
         assert!(!journal.is_held());
         let (one, two) = (journal.hold().0, journal.hold().0);
         drop(one);
@@ -64,6 +64,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "in the way").unwrap();
         assert!(store.backup(folder.path()).is_err());
-        assert!(!store.running().unwrap().core.journal.is_held());
+        assert!(!store.engine().unwrap().journal.is_held());
     }
 }

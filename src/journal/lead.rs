@@ -7,12 +7,12 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::disk::DiskFile;
-use crate::error::Result;
 use crate::journal::group::{CommitFailure, Journal, State, pack};
 use crate::journal::unwritten::Flight;
-use crate::options::Durability;
-use crate::sync::{MutexGuard, Ordering};
+use crate::seams::sync::{MutexGuard, Ordering};
+use crate::storage::DiskFile;
+use crate::values::error::Result;
+use crate::values::options::Durability;
 
 /// A buffer larger than this is given back to the allocator after it was written.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;

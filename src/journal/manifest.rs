@@ -9,14 +9,13 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode, config};
 
-use crate::disk::{Disk, DiskFile};
-use crate::error::{Error, Result};
-use crate::journal::segment::{FORMAT, MAX_SEGMENT_NUMBER, SEGMENT_HEADER_BYTES};
+use crate::journal::segment::{FORMAT, SEGMENT_HEADER_BYTES};
 use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::totals::Totals;
+use crate::storage::layout::{MANIFEST_FILE, MAX_SEGMENT_NUMBER, UNFINISHED_MANIFEST_FILE};
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
 
-pub(crate) const MANIFEST_FILE: &str = "MANIFEST";
-pub(crate) const UNFINISHED_MANIFEST_FILE: &str = "MANIFEST.new";
 const MAGIC: &[u8; 8] = b"IFMMANI\0";
 /// Room for one slot; some eight thousand segments.
 const SLOT_BYTES: u64 = 256 << 10;
@@ -63,6 +62,30 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
+    /// The contents for a store without commits.
+    pub(crate) fn empty(incarnation: [u8; 16]) -> Self {
+        Self {
+            incarnation,
+            segments: Vec::new(),
+            retired: Vec::new(),
+            next_segment: 1,
+            revision_floor: 0,
+            clock_ms: 0,
+            purge_floor: 0,
+            copied: false,
+            checkpoint: Checkpoint {
+                revision: 0,
+                totals: Totals::default(),
+                table_generation: 0,
+                next_expiry_ms: u64::MAX,
+            },
+            clean: None,
+            purges: 0,
+            repaired: false,
+            held: Vec::new(),
+        }
+    }
+
     /// Reads the payload of a slot, of one that ends before `purges`, `repaired` or `held` as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
         let payload = [payload, &[0, 0, 0]].concat();
@@ -310,8 +333,8 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
     use super::*;
-    use crate::precondition::Precondition;
     use crate::simulation::Simulation;
+    use crate::values::precondition::Precondition;
     use crate::{Options, Store};
 
     fn segment(number: u32) -> SegmentRecord {
@@ -321,14 +344,14 @@ mod tests {
 
     /// Gives MANIFEST so many segments that are none.
     fn add_segments(store: &Store, count: u32) {
-        let running = store.running().unwrap();
-        let segments = &mut running.core.journal.manifest.lock().current.segments;
+        let engine = store.engine().unwrap();
+        let segments = &mut engine.journal.manifest.lock().current.segments;
         segments.splice(0..0, (0..count).map(|number| segment(u32::MAX - number)));
     }
 
     fn remove_segments(store: &Store) {
-        let running = store.running().unwrap();
-        let mut manifest = running.core.journal.manifest.lock();
+        let engine = store.engine().unwrap();
+        let mut manifest = engine.journal.manifest.lock();
         manifest.current.segments.retain(|record| record.number < u32::MAX / 2);
     }
 
@@ -340,7 +363,7 @@ mod tests {
     #[test]
     fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
         let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
-            let mut manifest = crate::opening::empty_manifest([1; 16]);
+            let mut manifest = Manifest::empty([1; 16]);
             let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
             let (tail_offset, tail_chain, table_digest) = (6_000, 1, [2; 32]);
             let revision = 20;
@@ -413,14 +436,14 @@ mod tests {
         write(&store, 10).unwrap();
         let held = HeldBytes { segment: 1 << 30, bytes: 1 << 40, until_ms: 1 << 40 };
         let count_held = || {
-            let running = store.running().unwrap();
-            running.core.journal.manifest.lock().current.held.len()
+            let engine = store.engine().unwrap();
+            engine.journal.manifest.lock().current.held.len()
         };
         add_segments(&store, 2_000);
-        store.running().unwrap().core.journal.manifest.lock().current.held = vec![held; 2_000];
+        store.engine().unwrap().journal.manifest.lock().current.held = vec![held; 2_000];
         write(&store, LARGE).unwrap();
         assert_eq!(count_held(), 2_000);
-        store.running().unwrap().core.journal.manifest.lock().current.held = vec![held; 10_000];
+        store.engine().unwrap().journal.manifest.lock().current.held = vec![held; 10_000];
         write(&store, LARGE).unwrap();
         assert_eq!(count_held(), 0);
         remove_segments(&store);

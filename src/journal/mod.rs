@@ -4,6 +4,7 @@
 //! makes them durable for groups of writers; `recover` finds what a crash left; bytes are in
 //! `docs/format.md`, reasons in `docs/design.md`.
 
+pub(crate) mod copying;
 pub(crate) mod entries;
 pub(crate) mod finish;
 pub(crate) mod frame;

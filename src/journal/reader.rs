@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::disk::{Disk, DiskFile};
-use crate::error::{Error, Result};
 use crate::journal::manifest::{HeldBytes, SegmentRecord};
 use crate::journal::scanner::Position;
-use crate::journal::segment::{SEGMENT_HEADER_BYTES, segment_path};
-use crate::sync;
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::seams::sync;
+use crate::storage::layout::segment_path;
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
 
 /// The most segment files that reading keeps open at a time.
 const MAX_OPEN_FILES: usize = 16;

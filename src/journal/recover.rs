@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::Disk;
-use crate::error::{Error, Result};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::group::{Active, REVISION_SKIP};
-use crate::journal::manifest::{CleanClose, MANIFEST_FILE, Manifest, ManifestFile};
+use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
 use crate::journal::scanner::{FrameScanner, Position};
-use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder, segment_path};
+use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder};
 use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
+use crate::storage::Disk;
+use crate::storage::layout::{MANIFEST_FILE, segment_path};
+use crate::values::error::{Error, Result};
 
 /// The journal as an open found it, before anything of this run is written.
 #[derive(Debug)]

@@ -6,12 +6,12 @@
 //! replacement of MANIFEST names it and retires its sources; and these go only when the table is
 //! known to point into none of them.
 
-use crate::error::{Error, Result};
 use crate::journal::frame::{Entry, FrameBuilder};
 use crate::journal::group::Journal;
 use crate::journal::manifest::{RetiredSegment, SegmentRecord};
-use crate::journal::segment::{JOURNAL_FOLDER, segment_path};
 use crate::journal::writer::SegmentWriter;
+use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
+use crate::values::error::{Error, Result};
 
 /// A segment that is being made of others.
 #[derive(Debug)]

@@ -4,14 +4,15 @@
 use std::io;
 use std::path::Path;
 
-use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::group::{Active, Journal, State, pack};
 use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
-use crate::journal::segment::{JOURNAL_FOLDER, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path};
-use crate::options::Durability;
-use crate::sync::{MutexGuard, Ordering};
+use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::seams::sync::{MutexGuard, Ordering};
+use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
+use crate::values::error::{Error, Result};
+use crate::values::options::Durability;
 
 /// The first segment's length; each next one is twice its predecessor's, up to the limit.
 #[cfg(not(all(test, loom)))]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::DiskFile;
-use crate::error::{Error, Result};
 use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
+use crate::storage::DiskFile;
+use crate::values::error::{Error, Result};
 
 /// How much a scan reads at a time.
 const SCAN_BYTES: usize = 256 << 10;
@@ -166,8 +166,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::disk::{Disk, MemoryDisk};
     use crate::journal::frame::FrameBuilder;
+    use crate::storage::{Disk, MemoryDisk};
 
     /// What a scan tells of frames that follow each other: the revisions of commits, and whether it
     /// comes to the end.

@@ -4,20 +4,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
-use crate::environment::Entropy;
-use crate::error::{Error, Result};
 use crate::journal::scanner::{FrameScanner, Position};
 use crate::journal::slots::MAX_STORED;
+use crate::seams::entropy::Entropy;
+use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
 
 /// Bytes before the first frame; one page, so that frames never share a sector with the header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
 /// The format version that this crate writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
-/// The greatest number of a segment; it leaves a store of full segments room for 2⁵⁷ bytes.
-pub(crate) const MAX_SEGMENT_NUMBER: u32 = 1 << 31;
-/// The folder of the segments, below the store's directory.
-pub(crate) const JOURNAL_FOLDER: &str = "journal";
 
 const MAGIC: &[u8; 8] = b"IFMSEGM\0";
 const FIXED_BYTES: usize = 36;
@@ -114,11 +111,6 @@ impl Fields {
     }
 }
 
-/// The path of a segment, `journal/0000000001.seg` below the store's directory.
-pub(crate) fn segment_path(store: &Path, number: u32) -> PathBuf {
-    store.join(JOURNAL_FOLDER).join(format!("{number:010}.seg"))
-}
-
 /// Makes the journal's folder if it is missing: programs that copy a store may leave out a folder
 /// that is empty.
 pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
@@ -128,13 +120,6 @@ pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
     }
     disk.create_dir_all(&folder).map_err(Error::io("creating", &folder))?;
     disk.sync_dir(store).map_err(Error::io("syncing", store))
-}
-
-/// The number that a segment's file name gives it.
-pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
-    let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
-    let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;
-    number.filter(|number| *number <= MAX_SEGMENT_NUMBER)
 }
 
 /// An opened segment whose header was read and checked.
@@ -243,23 +228,5 @@ mod tests {
         bytes[at..].copy_from_slice(&checksum);
         let error = SegmentHeader::decode(Path::new("x"), &bytes).unwrap_err();
         assert!(matches!(error, Error::Unsupported { found: 2, supported: 1, .. }));
-    }
-
-    #[test]
-    fn file_names_and_numbers_are_inverse() {
-        for number in [1, 42, MAX_SEGMENT_NUMBER] {
-            let path = segment_path(Path::new("s"), number);
-            assert_eq!(segment_number(path.file_name().unwrap().to_str().unwrap()), Some(number));
-        }
-        for name in [
-            "4294967295.seg",
-            "1.seg",
-            "0000000001.sog",
-            "00000000+1.seg",
-            "9999999999.seg",
-            "LOCK",
-        ] {
-            assert_eq!(segment_number(name), None, "{name}");
-        }
     }
 }

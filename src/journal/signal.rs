@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use crate::sync::{Condvar, Mutex};
+use crate::seams::sync::{Condvar, Mutex};
 
 /// What there is to know, and those who wait to know more.
 #[derive(Debug)]

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use crate::disk::Disk;
-use crate::error::{Error, Result};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::{Position, ScannedFrame};
-use crate::journal::segment::{
-    JOURNAL_FOLDER, OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts, segment_number, segment_path,
-};
+use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts};
+use crate::storage::Disk;
+use crate::storage::layout::{JOURNAL_FOLDER, segment_number, segment_path};
+use crate::values::error::{Error, Result};
 
 /// What a full read of the journal found: everything, or a whole prefix and where it ends.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::etag::ETag;
+use crate::values::etag::ETag;
 
 /// How many items are live, and the wrapping sum of a hash of each.
 ///

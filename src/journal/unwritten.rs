@@ -1,10 +1,10 @@
 //! Frames on their way to the file: a commit is read as soon as it is applied, which may be before
 //! anyone has written it.
 
-use crate::error::Result;
 use crate::journal::group::{Journal, State, pack};
 use crate::journal::lead::Level;
-use crate::sync::Ordering;
+use crate::seams::sync::Ordering;
+use crate::values::error::Result;
 
 /// Frames that a leader is writing.
 #[derive(Debug)]

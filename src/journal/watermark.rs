@@ -7,12 +7,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
-use crate::error::{Error, Result};
 use crate::journal::segment::FORMAT;
 use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
+use crate::storage::layout::WATERMARK_FILE;
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
 
-pub(crate) const WATERMARK_FILE: &str = "WATERMARK";
 const MAGIC: &[u8; 8] = b"IFMMARK\0";
 /// Each part in a sector of its own, so that no torn write reaches two.
 const SECTOR_BYTES: u64 = 4096;
@@ -125,7 +125,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::disk::MemoryDisk;
+    use crate::storage::MemoryDisk;
 
     #[test]
     fn the_newest_mark_that_can_be_one_counts() {

@@ -4,15 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
-use crate::environment::Entropy;
-use crate::error::{Error, Result};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
-use crate::journal::segment::{
-    MAX_INCARNATIONS, SEGMENT_HEADER_BYTES, SegmentHeader, segment_path,
-};
+use crate::journal::segment::{MAX_INCARNATIONS, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::seams::entropy::Entropy;
+use crate::storage::layout::segment_path;
+use crate::storage::{Disk, DiskFile};
+use crate::values::error::{Error, Result};
 
 /// How much of a segment is written at a time.
 const WRITE_BYTES: usize = 1 << 20;

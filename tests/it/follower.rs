@@ -27,7 +27,7 @@ impl Follower {
     /// is durable. Only dropped tombstones make it begin again.
     pub(crate) fn follow(&mut self, writer: &Writer, most: usize) -> Result<(), Error> {
         match self.take_some(writer.store(), most) {
-            Err(Error::Compacted { .. }) => self.begin_again(writer),
+            Err(Error::Compacted) => self.begin_again(writer),
             Err(Error::Diverged) => panic!("a place that a store gave is not of it: {self:?}"),
             other => other,
         }

@@ -22,6 +22,7 @@ mod golden;
 mod handles;
 mod iteration;
 mod kills;
+mod layers;
 mod ledger;
 mod limits;
 mod linearizability;

@@ -245,7 +245,7 @@ impl World {
         let text = String::from_utf8(text).unwrap();
         let outcome = match text.parse::<Cursor>().map(|cursor| self.store.changes(cursor)) {
             Err(_) => "refused",
-            Ok(Err(Error::Diverged | Error::Compacted { .. })) => "of no place",
+            Ok(Err(Error::Diverged | Error::Compacted)) => "of no place",
             Ok(Err(other)) => panic!("{text}: {other:?}"),
             Ok(Ok(changes)) => {
                 for change in changes {

@@ -62,7 +62,8 @@ impl Follower {
         let needs_list = floor > self.bears && self.began != Some(purges);
         let changes = match store.changes(self.cursor) {
             Ok(changes) => changes,
-            Err(Error::Compacted { snapshot }) => {
+            Err(Error::Compacted) => {
+                let snapshot = store.snapshot();
                 assert!(needs_list, "Compacted, though nothing needed was purged");
                 self.contents.clear();
                 for name in COLLECTIONS {

@@ -93,7 +93,8 @@ impl Follower {
         loop {
             match self.watch(store, counts, end) {
                 Ok(()) | Err(Error::Closed) => return,
-                Err(Error::Compacted { snapshot }) => {
+                Err(Error::Compacted) => {
+                    let snapshot = store.snapshot();
                     counts.lists.fetch_add(1, Ordering::Relaxed);
                     let items = store.raw("items").unwrap();
                     let listed = snapshot.collection(&items).iter().and_then(|items| {

@@ -1,0 +1,184 @@
+//! Backup of an open store, and restore: whole copies, made so that they exist or do not.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::api::store::Store;
+use crate::engine::environment::Environment;
+use crate::journal::copying::{ClosedStore, Collector, Loose, Origin, Source, Target, copy};
+use crate::journal::frames::FrameReader;
+use crate::storage::Disk;
+use crate::values::error::{Error, Result};
+use crate::values::options::Options;
+use crate::values::revision::Revision;
+
+impl Store {
+    /// Copies the store into a directory while others read and write, and gives the revision that
+    /// the copy holds: every commit up to it, whole, and none after it. That is every write made
+    /// before the call, or, if the store is poisoned, every durable one.
+    ///
+    /// The copy is a store: [`open`](Self::open) it where it lies, or [`restore`](Self::restore)
+    /// it elsewhere. Tags in it are what they were, so a tag read before matches there too; what
+    /// is written to it later gets tags that the original never gives.
+    ///
+    /// The directory must be missing, empty, or left over from a backup or restore that did not
+    /// return, and not lie within the store's own. A store in memory is copied to disk.
+    ///
+    /// Costs one read of the journal, every checksum verified, one write of the same length, and
+    /// one sync for each 64 MiB and some ten more. [`close`](Self::close) waits for some MiB at
+    /// most, and ends the backup. Compaction waits until the backup is done.
+    ///
+    /// # Errors
+    /// - [`Error::Io`] of kind `AlreadyExists` when the directory holds anything else, of kind
+    ///   `InvalidInput` when it lies within the store's; of others when the system refuses a call.
+    /// - [`Error::Locked`] when another backup is being made there.
+    /// - [`Error::Corrupt`] when the journal is damaged.
+    /// - [`Error::Closed`].
+    ///
+    /// After an error there is a whole copy or none. What was written of one that is not whole does
+    /// not open, and another backup to the same directory replaces it. The copy is whole when no
+    /// more than the last step failed: then it opens, and another backup to the same directory may
+    /// be refused as `AlreadyExists`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let (path, copy) = (folder.path().join("shop.ifm"), folder.path().join("copy.ifm"));
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let prices = store.collection::<f64>("prices")?;
+    /// let meta = prices.create("apple", &0.5)?;
+    ///
+    /// let revision = store.backup(&copy)?;
+    /// assert_eq!(revision, meta.revision());
+    ///
+    /// let copy = ifmatch::Store::open(&copy)?;
+    /// let item = copy.collection::<f64>("prices")?.get("apple")?;
+    /// assert_eq!(item.map(|item| item.etag()), Some(meta.etag()));
+    /// # Ok(()) }
+    /// ```
+    pub fn backup(&self, path: impl AsRef<Path>) -> Result<Revision> {
+        let environment = self.engine()?.environment.clone();
+        let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
+        let path = &resolve(&**disk, path.as_ref())?;
+        let (hold, manifest, last_revision, clock_ms) = {
+            let engine = self.engine()?;
+            let journal = &engine.journal;
+            if environment.backup_disk.is_none() {
+                check_apart(journal.place().1, path)?;
+            }
+            let (hold, manifest) = journal.hold();
+            if let Err(failure) = journal.sync() {
+                log::warn!("a backup takes what is durable: {:?}", failure.source);
+            }
+            (hold, manifest, journal.durable(), engine.clock.now_ms())
+        };
+        let target = Target::begin(&**disk, path)?;
+        let collector = Collector::new(manifest.checkpoint);
+        let mut source =
+            OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };
+        let origin = Origin { manifest, last_revision };
+        copy(target, &environment.entropy, origin, &mut source, |source| {
+            (source.collector.checkpoint_at(last_revision), clock_ms)
+        })?;
+        drop(hold);
+        Ok(Revision(last_revision))
+    }
+
+    /// Makes a store of a backup, or of the directory of any store that nobody has open, in
+    /// another directory, and opens it with the default [`Options`]; to open it with others, drop
+    /// it and open it again.
+    ///
+    /// What is restored is what opening the source would show. The source is only read, and
+    /// locked meanwhile; a backup may lie on media that cannot be written to. The new store is one
+    /// of its own: it gives tags that the source and other restored stores never give, revisions
+    /// far above those that it was copied with, and cursors of theirs are [`Error::Diverged`] in it.
+    /// Tags from before match what they matched.
+    ///
+    /// Costs one read of the source's journal and one write of the same length, and then an open
+    /// that reads it again and builds the table, proving that no item is missing.
+    ///
+    /// # Errors
+    /// - [`Error::Io`] of kind `NotFound` when there is no store at `from`, of kind
+    ///   `AlreadyExists` when `to` is neither missing nor empty nor left over from a backup or
+    ///   restore that did not return, of kind `InvalidInput` when it lies within `from`; of others
+    ///   when the system refuses a call.
+    /// - [`Error::Locked`] when somebody has the source open.
+    /// - [`Error::Corrupt`] when the source is damaged, [`Error::Unsupported`] when a newer
+    ///   version wrote it.
+    ///
+    /// After an error there is a whole store at `to` or none, as after a [`backup`](Self::backup).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let (copy, path) = (folder.path().join("copy.ifm"), folder.path().join("shop.ifm"));
+    /// use ifmatch::Store;
+    ///
+    /// let original = Store::in_memory();
+    /// let meta = original.collection::<f64>("prices")?.create("apple", &0.5)?;
+    /// original.backup(&copy)?;
+    ///
+    /// let store = Store::restore(&copy, &path)?;
+    /// // A tag from before the backup still names the version that it named.
+    /// store.collection::<f64>("prices")?.replace("apple", &0.6, meta.etag())?;
+    /// # Ok(()) }
+    /// ```
+    pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Self> {
+        let options = Options::new();
+        let (environment, to) = Environment::on_disk(to.as_ref(), options.cache_bytes)?;
+        Self::restore_in(environment, from.as_ref(), &to, &options)
+    }
+
+    pub(crate) fn restore_in(
+        environment: Environment,
+        from: &Path,
+        to: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let from = &resolve(&*environment.disk, from)?;
+        let mut source = ClosedStore::open(&environment.disk, from)?;
+        check_apart(from, to)?;
+        let target = Target::begin(&*environment.disk, to)?;
+        let last_revision = source.last_revision;
+        let origin = Origin { manifest: source.manifest.clone(), last_revision };
+        copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)?;
+        drop(source);
+        Self::open_in(environment, to, options)
+    }
+}
+
+/// The path to go by, whatever becomes of the working directory and of links.
+fn resolve(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
+    disk.resolve(path).map_err(Error::io("resolving", path))
+}
+
+/// Refuses to write a copy into the directory that it is made of; both paths are resolved.
+fn check_apart(store: &Path, target: &Path) -> Result<()> {
+    if target.starts_with(store) {
+        let message = "the directory lies within the store's own";
+        let source = io::Error::new(io::ErrorKind::InvalidInput, message);
+        return Err(Error::io("copying a store to", target)(source));
+    }
+    Ok(())
+}
+
+/// The journal of a running store, read some MiB at a time so that it can close in between.
+struct OpenStore<'a> {
+    store: &'a Store,
+    reader: FrameReader,
+    last_revision: u64,
+    collector: Collector,
+}
+
+impl Source for OpenStore<'_> {
+    fn next(&mut self) -> Result<Vec<Loose>> {
+        let engine = self.store.engine()?;
+        let Self { reader, last_revision, collector, .. } = self;
+        reader.read(&engine.journal, *last_revision, &mut |commit| {
+            let enough = collector.add(commit.source(), &commit.frame)?;
+            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(collector.take())
+    }
+}

@@ -1,0 +1,299 @@
+//! Batches: several changes, one commit.
+
+use crate::api::collection::Collection;
+use crate::api::store::Store;
+use crate::api::submit;
+use crate::engine::operation::{Action, Operation};
+use crate::values::codec::{Codec, Json};
+use crate::values::error::{Error, Result};
+use crate::values::limits::MAX_BATCH_BYTES;
+use crate::values::patch::Patch;
+use crate::values::precondition::{Precondition, Tags};
+use crate::values::retry::RetryPolicy;
+use crate::values::revision::Revision;
+
+/// The most operations of one batch.
+pub(crate) const MAX_BATCH_OPERATIONS: usize = 10_000;
+
+/// Several verbs on any collections of one store, applied atomically with one revision, or not at
+/// all. Made by [`Store::batch`].
+///
+/// The operations are decided in the order they were added, each against the items as the earlier
+/// ones leave them, so a precondition on an item that the batch has already written can ask
+/// whether it is there (`Tags::Any`) but not for a tag, which it gets only with the commit. Of
+/// several changes of one item only the last state is written.
+///
+/// Readers see all of a batch or nothing of it, through [`get`](Collection::get) and
+/// [`get_many`](Collection::get_many), and so does a crash. A batch has at most 10 000 operations
+/// and 64 MiB of keys and values; it costs one frame in the journal and, on an `Immediate` store,
+/// one sync.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Precondition, Store};
+///
+/// let store = Store::in_memory();
+/// let accounts = store.collection::<i64>("accounts")?;
+/// let a = accounts.create("a", &100)?;
+/// let b = accounts.create("b", &0)?;
+/// store
+///     .batch()
+///     .replace(&accounts, "a", &70, a.etag())
+///     .replace(&accounts, "b", &30, b.etag())
+///     .commit()?;
+/// let sum: i64 = accounts.get_many(["a", "b"])?.into_iter().flatten().map(|item| item.value).sum();
+/// assert_eq!(sum, 100);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch does nothing until it is committed"]
+pub struct Batch {
+    store: Store,
+    operations: Vec<Operation>,
+    bytes: u64,
+    /// The first operation that could not even be added; reported by `commit`.
+    failed: Option<(usize, Error)>,
+}
+
+impl Batch {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, operations: Vec::new(), bytes: 0, failed: None }
+    }
+
+    /// Adds a [`create`](Collection::create).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
+    /// assert_eq!(notes.len()?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn create<T, C: Codec<T>>(
+        self,
+        collection: &Collection<T, C>,
+        key: impl AsRef<[u8]>,
+        value: &T,
+    ) -> Self {
+        let action = || collection.new_value(value).map(Action::Create);
+        self.add(collection, key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
+    }
+
+    /// Adds a [`replace`](Collection::replace).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().replace(&notes, "a", &2, tag).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(2));
+    /// # Ok(()) }
+    /// ```
+    pub fn replace<T, C: Codec<T>>(
+        self,
+        collection: &Collection<T, C>,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        precondition: impl Into<Precondition>,
+    ) -> Self {
+        let action = || collection.new_value(value).map(Action::Replace);
+        self.add(collection, key.as_ref(), action, precondition.into())
+    }
+
+    /// Adds an [`upsert`](Collection::upsert).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// store.batch().upsert(&notes, "a", &1, ifmatch::Precondition::Always).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(1));
+    /// # Ok(()) }
+    /// ```
+    pub fn upsert<T, C: Codec<T>>(
+        self,
+        collection: &Collection<T, C>,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        precondition: impl Into<Precondition>,
+    ) -> Self {
+        let action = || collection.new_value(value).map(Action::Upsert);
+        self.add(collection, key.as_ref(), action, precondition.into())
+    }
+
+    /// Adds a [`patch`](Collection::patch).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().patch(&notes, "a", &ifmatch::Patch::new().incr("", 1), tag).commit()?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(2));
+    /// # Ok(()) }
+    /// ```
+    pub fn patch<T: serde::Serialize + serde::de::DeserializeOwned>(
+        self,
+        collection: &Collection<T, Json>,
+        key: impl AsRef<[u8]>,
+        patch: &Patch,
+        precondition: impl Into<Precondition>,
+    ) -> Self {
+        let action = || Ok(collection.patch_action(patch));
+        self.add(collection, key.as_ref(), action, precondition.into())
+    }
+
+    /// Adds a [`delete`](Collection::delete).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// store.batch().delete(&notes, "a", tag).create(&notes, "b", &1).commit()?;
+    /// assert_eq!(notes.get("a")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn delete<T, C: Codec<T>>(
+        self,
+        collection: &Collection<T, C>,
+        key: impl AsRef<[u8]>,
+        precondition: impl Into<Precondition>,
+    ) -> Self {
+        self.add(collection, key.as_ref(), || Ok(Action::Delete), precondition.into())
+    }
+
+    /// Adds a condition on an item that the batch need not change. It fails as
+    /// [`Error::PreconditionFailed`]; `IfNoneMatch(Any)` demands that the item is absent.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let stale = notes.create("a", &1)?.etag();
+    /// notes.replace("a", &2, stale)?;
+    /// let batch = store.batch().create(&notes, "b", &1).check(&notes, "a", stale);
+    /// assert_eq!(batch.commit().map_err(|error| error.http_status()), Err(412));
+    /// assert_eq!(notes.get("b")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn check<T, C: Codec<T>>(
+        self,
+        collection: &Collection<T, C>,
+        key: impl AsRef<[u8]>,
+        precondition: impl Into<Precondition>,
+    ) -> Self {
+        self.add(collection, key.as_ref(), || Ok(Action::Check), precondition.into())
+    }
+
+    /// How many operations were added. The first that can never be written, as one with an invalid
+    /// key, and what is added after it do not count: the batch fails with that one's error.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// assert_eq!(store.batch().create(&notes, "a", &1).len(), 1);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.operations.len()
+    }
+
+    /// Whether no operation was added.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// assert!(store.batch().is_empty());
+    /// assert!(!store.batch().create(&notes, "a", &1).is_empty());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Applies the batch and gives its revision. A batch that changes nothing, because it is
+    /// empty, only checks, or creates and deletes again, writes nothing and gives the store's
+    /// revision.
+    ///
+    /// Patches whose documents other writers change meanwhile are applied again, by the default
+    /// [`RetryPolicy`].
+    ///
+    /// # Errors
+    /// - [`Error::Batch`] with the index of the operation that failed and the error that its verb
+    ///   alone would have given. Nothing was applied. One that cannot be written at all (a key beyond
+    ///   the limits, a document that its codec refuses, a collection of another store) is told before
+    ///   any that fails when the batch is decided, whichever comes first. The conflict of an item that
+    ///   an earlier operation wrote carries what that left, without a tag.
+    /// - [`Error::TooLarge`] above 10 000 operations or 64 MiB.
+    /// - [`Error::CommitUnknown`], [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`] for the
+    ///   batch as a whole.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let revision = store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
+    /// assert_eq!(store.revision(), revision);
+    /// let failed = store.batch().create(&notes, "c", &3).create(&notes, "a", &4).commit();
+    /// assert!(matches!(failed, Err(ifmatch::Error::Batch { index: 1, .. })));
+    /// assert_eq!(notes.get("c")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn commit(mut self) -> Result<Revision> {
+        self.check_limits()?;
+        if let Some((index, source)) = self.failed {
+            return Err(Error::Batch { index, source: Box::new(source) });
+        }
+        match submit::commit(&self.store, &mut self.operations, &RetryPolicy::new()) {
+            Ok(committed) => Ok(Revision(committed.revision)),
+            Err(failed) => Err(match failed.index {
+                Some(index) => Error::Batch { index, source: Box::new(failed.error) },
+                None => failed.error,
+            }),
+        }
+    }
+
+    fn check_limits(&self) -> Result<()> {
+        let (actual, limit) = (self.operations.len() as u64, MAX_BATCH_OPERATIONS as u64);
+        if actual > limit {
+            return Err(Error::TooLarge { what: "a batch in operations", actual, limit });
+        }
+        let (actual, limit) = (self.bytes, MAX_BATCH_BYTES);
+        if actual > limit {
+            return Err(Error::TooLarge { what: "a batch in bytes", actual, limit });
+        }
+        Ok(())
+    }
+
+    fn add<T, C: Codec<T>>(
+        mut self,
+        collection: &Collection<T, C>,
+        key: &[u8],
+        action: impl FnOnce() -> Result<Action>,
+        precondition: Precondition,
+    ) -> Self {
+        if self.failed.is_some() {
+            return self;
+        }
+        let operation = if self.store.is_same(collection.store()) {
+            action().and_then(|action| collection.operation(key, action, precondition))
+        } else {
+            Err(Error::InvalidKey { reason: "the collection belongs to another store" })
+        };
+        match operation {
+            Ok(operation) => {
+                self.bytes += operation.len_bytes();
+                self.operations.push(operation);
+            }
+            Err(error) => self.failed = Some((self.operations.len(), error)),
+        }
+        self
+    }
+}

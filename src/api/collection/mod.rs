@@ -1,0 +1,246 @@
+//! A collection of documents: what its verbs share.
+
+mod history;
+mod patching;
+mod reads;
+mod scans;
+mod update;
+mod writes;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+pub use self::reads::Read;
+pub use self::update::UpdateError;
+
+use crate::api::store::Store;
+use crate::api::submit;
+use crate::engine::Version;
+use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::seams::clock::span_ms;
+use crate::values::codec::{Codec, CodecId, Json};
+use crate::values::error::{Error, Result};
+use crate::values::item::{Item, Meta};
+use crate::values::key::{ItemKey, check_collection};
+use crate::values::precondition::Precondition;
+use crate::values::retry::RetryPolicy;
+
+/// A named set of items in one store, with documents of type `T` stored in the form `C`.
+///
+/// Cheap to clone. Keys are 1 to 511 bytes, ordered bytewise; values are at most 64 MiB as stored.
+///
+/// Every write may state a [`Precondition`] and returns only when it is as durable as the store's
+/// [`Durability`](crate::Durability) promises. Costs, beside encoding: a write reads one head from
+/// the table and appends one frame to the journal, shared with the writers that wait at the time;
+/// a read is served from the cache or costs one read of the table and one of the journal. While
+/// overwrites make dead bytes faster than compaction reclaims them, each write waits for up to
+/// 2 ms more, so that disk use stays bounded; and the first write of a run compacts, which may take
+/// a second, where many runs before it ended too soon for that to be done in the background.
+///
+/// Writing a document writes the whole type: fields that this program's type does not know are
+/// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A
+/// [`patch`](Self::patch) leaves them as they are.
+///
+/// # Errors
+/// Besides those that each method lists, every method can return [`Error::Closed`],
+/// [`Error::CodecMismatch`] when the collection is stored in another form,
+/// [`Error::InvalidKey`] for a key that is not within the limits, and, where it reads,
+/// [`Error::Corrupt`], [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
+/// [`Error::Poisoned`], [`Error::CommitUnknown`], [`Error::Io`] when the disk is full,
+/// [`Error::TooLarge`] and [`Error::Codec`].
+pub struct Collection<T, C = Json> {
+    store: Store,
+    name: Arc<Name>,
+    retry: RetryPolicy,
+    ttl_ms: Option<u64>,
+    documents: PhantomData<fn() -> (T, C)>,
+}
+
+#[derive(Debug)]
+struct Name {
+    name: String,
+    codec: CodecId,
+    /// Set once the codec was found recorded, and the same.
+    recorded: AtomicBool,
+}
+
+impl<T, C: Codec<T>> Collection<T, C> {
+    pub(crate) fn open(store: Store, name: &str) -> Result<Self> {
+        check_collection(name)?;
+        let recorded = store.engine()?.check_codec(name, C::ID)?;
+        let recorded = AtomicBool::new(recorded);
+        let name = Arc::new(Name { name: name.to_owned(), codec: C::ID, recorded });
+        Ok(Self { store, name, retry: RetryPolicy::new(), ttl_ms: None, documents: PhantomData })
+    }
+
+    /// Gives a handle to the same collection whose updates and patches are retried by this policy.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    /// use ifmatch::RetryPolicy;
+    ///
+    /// let counters = ifmatch::Store::in_memory().collection::<u64>("counters")?;
+    /// let hasty = counters.clone().with_retry(RetryPolicy::new().deadline(Duration::from_millis(50)));
+    /// assert_eq!(hasty.update_or_insert_with("visits", || 0, |count| *count += 1)?.value, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Gives a handle to the same collection whose writes make the item expire so long after the
+    /// commit. From that instant on it is absent to every read and every precondition; the store
+    /// removes what is left of it later, by itself.
+    ///
+    /// | written by | through a handle with a ttl | through one without |
+    /// |---|---|---|
+    /// | `create`, `replace`, `upsert`; `save` and `update_or_insert_with` where they create | expires after the ttl | never expires |
+    /// | `patch`, `update`, `save` of an item that was read | expires after the ttl, counted anew | expires when the version before it would have |
+    ///
+    /// The same holds in batches, and [`Meta::expires`] tells. So an item that is kept for as long
+    /// as it is used is updated through a handle with a ttl; one whose time is set once, through
+    /// one without; and `replace` through a handle without makes it stay.
+    ///
+    /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and gives
+    /// its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means never.
+    ///
+    /// # The clock
+    ///
+    /// It is the system's wall clock, but never goes back: not while the store is open, whatever is
+    /// done to the system's; not across an orderly close, so that what was absent stays absent; and
+    /// after a crash not to before the last commit that survived it. Removed for good is what a
+    /// sweep has met. So what can return is an item that a reader found expired, if the process
+    /// ended without a close, no commit since survived, and the system's clock is set back to
+    /// before the expiry until the store is opened again.
+    ///
+    /// A system clock that was ahead when the store looked holds the store's there until the time
+    /// is reached: what expires by then is gone early, and nothing expires meanwhile.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    /// use ifmatch::Precondition;
+    ///
+    /// let sessions = ifmatch::Store::in_memory().collection::<String>("sessions")?;
+    /// let fleeting = sessions.clone().with_ttl(Duration::from_secs(3_600));
+    /// let begun = fleeting.create("s1", &"ada".to_owned())?;
+    /// assert!(begun.expires() > Some(begun.modified()));
+    ///
+    /// // A change leaves the expiry as it is, or sets it anew.
+    /// let changed = sessions.update("s1", |user| user.push_str(" lovelace"))?;
+    /// assert_eq!(changed.expires(), begun.expires());
+    /// let used = fleeting.update("s1", |_| {})?;
+    /// assert!(used.expires() >= changed.expires());
+    ///
+    /// let kept = sessions.replace("s1", &"ada".to_owned(), Precondition::Always)?;
+    /// assert_eq!(kept.expires(), None);
+    ///
+    /// let gone = sessions.clone().with_ttl(Duration::ZERO);
+    /// gone.upsert("s1", &"nobody".to_owned(), Precondition::Always)?;
+    /// assert_eq!(sessions.get("s1")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl_ms = Some(span_ms(ttl));
+        self
+    }
+
+    /// The collection's name.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// assert_eq!(notes.name(), "notes");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name.name
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn retry(&self) -> &RetryPolicy {
+        &self.retry
+    }
+
+    /// Checks a key, and that the collection is stored in the form it was opened with.
+    pub(crate) fn key(&self, key: &[u8]) -> Result<ItemKey> {
+        self.check_codec()?;
+        ItemKey::new(self.name(), key)
+    }
+
+    pub(crate) fn check_codec(&self) -> Result<()> {
+        if !self.name.recorded.load(Ordering::Relaxed)
+            && self.store.engine()?.check_codec(self.name(), self.name.codec)?
+        {
+            self.name.recorded.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn operation(
+        &self,
+        key: &[u8],
+        action: Action,
+        precondition: Precondition,
+    ) -> Result<Operation> {
+        let codec = self.name.codec;
+        Ok(Operation { key: ItemKey::new(self.name(), key)?, codec, precondition, action })
+    }
+
+    /// Encodes a document that is written whatever was there before, and hashes it.
+    pub(crate) fn new_value(&self, value: &T) -> Result<NewValue> {
+        NewValue::new(C::encode(value)?, self.expiry(Expiry::Never))
+    }
+
+    /// Encodes a document that was read and changed.
+    fn changed_value(&self, value: &T) -> Result<NewValue> {
+        NewValue::new(C::encode(value)?, self.expiry(Expiry::Keep))
+    }
+
+    /// When a write through this handle expires; the verb says when without a ttl.
+    fn expiry(&self, without_ttl: Expiry) -> Expiry {
+        self.ttl_ms.map_or(without_ttl, Expiry::After)
+    }
+
+    fn write(&self, key: &[u8], action: Action, precondition: Precondition) -> Result<Meta> {
+        self.run(&mut [self.operation(key, action, precondition)?])
+    }
+
+    /// Commits one operation.
+    fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
+        let committed = submit::commit(&self.store, operations, &self.retry);
+        let committed = committed.map_err(|failed| failed.error)?;
+        committed.metas.first().copied().ok_or(Error::NotFound)
+    }
+}
+
+pub(crate) fn decode<T, C: Codec<T>>(key: &ItemKey, version: Version) -> Result<Item<T>> {
+    Ok(Item::stored(key.key(), C::decode(version.value)?, version.meta))
+}
+
+impl<T, C> Clone for Collection<T, C> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            name: Arc::clone(&self.name),
+            retry: self.retry.clone(),
+            ttl_ms: self.ttl_ms,
+            documents: PhantomData,
+        }
+    }
+}
+
+impl<T, C> fmt::Debug for Collection<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collection").field("name", &self.name.name).finish_non_exhaustive()
+    }
+}

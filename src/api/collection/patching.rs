@@ -1,0 +1,85 @@
+//! Changing parts of a document.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::collection::{Collection, decode};
+use crate::engine::Version;
+use crate::engine::operation::{Action, Expiry, PatchPlan};
+use crate::values::codec::Json;
+use crate::values::error::{Error, Result};
+use crate::values::item::Item;
+use crate::values::patch::Patch;
+use crate::values::precondition::Precondition;
+
+impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
+    /// Changes parts of a document that must be there and meet the precondition, all or nothing,
+    /// and gives the item as it then is. Fields that the patch does not name keep their meaning
+    /// exactly, also ones that `T` does not know; the patched document must still decode as `T`.
+    ///
+    /// The precondition is decided before the patch is looked at. The patch is applied outside of
+    /// every lock; when another writer comes in between, it is applied again, as often as the
+    /// [`RetryPolicy`](crate::RetryPolicy) allows.
+    ///
+    /// # Errors
+    /// - [`Error::NotFound`], [`Error::PreconditionFailed`], [`Error::InvalidPrecondition`] as
+    ///   [`replace`](Self::replace).
+    /// - [`Error::Patch`] when an operation cannot be applied, naming it.
+    /// - [`Error::Codec`] when the patched document is no `T`.
+    /// - [`Error::Contended`] when the policy is exhausted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Patch;
+    ///
+    /// let products = ifmatch::Store::in_memory().collection::<serde_json::Value>("products")?;
+    /// let tag = products.create("01AC0", &serde_json::json!({"price": 60, "stock": 3}))?.etag();
+    /// let patch = Patch::new().set("/price", 50.0).incr("/stock", -1);
+    /// let item = products.patch("01AC0", &patch, tag)?;
+    /// assert_eq!(item.value, serde_json::json!({"price": 50.0, "stock": 2}));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Only JSON can be patched. For another codec there is no such method:
+    ///
+    /// ```compile_fail,E0599
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let points = ifmatch::Store::in_memory().collection_with::<u64, ifmatch::Bincode>("p")?;
+    /// points.patch("a", &ifmatch::Patch::new(), ifmatch::Precondition::Always)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// ```compile_fail,E0599
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let blobs = ifmatch::Store::in_memory().raw("blobs")?;
+    /// blobs.patch("a", &ifmatch::Patch::new(), ifmatch::Precondition::Always)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn patch(
+        &self,
+        key: impl AsRef<[u8]>,
+        patch: &Patch,
+        precondition: impl Into<Precondition>,
+    ) -> Result<Item<T>> {
+        let action = self.patch_action(patch);
+        let mut operations = [self.operation(key.as_ref(), action, precondition.into())?];
+        let meta = self.run(&mut operations)?;
+        let [operation] = operations;
+        let Action::Patch(PatchPlan { computed: Some((_, Ok(value))), .. }) = operation.action
+        else {
+            return Err(Error::NotFound);
+        };
+        decode::<T, Json>(&operation.key, Version { meta, value: value.bytes })
+    }
+
+    /// A patch to be applied to a document of this type.
+    pub(crate) fn patch_action(&self, patch: &Patch) -> Action {
+        fn check<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()> {
+            crate::values::codec::decode_json::<T>(bytes).map(drop)
+        }
+        let (patch, expiry) = (Arc::new(patch.clone()), self.expiry(Expiry::Keep));
+        Action::Patch(PatchPlan { patch, check: check::<T>, expiry, computed: None })
+    }
+}

@@ -1,0 +1,147 @@
+//! Reading one item or several, also on a condition.
+
+use crate::api::collection::{Collection, decode};
+use crate::engine::Version;
+use crate::values::codec::Codec;
+use crate::values::error::{Conflict, Error, Result};
+use crate::values::item::{Item, Meta};
+use crate::values::key::ItemKey;
+use crate::values::precondition::{Precondition, Stored, Verb, Verdict, evaluate};
+
+/// What a conditional read found; see [`Collection::get_if`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Precondition, Read};
+///
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let tag = notes.create("a", &"one".to_owned())?.etag();
+/// let body = match notes.get_if("a", Precondition::if_none_match(tag))? {
+///     Read::Found(item) => Some(item.value),
+///     Read::NotModified(meta) => None, // the copy with meta.etag() is current
+///     Read::Missing => None,
+/// };
+/// assert_eq!(body, None);
+/// assert_eq!(notes.get_if("a", Precondition::Always)?.http_status(), 200);
+/// assert!(notes.get_if("b", Precondition::Always)?.found().is_none());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Read<T> {
+    /// The item is there and the precondition holds.
+    Found(Item<T>),
+    /// The item is there and is what the reader has already: 304 in HTTP.
+    NotModified(Meta),
+    /// There is no item.
+    Missing,
+}
+
+impl<T> Read<T> {
+    /// The HTTP status that says the same: 200, 304 or 404.
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::Found(_) => 200,
+            Self::NotModified(_) => 304,
+            Self::Missing => 404,
+        }
+    }
+
+    /// The item, if one was found and is newer than what the reader has.
+    #[must_use]
+    pub fn found(self) -> Option<Item<T>> {
+        if let Self::Found(item) = self { Some(item) } else { None }
+    }
+}
+
+impl<T, C: Codec<T>> Collection<T, C> {
+    /// Reads an item; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when the stored document is no `T`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(notes.get("a")?.map(|item| item.value).as_deref(), Some("one"));
+    /// assert_eq!(notes.get("b")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item<T>>> {
+        let key = self.key(key.as_ref())?;
+        let version = self.store.engine()?.read(&key)?;
+        version.map(|version| decode::<T, C>(&key, version)).transpose()
+    }
+
+    /// Reads several items, in the order of the keys, as of one moment between batches: of a batch
+    /// that changed some of them, all changes are seen or none.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when one of the documents is no `T`, [`Error::InvalidKey`] when one of the
+    /// keys is none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// let found = notes.get_many(["b", "a"])?;
+    /// assert!(found[0].is_none() && found[1].is_some());
+    /// # Ok(()) }
+    /// ```
+    pub fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Item<T>>>> {
+        let keys = keys.into_iter().map(|key| self.key(key.as_ref()));
+        let keys: Vec<ItemKey> = keys.collect::<Result<_>>()?;
+        let versions = self.store.engine()?.read_many(&keys)?;
+        let decode = |(key, version): (&ItemKey, Option<Version>)| {
+            version.map(|version| decode::<T, C>(key, version)).transpose()
+        };
+        keys.iter().zip(versions).map(decode).collect()
+    }
+
+    /// Reads an item if a precondition holds, to learn cheaply that a copy is still current: with
+    /// `IfNoneMatch` or `IfModifiedSince` that is [`Read::NotModified`], decided before the
+    /// document is decoded.
+    ///
+    /// # Errors
+    /// [`Error::PreconditionFailed`] when an `IfMatch` does not hold, also because there is no
+    /// item.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{Precondition, Read};
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let tag = notes.create("a", &"one".to_owned())?.etag();
+    /// let read = notes.get_if("a", Precondition::if_none_match(tag))?;
+    /// assert!(matches!(read, Read::NotModified(meta) if meta.etag() == tag));
+    /// # Ok(()) }
+    /// ```
+    pub fn get_if(
+        &self,
+        key: impl AsRef<[u8]>,
+        precondition: impl Into<Precondition>,
+    ) -> Result<Read<T>> {
+        let (key, precondition) = (self.key(key.as_ref())?, precondition.into());
+        let version = self.store.engine()?.read(&key)?;
+        let stored = version.as_ref().map(|version| Stored::from(&version.meta));
+        match (evaluate(Verb::Get, &precondition, stored), version) {
+            (Verdict::Refused(reason), _) => Err(Error::InvalidPrecondition { reason }),
+            (Verdict::Holds, None) => Ok(Read::Missing),
+            (Verdict::Holds, Some(version)) => decode::<T, C>(&key, version).map(Read::Found),
+            (Verdict::Fails, Some(version))
+                if !matches!(precondition, Precondition::IfMatch(_)) =>
+            {
+                Ok(Read::NotModified(version.meta))
+            }
+            (Verdict::Fails, version) => {
+                let current = version.map(|v| Item::stored(key.key(), v.value, v.meta));
+                let conflict = Conflict::new(self.name(), key.key(), C::ID, current, 412);
+                Err(Error::PreconditionFailed(Box::new(conflict)))
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Read, change, write back: retried until nobody came in between.
+
+use std::convert::Infallible;
+
+use crate::api::collection::Collection;
+use crate::values::codec::Codec;
+use crate::values::error::{Conflict, Error, Result};
+use crate::values::item::Item;
+use crate::values::retry::Exhausted;
+
+/// Why a [`try_update`](Collection::try_update) did not go through.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Error, UpdateError};
+///
+/// let stock = ifmatch::Store::in_memory().collection::<u64>("stock")?;
+/// match stock.try_update("01AC0", |_| Err("not for sale")) {
+///     Err(UpdateError::Store(Error::NotFound)) => {} // the closure was not run
+///     other => panic!("expected no item, got {other:?}"),
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError<E> {
+    /// The closure refused; nothing was written.
+    #[error("the update was aborted")]
+    Aborted(#[source] E),
+    /// The store refused or failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl<T, C: Codec<T>> Collection<T, C> {
+    /// Changes an item that is there: reads it, runs the closure on it, and writes it back if it
+    /// is unchanged, until that succeeds. Gives the item as written.
+    ///
+    /// The closure runs once for each attempt, on a freshly read value each time and under no
+    /// lock: it may use the store, and may panic without harm to it. Only a lost race is retried,
+    /// by the collection's [`RetryPolicy`](crate::RetryPolicy).
+    ///
+    /// # Errors
+    /// - [`Error::NotFound`] when there is no item, also one that was deleted meanwhile.
+    /// - [`Error::Contended`] when the policy is exhausted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let counters = ifmatch::Store::in_memory().collection::<u64>("counters")?;
+    /// counters.create("visits", &41)?;
+    /// let item = counters.update("visits", |count| *count += 1)?;
+    /// assert_eq!(item.value, 42);
+    /// # Ok(()) }
+    /// ```
+    pub fn update(&self, key: impl AsRef<[u8]>, mut f: impl FnMut(&mut T)) -> Result<Item<T>> {
+        let infallible = |value: &mut T| {
+            f(value);
+            Ok::<(), Infallible>(())
+        };
+        match self.try_update(key, infallible) {
+            Ok(item) => Ok(item),
+            Err(UpdateError::Store(error)) => Err(error),
+            Err(UpdateError::Aborted(never)) => match never {},
+        }
+    }
+
+    /// As [`update`](Self::update), with a closure that may refuse: its error ends the update with
+    /// nothing written.
+    ///
+    /// # Errors
+    /// - [`UpdateError::Aborted`] with the closure's error.
+    /// - [`UpdateError::Store`] with the errors of [`update`](Self::update).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::UpdateError;
+    ///
+    /// let stock = ifmatch::Store::in_memory().collection::<u64>("stock")?;
+    /// stock.create("01AC0", &1)?;
+    /// let reserve = |left: &mut u64| left.checked_sub(2).map(|new| *left = new).ok_or("sold out");
+    /// let refused = stock.try_update("01AC0", reserve);
+    /// assert!(matches!(refused, Err(UpdateError::Aborted("sold out"))));
+    /// # Ok(()) }
+    /// ```
+    pub fn try_update<E>(
+        &self,
+        key: impl AsRef<[u8]>,
+        f: impl FnMut(&mut T) -> Result<(), E>,
+    ) -> Result<Item<T>, UpdateError<E>> {
+        self.run_update(key.as_ref(), None::<fn() -> T>, f)
+    }
+
+    /// As [`update`](Self::update), but an absent item is made by `default` first, changed by the
+    /// closure and created; both run once for each attempt that needs them.
+    ///
+    /// # Errors
+    /// [`Error::Contended`] when the policy is exhausted.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let counters = ifmatch::Store::in_memory().collection::<u64>("counters")?;
+    /// assert_eq!(counters.update_or_insert_with("visits", || 0, |count| *count += 1)?.value, 1);
+    /// assert_eq!(counters.update_or_insert_with("visits", || 0, |count| *count += 1)?.value, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn update_or_insert_with(
+        &self,
+        key: impl AsRef<[u8]>,
+        default: impl FnMut() -> T,
+        mut f: impl FnMut(&mut T),
+    ) -> Result<Item<T>> {
+        let infallible = |value: &mut T| {
+            f(value);
+            Ok::<(), Infallible>(())
+        };
+        match self.run_update(key.as_ref(), Some(default), infallible) {
+            Ok(item) => Ok(item),
+            Err(UpdateError::Store(error)) => Err(error),
+            Err(UpdateError::Aborted(never)) => match never {},
+        }
+    }
+
+    fn run_update<E>(
+        &self,
+        key: &[u8],
+        mut default: Option<impl FnMut() -> T>,
+        mut f: impl FnMut(&mut T) -> Result<(), E>,
+    ) -> Result<Item<T>, UpdateError<E>> {
+        let mut attempts = self.retry().start();
+        loop {
+            let mut item = match (self.get(key)?, &mut default) {
+                (Some(item), _) => item,
+                (None, Some(default)) => Item::new(key, default()),
+                (None, None) => return Err(Error::NotFound.into()),
+            };
+            f(&mut item.value).map_err(UpdateError::Aborted)?;
+            let current = match self.save(&mut item) {
+                Ok(()) => return Ok(item),
+                Err(Error::PreconditionFailed(current) | Error::AlreadyExists(current)) => current,
+                Err(error) => return Err(error.into()),
+            };
+            attempts.lost().map_err(|exhausted| contended(exhausted, current))?;
+        }
+    }
+}
+
+fn contended(exhausted: Exhausted, mut current: Box<Conflict>) -> Error {
+    let Exhausted { attempts, elapsed } = exhausted;
+    current.give_up();
+    Error::Contended { attempts, elapsed, current }
+}

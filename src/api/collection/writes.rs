@@ -1,0 +1,144 @@
+//! The conditional writes.
+
+use crate::api::collection::Collection;
+use crate::engine::operation::Action;
+use crate::values::codec::Codec;
+use crate::values::error::Result;
+use crate::values::item::{Item, Meta};
+use crate::values::precondition::{Precondition, Tags};
+
+impl<T, C: Codec<T>> Collection<T, C> {
+    /// Writes an item that must not be there yet.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) with the current item.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let created = notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(created.parent(), None);
+    /// let again = notes.create("a", &"two".to_owned());
+    /// assert_eq!(again.map_err(|error| error.http_status()), Err(409));
+    /// # Ok(()) }
+    /// ```
+    pub fn create(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Meta> {
+        let action = Action::Create(self.new_value(value)?);
+        self.write(key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
+    }
+
+    /// Writes an item that must be there and meet the precondition; an [`ETag`](crate::ETag) or a
+    /// `&Item` is `IfMatch`.
+    ///
+    /// # Errors
+    /// - [`Error::NotFound`](crate::Error::NotFound).
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item.
+    /// - [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition) for `IfNoneMatch(Any)` and `IfModifiedSince`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Precondition;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let first = notes.create("a", &"one".to_owned())?;
+    /// let second = notes.replace("a", &"two".to_owned(), first.etag())?;
+    /// assert!(notes.replace("a", &"three".to_owned(), first.etag()).is_err());
+    /// let third = notes.replace("a", &"three".to_owned(), Precondition::Always)?;
+    /// assert_eq!(third.parent(), Some(second.etag()));
+    /// # Ok(()) }
+    /// ```
+    pub fn replace(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        precondition: impl Into<Precondition>,
+    ) -> Result<Meta> {
+        let action = Action::Replace(self.new_value(value)?);
+        self.write(key.as_ref(), action, precondition.into())
+    }
+
+    /// Writes an item whether it is there or not, if the precondition is met. With `IfMatch` an
+    /// absent item fails: nothing is created that the caller believes to be a change.
+    ///
+    /// # Errors
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item, if there is one.
+    /// - [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition) for `IfModifiedSince`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Precondition;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let seen = notes.get("a")?.map(|item| item.etag());
+    /// let meta = notes.upsert("a", &"one".to_owned(), Precondition::if_unchanged(seen))?;
+    /// notes.delete("a", meta.etag())?;
+    /// assert!(notes.upsert("a", &"two".to_owned(), meta.etag()).is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn upsert(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: &T,
+        precondition: impl Into<Precondition>,
+    ) -> Result<Meta> {
+        let action = Action::Upsert(self.new_value(value)?);
+        self.write(key.as_ref(), action, precondition.into())
+    }
+
+    /// Removes an item that must be there and meet the precondition. The returned version is that
+    /// of the removal: its tag is new, its parent the tag that was removed.
+    ///
+    /// # Errors
+    /// As [`replace`](Self::replace).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let tag = notes.create("a", &"one".to_owned())?.etag();
+    /// let removal = notes.delete("a", tag)?;
+    /// assert_eq!(removal.parent(), Some(tag));
+    /// assert_eq!(notes.get("a")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn delete(
+        &self,
+        key: impl AsRef<[u8]>,
+        precondition: impl Into<Precondition>,
+    ) -> Result<Meta> {
+        self.write(key.as_ref(), Action::Delete, precondition.into())
+    }
+
+    /// Writes an item back if nobody changed it since it was read, and puts the new version into
+    /// it, ready for the next save. An item made with [`Item::new`] is created.
+    ///
+    /// After an error the item is as it was, tag included: take the current one from the conflict,
+    /// or read again.
+    ///
+    /// # Errors
+    /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item, if there still is one.
+    /// - [`Error::AlreadyExists`](crate::Error::AlreadyExists) for a new item whose key is taken.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Item;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let mut mine = Item::new("a", "draft".to_owned());
+    /// notes.save(&mut mine)?;
+    /// let mut theirs = notes.get("a")?.expect("it was just saved");
+    /// notes.save(&mut mine)?;
+    /// assert!(notes.save(&mut theirs).is_err());
+    /// # Ok(()) }
+    /// ```
+    pub fn save(&self, item: &mut Item<T>) -> Result<()> {
+        let meta = if item.is_saved() {
+            let action = Action::Upsert(self.changed_value(&item.value)?);
+            self.write(item.key(), action, Precondition::from(&*item))?
+        } else {
+            let action = Action::Create(self.new_value(&item.value)?);
+            self.write(item.key(), action, Precondition::IfNoneMatch(Tags::Any))?
+        };
+        item.set_meta(meta);
+        Ok(())
+    }
+}

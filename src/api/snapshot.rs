@@ -1,0 +1,393 @@
+//! Reading a store as it was at one revision, while writers go on.
+
+use std::fmt;
+use std::ops::RangeBounds;
+use std::sync::Arc;
+
+use crate::api::collection::{Collection, decode};
+use crate::api::feed::Cursor;
+use crate::api::iter::{Iter, Keys, Selection};
+use crate::api::store::Store;
+use crate::engine::View;
+use crate::values::codec::{Codec, Json};
+use crate::values::error::{Error, Result};
+use crate::values::item::Item;
+use crate::values::key::ItemKey;
+use crate::values::revision::Revision;
+
+impl Store {
+    /// Begins a snapshot: the store as it is now, to be read from while writers go on. Every write
+    /// that returned before the call is seen, and no later one.
+    ///
+    /// Costs two short locks, whatever the store's size. It keeps the store open, as an iterator
+    /// does. While one lives, each write to an item that it sees keeps some 150 bytes in memory,
+    /// bounded by [`Options::snapshot_bytes`](crate::Options::snapshot_bytes), and disk space is
+    /// not reclaimed; so drop it when it is no longer of use.
+    ///
+    /// Of a store that is closed, or [poisoned](Error::Poisoned) with a commit half applied, there is
+    /// none: each read of it says so.
+    ///
+    /// See [`Snapshot`] for an example.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::take(self).unwrap_or_else(|_| Snapshot { store: self.clone(), view: None })
+    }
+}
+
+/// A store as it was at one revision: all of every batch up to it, and nothing later. Made by
+/// [`Store::snapshot`]. Cheap to clone; all clones are the same snapshot, which ends with the last
+/// of them and of the iterators made from it.
+///
+/// An item that has expired is absent from snapshots, too, from that instant on.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::Precondition;
+///
+/// let store = ifmatch::Store::in_memory();
+/// let stock = store.collection::<u64>("stock")?;
+/// stock.create("apple", &5)?;
+/// stock.create("pear", &3)?;
+///
+/// let before = store.snapshot();
+/// stock.update("apple", |count| *count = 0)?;
+/// stock.delete("pear", Precondition::Always)?;
+/// stock.create("plum", &9)?;
+///
+/// let seen = before.collection(&stock);
+/// let sum: u64 = seen.iter()?.map(|item| Ok(item?.value)).sum::<Result<_, ifmatch::Error>>()?;
+/// assert_eq!((sum, stock.get("apple")?.map(|item| item.value)), (8, Some(0)));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    store: Store,
+    /// `None` where it could not begin.
+    view: Option<Arc<View>>,
+}
+
+impl Snapshot {
+    pub(crate) fn take(store: &Store) -> Result<Self> {
+        let view = store.engine()?.begin_snapshot()?;
+        Ok(Self { store: store.clone(), view: Some(view) })
+    }
+
+    /// The newest revision that is seen; [`Revision::ZERO`] where the store was closed or poisoned.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// let snapshot = store.snapshot();
+    /// assert_eq!(snapshot.revision(), written.revision());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.view.as_ref().map_or(Revision::ZERO, |view| Revision(view.revision()))
+    }
+
+    /// What is read from, for as long as the store is open. Asked for before the store is held for
+    /// the read: it may be held in here, and who holds it twice waits for ever for a close between.
+    fn view(&self) -> Result<&Arc<View>> {
+        match &self.view {
+            Some(view) => Ok(view),
+            None => self.store.engine().and(Err(Error::Poisoned)),
+        }
+    }
+
+    /// The place in the change feed after everything that the snapshot shows: a copy that was made
+    /// by listing the snapshot goes on from there.
+    ///
+    /// Costs a sync if the snapshot shows what is not durable yet: a cursor ahead of the store after
+    /// a loss of power would skip what was lost and written again.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// let snapshot = store.snapshot();
+    /// notes.create("b", &"two".to_owned())?;
+    /// let keys: Vec<Vec<u8>> = store
+    ///     .changes(snapshot.cursor()?)?
+    ///     .map(|change| Ok(change?.key().to_vec()))
+    ///     .collect::<Result<_, ifmatch::Error>>()?;
+    /// assert_eq!(keys, [b"b".to_vec()]);
+    /// # Ok(()) }
+    /// ```
+    pub fn cursor(&self) -> Result<Cursor> {
+        let revision = self.view()?.revision();
+        let engine = self.store.engine()?;
+        let journal = &engine.journal;
+        if journal.durable() < revision {
+            journal.sync().map_err(|_| Error::Poisoned)?;
+        }
+        Ok(Cursor::after(*journal.incarnation(), revision, 0))
+    }
+
+    /// Gives a collection as it was. Reads of a collection that belongs to another store are
+    /// [`Error::InvalidKey`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let empty = store.snapshot();
+    /// let notes = store.collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// assert!(empty.collection(&notes).is_empty()?);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn collection<T, C: Codec<T>>(
+        &self,
+        collection: &Collection<T, C>,
+    ) -> SnapshotCollection<T, C> {
+        SnapshotCollection { snapshot: self.clone(), collection: collection.clone() }
+    }
+}
+
+/// A collection as it was at a [`Snapshot`]; made by [`Snapshot::collection`]. Cheap to clone.
+///
+/// Items come as from the [`Collection`] itself, with the tags that they had, so what is read here
+/// can be written back there under the condition that it did not change since.
+///
+/// # Errors
+/// Besides those that each method lists, every method and every iterator can return
+/// [`Error::SnapshotTooOld`] when the snapshot was given up to bound memory or disk space,
+/// [`Error::InvalidKey`] when the collection belongs to another store, and what reading a
+/// [`Collection`] can return.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let prices = store.collection::<f64>("prices")?;
+/// prices.create("apple", &0.5)?;
+/// let snapshot = store.snapshot();
+///
+/// let mut apple = snapshot.collection(&prices).get("apple")?.ok_or(ifmatch::Error::NotFound)?;
+/// apple.value = 0.6;
+/// prices.save(&mut apple)?; // nobody changed it since
+/// # Ok(()) }
+/// ```
+pub struct SnapshotCollection<T, C = Json> {
+    snapshot: Snapshot,
+    collection: Collection<T, C>,
+}
+
+impl<T, C: Codec<T>> SnapshotCollection<T, C> {
+    /// Reads an item as it was; `None` when there was none. Costs as [`Collection::get`], and for
+    /// an item that was changed since one read of the journal in any case.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when the stored document is no `T`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let tag = notes.create("a", &1)?.etag();
+    /// let snapshot = store.snapshot();
+    /// notes.replace("a", &2, tag)?;
+    /// let seen = snapshot.collection(&notes).get("a")?;
+    /// assert!(seen.is_some_and(|item| item.value == 1 && item.etag() == tag));
+    /// # Ok(()) }
+    /// ```
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item<T>>> {
+        let view = self.view()?;
+        let key = self.collection.key(key.as_ref())?;
+        let version = self.snapshot.store.engine()?.read_at(view, &key)?;
+        version.map(|version| decode::<T, C>(&key, version)).transpose()
+    }
+
+    /// Reads several items as they were, in the order of the keys.
+    ///
+    /// # Errors
+    /// [`Error::Codec`] when one of the documents is no `T`, [`Error::InvalidKey`] when one of the
+    /// keys is none.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// notes.create("a", &1)?;
+    /// let snapshot = store.snapshot();
+    /// notes.create("b", &2)?;
+    /// let seen = snapshot.collection(&notes).get_many(["b", "a"])?;
+    /// assert!(seen[0].is_none() && seen[1].is_some());
+    /// # Ok(()) }
+    /// ```
+    pub fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Option<Item<T>>>> {
+        let view = self.view()?;
+        let keys = keys.into_iter().map(|key| self.collection.key(key.as_ref()));
+        let keys: Vec<ItemKey> = keys.collect::<Result<_>>()?;
+        let engine = self.snapshot.store.engine()?;
+        let read = |key| engine.read_at(view, key);
+        let versions: Vec<_> = keys.iter().map(read).collect::<Result<_>>()?;
+        // Decoding is the user's code.
+        drop(engine);
+        let found = keys.iter().zip(versions);
+        found.map(|(key, version)| version.map(|v| decode::<T, C>(key, v)).transpose()).collect()
+    }
+
+    /// Iterates over all items as they were, in order of their keys, from either end, lazily.
+    ///
+    /// # Errors
+    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// notes.create("a/1", &1)?;
+    /// let snapshot = store.snapshot();
+    /// notes.create("a/2", &2)?;
+    /// for item in snapshot.collection(&notes).iter()? {
+    ///     assert_eq!(item?.value, 1);
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn iter(&self) -> Result<Iter<T, C>> {
+        self.select(Selection::all(self.collection.name()))
+    }
+
+    /// Iterates over the items whose keys begin with these bytes, as they were.
+    ///
+    /// # Errors
+    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// let snapshot = store.snapshot();
+    /// notes.create("a/3", &4)?;
+    /// assert_eq!(snapshot.collection(&notes).prefix("a/")?.count(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn prefix(&self, prefix: impl AsRef<[u8]>) -> Result<Iter<T, C>> {
+        self.select(Selection::prefix(self.collection.name(), prefix.as_ref()))
+    }
+
+    /// Iterates over the items whose keys lie in this range, as they were. An empty or inverted
+    /// range has none.
+    ///
+    /// # Errors
+    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// for (key, value) in [("a/1", 1), ("a/2", 2), ("b/1", 3)] {
+    ///     notes.create(key, &value)?;
+    /// }
+    /// let snapshot = store.snapshot();
+    /// notes.delete("b/1", ifmatch::Precondition::Always)?;
+    /// let last = snapshot.collection(&notes).range("a/2"..)?.next_back().transpose()?;
+    /// assert_eq!(last.map(|item| item.value), Some(3));
+    /// # Ok(()) }
+    /// ```
+    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Iter<T, C>> {
+        self.select(Selection::range(self.collection.name(), &range))
+    }
+
+    /// Iterates over the keys that there were, in order and from either end; reads no values.
+    ///
+    /// # Errors
+    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// notes.create("b", &1)?;
+    /// let snapshot = store.snapshot();
+    /// notes.create("a", &2)?;
+    /// let first = snapshot.collection(&notes).keys()?.next().transpose()?;
+    /// assert_eq!(first.as_deref(), Some(&b"b"[..]));
+    /// # Ok(()) }
+    /// ```
+    pub fn keys(&self) -> Result<Keys> {
+        let view = Some(Arc::clone(self.view()?));
+        self.collection.check_codec()?;
+        Ok(Keys::new(self.snapshot.store.clone(), view, Selection::all(self.collection.name())))
+    }
+
+    /// Counts the items that there were. Costs as [`Collection::len`].
+    ///
+    /// # Errors
+    /// Those of the type.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// notes.create("a", &1)?;
+    /// let snapshot = store.snapshot();
+    /// notes.create("b", &2)?;
+    /// assert_eq!(snapshot.collection(&notes).len()?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn len(&self) -> Result<u64> {
+        self.keys()?.try_fold(0, |count, key| key.map(|_| count + 1))
+    }
+
+    /// Whether there was no item.
+    ///
+    /// # Errors
+    /// Those of the type.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// assert!(store.snapshot().collection(&notes).is_empty()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn is_empty(&self) -> Result<bool> {
+        self.keys()?.next().transpose().map(|first| first.is_none())
+    }
+
+    fn select(&self, selection: Selection) -> Result<Iter<T, C>> {
+        Iter::new(&self.collection, Some(Arc::clone(self.view()?)), selection)
+    }
+
+    /// What is read from, if the collection is one of its store.
+    fn view(&self) -> Result<&Arc<View>> {
+        if self.snapshot.store.is_same(self.collection.store()) {
+            return self.snapshot.view();
+        }
+        Err(Error::InvalidKey { reason: "the collection belongs to another store" })
+    }
+}
+
+impl<T, C> Clone for SnapshotCollection<T, C> {
+    fn clone(&self) -> Self {
+        Self { snapshot: self.snapshot.clone(), collection: self.collection.clone() }
+    }
+}
+
+impl<T, C> fmt::Debug for SnapshotCollection<T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotCollection")
+            .field("snapshot", &self.snapshot)
+            .field("collection", &self.collection)
+            .finish()
+    }
+}
+
+const _: () = {
+    const fn is_shared_between_threads<S: Send + Sync + Clone + 'static>() {}
+    is_shared_between_threads::<Snapshot>();
+    is_shared_between_threads::<SnapshotCollection<String, Json>>();
+};

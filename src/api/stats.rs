@@ -1,0 +1,105 @@
+//! Figures about an open store.
+
+use std::time::SystemTime;
+
+use crate::api::store::Store;
+use crate::api::verify::frame_bytes;
+use crate::values::error::Result;
+use crate::values::revision::Revision;
+
+/// What [`Store::stats`] tells of a store, as of about one moment. What is counted "since the
+/// open" begins anew with each open; sizes are in bytes.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let counters = store.collection::<u64>("counters")?;
+/// let first = counters.create("one", &1)?;
+/// counters.replace("one", &2, first.etag())?;
+/// assert!(counters.replace("one", &3, first.etag()).is_err());
+///
+/// let stats = store.stats()?;
+/// assert_eq!((stats.items, stats.conflicts), (1, 1));
+/// assert_eq!(stats.revision, stats.durable_revision);
+/// // What the first version took in the journal is dead.
+/// assert!(stats.live_bytes > 0 && stats.dead_bytes > 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Items in all collections, a count; expired ones count until they are swept.
+    pub items: u64,
+    /// The newest revision up to which every commit is visible to reads.
+    pub revision: Revision,
+    /// The newest revision up to which every commit is on stable storage.
+    pub durable_revision: Revision,
+    /// The newest revision that the table on disk is known to hold; an open after a crash replays
+    /// what came after it.
+    pub checkpoint_revision: Revision,
+    /// When the last checkpoint since the open was taken; `None` when none was.
+    pub checkpointed: Option<SystemTime>,
+    /// Segment files of the journal, a count.
+    pub segments: u64,
+    /// Bytes in them, zeros filled in ahead included.
+    pub journal_bytes: u64,
+    /// Bytes of the journal that hold the newest version of an item, key and value included.
+    pub live_bytes: u64,
+    /// Bytes of the journal's frames that do not: superseded versions, tombstones, and what each
+    /// commit takes beside its items.
+    pub dead_bytes: u64,
+    /// Bytes that the table occupies on disk.
+    pub table_bytes: u64,
+    /// Syncs of the journal since the open, a count.
+    pub syncs: u64,
+    /// Live snapshots; those that were given up are not counted.
+    pub snapshots: u64,
+    /// Reads of single items, and of each of several, that the cache answered since the open, a
+    /// count; scans and reads through a snapshot are not counted.
+    pub cache_hits: u64,
+    /// The same reads that had to look into the table, a count.
+    pub cache_misses: u64,
+    /// Writes and batches that were refused since the open because of what was stored
+    /// ([`AlreadyExists`](crate::Error::AlreadyExists),
+    /// [`PreconditionFailed`](crate::Error::PreconditionFailed)), a count; the lost races that an
+    /// update repeats are among them.
+    pub conflicts: u64,
+    /// Whether an earlier failure ended writing.
+    pub poisoned: bool,
+}
+
+impl Store {
+    /// Figures about the store. Costs a look at each segment file's length and at the table's.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed), [`Error::Io`](crate::Error::Io),
+    /// [`Error::Table`](crate::Error::Table).
+    ///
+    /// See [`Stats`] for an example.
+    pub fn stats(&self) -> Result<Stats> {
+        let engine = self.engine()?;
+        let (engine, journal) = (&engine, &engine.journal);
+        let (_, totals) = journal.totals();
+        // Before the frames: what is appended in between is then no live byte without a frame.
+        let live_bytes = journal.segments().total_live_bytes();
+        let frame_bytes = frame_bytes(&journal.extents());
+        Ok(Stats {
+            items: totals.count.saturating_sub(engine.recorded_collections()),
+            revision: Revision(journal.applied()),
+            durable_revision: Revision(journal.durable()),
+            checkpoint_revision: Revision(journal.checkpoint_revision()),
+            checkpointed: engine.checkpointed(),
+            segments: journal.segments().count() as u64,
+            journal_bytes: journal.segments().total_bytes()?,
+            live_bytes,
+            dead_bytes: frame_bytes.saturating_sub(live_bytes),
+            table_bytes: engine.table.size_on_disk_bytes()?,
+            syncs: journal.syncs(),
+            snapshots: engine.snapshots.alive(),
+            cache_hits: engine.counters.cache_hits(),
+            cache_misses: engine.counters.cache_misses(),
+            conflicts: engine.counters.conflicts(),
+            poisoned: journal.is_poisoned(),
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! An open store: [`Store`], its handles, and how it closes.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::batch::Batch;
+use crate::api::collection::Collection;
+use crate::engine::Engine;
+use crate::engine::background::Background;
+use crate::engine::environment::Environment;
+use crate::engine::opening;
+use crate::engine::shared::{EngineGuard, Shared};
+use crate::index::MemoryTables;
+use crate::journal::signal::Signal;
+use crate::seams::sync::RwLock;
+use crate::storage::{MemoryDisk, RealDisk};
+use crate::values::codec::{Codec, Json, Raw};
+use crate::values::damage::Damage;
+use crate::values::error::{Error, Result};
+use crate::values::options::{Durability, Options};
+use crate::values::revision::Revision;
+
+/// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
+/// store. Dropping the last one closes it, as [`close`](Self::close) does.
+///
+/// All calls block: a write to an `Immediate` store for one disk sync, shared by the writers that
+/// wait at the time; a read for at most one read of the table and one of the journal. Keep writes
+/// off a user interface's thread, or open the store `Eventual` and call [`sync`](Self::sync) on
+/// another thread where it matters.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("shop.ifm");
+/// use ifmatch::Store;
+///
+/// let store = Store::open(&path)?;
+/// let prices = store.collection::<f64>("prices")?;
+/// prices.create("apple", &0.5)?;
+/// store.close()?;
+///
+/// let store = Store::open(&path)?;
+/// let price = store.collection::<f64>("prices")?.get("apple")?;
+/// assert_eq!(price.map(|item| item.value), Some(0.5));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// Closes the store when the user's last clone goes, whatever the store's own thread is doing.
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        match self.shared.close() {
+            Ok(()) | Err(Error::Closed) => {}
+            Err(error) => log::error!("closing a dropped store failed: {error}"),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the store in this directory with the default [`Options`], creating it if it is
+    /// missing. Costs and errors are those of [`Options::open`].
+    ///
+    /// # Errors
+    /// As [`Options::open`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let second = ifmatch::Store::open(&path);
+    /// assert!(matches!(second, Err(ifmatch::Error::Locked { .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(path)
+    }
+
+    /// Makes a store that lives in memory and is gone when closed: the same semantics, nothing on
+    /// disk.
+    ///
+    /// # Panics
+    /// When the system refuses it a thread, which cleans up behind its writers.
+    ///
+    /// See the [crate](crate) for an example.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let tables = Arc::new(MemoryTables::new());
+        let environment = Environment {
+            backup_disk: Some(Arc::new(RealDisk)),
+            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
+        };
+        #[expect(
+            clippy::expect_used,
+            reason = "memory has no damage, no locks and no full disk; see Panics"
+        )]
+        Self::open_in(environment, Path::new("memory"), &Options::new())
+            .expect("a store in memory opens")
+    }
+
+    pub(crate) fn open_in(
+        environment: Environment,
+        path: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        let mut opened = opening::open(&environment, path, options)?;
+        let damage = opened.damage.take();
+        let engine = Engine::new(&environment, opened, options)?;
+        let signal = Arc::clone(engine.journal.signal());
+        let interval =
+            (options.durability == Durability::Eventual).then_some(options.sync_interval);
+        let shared = Arc::new(Shared {
+            engine: RwLock::new(Some(engine)),
+            background: Background::new(interval),
+            compacting: parking_lot::Mutex::new(()),
+            signal,
+            damage,
+        });
+        // Closes the store, and ends what was started, should a thread be refused.
+        let store = Self { handle: Arc::new(Handle { shared }) };
+        if environment.background {
+            let started = Background::start(&store.handle.shared);
+            started.map_err(Error::io("starting a thread for", path))?;
+        }
+        Ok(store)
+    }
+
+    /// Opens a collection of documents that are stored as [`Json`].
+    ///
+    /// Does no I/O: a collection comes into being with its first write.
+    ///
+    /// # Errors
+    /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
+    /// - [`Error::CodecMismatch`] when the collection is stored in another form.
+    /// - [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// assert!(prices.is_empty()?);
+    /// # Ok(()) }
+    /// ```
+    pub fn collection<T: Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Collection<T, Json>> {
+        self.collection_with(name)
+    }
+
+    /// Opens a collection whose documents are stored in the form that `C` names.
+    ///
+    /// # Errors
+    /// As [`collection`](Self::collection).
+    ///
+    /// See [`Bincode`](crate::Bincode) for an example.
+    pub fn collection_with<T, C: Codec<T>>(&self, name: &str) -> Result<Collection<T, C>> {
+        Collection::open(self.clone(), name)
+    }
+
+    /// Opens a collection of plain bytes.
+    ///
+    /// # Errors
+    /// As [`collection`](Self::collection).
+    ///
+    /// See [`Raw`] for an example.
+    pub fn raw(&self, name: &str) -> Result<Collection<Bytes, Raw>> {
+        self.collection_with(name)
+    }
+
+    /// Begins a batch: several verbs on several collections, applied together or not at all.
+    ///
+    /// See [`Batch`] for an example.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// The newest revision up to which every commit is visible to reads; [`Revision::ZERO`] once
+    /// the store is closed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let written = store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// assert_eq!(store.revision(), written.revision());
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.engine().map_or(Revision::ZERO, |engine| Revision(engine.journal.applied()))
+    }
+
+    /// Returns when every write made before the call is on stable storage. Costs one sync, or
+    /// none if there is nothing to sync. Of use for `Eventual` stores; an `Immediate` one has
+    /// synced before each write returned.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
+    ///
+    /// See [`Durability`] for an example.
+    pub fn sync(&self) -> Result<()> {
+        let engine = self.engine()?;
+        engine.journal.sync().map_err(|_| Error::Poisoned)?;
+        Ok(())
+    }
+
+    /// What the open found damaged and left behind, if it was told to
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    ///
+    /// See [`Damage`] for an example.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Damage> {
+        self.handle.shared.damage.as_ref()
+    }
+
+    /// Closes the store: waits for what is under way, syncs the journal, flushes the table and
+    /// leaves the mark by which the next open knows that nothing has to be replayed. From then on
+    /// every other clone gets [`Error::Closed`], and the directory may be opened again.
+    ///
+    /// # Errors
+    /// - [`Error::Closed`] when a clone has closed it already.
+    /// - [`Error::Poisoned`] when an earlier failure ended writing, or the journal's last sync fails.
+    /// - [`Error::Io`] or [`Error::Table`] when the table's flush or the mark fails.
+    ///
+    /// The store is closed in each case, and the next open recovers what was acknowledged.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// let prices = store.collection::<f64>("prices")?;
+    /// store.close()?;
+    /// assert!(matches!(prices.get("apple"), Err(ifmatch::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
+    pub fn close(self) -> Result<()> {
+        self.handle.shared.close()
+    }
+
+    /// The engine, for as long as one operation takes.
+    pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
+        self.handle.shared.engine()
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.handle.shared.background
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// What a watch waits on.
+    pub(crate) fn signal(&self) -> &Arc<Signal> {
+        &self.handle.shared.signal
+    }
+
+    /// A handle that does not keep the store open.
+    pub(crate) fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.handle))
+    }
+
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.handle, &other.handle)
+    }
+}
+
+impl Options {
+    /// Opens the store in this directory, creating it if it is missing.
+    ///
+    /// The path is resolved now, links and all: what becomes of the working directory, or of a link
+    /// on the way, is of no matter to the open store.
+    ///
+    /// Costs, after an orderly close: one sync, one read of the table's files and their opening by
+    /// the table engine. After a crash the commits since the last checkpoint are read and applied,
+    /// and the table is scanned once; a table that does not fit is rebuilt from the journal.
+    ///
+    /// # Errors
+    /// - [`Error::Locked`](crate::Error::Locked) when it is open already, here or elsewhere.
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
+    ///   [`on_damage`](Self::on_damage).
+    /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
+    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call, and when the directory
+    ///   holds other files and no store.
+    /// - [`Error::Table`](crate::Error::Table) when the table, once opened, fails at being read.
+    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
+        let (environment, path) = Environment::on_disk(path.as_ref(), self.cache_bytes)?;
+        Store::open_in(environment, &path, self)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+/// A [`Store`] that the user's last clone closes all the same.
+#[derive(Debug)]
+pub(crate) struct WeakStore(Weak<Handle>);
+
+impl WeakStore {
+    /// # Errors
+    /// [`Error::Closed`] when the last clone is gone.
+    pub(crate) fn upgrade(&self) -> Result<Store> {
+        self.0.upgrade().map(|handle| Store { handle }).ok_or(Error::Closed)
+    }
+}
+
+const _: () = {
+    const fn is_shared_between_threads<S: Send + Sync + Clone + 'static>() {}
+    is_shared_between_threads::<Store>();
+    is_shared_between_threads::<Collection<String, Json>>();
+    is_shared_between_threads::<Options>();
+};

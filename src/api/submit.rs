@@ -1,0 +1,101 @@
+//! From a verb to its commit: patches are applied first, outside of every lock, and applied again
+//! where another writer came in between.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::api::store::Store;
+use crate::engine::compaction::{catch_up, write_delay_us};
+use crate::engine::operation::{
+    Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
+};
+use crate::values::error::{Error, Result};
+use crate::values::key::ItemKey;
+use crate::values::retry::RetryPolicy;
+
+/// Decides the operations in order and applies all of them, or none. Only a patch whose document
+/// was changed meanwhile is tried again, as often as the policy allows.
+pub(crate) fn commit(
+    store: &Store,
+    operations: &mut [Operation],
+    retry: &RetryPolicy,
+) -> Result<Committed, Failed> {
+    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)));
+    let mut attempts = retry.start();
+    loop {
+        if patches {
+            apply_patches(store, operations)?;
+        }
+        let attempt = store.engine()?.commit(operations)?;
+        let (index, base) = match attempt {
+            Attempt::Done(committed) => {
+                if !committed.metas.is_empty() {
+                    help_upkeep(store);
+                }
+                return Ok(committed);
+            }
+            Attempt::NeedsPatch { index, base } => (index, base),
+        };
+        let Err(exhausted) = attempts.lost() else { continue };
+        let at = |error| Failed { index: Some(index), error };
+        let operation = operations.get(index).ok_or(Error::NotFound)?;
+        let current = store.engine()?.conflict(operation, base.into(), 409).map_err(at)?;
+        let (attempts, elapsed) = (exhausted.attempts, exhausted.elapsed);
+        return Err(at(Error::Contended { attempts, elapsed, current }));
+    }
+}
+
+/// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and
+/// waits for compaction to keep up. No failure in it is the commit's.
+fn help_upkeep(store: &Store) {
+    let background = store.background();
+    background.note_commit();
+    if background.take_overdue() {
+        let caught_up = catch_up(store.shared());
+        caught_up.unwrap_or_else(|error| log::warn!("what earlier runs left stays: {error}"));
+    }
+    let delay_us = || store.engine().map_or(0, |engine| write_delay_us(&engine));
+    background.wait_for_compaction(delay_us);
+}
+
+/// Applies each patch to what its document probably is when the commit decides: the stored
+/// version, as the operations before it leave it. Each is applied once, unless its document has
+/// changed since. Where an operation would be refused it stops; the commit will say so, or not.
+///
+/// The document's type decodes itself in here, which is user code: the store is held only while
+/// it is read.
+fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Failed> {
+    let mut states: HashMap<ItemKey, KeyState> = HashMap::new();
+    for (index, operation) in operations.iter_mut().enumerate() {
+        let at = |error| Failed { index: Some(index), error };
+        let state = match states.entry(operation.key.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let engine = store.engine()?;
+                let now_ms = engine.clock.now_ms();
+                let state = engine.state_of(&operation.key, now_ms).map_err(at)?;
+                unknown.insert(state)
+            }
+        };
+        let base = match state.decide(operation) {
+            Ok(()) => continue,
+            Err(Refusal::NeedsPatch(base)) => base,
+            Err(_) => return Ok(()),
+        };
+        let Action::Patch(plan) = &mut operation.action else { continue };
+        let bytes = match &base {
+            Base::Stored(head) => {
+                let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
+                // Superseded meanwhile: the commit will ask for the newer version.
+                let Some(version) = version else { return Ok(()) };
+                version.value
+            }
+            Base::Pending(value) => value.bytes.clone(),
+        };
+        plan.compute(base.id(), &bytes);
+        if plan.has_failed() || state.decide(operation).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! Verification: reading everything that a store consists of, and comparing.
+
+use std::ops::Bound;
+
+use crate::api::store::Store;
+use crate::engine::shared::EngineGuard;
+use crate::journal::entries::EntrySource;
+use crate::journal::group::Extent;
+use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
+use crate::journal::totals::Totals;
+use crate::values::error::{Error, Result, TableError};
+use crate::values::options::Progress;
+
+/// How many items are verified at a time.
+const STEP: usize = 512;
+
+/// What [`Store::verify`] has read and found whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Verified {
+    /// Items whose tag was recomputed from the journal, in all collections.
+    pub items: u64,
+    /// Commits whose frames were read, those of superseded versions among them.
+    pub commits: u64,
+    /// Bytes of the journal's frames.
+    pub journal_bytes: u64,
+}
+
+impl Store {
+    /// Reads the whole store and checks it: every frame of the journal with its checksums and
+    /// entries, and of every item the tag, recomputed from the journal and compared with the
+    /// table's. While nobody writes, the table must hold every item that the journal says.
+    ///
+    /// Costs a read of every byte of the journal, of every row of the table, and of every item
+    /// once more. Others read and write meanwhile; [`close`](Self::close) waits for a segment or
+    /// some hundred items at most, and ends the verification.
+    ///
+    /// # Errors
+    /// - [`Error::Corrupt`] with the first file and place that is damaged.
+    /// - [`Error::Table`] when the table lacks items or holds others: the store is then poisoned,
+    ///   and the next open rebuilds the table.
+    /// - [`Error::Io`], [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<String>("notes")?;
+    /// let first = notes.create("a", &"one".to_owned())?;
+    /// notes.replace("a", &"two".to_owned(), first.etag())?;
+    /// let verified = store.verify()?;
+    /// assert_eq!((verified.items, verified.commits), (1, 2));
+    /// # Ok(()) }
+    /// ```
+    pub fn verify(&self) -> Result<Verified> {
+        self.verify_with_progress(|_| {})
+    }
+
+    /// As [`verify`](Self::verify), telling a function how far it has come: after each segment of
+    /// the journal and each MiB of items, and at the end, on the calling thread. It may use the
+    /// store.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// store.collection::<u64>("counters")?.create("visits", &1)?;
+    /// let mut last = None;
+    /// store.verify_with_progress(|progress| {
+    ///     println!("{} of {} bytes", progress.done_bytes, progress.total_bytes);
+    ///     last = Some(progress);
+    /// })?;
+    /// assert!(last.is_some_and(|last| last.done_bytes == last.total_bytes));
+    /// # Ok(()) }
+    /// ```
+    pub fn verify_with_progress(&self, on_progress: impl FnMut(Progress)) -> Result<Verified> {
+        let mut report = Report { on_progress, done_bytes: 0, total_bytes: 0, told_bytes: 0 };
+        let mut verified = Verified::default();
+        self.verify_journal(&mut verified, &mut report)?;
+        self.verify_items(&mut verified, &mut report)?;
+        report.end();
+        Ok(verified)
+    }
+
+    fn verify_journal(
+        &self,
+        verified: &mut Verified,
+        report: &mut Report<impl FnMut(Progress)>,
+    ) -> Result<()> {
+        let mut extents = {
+            let engine = self.engine()?;
+            let journal = &engine.journal;
+            let extents = journal.extents();
+            report.total_bytes = frame_bytes(&extents) + journal.segments().total_live_bytes();
+            extents.into_iter()
+        };
+        let mut after = 0;
+        while let Some(extent) = extents.next() {
+            let engine = self.engine()?;
+            let outcome = verify_segment(&engine, &extent, after, verified);
+            let journal = &engine.journal;
+            match outcome {
+                Ok(read_bytes) => {
+                    after = extent.last_revision;
+                    drop(engine);
+                    report.advance(read_bytes);
+                    report.tell();
+                }
+                // Compaction has removed it meanwhile, and put another in its place.
+                Err(Error::Corrupt { .. }) if journal.segments().get(extent.number).is_none() => {
+                    let mut left = journal.extents();
+                    left.retain(|extent| extent.last_revision > after);
+                    extents = left.into_iter();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn verify_items(
+        &self,
+        verified: &mut Verified,
+        report: &mut Report<impl FnMut(Progress)>,
+    ) -> Result<()> {
+        let (before, at_rest) = {
+            let engine = self.engine()?;
+            let before = engine.journal.totals();
+            // A commit may have its place in the journal and not be in the table yet.
+            (before, engine.journal.applied() >= before.0)
+        };
+        let mut found = Totals::default();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let step = {
+                let engine = self.engine()?;
+                let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                engine.verify_rows(lower, STEP, &mut found)?
+            };
+            report.advance(step.read_bytes);
+            if step.rows < STEP {
+                break;
+            }
+            report.tell_each_mebibyte();
+            after = step.last;
+        }
+        let engine = self.engine()?;
+        verified.items = found.count.saturating_sub(engine.recorded_collections());
+        // Only a store at rest can be held against one count and sum.
+        let at_rest = at_rest && engine.journal.totals() == before;
+        if at_rest && found != before.1 {
+            engine.journal.distrust_table();
+            let message = "the table does not hold the items that the journal says";
+            return Err(Error::Table(TableError::new(message)));
+        }
+        Ok(())
+    }
+}
+
+/// Tells the caller how far a verification has come.
+struct Report<F> {
+    on_progress: F,
+    done_bytes: u64,
+    total_bytes: u64,
+    told_bytes: u64,
+}
+
+impl<F: FnMut(Progress)> Report<F> {
+    /// Counts what was read; what writers add meanwhile does not go beyond the end.
+    fn advance(&mut self, read_bytes: u64) {
+        self.done_bytes = (self.done_bytes + read_bytes).min(self.total_bytes);
+    }
+
+    fn tell_each_mebibyte(&mut self) {
+        if self.done_bytes - self.told_bytes >= 1 << 20 {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        self.told_bytes = self.done_bytes;
+        let Self { done_bytes, total_bytes, .. } = *self;
+        (self.on_progress)(Progress { done_bytes, total_bytes });
+    }
+
+    fn end(&mut self) {
+        self.done_bytes = self.total_bytes;
+        self.tell();
+    }
+}
+
+/// Bytes of the frames of these segments.
+pub(crate) fn frame_bytes(extents: &[Extent]) -> u64 {
+    extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES)).sum()
+}
+
+/// Reads a segment's frames up to where they end and counts those above a revision; gives how
+/// many bytes that were.
+fn verify_segment(
+    engine: &EngineGuard<'_>,
+    extent: &Extent,
+    after: u64,
+    verified: &mut Verified,
+) -> Result<u64> {
+    let (disk, store) = engine.journal.place();
+    let segment = OpenSegment::open(disk, store, extent.number)?;
+    let source = EntrySource::of_header(&segment.facts.path, &segment.facts.header);
+    let mut scan = segment.scan(extent.end_offset);
+    let mut begin = scan.position().offset;
+    let (mut commits, mut counted_bytes) = (0, 0);
+    while let Some(frame) = scan.next_commit()? {
+        source.for_each_entry(&frame, &mut |_| Ok(()))?;
+        let counts = frame.revision > after;
+        let end = scan.position().offset;
+        if counts {
+            commits += 1;
+            counted_bytes += end - begin;
+        }
+        begin = end;
+    }
+    scan.expect_end(extent.end_offset)?;
+    verified.commits += commits;
+    verified.journal_bytes += counted_bytes;
+    Ok(counted_bytes)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::simulation::Simulation;
+    use crate::values::head::Head;
+    use crate::values::key::ItemKey;
+    use crate::values::options::Options;
+
+    #[test]
+    fn an_item_that_is_in_the_cache_is_read_from_the_journal_all_the_same() {
+        let store = Store::in_memory();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        numbers.create("a", &1).unwrap();
+        numbers.create("b", &2).unwrap();
+        store.verify().unwrap();
+        {
+            let engine = store.engine().unwrap();
+            let head = |key| engine.head(&ItemKey::new("numbers", key).unwrap()).unwrap();
+            let (a, b) = (head(b"a").unwrap(), head(b"b").unwrap());
+            let misplaced = Head { offset: b.offset, len_bytes: b.len_bytes, ..a };
+            let key = ItemKey::new("numbers", b"a").unwrap();
+            engine.table.insert(key.as_bytes(), &misplaced.encode()).unwrap();
+        }
+        assert_eq!(numbers.get("a").unwrap().unwrap().value, 1);
+        assert!(matches!(store.verify(), Err(Error::Corrupt { .. })));
+    }
+
+    /// An orderly close then vouches for a table that lacks the item under `a`. In the simulation it
+    /// stays believed: sled writes its files anew when it opens them, and the proof finds out.
+    fn close_with_an_item_lacking(store: Store) {
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        numbers.create("a", &1).unwrap();
+        let key = ItemKey::new("numbers", b"a").unwrap();
+        store.engine().unwrap().table.remove(key.as_bytes()).unwrap();
+        store.close().unwrap();
+    }
+
+    #[test]
+    fn a_table_that_was_closed_with_an_item_lacking_is_rebuilt_once_that_is_found() {
+        let sim = Simulation::new(1);
+        let open = || sim.open(&Options::new()).unwrap();
+        close_with_an_item_lacking(open());
+
+        let store = open();
+        assert!(matches!(store.verify(), Err(Error::Table(_))));
+        assert!(matches!(store.close(), Err(Error::Poisoned)));
+
+        let store = open();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        assert_eq!(numbers.get("a").unwrap().unwrap().value, 1);
+        store.verify().unwrap();
+    }
+
+    #[test]
+    fn a_table_that_failed_at_a_read_is_rebuilt_after_an_orderly_close() {
+        let sim = Simulation::new(1);
+        let open = || sim.open(&Options::new()).unwrap();
+        close_with_an_item_lacking(open());
+
+        let store = open();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        sim.fail_table_after(0);
+        assert!(matches!(numbers.get("a"), Err(Error::Table(_))));
+        assert!(matches!(store.close(), Err(Error::Table(_))));
+        // Where none can be had on disk this one is not believed either.
+        assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 1);
+        sim.fail_table_after(u64::MAX);
+        assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 1);
+    }
+}

@@ -1,0 +1,376 @@
+//! The store's own threads: one syncs `Eventual` writes in time; one does the upkeep, so that no
+//! sync waits for it: it takes checkpoints, compacts, renews the table and sweeps expired items.
+//!
+//! They sleep without a time-out while there is nothing to do, so an idle store costs nothing.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::engine::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes, is_overdue};
+use crate::engine::renewal::{TableSize, renew_if_bloated};
+use crate::engine::shared::Shared;
+use crate::engine::sweep_pass;
+use crate::engine::throttle::Pace;
+use crate::seams::sync::thread::{self, JoinHandle};
+use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::values::error::Error;
+
+/// The bit of [`Background::commits`] that says that upkeep looks again only when it is told to.
+const RESTING: u64 = 1 << 63;
+/// How many commits go by before it is looked again how long each has to wait.
+const DELAY_LOOK_COMMITS: u64 = 256;
+/// How often upkeep looks while writes go on.
+#[cfg(not(all(test, loom)))]
+const TICK: Duration = Duration::from_millis(100);
+/// In models never: how far they have come after some time differs from run to run.
+#[cfg(all(test, loom))]
+const TICK: Duration = Duration::from_secs(1 << 20);
+/// After so many ticks without a commit a store is idle.
+const IDLE_TICKS: u32 = 10;
+/// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
+const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
+/// An idle store takes a checkpoint when the last one is this far behind: replaying less than
+/// that costs less than a flush of the table.
+const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// How often segments are looked at that a snapshot keeps.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
+/// How long an expired item stays before it is swept.
+const SWEEP_GRACE: Duration = Duration::from_secs(2);
+/// When compaction is tried again after it failed.
+const COMPACTION_DELAY: Duration = Duration::from_secs(60);
+
+/// What the threads are asked to do, and the threads.
+#[derive(Debug)]
+pub(crate) struct Background {
+    sync_interval: Option<Duration>,
+    wishes: Mutex<Wishes>,
+    woken: Condvar,
+    sync_wished: AtomicBool,
+    /// How many commits there were, and [`RESTING`].
+    commits: AtomicU64,
+    /// Whether there is something that upkeep can compact.
+    behind: AtomicBool,
+    /// How long each write waits for compaction to keep up, in microseconds.
+    write_delay_us: AtomicU64,
+    /// Whether runs before this one left so much that its first write does it.
+    overdue: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Wishes {
+    stop: bool,
+    sync_at: Option<Instant>,
+    tick_at: Option<Instant>,
+}
+
+impl Wishes {
+    /// Makes upkeep look at this time at the latest; who wished before may wish for less.
+    fn look_by(&mut self, at: Option<Instant>) {
+        self.tick_at = [self.tick_at, at].into_iter().flatten().min();
+    }
+}
+
+impl Background {
+    /// `sync_interval` is how long a written commit may stay un-synced, `None` where each writer
+    /// syncs for itself.
+    pub(crate) fn new(sync_interval: Option<Duration>) -> Self {
+        Self {
+            sync_interval,
+            wishes: Mutex::default(),
+            woken: Condvar::new(),
+            sync_wished: AtomicBool::new(false),
+            commits: AtomicU64::new(RESTING),
+            behind: AtomicBool::new(false),
+            write_delay_us: AtomicU64::new(0),
+            overdue: AtomicBool::new(false),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// Starts the threads, which end with [`stop`](Self::stop).
+    pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
+        let background = shared.background();
+        let overdue = shared.engine().is_ok_and(|engine| is_overdue(&engine));
+        background.overdue.store(overdue, Ordering::Relaxed);
+        let spawn = |name: &str, body: fn(&Background, &Shared)| {
+            let own = Arc::clone(shared);
+            let body = move || body(own.background(), &own);
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(body)?;
+            background.threads.lock().push(thread);
+            Ok(())
+        };
+        if background.sync_interval.is_some() {
+            spawn("ifmatch-sync", Self::run_syncs)?;
+        }
+        spawn("ifmatch-upkeep", Self::run_upkeep)
+    }
+
+    /// Says that a commit was written.
+    pub(crate) fn note_commit(&self) {
+        // Upkeep rests only if the count is still the one that it has seen.
+        let rests = self.commits.fetch_add(1, Ordering::AcqRel) & RESTING != 0;
+        let tell = rests && self.commits.fetch_and(!RESTING, Ordering::AcqRel) & RESTING != 0;
+        let sync_within = self.sync_interval.filter(|_| {
+            !self.sync_wished.load(Ordering::Relaxed)
+                && !self.sync_wished.swap(true, Ordering::AcqRel)
+        });
+        if tell || sync_within.is_some() {
+            let mut wishes = self.wishes.lock();
+            let now = Instant::now();
+            if tell {
+                wishes.look_by(Some(now + TICK));
+            }
+            if let Some(interval) = sync_within {
+                wishes.sync_at = now.checked_add(interval);
+            }
+            self.woken.notify_all();
+        }
+    }
+
+    /// Whether it is for this writer to do what runs before this one left; only the first is told.
+    pub(crate) fn take_overdue(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) && self.overdue.swap(false, Ordering::Relaxed)
+    }
+
+    /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
+    /// `delay_us` tells now and then how long. Nothing is held meanwhile.
+    pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
+        let commits = self.commits.load(Ordering::Relaxed) & !RESTING;
+        if commits.is_multiple_of(DELAY_LOOK_COMMITS) {
+            let behind = self.behind.load(Ordering::Relaxed);
+            self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
+        }
+        let delay_us = self.write_delay_us.load(Ordering::Relaxed);
+        if delay_us > 0 {
+            std::thread::sleep(Duration::from_micros(delay_us));
+        }
+    }
+
+    /// Ends the threads and waits for them, but for the caller's own.
+    pub(crate) fn stop(&self) {
+        self.wishes.lock().stop = true;
+        self.woken.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let others = threads.into_iter().filter(|t| t.thread().id() != thread::current().id());
+        for thread in others {
+            if thread.join().is_err() {
+                log::error!("one of the store's background threads panicked");
+            }
+        }
+    }
+
+    pub(crate) fn run_syncs(&self, shared: &Shared) {
+        while self.wait_until_due(|wishes| &mut wishes.sync_at) {
+            if self.sync(shared).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn run_upkeep(&self, shared: &Shared) {
+        let Ok(engine) = shared.engine() else { return };
+        let checkpoint_segment = engine.journal.position().segment;
+        let left_over = !engine.journal.retired_segments().is_empty();
+        let replayed_bytes = engine.journal.uncovered_segments().iter().map(frame_bytes).sum();
+        let sweep_at = engine.sweep_in().and_then(|wait| Instant::now().checked_add(wait));
+        drop(engine);
+        let mut seen = Seen { checkpoint_segment, replayed_bytes, ..Seen::default() };
+        let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
+        self.wishes.lock().look_by(first_at);
+        while self.wait_until_due(|wishes| &mut wishes.tick_at) {
+            if self.tick(shared, &mut seen).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits for one of the wishes to be due and takes it; false when the store closes.
+    fn wait_until_due(&self, wish: fn(&mut Wishes) -> &mut Option<Instant>) -> bool {
+        let mut wishes = self.wishes.lock();
+        loop {
+            if wishes.stop {
+                return false;
+            }
+            match *wish(&mut wishes) {
+                Some(at) if at <= Instant::now() => {
+                    *wish(&mut wishes) = None;
+                    return true;
+                }
+                Some(at) => wishes = self.woken.wait_until(wishes, at),
+                None => wishes = self.woken.wait(wishes),
+            }
+        }
+    }
+
+    fn sync(&self, shared: &Shared) -> Result<(), Error> {
+        // Before the sync: whatever is written during it wishes for another.
+        self.sync_wished.store(false, Ordering::Release);
+        let synced = shared.engine()?.journal.sync();
+        synced.map(drop).map_err(|failure| {
+            log::error!("syncing the journal failed: {:?}", failure.source);
+            Error::Poisoned
+        })
+    }
+
+    /// Takes a checkpoint when a segment was sealed since the last one, or when a pause follows
+    /// enough writing, and compacts what is worth it; goes on looking while there are writes.
+    fn tick(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
+        let commits = self.look();
+        seen.ticks_at_rest = if commits == seen.commits { seen.ticks_at_rest + 1 } else { 0 };
+        seen.commits = commits;
+        let idle = seen.ticks_at_rest >= IDLE_TICKS;
+        loop {
+            self.checkpoint(shared, seen, idle)?;
+            self.renew(shared, seen)?;
+            let more = self.compact(shared, seen)?;
+            self.behind.store(more, Ordering::Relaxed);
+            if !more {
+                break;
+            }
+        }
+        let sweep_at = self.sweep(shared, seen)?;
+        if !idle {
+            self.wishes.lock().tick_at = Some(Instant::now() + TICK);
+            return Ok(());
+        }
+        // What a snapshot keeps from being dropped is looked at now and then.
+        let retired = shared.engine()?.journal.retired_segments();
+        let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);
+        self.rest(commits, [sweep_at, look_at].into_iter().flatten().min());
+        Ok(())
+    }
+
+    /// Gives the number of commits; from now on upkeep need not be told of more.
+    pub(crate) fn look(&self) -> u64 {
+        self.commits.fetch_and(!RESTING, Ordering::AcqRel) & !RESTING
+    }
+
+    /// Lets upkeep look again at this time at the latest and with the next commit, or soon if there
+    /// were others than these.
+    pub(crate) fn rest(&self, commits: u64, until: Option<Instant>) {
+        let resting = commits | RESTING;
+        let rests =
+            self.commits.compare_exchange(commits, resting, Ordering::AcqRel, Ordering::Acquire);
+        let again_at = if rests.is_ok() { until } else { Some(Instant::now() + TICK) };
+        self.wishes.lock().look_by(again_at);
+    }
+
+    /// When upkeep looks again without being told of a commit.
+    #[cfg(test)]
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.wishes.lock().tick_at
+    }
+
+    /// Takes expired items away; gives when there may be more to take.
+    fn sweep(&self, shared: &Shared, seen: &mut Seen) -> Result<Option<Instant>, Error> {
+        loop {
+            let began = Instant::now();
+            let engine = shared.engine()?;
+            let Some(wait) = engine.sweep_in() else {
+                seen.sweep_at = None;
+                return Ok(None);
+            };
+            // A pass under way goes on; the next begins when an item has been expired for a while,
+            // so that one that is written again at once keeps its chain of parents.
+            let begun = seen.sweep_at.filter(|_| wait.is_zero());
+            let at = begun.or_else(|| began.checked_add(wait + SWEEP_GRACE));
+            seen.sweep_at = at;
+            if at.is_none_or(|at| at > began) {
+                return Ok(at);
+            }
+            match sweep_pass::step(&engine, self) {
+                Err(error) if can_be_put_off(&error) => {
+                    log::warn!("the sweep of expired items is put off: {error}");
+                    seen.sweep_at = None;
+                }
+                stepped => {
+                    if !stepped?.more {
+                        seen.sweep_at = None;
+                    }
+                }
+            }
+            drop(engine);
+            std::thread::sleep(began.elapsed().min(TICK));
+        }
+    }
+
+    fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
+        match renew_if_bloated(shared, &mut seen.table_size) {
+            Err(error) if can_be_put_off(&error) || matches!(error, Error::Table(_)) => {
+                log::warn!("the table is not renewed: {error}");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
+        let engine = shared.engine()?;
+        let position = engine.journal.position();
+        // Not in a run that only reads: it may have a full disk, which a flush does not survive.
+        if position.appended_bytes == 0 {
+            return Ok(());
+        }
+        let written_bytes = seen.replayed_bytes + position.appended_bytes;
+        let behind = written_bytes.saturating_sub(seen.checkpoint_bytes);
+        let sealed = position.segment != seen.checkpoint_segment;
+        let live = engine.journal.segments().total_live_bytes();
+        let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
+        // Each run that is not closed leaves a segment, and only what is covered is compacted.
+        let many = engine.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
+        if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) || many {
+            match engine.checkpoint() {
+                // The next one is due after as much again.
+                Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
+                    log::warn!("a checkpoint is put off: {error}");
+                }
+                taken => {
+                    taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
+                }
+            }
+            seen.checkpoint_segment = position.segment;
+            seen.checkpoint_bytes = written_bytes;
+        }
+        Ok(())
+    }
+
+    /// Compacts one piece, if one is worth it; what cannot be compacted now, as when the disk is
+    /// full, is tried again later.
+    fn compact(&self, shared: &Shared, seen: &mut Seen) -> Result<bool, Error> {
+        if seen.compact_at.is_some_and(|at| at > Instant::now()) {
+            return Ok(false);
+        }
+        match compact_some(shared, Pace::Half, || self.behind.store(true, Ordering::Relaxed)) {
+            Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
+                log::warn!("compaction is put off: {error}");
+                seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);
+                Ok(false)
+            }
+            done => done,
+        }
+    }
+}
+
+/// Whether upkeep goes on after this error and tries again later: the system refused a call, or
+/// MANIFEST has no room, and nothing was changed.
+fn can_be_put_off(error: &Error) -> bool {
+    matches!(error, Error::Io { .. } | Error::TooLarge { .. })
+}
+
+/// What upkeep saw when it last looked.
+#[derive(Debug, Default)]
+struct Seen {
+    commits: u64,
+    ticks_at_rest: u32,
+    checkpoint_segment: u32,
+    checkpoint_bytes: u64,
+    /// What the open found above the last checkpoint, in segments of runs that were not closed.
+    replayed_bytes: u64,
+    table_size: TableSize,
+    /// When the next sweep may begin, where one is due or will be.
+    sweep_at: Option<Instant>,
+    /// When compaction may be tried again after it failed.
+    compact_at: Option<Instant>,
+}

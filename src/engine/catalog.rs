@@ -1,0 +1,93 @@
+//! Which codec each collection is written with.
+//!
+//! A codec is recorded as an item of the system collection, whose name is empty: in the same frame
+//! as the collection's first write, found again by a scan at open.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::index::Table;
+use crate::seams::sync::RwLock;
+use crate::values::codec::CodecId;
+use crate::values::error::{Error, Result};
+use crate::values::head::Head;
+use crate::values::key::{ItemKey, collection_range};
+
+/// The recorded codecs of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    /// `None` for a codec that only a newer version of this crate knows.
+    codecs: RwLock<HashMap<String, Option<CodecId>>>,
+}
+
+/// The key of a collection's record.
+pub(crate) fn record_key(collection: &str) -> Result<ItemKey> {
+    ItemKey::new("", collection.as_bytes())
+}
+
+/// The value of a collection's record.
+pub(crate) fn record_value(codec: CodecId) -> Bytes {
+    Bytes::copy_from_slice(&[codec as u8])
+}
+
+impl Catalog {
+    /// Reads all records; `value_of` reads the value that a head points to.
+    pub(crate) fn load(
+        table: &dyn Table,
+        value_of: impl Fn(&ItemKey, &Head) -> Result<Bytes>,
+    ) -> Result<Self> {
+        let (first, after) = collection_range("");
+        let mut rows = Vec::new();
+        let bounds = (Bound::Included(first.as_slice()), Bound::Excluded(after.as_slice()));
+        table.scan(bounds.0, bounds.1, false, usize::MAX, &mut |key, value| {
+            rows.push((ItemKey::from_joined(key), Head::decode(value)));
+        })?;
+        let catalog = Self::default();
+        for row in rows {
+            let (Some(key), Some(head)) = row else { continue };
+            let value = value_of(&key, &head)?;
+            let codec = value.first().copied().and_then(CodecId::from_byte);
+            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
+                catalog.codecs.write().insert(name.to_owned(), codec);
+            }
+        }
+        Ok(catalog)
+    }
+
+    pub(crate) fn is_recorded(&self, collection: &str) -> bool {
+        self.codecs.read().contains_key(collection)
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.codecs.read().len() as u64
+    }
+
+    pub(crate) fn record(&self, collection: &str, codec: CodecId) {
+        self.codecs.write().insert(collection.to_owned(), Some(codec));
+    }
+
+    /// Whether the collection is recorded, and with this codec.
+    pub(crate) fn check(&self, collection: &str, codec: CodecId) -> Result<bool> {
+        let recorded = self.codecs.read().get(collection).copied();
+        match recorded {
+            None => Ok(false),
+            Some(Some(stored)) => check_same(collection, stored, codec).map(|()| true),
+            Some(None) => Err(mismatch(collection, "a form of a newer version", codec)),
+        }
+    }
+}
+
+/// # Errors
+/// [`Error::CodecMismatch`] when a collection that is stored in one form is used in another.
+pub(crate) fn check_same(collection: &str, stored: CodecId, opened: CodecId) -> Result<()> {
+    if stored == opened {
+        return Ok(());
+    }
+    Err(mismatch(collection, stored.name(), opened))
+}
+
+fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
+    Error::CodecMismatch { collection: collection.to_owned(), stored, opened: opened.name() }
+}

@@ -1,0 +1,158 @@
+//! What a commit does to its keys, laid out as the frame that says so.
+
+use bytes::Bytes;
+
+use crate::engine::operation::{Current, Expiry, KeyState, NewValue};
+use crate::journal::frame::{Entry, EntryKind};
+use crate::journal::{PreparedCommit, PreparedEntry};
+use crate::seams::clock::expires_at;
+use crate::values::codec::CodecId;
+use crate::values::etag::ETag;
+use crate::values::head::Head;
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
+use crate::values::revision::Revision;
+
+/// A commit's entries as they will be applied.
+pub(super) struct Prepared {
+    pub(super) commit: PreparedCommit,
+    pub(super) versions: Vec<PreparedVersion>,
+    /// How many of the entries, the first ones, record collections.
+    pub(super) records: usize,
+}
+
+pub(super) struct PreparedVersion {
+    pub(super) parent: Option<ETag>,
+    pub(super) modified_ms: u64,
+    pub(super) expires_ms: Option<u64>,
+    pub(super) value: Option<Bytes>,
+    /// The table's head that this version displaces.
+    pub(super) before: Option<Head>,
+}
+
+/// A collection whose codec the commit has to record.
+pub(super) struct Record {
+    pub(super) key: ItemKey,
+    pub(super) codec: CodecId,
+    /// The first operation on it.
+    pub(super) index: usize,
+}
+
+impl Record {
+    pub(super) fn collection(&self) -> &str {
+        std::str::from_utf8(self.key.key_bytes()).unwrap_or_default()
+    }
+}
+
+/// What a commit does to one key.
+pub(super) struct Change<'a> {
+    key: &'a ItemKey,
+    kind: EntryKind,
+    before: Option<Head>,
+    parent: Option<ETag>,
+    modified_ms: u64,
+    ahead_ms: u64,
+    expires_ms: Option<u64>,
+    value: Option<&'a NewValue>,
+}
+
+impl<'a> Change<'a> {
+    pub(super) fn created(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
+        let kind = EntryKind::Created;
+        let (before, parent, expires_ms) = (None, None, None);
+        let (modified_ms, ahead_ms, value) = (now_ms, 0, Some(value));
+        Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
+    }
+
+    /// The difference that a key's final state makes; `None` from absent to absent.
+    pub(super) fn of(state: &'a KeyState, now_ms: u64) -> Option<Self> {
+        let before = state.before.as_ref().filter(|head| !head.deleted);
+        let present = before.filter(|head| head.is_live(now_ms));
+        let value = match &state.current {
+            Current::Pending(value) => Some(value),
+            Current::Absent => None,
+            Current::Stored(_) => return None,
+        };
+        let kind = match (present, value) {
+            (Some(_), Some(_)) => EntryKind::Replaced,
+            (None, Some(_)) => EntryKind::Created,
+            (Some(_), None) => EntryKind::Deleted,
+            (None, None) if state.swept => EntryKind::Expired,
+            (None, None) => return None,
+        };
+        let floor = state.before.as_ref().map_or(0, |head| head.modified_ms.saturating_add(1));
+        let expires_ms = value.and_then(|value| match value.expiry {
+            Expiry::Never => None,
+            Expiry::Keep => present.and_then(|head| head.expires_ms),
+            Expiry::After(ttl_ms) => expires_at(now_ms, ttl_ms),
+        });
+        // An expired item that no sweep has met is replaced in the count and sum as well.
+        let parent = before.map(|head| head.etag);
+        Some(Self {
+            key: &state.key,
+            kind,
+            before: state.before,
+            parent,
+            modified_ms: now_ms.max(floor),
+            ahead_ms: floor.saturating_sub(now_ms),
+            expires_ms,
+            value,
+        })
+    }
+
+    pub(super) fn puts_into(&self, collection: &str) -> bool {
+        self.value.is_some() && self.key.collection() == collection
+    }
+}
+
+impl Prepared {
+    pub(super) fn push(&mut self, incarnation: &[u8; 16], change: &Change<'_>) {
+        let no_value = (&[][..], crate::values::etag::value_hash(&[]));
+        let (value, hash) = change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
+        let entry = Entry {
+            kind: change.kind as u8,
+            // A segment that the writer makes names its own incarnation first.
+            incarnation: 0,
+            ordinal: self.commit.entries.len() as u16,
+            parent: change.parent.map(|tag| tag.0),
+            previous: change.before.map_or(0, |head| head.revision),
+            modified_ms: change.modified_ms,
+            ahead_ms: change.ahead_ms,
+            expires_ms: change.expires_ms,
+            collection: change.key.collection(),
+            key: change.key.key_bytes(),
+            value,
+        };
+        let tag = entry.pending_tag(incarnation, &hash);
+        let (at, len_bytes) = self.commit.frame.push(&entry);
+        self.commit.entries.push(PreparedEntry {
+            key: change.key.clone(),
+            parent: change.parent,
+            leaves_item: change.kind.leaves_item(),
+            tag,
+            at,
+            len_bytes,
+            etag: ETag::UNSAVED,
+        });
+        self.versions.push(PreparedVersion {
+            parent: change.parent,
+            modified_ms: change.modified_ms,
+            expires_ms: change.expires_ms,
+            value: change.value.map(|value| value.bytes.clone()),
+            before: change.before,
+        });
+    }
+
+    /// The versions that the operations wrote, with the tags that the journal gave.
+    pub(super) fn metas(&self, revision: u64) -> Vec<Meta> {
+        let written = self.commit.entries.iter().zip(&self.versions).skip(self.records);
+        let meta = |(entry, version): (&PreparedEntry, &PreparedVersion)| Meta {
+            etag: entry.etag,
+            parent: version.parent,
+            revision: Revision(revision),
+            modified_ms: version.modified_ms,
+            expires_ms: version.expires_ms,
+        };
+        written.map(meta).collect()
+    }
+}

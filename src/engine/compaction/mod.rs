@@ -1,0 +1,153 @@
+//! Compaction: neighbouring segments whose versions are mostly superseded are rewritten into one.
+//!
+//! A run of compaction goes through these steps; a crash between any two leaves a store that
+//! opens, and the next run goes on from there:
+//!
+//! 1. Entries worth keeping are copied, in order of revision, into a new segment: newest versions,
+//!    versions within the history policy, and tombstones that may still be needed.
+//! 2. MANIFEST names the new segment in place of its sources, which are *retired*.
+//! 3. The rows of tombstones that were not copied leave the table: not before, since a row is what
+//!    tells that older entries of its key are superseded.
+//! 4. The table's heads move to the new places, each under its stripe and only if its item has not
+//!    changed meanwhile.
+//! 5. The table is flushed. Only then are the retired segments dropped.
+//!
+//! No step holds the store for longer than some hundred entries take.
+
+mod copy;
+mod overdue;
+mod plan;
+mod purge;
+mod retire;
+
+use crate::engine::shared::{Compacting, Shared};
+use crate::engine::throttle::Pace;
+use crate::journal::manifest::SegmentRecord;
+use crate::values::error::{Error, Result, TableError};
+
+pub(crate) use overdue::{catch_up, is_overdue};
+pub(crate) use plan::{MANY_SMALL_SEGMENTS, Occasion, frame_bytes, write_delay_us};
+
+/// What a [`Store::compact`] came to.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let counters = store.collection::<u64>("counters")?;
+/// for count in 0..1_000 {
+///     counters.upsert("visits", &count, ifmatch::Precondition::Always)?;
+/// }
+/// let compaction = store.compact()?;
+/// assert!(compaction.reclaimed_bytes > 10_000);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Compaction {
+    /// Segments that were rewritten.
+    pub segments: u64,
+    /// Bytes of frames in them.
+    pub read_bytes: u64,
+    /// Bytes of frames in what they were rewritten into.
+    pub written_bytes: u64,
+    /// The difference: space in the journal that is free again, or will be when the last snapshot
+    /// that needs it is gone.
+    pub reclaimed_bytes: u64,
+    /// Tombstones that were dropped.
+    pub purged_tombstones: u64,
+}
+
+/// Sweeps, and rewrites every segment that holds anything dead.
+pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
+    shared.sweep()?;
+    let only = &shared.compacting();
+    let mut done = Compaction::default();
+    {
+        let engine = only.engine()?;
+        if engine.journal.is_poisoned() {
+            return Err(Error::Poisoned);
+        }
+        if !engine.has_table_on_disk() {
+            return Err(Error::Table(TableError::new("it stands in memory in this run")));
+        }
+        if engine.journal.is_held() {
+            return Ok(done);
+        }
+        engine.journal.seal_if_dead()?;
+        engine.checkpoint()?;
+    }
+    retire::finish(only, Pace::Full)?;
+    let runs = plan::everything(&*only.engine()?);
+    for run in runs {
+        compact_run(only, run, Pace::Full, &mut done)?;
+        retire::finish(only, Pace::Full)?;
+    }
+    Ok(done)
+}
+
+/// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
+/// before it; gives whether it did. Where it is urgent the pace is full in any case.
+pub(crate) fn compact_some(shared: &Shared, pace: Pace, begin: impl FnOnce()) -> Result<bool> {
+    let only = &shared.compacting();
+    retire::finish(only, pace)?;
+    let occasion = {
+        let engine = only.engine()?;
+        if !engine.has_table_on_disk() || engine.journal.is_held() {
+            return Ok(false);
+        }
+        plan::most_rewarding(&engine)
+    };
+    let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
+    begin();
+    let pace = if urgent { Pace::Full } else { pace };
+    let compacted = compact_run(only, run, pace, &mut Compaction::default())?;
+    retire::finish(only, pace)?;
+    Ok(compacted)
+}
+
+/// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
+/// whether it was done.
+fn compact_run(
+    only: &Compacting<'_>,
+    run: Vec<SegmentRecord>,
+    pace: Pace,
+    done: &mut Compaction,
+) -> Result<bool> {
+    if only.engine()?.journal.is_held() {
+        return Ok(false);
+    }
+    let purgeable = purge::find(only, &run, pace)?;
+    let mut rewrite = only.engine()?.journal.begin_rewrite(run)?;
+    let copied = copy::copy(only, &mut rewrite, &purgeable, pace);
+    let engine = only.engine()?;
+    // What superseded the entries that were left behind must not be lost when they are gone.
+    let copied = copied.and_then(|()| engine.journal.sync().map_err(|_| Error::Poisoned).map(drop));
+    let record = match copied.and_then(|()| rewrite.finish(&engine.journal)) {
+        Ok(record) => record,
+        Err(error) => {
+            rewrite.abandon(&engine.journal);
+            return Err(error);
+        }
+    };
+    let newest_purged = purgeable.values().copied().max().unwrap_or(0);
+    let switched = engine.journal.switch(&rewrite, record, newest_purged);
+    if !matches!(switched, Ok(true)) {
+        // When it failed half-way MANIFEST may name the segment.
+        if !engine.journal.is_poisoned() {
+            rewrite.abandon(&engine.journal);
+        }
+        return switched;
+    }
+    engine.set_rows_left_behind(true);
+    drop(engine);
+    purge::remove_rows(only, &purgeable, pace)?;
+    only.engine()?.set_rows_left_behind(false);
+    let frames = |record: &SegmentRecord| plan::frame_bytes(record);
+    let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
+    done.segments += rewrite.sources().len() as u64;
+    done.read_bytes += read_bytes;
+    done.written_bytes += rewrite.frame_bytes();
+    done.reclaimed_bytes += read_bytes.saturating_sub(rewrite.frame_bytes());
+    done.purged_tombstones += purgeable.len() as u64;
+    Ok(true)
+}

@@ -1,0 +1,43 @@
+//! What runs that end before their upkeep gets to it leave to a later one.
+//!
+//! A program that opens its store, writes and ends within a part of a second gives upkeep no time,
+//! and each such run adds to the journal. So when it holds far more segments than upkeep would have
+//! left, the first write of the run does the work, and is told of nothing that fails in it: upkeep
+//! tries again.
+
+use crate::engine::Engine;
+use crate::engine::compaction::compact_some;
+use crate::engine::shared::Shared;
+use crate::engine::throttle::Pace;
+use crate::journal::roll::MAX_SEGMENT_BYTES;
+use crate::values::error::Result;
+
+/// With so many segments too much was left.
+const OVERDUE_SEGMENTS: u64 = 64;
+/// With fewer than so many enough is done, so that the work comes once in many runs.
+const CAUGHT_UP_SEGMENTS: u64 = 32;
+
+/// Whether runs before this one left their upkeep undone.
+pub(crate) fn is_overdue(engine: &Engine) -> bool {
+    has_segments(engine, OVERDUE_SEGMENTS)
+}
+
+/// Whether there are so many, beside one for each that is as large as segments become.
+fn has_segments(engine: &Engine, count: u64) -> bool {
+    let extents = engine.journal.extents();
+    let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();
+    extents.len() as u64 >= count + bytes / MAX_SEGMENT_BYTES
+}
+
+/// Sweeps, takes a checkpoint, and compacts piece by piece until that is over, or nothing is
+/// worth it.
+pub(crate) fn catch_up(shared: &Shared) -> Result<()> {
+    shared.sweep()?;
+    shared.engine()?.checkpoint()?;
+    while has_segments(&*shared.engine()?, CAUGHT_UP_SEGMENTS) {
+        if !compact_some(shared, Pace::Full, || ())? {
+            break;
+        }
+    }
+    Ok(())
+}

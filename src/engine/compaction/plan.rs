@@ -1,0 +1,289 @@
+//! Choosing what to compact.
+
+use std::collections::HashSet;
+
+use crate::engine::Engine;
+use crate::journal::manifest::SegmentRecord;
+use crate::journal::segment::{MAX_INCARNATIONS, SEGMENT_HEADER_BYTES};
+
+/// The background compacts when more than this share of the live bytes, in percent, is dead.
+const DEAD_PERCENT: u64 = 34;
+/// From this share on, counted over the whole journal, it does not pause any more.
+const URGENT_PERCENT: u64 = 37;
+/// From this share on writers wait a little, more the higher it is.
+const SLOW_PERCENT: u64 = 40;
+const SLOW_US_PER_PERCENT: u64 = 20;
+const SLOWEST_US: u64 = 2_000;
+/// Less than this in the whole journal is no reason to hurry.
+const UNHURRIED_BYTES: u64 = 16 << 20;
+/// Less than this is not worth the syncs.
+const LEAST_DEAD_BYTES: u64 = 1 << 20;
+/// What a rewritten segment costs beside its bytes, for weighing runs.
+const RUN_COST_BYTES: u64 = 128 << 10;
+/// The most segments of one run, and bytes of them to be read.
+const MAX_RUN_SEGMENTS: usize = 256;
+const MAX_RUN_BYTES: u64 = 256 << 20;
+/// So many small neighbours are merged whether or not anything in them is dead.
+pub(crate) const MANY_SMALL_SEGMENTS: usize = 16;
+
+/// A piece of compaction that is worth its cost.
+#[derive(Debug)]
+pub(crate) struct Occasion {
+    /// Neighbouring sealed segments.
+    pub(crate) run: Vec<SegmentRecord>,
+    /// Whether writers are producing dead bytes faster than they are reclaimed.
+    pub(crate) urgent: bool,
+}
+
+/// A segment that may be compacted.
+#[derive(Debug, Clone)]
+struct Candidate {
+    record: SegmentRecord,
+    bytes: u64,
+    live: u64,
+    /// Known to stay: tombstones and versions that the last compaction had to keep.
+    held: u64,
+    /// Those that wrote its entries; what several were written by must fit into one header.
+    incarnations: Vec<[u8; 16]>,
+}
+
+impl Candidate {
+    fn kept(&self) -> u64 {
+        (self.live + self.held).min(self.bytes)
+    }
+
+    fn dead(&self) -> u64 {
+        self.bytes - self.kept()
+    }
+}
+
+/// Bytes of a sealed segment's frames.
+pub(crate) fn frame_bytes(record: &SegmentRecord) -> u64 {
+    record.sealed.map_or(0, |end| end.offset.saturating_sub(SEGMENT_HEADER_BYTES))
+}
+
+fn candidates(engine: &Engine) -> Vec<Candidate> {
+    let segments = engine.journal.segments();
+    let now_ms = engine.clock.now_ms();
+    let candidate = |record: SegmentRecord| Candidate {
+        bytes: frame_bytes(&record),
+        live: segments.live_bytes(record.number),
+        held: segments.held_bytes(record.number, now_ms),
+        incarnations: segments
+            .get(record.number)
+            .map_or_else(Vec::new, |known| known.incarnations.clone()),
+        record,
+    };
+    engine.journal.covered_segments().into_iter().map(candidate).collect()
+}
+
+/// What is dead in the whole journal, as a share of what lives, in percent.
+fn total_dead_percent(engine: &Engine) -> u64 {
+    let live = engine.journal.segments().total_live_bytes();
+    let extents = engine.journal.extents();
+    let frames =
+        extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES));
+    let dead = frames.sum::<u64>().saturating_sub(live);
+    if dead < UNHURRIED_BYTES { 0 } else { dead * 100 / live.max(1) }
+}
+
+/// How long each write should wait, in microseconds, so that compaction keeps up with writers.
+pub(crate) fn write_delay_us(engine: &Engine) -> u64 {
+    let over = total_dead_percent(engine).saturating_sub(SLOW_PERCENT);
+    (over * SLOW_US_PER_PERCENT).min(SLOWEST_US)
+}
+
+/// The run that reclaims most for what it costs, when enough of the journal is dead.
+pub(super) fn most_rewarding(engine: &Engine) -> Option<Occasion> {
+    let candidates = candidates(engine);
+    let live = engine.journal.segments().total_live_bytes();
+    let dead: u64 = candidates.iter().map(Candidate::dead).sum();
+    let limit = engine.journal.segment_capacity();
+    let enough = dead >= LEAST_DEAD_BYTES.max(live / 100 * DEAD_PERCENT);
+    let urgent = total_dead_percent(engine) >= URGENT_PERCENT;
+    let run = best_run(&candidates, limit, enough)?;
+    Some(Occasion { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
+}
+
+/// The neighbours that give most dead bytes for what has to be written, or small ones that are
+/// many; `limit` is how much of them may be kept.
+fn best_run(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Candidate]> {
+    let mut best: Option<(u64, &[Candidate])> = None;
+    for start in 0..candidates.len() {
+        let (mut kept, mut dead, mut bytes) = (0, 0, 0);
+        let mut incarnations: HashSet<&[u8; 16]> = HashSet::new();
+        for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RUN_SEGMENTS) {
+            kept += candidate.kept();
+            dead += candidate.dead();
+            bytes += candidate.bytes;
+            incarnations.extend(&candidate.incarnations);
+            let too_many = incarnations.len() > MAX_INCARNATIONS;
+            if index > start && (kept > limit || bytes > MAX_RUN_BYTES || too_many) {
+                break;
+            }
+            let many = index - start + 1 >= MANY_SMALL_SEGMENTS && kept <= limit;
+            let rewarding = enough && dead >= kept / 8;
+            if !many && !rewarding {
+                continue;
+            }
+            let merged = (index - start) as u64;
+            let score = (dead + merged * SEGMENT_HEADER_BYTES) * 1_000 / (kept + RUN_COST_BYTES);
+            if best.is_none_or(|(highest, _)| score > highest) {
+                best = candidates.get(start..=index).map(|run| (score, run));
+            }
+        }
+    }
+    best.map(|(_, run)| run)
+}
+
+/// All segments that hold anything dead, with small neighbours, as runs.
+pub(super) fn everything(engine: &Engine) -> Vec<Vec<SegmentRecord>> {
+    let limit = engine.journal.segment_capacity();
+    let mut runs: Vec<Vec<SegmentRecord>> = Vec::new();
+    let mut run: Vec<Candidate> = Vec::new();
+    let mut end = |run: &mut Vec<Candidate>| {
+        let dead: u64 =
+            run.iter().map(|candidate| candidate.bytes.saturating_sub(candidate.live)).sum();
+        let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
+        if run.len() > 1 || dead > bytes / 32 {
+            runs.push(run.iter().map(|candidate| candidate.record).collect());
+        }
+        run.clear();
+    };
+    for candidate in candidates(engine) {
+        let full = |run: &[Candidate]| {
+            let live: u64 = run.iter().map(|candidate| candidate.live).sum();
+            let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
+            let with = run.iter().chain([&candidate]);
+            let incarnations: HashSet<_> = with.flat_map(|with| &with.incarnations).collect();
+            run.len() >= MAX_RUN_SEGMENTS
+                || incarnations.len() > MAX_INCARNATIONS
+                || live + candidate.live > limit
+                || bytes + candidate.bytes > MAX_RUN_BYTES
+        };
+        if !run.is_empty() && full(&run) {
+            end(&mut run);
+        }
+        run.push(candidate);
+    }
+    end(&mut run);
+    runs.retain(|run| !run.is_empty());
+    runs
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::simulation::Simulation;
+    use crate::{HistoryPolicy, Options, Precondition, Store};
+
+    const KIB: u64 = 1 << 10;
+
+    /// Segments of so many live and dead KiB.
+    fn segments(kib: &[(u64, u64)]) -> Vec<Candidate> {
+        let segment = |(number, (live, dead)): (u32, &(u64, u64))| Candidate {
+            record: SegmentRecord { number, first_revision: 1, sealed: None, live_bytes: 0 },
+            bytes: (live + dead) * KIB,
+            live: live * KIB,
+            held: 0,
+            incarnations: vec![[1; 16]],
+        };
+        (1..).zip(kib).map(segment).collect()
+    }
+
+    fn run(kib: &[(u64, u64)], limit_kib: u64, enough: bool) -> Vec<u32> {
+        let candidates = segments(kib);
+        let run = best_run(&candidates, limit_kib * KIB, enough).unwrap_or_default();
+        run.iter().map(|candidate| candidate.record.number).collect()
+    }
+
+    #[test]
+    fn the_neighbours_that_give_most_for_what_they_cost_are_chosen() {
+        assert_eq!(run(&[(900, 100), (200, 800), (900, 100)], 1_000, true), [2]);
+        assert_eq!(run(&[(900, 100), (200, 800), (100, 900), (900, 100)], 1_000, true), [2, 3]);
+        assert_eq!(run(&[(900, 100), (900, 90)], 1_000, true), [0; 0], "not worth what is kept");
+        assert_eq!(run(&[(200, 800)], 1_000, false), [0; 0], "too little is dead in all");
+    }
+
+    #[test]
+    fn what_is_kept_of_neighbours_fits_into_one_segment() {
+        for limit in [700, 1_000, 1_500, 100_000] {
+            let candidates = segments(&[(400, 600); 40]);
+            let run = best_run(&candidates, limit * KIB, true).unwrap();
+            let kept: u64 = run.iter().map(Candidate::kept).sum();
+            assert!(kept <= limit * KIB, "{kept} bytes are kept of {} segments", run.len());
+        }
+        assert_eq!(run(&[(4_000, 6_000)], 1_000, true), [1], "one alone is taken as it is");
+        let many = run(&[(1, 10_000); 40], 1_000_000, true);
+        assert!(many.len() as u64 * 10_001 * KIB <= MAX_RUN_BYTES);
+    }
+
+    #[test]
+    fn many_small_neighbours_are_merged_though_nothing_in_them_is_dead() {
+        assert_eq!(run(&[(10, 0); 15], 1_000, false), [0; 0]);
+        assert_eq!(run(&[(10, 0); 16], 1_000, false).len(), 16);
+        assert_eq!(run(&[(100, 0); 40], 1_000, false), [0; 0], "they do not fit into one");
+    }
+
+    #[test]
+    fn the_incarnations_of_a_run_fit_into_one_header() {
+        let incarnation = |n: usize| (n as u128).to_le_bytes();
+        let mut candidates = segments(&[(10, 0); 300]);
+        for (n, candidate) in candidates.iter_mut().enumerate() {
+            candidate.incarnations = vec![incarnation(n)];
+        }
+        let run = best_run(&candidates, 1 << 40, true).unwrap();
+        assert!((200..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
+
+        // Beside one that is full of others nothing is merged with it; those behind it are.
+        candidates.truncate(40);
+        candidates[0].incarnations = (1_000..).take(MAX_INCARNATIONS).map(incarnation).collect();
+        let run = best_run(&candidates, 1 << 40, false).unwrap();
+        assert_eq!((run[0].record.number, run.len()), (2, 39));
+        let same: Vec<_> = candidates[0].incarnations.clone();
+        candidates.iter_mut().for_each(|candidate| candidate.incarnations = same.clone());
+        assert_eq!(best_run(&candidates, 1 << 40, false).unwrap().len(), 40);
+    }
+
+    /// To find out again would be to read and rewrite all history in each run.
+    #[test]
+    fn what_had_to_be_kept_is_known_to_later_runs_for_a_day() {
+        let mut sim = Simulation::new(1);
+        let options = Options::new().history(HistoryPolicy::new().versions(1_000));
+        let is_due = |store: &Store| most_rewarding(&store.engine().unwrap()).is_some();
+        let store = sim.open(&options).unwrap();
+        let pages = store.raw("pages").unwrap();
+        for version in 0..200_u8 {
+            pages.upsert("one", &vec![version; 20_000].into(), Precondition::Always).unwrap();
+        }
+        Simulation::checkpoint(&store).unwrap();
+        assert!(is_due(&store), "nobody knows yet what the policy keeps");
+        store.compact().unwrap();
+        assert!(!is_due(&store));
+        let killed = sim.kill(&mut fastrand::Rng::with_seed(1));
+        store.close().unwrap();
+
+        assert!(!is_due(&killed.open(&options).unwrap()));
+        let store = sim.open(&options).unwrap();
+        assert!(!is_due(&store));
+        // What is superseded later is not held.
+        let pages = store.raw("pages").unwrap();
+        for version in 0..200_u8 {
+            pages.upsert("one", &vec![version; 20_000].into(), Precondition::Always).unwrap();
+        }
+        store.close().unwrap();
+        assert!(is_due(&sim.open(&options).unwrap()));
+        sim.remove_tables();
+        let store = sim.open(&options).unwrap();
+        store.compact().unwrap();
+        assert!(!is_due(&store));
+        store.close().unwrap();
+        let hours = |hours: u64| 1_700_000_000_000 + hours * 60 * 60 * 1_000;
+        sim.set_now_ms(hours(23));
+        assert!(!is_due(&sim.open(&options).unwrap()));
+        sim.set_now_ms(hours(25));
+        assert!(is_due(&sim.open(&options).unwrap()));
+    }
+}

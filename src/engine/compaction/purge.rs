@@ -1,0 +1,110 @@
+//! Finding tombstones that nothing needs any more.
+
+use std::collections::HashMap;
+
+use crate::engine::compaction::copy::read_frames;
+use crate::engine::shared::Compacting;
+use crate::engine::throttle::Pace;
+use crate::journal::manifest::SegmentRecord;
+use crate::values::error::Result;
+use crate::values::key::ItemKey;
+
+/// Tombstones that may go, with their revisions.
+pub(super) type Purgeable = HashMap<ItemKey, u64>;
+
+/// The most tombstones that one run drops.
+const LIMIT: usize = 50_000;
+/// How many rows are removed before others get a turn.
+const ROWS: usize = 256;
+
+/// The tombstones in these segments that are past their time and whose items have left nothing
+/// else in the journal.
+pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> Result<Purgeable> {
+    let mut purgeable = Purgeable::new();
+    // A snapshot may need the row of an item that was removed after it was taken.
+    if only.engine()?.snapshots.alive() > 0 {
+        return Ok(purgeable);
+    }
+    for source in run {
+        read_frames(only, source, pace, &mut |engine, source, frame| {
+            let now_ms = engine.clock.now_ms();
+            source.for_each_entry(frame, &mut |found| {
+                if !found.entry.kind().leaves_item()
+                    && !engine.history.keeps_tombstone_of(found.entry.modified_ms, now_ms)
+                    && purgeable.len() < LIMIT
+                    // Without its row older entries would count as the newest and stay.
+                    && engine.head(&found.key)?.is_some_and(|head| head.revision == found.revision)
+                {
+                    purgeable.insert(found.key, found.revision);
+                }
+                Ok(())
+            })
+        })?;
+    }
+    // An older entry that stays would bring the item back when the table is built anew.
+    let last = run.last().map(|source| source.number);
+    let segments = only.engine()?.journal.covered_segments();
+    for source in segments {
+        if purgeable.is_empty() {
+            break;
+        }
+        let rewritten = run.iter().any(|of_run| of_run.number == source.number);
+        read_frames(only, &source, pace, &mut |engine, source, frame| {
+            source.for_each_entry(frame, &mut |found| {
+                let tombstone = purgeable.get(&found.key);
+                let older = tombstone.is_some_and(|tombstone| found.revision < *tombstone);
+                // Within the run it stays only where the history policy keeps it.
+                if older && (!rewritten || engine.history.depth() > 0) {
+                    purgeable.remove(&found.key);
+                }
+                Ok(())
+            })
+        })?;
+        if Some(source.number) == last {
+            break;
+        }
+    }
+    Ok(purgeable)
+}
+
+/// Removes the tombstones' rows from the table, but for items that were written again meanwhile.
+pub(super) fn remove_rows(only: &Compacting<'_>, purgeable: &Purgeable, pace: Pace) -> Result<()> {
+    let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
+    pace.for_each(only, &rows, ROWS, |engine, (key, revision)| engine.purge(key, **revision))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
+
+    use crate::simulation::Simulation;
+    use crate::values::key::ItemKey;
+    use crate::{HistoryPolicy, Options, Precondition};
+
+    /// The proof of a table does not cover tombstones, so one may lack a row.
+    #[test]
+    fn a_tombstone_without_a_row_stays() {
+        let mut sim = Simulation::new(1);
+        let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+        let store = sim.open(&options).unwrap();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        numbers.create("gone", &1).unwrap();
+        numbers.delete("gone", Precondition::Always).unwrap();
+        let key = ItemKey::new("numbers", b"gone").unwrap();
+        store.engine().unwrap().table.remove(key.as_bytes()).unwrap();
+        for round in 0..3 {
+            numbers.upsert("other", &round, Precondition::Always).unwrap();
+            sim.set_now_ms(1_700_000_001_000 * (round + 1));
+            assert_eq!(store.compact().unwrap().purged_tombstones, 0);
+        }
+        store.close().unwrap();
+
+        sim.remove_tables();
+        let store = sim.open(&options).unwrap();
+        let numbers = store.collection::<u64>("numbers").unwrap();
+        assert_eq!(numbers.get("gone").unwrap(), None);
+        store.verify().unwrap();
+    }
+}

@@ -1,0 +1,110 @@
+//! Letting go of segments that were rewritten.
+
+use crate::engine::compaction::copy::read_frames;
+use crate::engine::compaction::plan::frame_bytes;
+use crate::engine::shared::Compacting;
+use crate::engine::throttle::Pace;
+use crate::engine::{Engine, Place};
+use crate::journal::manifest::SegmentRecord;
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// How many rows are looked at before others get a turn.
+const ROWS: usize = 1_024;
+/// How many heads are moved before others get a turn.
+const ENTRIES: usize = 256;
+/// Snapshots may keep so many bytes of retired segments in any case.
+const LEAST_PINNED_BYTES: u64 = 64 << 20;
+/// How long what a compaction had to keep counts as not worth another look, which costs a read and
+/// a rewrite of it.
+const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// Moves the heads that point into retired segments, makes that durable, and drops them. Does
+/// nothing when there are none.
+pub(super) fn finish(only: &Compacting<'_>, pace: Pace) -> Result<()> {
+    let (retired, covered, left_behind) = {
+        let engine = only.engine()?;
+        let journal = &engine.journal;
+        let retired = journal.retired_segments();
+        if retired.is_empty() || !engine.has_table_on_disk() || journal.is_poisoned() {
+            return Ok(());
+        }
+        (retired, journal.covered_segments(), engine.has_rows_left_behind())
+    };
+    let outputs = covered
+        .iter()
+        .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
+    for output in outputs {
+        if !only.engine()?.is_relocated(output.number) {
+            relocate(only, output, pace)?;
+        }
+    }
+    let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
+    if left_behind {
+        // An earlier process may have been ended before the rows of purged tombstones were gone
+        // for good, or removing them failed.
+        remove_left_behind(only, &numbers, pace)?;
+    }
+    let engine = only.engine()?;
+    engine.set_rows_left_behind(false);
+    if engine.snapshots.alive() > 0 && !give_up_costly(&engine, &numbers)? {
+        // Looked at again with the next piece of compaction.
+        return Ok(());
+    }
+    engine.flush_table()?;
+    engine.journal.drop_retired(&numbers)?;
+    engine.all_relocated();
+    Ok(())
+}
+
+/// Gives up snapshots, the oldest first, while the retired segments that they may still read take
+/// more space than everything that lives; gives whether none is left.
+fn give_up_costly(engine: &Engine, numbers: &[u32]) -> Result<bool> {
+    let segments = engine.journal.segments();
+    let mut pinned = 0;
+    for number in numbers {
+        pinned += segments.len_bytes(*number)?;
+    }
+    if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
+        while engine.snapshots.give_up_oldest() {}
+    }
+    Ok(engine.snapshots.alive() == 0)
+}
+
+/// Points the table's heads at the entries of a rewritten segment.
+fn relocate(only: &Compacting<'_>, output: &SegmentRecord, pace: Pace) -> Result<()> {
+    let segment = output.number;
+    let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
+    read_frames(only, output, pace, &mut |_, source, frame| {
+        source.for_each_entry(frame, &mut |found| {
+            entries.push((found.key, found.revision, (found.offset, found.len_bytes)));
+            Ok(())
+        })
+    })?;
+    // In order of key, neighbours lie on one page of the table.
+    entries.sort_unstable();
+    pace.for_each(only, &entries, ENTRIES, |engine, (key, revision, (offset, len_bytes))| {
+        let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
+        engine.relocate(key, *revision, place)
+    })?;
+    let engine = only.engine()?;
+    engine.note_relocated(segment);
+    let segments = engine.journal.segments();
+    let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
+    segments.hold(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
+    Ok(())
+}
+
+/// Removes tombstones that still point into these segments: what replaced them does not hold them.
+fn remove_left_behind(only: &Compacting<'_>, numbers: &[u32], pace: Pace) -> Result<()> {
+    pace.for_each_rows(only, ROWS, Head::decode, |engine, rows| {
+        for (key, head) in rows {
+            let left_behind = head.as_ref().filter(|head| numbers.contains(&head.segment));
+            if let (Some(head), Some(key)) = (left_behind, ItemKey::from_joined(key)) {
+                engine.purge(&key, head.revision)?;
+            }
+        }
+        Ok(())
+    })
+}

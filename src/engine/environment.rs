@@ -1,0 +1,55 @@
+//! What a store stands on: disk, tables, time and randomness, each replaceable in tests.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::index::{SledTables, Tables};
+use crate::seams::clock::TimeSource;
+use crate::seams::entropy::Entropy;
+use crate::storage::{Disk, RealDisk};
+use crate::values::error::{Error, Result};
+
+/// The seams of a store, chosen once when it is opened.
+#[derive(Clone)]
+pub(crate) struct Environment {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) time: TimeSource,
+    pub(crate) entropy: Entropy,
+    /// Where backups go, if not to the disk that the store is on.
+    pub(crate) backup_disk: Option<Arc<dyn Disk>>,
+    /// Whether a thread of the store's own syncs, checkpoints and cleans up; without it, tests
+    /// call for each step themselves.
+    pub(crate) background: bool,
+}
+
+impl Environment {
+    pub(crate) fn new(disk: Arc<dyn Disk>, tables: Arc<dyn Tables>) -> Self {
+        let time: TimeSource = Arc::new(SystemTime::now);
+        let entropy = Entropy::system();
+        Self { disk, tables, time, entropy, backup_disk: None, background: true }
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment")
+            .field("disk", &self.disk)
+            .field("tables", &self.tables)
+            .field("background", &self.background)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Environment {
+    /// The operating system's files, and tables on sled beside them.
+    /// Also gives the path to go by from now on, which names the same directory when the working
+    /// directory is another, or when a link on the way is.
+    pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Result<(Self, PathBuf)> {
+        let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;
+        let tables = SledTables::new(path.clone(), cache_bytes / 2);
+        Ok((Self::new(Arc::new(RealDisk), Arc::new(tables)), path))
+    }
+}

@@ -1,0 +1,58 @@
+//! A read gives one version whole: its tag with its value, and never an older one than before.
+
+use std::sync::Arc;
+
+use super::{A, Rig, item_key, read, replace, value_of};
+use crate::seams::sync::{model, thread};
+use crate::values::precondition::Precondition;
+
+#[test]
+fn an_uncached_read_gives_tag_and_value_of_one_version() {
+    model(|| {
+        let (rig, [first]) = Rig::eventual().with([(A, "first")]);
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || {
+            let second = replace(&engine, A, "second", Precondition::Always).unwrap();
+            let third = replace(&engine, A, "third", Precondition::Always).unwrap();
+            [second, third]
+        });
+        let (etag, value) = read(&rig.engine, A).unwrap();
+        let [second, third] = writer.join().unwrap();
+        let written = [(first, "first"), (second, "second"), (third, "third")];
+        let named = written.iter().find(|(meta, _)| meta.etag == etag);
+        assert_eq!(named.map(|(_, value)| *value), Some(&*value));
+    });
+}
+
+#[test]
+fn a_cached_read_gives_tag_and_value_of_one_version_and_never_an_older_one() {
+    model(|| {
+        let (rig, [first]) = Rig::cached().with([(A, "first")]);
+        let engine = Arc::clone(&rig.engine);
+        let writer =
+            thread::spawn(move || replace(&engine, A, "second", Precondition::Always).unwrap());
+        let reads = [read(&rig.engine, A).unwrap(), read(&rig.engine, A).unwrap()];
+        let second = writer.join().unwrap();
+        let versions = [(first.etag, "first".to_owned()), (second.etag, "second".to_owned())];
+        let [before, after] =
+            reads.map(|read| versions.iter().position(|version| *version == read).unwrap());
+        assert!(before <= after, "a read went back in time");
+        assert_eq!(value_of(&rig.engine, A), "second");
+    });
+}
+
+#[test]
+fn filling_the_cache_never_puts_an_old_version_over_a_new_one() {
+    model(|| {
+        let (rig, _) = Rig::cached().with([(A, "old")]);
+        rig.engine.cache.remove(item_key(A).as_bytes());
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || {
+            replace(&engine, A, "new", Precondition::Always).unwrap();
+        });
+        let seen = value_of(&rig.engine, A);
+        assert!(seen == "old" || seen == "new");
+        writer.join().unwrap();
+        assert_eq!(value_of(&rig.engine, A), "new", "the cache holds what was replaced");
+    });
+}

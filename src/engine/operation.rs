@@ -1,0 +1,311 @@
+//! What a verb asks of the commit path, and what becomes of it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::values::codec::CodecId;
+use crate::values::error::{Error, Result};
+use crate::values::etag::{ETag, value_hash};
+use crate::values::head::Head;
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
+use crate::values::patch::Patch;
+use crate::values::precondition::{Precondition, Stored, Tags, Verb, Verdict, evaluate};
+
+/// One conditional change, or check, of one item.
+#[derive(Debug)]
+pub(crate) struct Operation {
+    pub(crate) key: ItemKey,
+    pub(crate) codec: CodecId,
+    pub(crate) precondition: Precondition,
+    pub(crate) action: Action,
+}
+
+#[derive(Debug)]
+pub(crate) enum Action {
+    Create(NewValue),
+    Replace(NewValue),
+    Upsert(NewValue),
+    Patch(PatchPlan),
+    Delete,
+    Check,
+    /// Takes the item away if it is expired, and leaves it alone if it is not: the sweep's.
+    Expire,
+}
+
+/// A value on its way into the store, hashed before any lock is taken.
+#[derive(Debug, Clone)]
+pub(crate) struct NewValue {
+    pub(crate) bytes: Bytes,
+    pub(crate) hash: [u8; 32],
+    pub(crate) expiry: Expiry,
+}
+
+/// When a written version expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expiry {
+    Never,
+    /// When the version before it would have.
+    Keep,
+    /// So many milliseconds after the commit.
+    After(u64),
+}
+
+impl NewValue {
+    /// # Errors
+    /// [`Error::TooLarge`] above 64 MiB.
+    pub(crate) fn new(bytes: Bytes, expiry: Expiry) -> Result<Self> {
+        let limit = crate::values::limits::MAX_VALUE_BYTES;
+        if bytes.len() > limit {
+            let (actual, limit) = (bytes.len() as u64, limit as u64);
+            return Err(Error::TooLarge { what: "a value in bytes", actual, limit });
+        }
+        let hash = value_hash(&bytes);
+        Ok(Self { bytes, hash, expiry })
+    }
+}
+
+/// A patch, and what it makes of one particular version.
+///
+/// Applying a patch reads and parses a document and runs the type's own decoding, so it is done
+/// outside of every lock; under the lock only the version that it was applied to is compared.
+#[derive(Debug)]
+pub(crate) struct PatchPlan {
+    pub(crate) patch: Arc<Patch>,
+    /// Decodes the patched document as the collection's type.
+    pub(crate) check: fn(&[u8]) -> Result<()>,
+    pub(crate) expiry: Expiry,
+    pub(crate) computed: Option<(BaseId, Result<NewValue>)>,
+}
+
+/// Names the version that a patch was applied to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BaseId {
+    Stored(ETag),
+    /// A value that an earlier operation of the same batch wrote.
+    Pending([u8; 32]),
+}
+
+/// The version that a patch has to be applied to.
+#[derive(Debug, Clone)]
+pub(crate) enum Base {
+    Stored(Head),
+    Pending(NewValue),
+}
+
+impl Base {
+    pub(crate) fn id(&self) -> BaseId {
+        match self {
+            Self::Stored(head) => BaseId::Stored(head.etag),
+            Self::Pending(value) => BaseId::Pending(value.hash),
+        }
+    }
+}
+
+impl Operation {
+    /// What the operation counts against a batch's limit: its key and, where it has one, value.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        let value = match &self.action {
+            Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => {
+                value.bytes.len()
+            }
+            Action::Patch(_) | Action::Delete | Action::Check | Action::Expire => 0,
+        };
+        (self.key.key_bytes().len() + value) as u64
+    }
+}
+
+impl PatchPlan {
+    /// Whether the patch could not be applied to the version it was last applied to.
+    pub(crate) fn has_failed(&self) -> bool {
+        matches!(self.computed, Some((_, Err(_))))
+    }
+
+    /// Applies the patch to a version's bytes, and keeps what came of it.
+    pub(crate) fn compute(&mut self, base: BaseId, bytes: &[u8]) {
+        let patched = self.patch.apply_to_bytes(bytes).map_err(Error::from);
+        let value = patched.and_then(|patched| {
+            (self.check)(&patched)?;
+            NewValue::new(patched.into(), self.expiry)
+        });
+        self.computed = Some((base, value));
+    }
+}
+
+/// An item as the operations of one commit see it, one after another.
+#[derive(Debug)]
+pub(crate) struct KeyState {
+    pub(crate) key: ItemKey,
+    /// The table's head before the commit, tombstones and expired items included.
+    pub(crate) before: Option<Head>,
+    pub(crate) current: Current,
+    /// Whether an earlier operation of the commit has changed it.
+    pub(crate) touched: bool,
+    /// Whether the commit takes it away because it is expired.
+    pub(crate) swept: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Current {
+    Absent,
+    Stored(Head),
+    Pending(NewValue),
+}
+
+impl Current {
+    /// The version as preconditions see it. A pending one has no tag yet: it matches none.
+    fn stored(&self) -> Option<Stored> {
+        match self {
+            Self::Absent => None,
+            Self::Stored(head) => Some(Stored { etag: head.etag, modified_ms: head.modified_ms }),
+            Self::Pending(_) => Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 }),
+        }
+    }
+
+    fn base(&self) -> Option<Base> {
+        match self {
+            Self::Absent => None,
+            Self::Stored(head) => Some(Base::Stored(*head)),
+            Self::Pending(value) => Some(Base::Pending(value.clone())),
+        }
+    }
+}
+
+impl From<Base> for Current {
+    fn from(base: Base) -> Self {
+        match base {
+            Base::Stored(head) => Self::Stored(head),
+            Base::Pending(value) => Self::Pending(value),
+        }
+    }
+}
+
+/// Why an operation does not go through; the current version is read after the locks are gone.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    NotFound,
+    AlreadyExists(Current),
+    PreconditionFailed(Current),
+    /// The patch has to be applied to this version first.
+    NeedsPatch(Base),
+    Error(Error),
+}
+
+impl KeyState {
+    /// Decides one operation against this item and, if it goes through, changes the item.
+    pub(crate) fn decide(&mut self, operation: &mut Operation) -> Result<(), Refusal> {
+        let verb = match &operation.action {
+            Action::Create(_) | Action::Upsert(_) => Verb::Upsert,
+            Action::Replace(_) => Verb::Replace,
+            Action::Patch(_) => Verb::Patch,
+            Action::Delete => Verb::Delete,
+            Action::Check => Verb::Check,
+            Action::Expire => {
+                self.sweep();
+                return Ok(());
+            }
+        };
+        let invalid = |reason| Refusal::Error(Error::InvalidPrecondition { reason });
+        if self.touched && names_tags(&operation.precondition) {
+            return Err(invalid("the batch has written this item, so its tag is not known yet"));
+        }
+        let stored = self.current.stored();
+        let verdict = evaluate(verb, &operation.precondition, stored);
+        if let Verdict::Refused(reason) = verdict {
+            return Err(invalid(reason));
+        }
+        let needs_item = matches!(verb, Verb::Replace | Verb::Patch | Verb::Delete);
+        if needs_item && stored.is_none() {
+            return Err(Refusal::NotFound);
+        }
+        if verdict == Verdict::Fails {
+            let current = self.current.clone();
+            return Err(match &operation.action {
+                Action::Create(_) => Refusal::AlreadyExists(current),
+                _ => Refusal::PreconditionFailed(current),
+            });
+        }
+        let next = match &mut operation.action {
+            Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => {
+                self.pending(value.clone())
+            }
+            Action::Patch(plan) => self.pending(self.patched(plan)?),
+            Action::Delete => Current::Absent,
+            Action::Check | Action::Expire => return Ok(()),
+        };
+        self.current = next;
+        self.touched = true;
+        Ok(())
+    }
+
+    /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
+    /// A sweep does nothing else to its items in the same commit.
+    fn sweep(&mut self) {
+        let stored = self.before.is_some_and(|head| !head.deleted);
+        self.swept = stored && matches!(self.current, Current::Absent);
+        self.touched |= self.swept;
+    }
+
+    /// The item with this value. What keeps the expiry of a version that the same commit wrote
+    /// takes that over; otherwise it keeps the stored version's.
+    fn pending(&self, value: NewValue) -> Current {
+        let expiry = match (&self.current, value.expiry) {
+            (Current::Pending(before), Expiry::Keep) => before.expiry,
+            (_, expiry) => expiry,
+        };
+        Current::Pending(NewValue { expiry, ..value })
+    }
+
+    fn patched(&self, plan: &mut PatchPlan) -> Result<NewValue, Refusal> {
+        let Some(base) = self.current.base() else { return Err(Refusal::NotFound) };
+        match plan.computed.take() {
+            Some((id, Ok(value))) if id == base.id() => {
+                plan.computed = Some((id, Ok(value.clone())));
+                Ok(value)
+            }
+            Some((id, Err(error))) if id == base.id() => Err(Refusal::Error(error)),
+            _ => Err(Refusal::NeedsPatch(base)),
+        }
+    }
+}
+
+fn names_tags(precondition: &Precondition) -> bool {
+    matches!(
+        precondition,
+        Precondition::IfMatch(Tags::One(_) | Tags::List(_))
+            | Precondition::IfNoneMatch(Tags::One(_) | Tags::List(_))
+    )
+}
+
+/// What one attempt at a commit came to.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    Done(Committed),
+    /// A patch has to be applied to this version, outside of the locks, and the attempt repeated.
+    NeedsPatch {
+        index: usize,
+        base: Base,
+    },
+}
+
+/// What a commit came to.
+#[derive(Debug, Clone)]
+pub(crate) struct Committed {
+    pub(crate) revision: u64,
+    /// The versions written, in the order in which the operations first touched their keys.
+    pub(crate) metas: Vec<Meta>,
+}
+
+/// Why a commit was refused or failed, and at which operation, where it was one.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) index: Option<usize>,
+    pub(crate) error: Error,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { index: None, error }
+    }
+}

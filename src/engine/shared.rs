@@ -1,0 +1,84 @@
+//! What the handles of a store and its background threads share, and how it closes.
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::engine::background::Background;
+use crate::journal::signal::{Signal, WakeLater};
+use crate::seams::sync::{RwLock, RwLockReadGuard};
+use crate::values::damage::Damage;
+use crate::values::error::{Error, Result};
+
+/// What the handles and the background thread share.
+pub(crate) struct Shared {
+    /// Read by every operation for as long as it is under way; emptied by close, which so waits
+    /// for them. No user code runs while it is held.
+    pub(crate) engine: RwLock<Option<Engine>>,
+    pub(crate) background: Background,
+    /// Held by whoever compacts.
+    pub(crate) compacting: parking_lot::Mutex<()>,
+    pub(crate) signal: Arc<Signal>,
+    pub(crate) damage: Option<Damage>,
+}
+
+/// Keeps a store from closing. When it is dropped, tasks are woken that the operation has news
+/// for: after the guard, since to wake a task is to run the user's code.
+pub(crate) struct EngineGuard<'a> {
+    pub(crate) engine: RwLockReadGuard<'a, Option<Engine>>,
+    _wake: Option<WakeLater<'a>>,
+}
+
+/// Keeps others from compacting and from renewing the table. Tasks that this work has news for are
+/// woken when it is over, unless another operation comes by before.
+pub(crate) struct Compacting<'a> {
+    shared: &'a Shared,
+    _only: parking_lot::MutexGuard<'a, ()>,
+    _wake: WakeLater<'a>,
+}
+
+impl Compacting<'_> {
+    /// As [`Shared::engine`], but that no task is woken: the user's code may want to compact.
+    pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
+        self.shared.guard(None)
+    }
+}
+
+impl std::ops::Deref for EngineGuard<'_> {
+    type Target = Engine;
+
+    #[expect(clippy::expect_used, reason = "Shared::engine checks before it makes a guard")]
+    fn deref(&self) -> &Engine {
+        self.engine.as_ref().expect("the store is open")
+    }
+}
+
+impl Shared {
+    pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
+        self.guard(Some(self.signal.wake_later()))
+    }
+
+    fn guard<'a>(&'a self, wake: Option<WakeLater<'a>>) -> Result<EngineGuard<'a>> {
+        let engine = self.engine.read();
+        if engine.is_none() {
+            return Err(Error::Closed);
+        }
+        Ok(EngineGuard { engine, _wake: wake })
+    }
+
+    pub(crate) fn background(&self) -> &Background {
+        &self.background
+    }
+
+    /// Waits until nobody compacts. Taken before the store's parts are.
+    pub(crate) fn compacting(&self) -> Compacting<'_> {
+        let _wake = self.signal.wake_later();
+        Compacting { shared: self, _only: self.compacting.lock(), _wake }
+    }
+
+    pub(crate) fn close(&self) -> Result<()> {
+        let engine = self.engine.write().take();
+        self.signal.close();
+        self.background.stop();
+        engine.ok_or(Error::Closed)?.close()
+    }
+}

@@ -1,0 +1,302 @@
+//! Snapshots: the heads that writers keep, as they displace them, for those who read at an older
+//! revision.
+//!
+//! The table's head of a key is its version at a snapshot if it is of the snapshot's revision or
+//! older. If it is newer, the version at the snapshot was displaced since. Of each displaced head
+//! it is known from when to when it was the key's newest: from its own revision until that of the
+//! commit that displaced it. A snapshot whose revision lies between reads that head.
+//!
+//! **No gap.** A snapshot begins under the journal's lock, at the newest revision given. So every
+//! commit of a higher revision is appended, and later applied, by a writer that knows of it; and
+//! the snapshot is read only when every commit up to its revision is applied.
+//!
+//! **No lock between reader and writer.** A writer saves the head that it displaces *before* it
+//! puts the new one into the table. So a reader that finds a head which is too new finds the saved
+//! one as well, and one that finds the old head needs no other. Which of them it finds does not
+//! matter: it reads the same version. That holds for each key of a batch by itself, so a snapshot
+//! shows all of a commit or nothing of it, whenever each key is read.
+//!
+//! Tombstones are not saved: a key without a head that fits was absent. The place of a saved head
+//! stays readable, since no segment is removed while a snapshot lives.
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::seams::sync::{AtomicU64, Ordering, RwLock};
+use crate::values::error::{Error, Result};
+use crate::values::head::Head;
+
+/// What a saved head costs in memory beside its key: the head, the key's allocation and its share
+/// of a map's nodes.
+pub(crate) const SAVED_HEAD_BYTES: u64 = 144;
+/// How many heads a snapshot that ends hands to an older one while writers wait.
+#[cfg(not(all(test, loom)))]
+const HANDED_DOWN_AT_ONCE: usize = 256;
+/// In models one, so that others get in between.
+#[cfg(all(test, loom))]
+const HANDED_DOWN_AT_ONCE: usize = 1;
+
+/// The live snapshots of a store, and what is kept for them.
+///
+/// **Lock order:** the lock in here is a leaf: nothing else is taken while it is held.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    kept: RwLock<Kept>,
+    /// The newest revision that a snapshot reads at, 0 where there is none: all that a writer
+    /// looks at when nothing has to be saved.
+    newest: AtomicU64,
+    /// Snapshots with a lower number were given up. They are numbered in the order in which they
+    /// began, which is that of their revisions, and the oldest is given up first.
+    first_kept: AtomicU64,
+    limit_bytes: u64,
+}
+
+/// What the lock protects.
+#[derive(Debug, Default)]
+struct Kept {
+    /// By number.
+    layers: BTreeMap<u64, Layer>,
+    next_number: u64,
+    bytes: u64,
+}
+
+/// A snapshot, and the saved heads that it reads and no newer one does.
+///
+/// Whatever an older snapshot reads as well is found here by it, so each head is saved once,
+/// however many snapshots read it. A key's heads were its newest one after the other, so a layer
+/// holds at most one of them.
+#[derive(Debug)]
+struct Layer {
+    revision: u64,
+    saved: BTreeMap<Box<[u8]>, Head>,
+    bytes: u64,
+    /// The snapshot is gone, and what older ones read here is being handed down to them.
+    ended: bool,
+}
+
+/// What is of no more use, kept until the lock is released.
+struct Freed {
+    _layer: Option<Layer>,
+    _heads: Vec<(Box<[u8]>, Head)>,
+}
+
+/// One live snapshot as the engine sees it. Dropping it frees what only it needed.
+pub(crate) struct View {
+    snapshots: Arc<Snapshots>,
+    number: u64,
+    revision: u64,
+}
+
+impl Snapshots {
+    /// No snapshots yet, with so many bytes for all that will be.
+    pub(crate) fn new(limit_bytes: u64) -> Self {
+        let (kept, newest) = (RwLock::default(), AtomicU64::new(0));
+        Self { kept, newest, first_kept: AtomicU64::new(0), limit_bytes }
+    }
+
+    /// Begins a snapshot at the newest revision that the journal gave. The journal's lock is held,
+    /// so that no commit comes between.
+    pub(crate) fn begin(self: &Arc<Self>, revision: u64) -> Arc<View> {
+        let mut kept = self.kept.write();
+        let number = kept.next_number;
+        kept.next_number += 1;
+        let layer = Layer { revision, saved: BTreeMap::new(), bytes: 0, ended: false };
+        kept.layers.insert(number, layer);
+        self.publish_newest(&kept);
+        drop(kept);
+        Arc::new(View { snapshots: Arc::clone(self), number, revision })
+    }
+
+    /// Saves the head that the commit of this revision is about to displace, if a snapshot reads
+    /// it. The caller holds the key's stripe and puts its own head into the table afterwards.
+    pub(crate) fn save(&self, key: &[u8], displaced: Option<&Head>, revision: u64) {
+        // Relaxed: a snapshot that needs the head began under the journal's lock before the
+        // writer took it to append.
+        let newest = self.newest.load(Ordering::Relaxed);
+        let needed = displaced.filter(|head| !head.deleted && head.revision <= newest);
+        let Some(head) = needed else { return };
+        let mut kept = self.kept.write();
+        kept.save(key, head, revision);
+        let mut given_up = Vec::new();
+        while kept.bytes > self.limit_bytes {
+            let Some(layer) = self.pop_oldest(&mut kept) else { break };
+            given_up.push(layer);
+        }
+        drop(kept);
+        // Freed without the lock.
+        drop(given_up);
+    }
+
+    /// How many snapshots there are, those not counted that were given up.
+    pub(crate) fn alive(&self) -> u64 {
+        let kept = self.kept.read();
+        kept.layers.values().filter(|layer| !layer.ended).count() as u64
+    }
+
+    /// How many heads are saved.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn saved_heads(&self) -> u64 {
+        self.kept.read().layers.values().map(|layer| layer.saved.len() as u64).sum()
+    }
+
+    /// Gives up the oldest snapshot; whether there was one.
+    pub(crate) fn give_up_oldest(&self) -> bool {
+        let mut given_up = Vec::new();
+        let mut kept = self.kept.write();
+        while let Some(layer) = self.pop_oldest(&mut kept) {
+            let was_alive = !layer.ended;
+            given_up.push(layer);
+            if was_alive {
+                break;
+            }
+        }
+        drop(kept);
+        given_up.last().is_some_and(|layer| !layer.ended)
+    }
+
+    fn pop_oldest(&self, kept: &mut Kept) -> Option<Layer> {
+        let (number, layer) = kept.layers.pop_first()?;
+        kept.bytes -= layer.bytes;
+        self.first_kept.store(number + 1, Ordering::Release);
+        self.publish_newest(kept);
+        Some(layer)
+    }
+
+    fn publish_newest(&self, kept: &Kept) {
+        let newest = kept.layers.values().rev().find(|layer| !layer.ended);
+        self.newest.store(newest.map_or(0, |layer| layer.revision), Ordering::Relaxed);
+    }
+
+    /// Ends a snapshot. What it held for older ones is handed to the next older, a part at a time,
+    /// so that writers get in between; all the while it is found where it is.
+    fn end(&self, number: u64) {
+        let mut kept = self.kept.write();
+        let Some(layer) = kept.layers.get_mut(&number) else { return };
+        layer.ended = true;
+        self.publish_newest(&kept);
+        loop {
+            let freed = kept.hand_down(number);
+            let done = !kept.layers.contains_key(&number);
+            drop(kept);
+            // Freed without the lock.
+            drop(freed);
+            if done {
+                return;
+            }
+            kept = self.kept.write();
+        }
+    }
+}
+
+impl Kept {
+    /// Saves a head for the newest snapshot that reads it, if any does.
+    fn save(&mut self, key: &[u8], head: &Head, revision: u64) {
+        // Those that began after the commit was appended see the commit itself.
+        let before = |layer: &&mut Layer| !layer.ended && layer.revision < revision;
+        let Some(layer) = self.layers.values_mut().rev().find(before) else { return };
+        if head.revision <= layer.revision && layer.saved.insert(key.into(), *head).is_none() {
+            let bytes = saved_bytes(key);
+            layer.bytes += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Moves some heads of a snapshot that ended to the next older one, and takes out those that
+    /// it does not read, to be freed by the caller. Removes the layer when nothing is left.
+    fn hand_down(&mut self, number: u64) -> Freed {
+        let older = self.layers.range(..number).rev().find(|(_, layer)| !layer.ended);
+        let Some((older, older_revision)) = older.map(|(number, layer)| (*number, layer.revision))
+        else {
+            let removed = self.layers.remove(&number);
+            self.bytes -= removed.as_ref().map_or(0, |layer| layer.bytes);
+            return Freed { _layer: removed, _heads: Vec::new() };
+        };
+        let (mut moved, mut freed, mut moved_bytes) = (Vec::new(), Vec::new(), 0);
+        let Some(layer) = self.layers.get_mut(&number) else {
+            return Freed { _layer: None, _heads: freed };
+        };
+        for _ in 0..HANDED_DOWN_AT_ONCE {
+            let Some((key, head)) = layer.saved.pop_first() else { break };
+            let bytes = saved_bytes(&key);
+            layer.bytes -= bytes;
+            if head.revision <= older_revision {
+                moved_bytes += bytes;
+                moved.push((key, head));
+            } else {
+                self.bytes -= bytes;
+                freed.push((key, head));
+            }
+        }
+        if layer.saved.is_empty() {
+            self.layers.remove(&number);
+        }
+        if let Some(older) = self.layers.get_mut(&older) {
+            older.bytes += moved_bytes;
+            older.saved.extend(moved);
+        }
+        Freed { _layer: None, _heads: freed }
+    }
+}
+
+impl View {
+    /// The newest revision that is seen.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The head that a key had at the view's revision, perhaps a tombstone or expired; `current`
+    /// is the one that the table has now.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`].
+    pub(crate) fn head_at(&self, key: &[u8], current: Option<Head>) -> Result<Option<Head>> {
+        match current {
+            Some(head) if head.revision > self.revision => self.saved(key),
+            current => {
+                self.check()?;
+                Ok(current)
+            }
+        }
+    }
+
+    fn saved(&self, key: &[u8]) -> Result<Option<Head>> {
+        let kept = self.snapshots.kept.read();
+        // Under the lock: what is given up is gone at once.
+        self.check()?;
+        // The first head in these layers is the oldest one that was displaced after the view
+        // began. If even that came later than the view, there was none at the time.
+        let mut layers = kept.layers.range(self.number..);
+        let first = layers.find_map(|(_, layer)| layer.saved.get(key));
+        Ok(first.filter(|head| head.revision <= self.revision).copied())
+    }
+
+    /// Whether the view still stands. What was read from the table counts only if it does
+    /// afterwards: rows of deleted items may go when no snapshot is left.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`].
+    pub(crate) fn check(&self) -> Result<()> {
+        let first_kept = self.snapshots.first_kept.load(Ordering::Acquire);
+        if self.number < first_kept { Err(Error::SnapshotTooOld) } else { Ok(()) }
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.snapshots.end(self.number);
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+fn saved_bytes(key: &[u8]) -> u64 {
+    SAVED_HEAD_BYTES + key.len() as u64
+}

@@ -1,0 +1,99 @@
+//! The way back through an item's versions.
+//!
+//! Each entry names the revision of the one that it displaced, and a revision is found in the
+//! journal by reading on from a remembered place near it. Compaction changes where entries lie,
+//! not their revisions, so the way back needs no upkeep.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::engine::Engine;
+use crate::engine::cache::Version;
+use crate::journal::frame::Entry;
+use crate::journal::frames::FrameReader;
+use crate::values::error::{Error, Result};
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// One entry of an item, as the journal holds it.
+#[derive(Debug, Clone)]
+pub(crate) struct PastEntry {
+    pub(crate) version: Version,
+    /// Whether it left an item, or removed one.
+    pub(crate) leaves_item: bool,
+    /// The revision that it displaced; 0 for none.
+    previous: u64,
+}
+
+impl Engine {
+    /// The retained entries of an item, the newest first, as far as the history policy keeps them.
+    ///
+    /// Costs, for each entry, a read of up to some 64 KiB of the journal; the first look into a
+    /// segment since the open reads it from its beginning.
+    pub(crate) fn past(
+        &self,
+        key: &ItemKey,
+        visit: &mut dyn FnMut(PastEntry) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let now_ms = self.clock.now_ms();
+        let Some(head) = self.head(key)? else { return Ok(()) };
+        // Entries are looked for in the files, up to what this head displaced.
+        self.journal.write_out();
+        let mut found = self.newest_entry(key, &head)?;
+        let depth = self.history.depth();
+        for step in 0..=depth {
+            let Some(entry) = found else { return Ok(()) };
+            let (meta, previous) = (entry.version.meta, entry.previous);
+            let too_old = !self.history.keeps_replaced_at(meta.modified_ms, now_ms);
+            let at_end = step == depth || previous == 0 || previous >= meta.revision.0;
+            if visit(entry).is_break() || too_old || at_end {
+                return Ok(());
+            }
+            found = self.entry_at(key, previous)?;
+            // Created over a tombstone it has no parent, though there was an entry.
+            let torn =
+                |before: &PastEntry| meta.parent.is_some_and(|p| p != before.version.meta.etag);
+            if found.as_ref().is_some_and(torn) {
+                let path = self.journal.place().1;
+                return Err(Error::corrupt(path, 0, "a version does not match its successor"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry that a head points to, which may be on its way to the file.
+    fn newest_entry(&self, key: &ItemKey, head: &Head) -> Result<Option<PastEntry>> {
+        let Some(record) = self.journal.read(head.segment, head.offset, head.len_bytes)? else {
+            return self.entry_at(key, head.revision);
+        };
+        let record = Bytes::from(record);
+        let Some(version) = self.version_in(key, head, &record)? else {
+            return self.entry_at(key, head.revision);
+        };
+        let previous = Entry::decode(&record).map_or(0, |(entry, _)| entry.previous);
+        Ok(Some(PastEntry { version, leaves_item: !head.deleted, previous }))
+    }
+
+    /// The entry of an item at exactly this revision, if the journal still holds it.
+    fn entry_at(&self, key: &ItemKey, revision: u64) -> Result<Option<PastEntry>> {
+        let mut found = None;
+        let mut reader = FrameReader::after(revision.saturating_sub(1));
+        reader.read(&self.journal, revision, &mut |commit| {
+            commit.for_each_entry(&mut |found_entry| {
+                if found_entry.key == *key {
+                    let (entry, meta) = (&found_entry.entry, found_entry.meta());
+                    let value = Bytes::copy_from_slice(entry.value);
+                    found = Some(PastEntry {
+                        version: Version { meta, value },
+                        leaves_item: entry.kind().leaves_item(),
+                        previous: entry.previous,
+                    });
+                }
+                Ok(())
+            })?;
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+}

@@ -1,0 +1,299 @@
+//! Writing: deciding, appending and applying one commit.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem;
+
+use crate::engine::Engine;
+use crate::engine::cache::Version;
+use crate::engine::catalog::{check_same, record_key, record_value};
+use crate::engine::change::{Change, Prepared, Record};
+use crate::engine::operation::{
+    Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
+};
+use crate::engine::stripes::Locked;
+use crate::journal::PreparedCommit;
+use crate::journal::frame::FrameBuilder;
+use crate::journal::group::Appended;
+use crate::values::error::{Conflict, Error, Result};
+use crate::values::head::Head;
+use crate::values::item::{Item, Meta};
+use crate::values::key::ItemKey;
+use crate::values::limits::MAX_BATCH_BYTES;
+
+impl Engine {
+    /// Decides the operations in order and applies all of them, or none. Returns when the commit is
+    /// as durable as the store promises.
+    pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
+        if self.journal.is_poisoned() {
+            return Err(Error::Poisoned.into());
+        }
+        let unrecorded = self.unrecorded(operations)?;
+        let keys = operations.iter().map(|operation| &operation.key);
+        let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
+        let mut locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
+        // Another handle may have recorded another codec since.
+        for record in &unrecorded {
+            let at = |error| Failed { index: Some(record.index), error };
+            self.catalog.check(record.collection(), record.codec).map_err(at)?;
+        }
+        // Read under the locks: it must not be before that of a version already there.
+        let now_ms = self.clock.now_ms();
+        let states = match self.decide(operations, now_ms) {
+            Ok(states) => states,
+            Err((index, refusal)) => {
+                drop(locked);
+                return self.refuse(operations, index, refusal);
+            }
+        };
+        check_size(&states)?;
+        let mut prepared = self.prepare(&unrecorded, &states, now_ms);
+        if prepared.commit.entries.is_empty() {
+            let revision = self.journal.applied();
+            return Ok(Attempt::Done(Committed { revision, metas: Vec::new() }));
+        }
+        let appended = self.journal.append(&mut prepared.commit)?;
+        // From here on the commit is made: a panic before it is applied must not leave later
+        // writers waiting for that.
+        let unapplied = self.journal.poison_on_panic();
+        let metas = prepared.metas(appended.revision);
+        let recorded = prepared.commit.entries.iter().take(prepared.records);
+        let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
+        let applied = self.apply(&mut locked, prepared, &metas, &appended);
+        for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
+            self.catalog.record(record.collection(), record.codec);
+        }
+        if let Err(error) = applied {
+            // In the journal but not, or in part, in the table: only an open brings them together
+            // again. Until then nobody sees the one part in the cache and the other not.
+            operations.iter().for_each(|operation| self.cache.remove(operation.key.as_bytes()));
+            self.journal.poison();
+            mem::forget(unapplied);
+            return Err(unknown(&metas, Some(io::Error::other(error))));
+        }
+        drop(locked);
+        mem::forget(unapplied);
+        match self.journal.finish(appended.revision) {
+            Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas })),
+            Err(failure) => Err(unknown(&metas, failure.source)),
+        }
+    }
+
+    /// Decides every operation, in order, against the items as the earlier ones leave them.
+    fn decide(
+        &self,
+        operations: &mut [Operation],
+        now_ms: u64,
+    ) -> Result<Vec<KeyState>, (usize, Refusal)> {
+        let mut states: Vec<KeyState> = Vec::with_capacity(operations.len());
+        let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
+        let several = operations.len() > 1;
+        for (index, operation) in operations.iter_mut().enumerate() {
+            let known = if several { index_of.get(&operation.key).copied() } else { None };
+            let at = known.unwrap_or(states.len());
+            if known.is_none() {
+                let state = self.state_of(&operation.key, now_ms);
+                states.push(state.map_err(|error| (index, Refusal::Error(error)))?);
+                if several {
+                    index_of.insert(operation.key.clone(), at);
+                }
+            }
+            if let Some(state) = states.get_mut(at) {
+                state.decide(operation).map_err(|refusal| (index, refusal))?;
+            }
+        }
+        Ok(states)
+    }
+
+    /// An item before any operation has changed it.
+    pub(crate) fn state_of(&self, key: &ItemKey, now_ms: u64) -> Result<KeyState> {
+        let before = self.head_for_write(key)?;
+        let live = before.filter(|head| head.is_live(now_ms));
+        let current = live.map_or(Current::Absent, Current::Stored);
+        Ok(KeyState { key: key.clone(), before, current, touched: false, swept: false })
+    }
+
+    /// The collections among the operations' that no write has recorded yet.
+    fn unrecorded(&self, operations: &[Operation]) -> Result<Vec<Record>, Failed> {
+        let mut records: Vec<Record> = Vec::new();
+        for (index, operation) in operations.iter().enumerate() {
+            let name = operation.key.collection();
+            let at = |error| Failed { index: Some(index), error };
+            // A sweep puts nothing into a collection, so it need not know its form.
+            let is_sweep = matches!(operation.action, Action::Expire);
+            if is_sweep || self.catalog.check(name, operation.codec).map_err(at)? {
+                continue;
+            }
+            if let Some(record) = records.iter().find(|record| record.collection() == name) {
+                check_same(name, record.codec, operation.codec).map_err(at)?;
+                continue;
+            }
+            let key = record_key(name).map_err(at)?;
+            records.push(Record { key, codec: operation.codec, index });
+        }
+        Ok(records)
+    }
+
+    /// Lays out the frame: the final state of each changed key, one entry each.
+    fn prepare(&self, unrecorded: &[Record], states: &[KeyState], now_ms: u64) -> Prepared {
+        let changes = states.iter().filter(|state| state.touched);
+        let changes: Vec<Change<'_>> = changes.filter_map(|s| Change::of(s, now_ms)).collect();
+        // Recorded by another writer since the look outside the locks, or about to be.
+        let written = |record: &&Record| {
+            !self.catalog.is_recorded(record.collection())
+                && changes.iter().any(|change| change.puts_into(record.collection()))
+        };
+        let records: Vec<&Record> = unrecorded.iter().filter(written).collect();
+        let entries = records.len() + changes.len();
+        let mut prepared = Prepared {
+            commit: PreparedCommit {
+                frame: FrameBuilder::commit(entries),
+                entries: Vec::with_capacity(entries),
+            },
+            versions: Vec::with_capacity(entries),
+            records: records.len(),
+        };
+        let incarnation = self.journal.incarnation();
+        for record in records {
+            if let Ok(value) = NewValue::new(record_value(record.codec), Expiry::Never) {
+                let change = Change::created(&record.key, &value, now_ms);
+                prepared.push(incarnation, &change);
+            }
+        }
+        for change in &changes {
+            prepared.push(incarnation, change);
+        }
+        if entries > 0 {
+            prepared.commit.frame.complete();
+        }
+        prepared
+    }
+
+    /// Puts the heads into the table and the items into the cache; readers of the stripes wait.
+    fn apply(
+        &self,
+        locked: &mut Locked<'_>,
+        prepared: Prepared,
+        metas: &[Meta],
+        appended: &Appended,
+    ) -> Result<()> {
+        locked.begin_apply();
+        let Prepared { commit, versions, records } = prepared;
+        let written = commit.entries.iter().zip(versions);
+        for (index, (entry, version)) in written.enumerate() {
+            let head = Head {
+                etag: entry.etag,
+                revision: appended.revision,
+                segment: appended.segment,
+                offset: appended.frame_offset + entry.at,
+                len_bytes: entry.len_bytes,
+                modified_ms: version.modified_ms,
+                expires_ms: version.expires_ms,
+                deleted: !entry.leaves_item,
+            };
+            let before = version.before.as_ref();
+            // Before the insert, so that who finds the new head finds the old one saved.
+            self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
+            self.table.insert(entry.key.as_bytes(), &head.encode())?;
+            if let Some(expires_ms) = head.expires_ms {
+                self.expiries.note(expires_ms);
+            }
+            self.count_live(version.before.as_ref(), &head);
+            let Some(meta) = index.checked_sub(records).and_then(|index| metas.get(index)) else {
+                continue;
+            };
+            match version.value {
+                Some(value) => {
+                    let version = Version { meta: *meta, value };
+                    self.cache.insert(&entry.key.to_bytes(), version, head);
+                }
+                None => self.cache.remove(entry.key.as_bytes()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the count of each segment's live bytes by one displaced head.
+    pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
+        let segments = self.journal.segments();
+        if let Some(before) = before.filter(|before| !before.deleted) {
+            segments.subtract_live(before.segment, before.footprint_bytes());
+        }
+        if !head.deleted {
+            segments.add_live(head.segment, head.footprint_bytes());
+        }
+    }
+
+    /// Turns a refusal into the verb's error, reading the current version that it carries.
+    fn refuse(
+        &self,
+        operations: &[Operation],
+        index: usize,
+        refusal: Refusal,
+    ) -> Result<Attempt, Failed> {
+        let at = |error| Failed { index: Some(index), error };
+        if matches!(refusal, Refusal::AlreadyExists(_) | Refusal::PreconditionFailed(_)) {
+            self.counters.count_conflict();
+        }
+        let conflict = |current, status| match operations.get(index) {
+            Some(operation) => self.conflict(operation, current, status).map_err(at),
+            None => Err(at(Error::NotFound)),
+        };
+        Err(at(match refusal {
+            Refusal::NeedsPatch(base) => return Ok(Attempt::NeedsPatch { index, base }),
+            Refusal::NotFound => Error::NotFound,
+            Refusal::AlreadyExists(current) => Error::AlreadyExists(conflict(current, 409)?),
+            Refusal::PreconditionFailed(current) => {
+                Error::PreconditionFailed(conflict(current, 412)?)
+            }
+            Refusal::Error(error) => {
+                if matches!(error, Error::Table(_)) {
+                    self.journal.poison();
+                }
+                error
+            }
+        }))
+    }
+
+    /// What an operation ran into, with the current version read.
+    pub(crate) fn conflict(
+        &self,
+        operation: &Operation,
+        current: Current,
+        http_status: u16,
+    ) -> Result<Box<Conflict>> {
+        let key = &operation.key;
+        let current = match current {
+            Current::Absent => None,
+            Current::Stored(head) => {
+                // One that is gone by now has a newer version in its place, or none.
+                let version = match self.version_of(key, &head)? {
+                    Some(version) => Some(version),
+                    None => self.read(key)?,
+                };
+                version.map(|Version { meta, value }| Item::stored(key.key(), value, meta))
+            }
+            Current::Pending(value) => Some(Item::stored(key.key(), value.bytes, Meta::UNSAVED)),
+        };
+        let (collection, codec) = (key.collection(), operation.codec);
+        Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
+    }
+}
+
+/// Patches may have made a batch larger than it was when it was added up.
+fn check_size(states: &[KeyState]) -> Result<()> {
+    let len = |state: &KeyState| match &state.current {
+        Current::Pending(value) => value.bytes.len() as u64,
+        Current::Absent | Current::Stored(_) => 0,
+    };
+    let (actual, limit) = (states.iter().map(len).sum(), MAX_BATCH_BYTES);
+    if actual > limit {
+        return Err(Error::TooLarge { what: "a batch in bytes", actual, limit });
+    }
+    Ok(())
+}
+
+fn unknown(metas: &[Meta], source: Option<io::Error>) -> Failed {
+    let meta = Box::new(metas.first().copied().unwrap_or(Meta::UNSAVED));
+    Error::CommitUnknown { meta, source }.into()
+}

@@ -1,0 +1,183 @@
+//! The table in memory: for `Store::in_memory`, models and tests.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+#[cfg(any(test, feature = "simulation"))]
+use super::simulated::{Faults, Recording};
+use super::{Table, Tables, is_empty_range};
+use crate::seams::sync::Mutex;
+use crate::values::error::Result;
+
+pub(super) type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// Tables in memory, by generation. A clone is another handle to the same tables.
+///
+/// Those of [`simulated`](Self::simulated) also remember what a crash could leave of them, and
+/// fail when told to.
+#[derive(Debug, Clone)]
+pub(crate) struct MemoryTables {
+    pub(super) tables: Arc<Mutex<BTreeMap<u64, Arc<MemoryTable>>>>,
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) simulation: Option<Arc<super::simulated::Simulation>>,
+}
+
+impl MemoryTables {
+    /// No tables yet, and nothing remembered of any but its rows.
+    pub(crate) fn new() -> Self {
+        Self {
+            tables: Arc::default(),
+            #[cfg(any(test, feature = "simulation"))]
+            simulation: None,
+        }
+    }
+}
+
+impl Tables for MemoryTables {
+    fn open(&self, generation: u64) -> Result<Arc<dyn Table>> {
+        #[cfg(any(test, feature = "simulation"))]
+        self.count_call()?;
+        let mut tables = self.tables.lock();
+        let table = tables.entry(generation).or_insert_with(|| {
+            Arc::new(MemoryTable {
+                #[cfg(any(test, feature = "simulation"))]
+                faults: self.faults(),
+                state: Mutex::new(State {
+                    #[cfg(any(test, feature = "simulation"))]
+                    recording: self.simulation.as_ref().map(|_| Recording::default()),
+                    ..State::default()
+                }),
+            })
+        });
+        Ok(Arc::clone(table) as Arc<dyn Table>)
+    }
+
+    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
+        let tables = self.tables.lock();
+        let mut hasher = blake3::Hasher::new();
+        if let Some(table) = tables.get(&generation) {
+            for (key, value) in &table.state.lock().rows {
+                hasher.update(&(key.len() as u64).to_le_bytes());
+                hasher.update(key);
+                hasher.update(&(value.len() as u64).to_le_bytes());
+                hasher.update(value);
+            }
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    fn remove_all_but(&self, generation: u64) -> Result<()> {
+        #[cfg(any(test, feature = "simulation"))]
+        self.count_call()?;
+        let mut tables = self.tables.lock();
+        let kept = tables.remove(&generation);
+        let removed = std::mem::take(&mut *tables);
+        tables.extend(kept.map(|table| (generation, table)));
+        drop(tables);
+        #[cfg(any(test, feature = "simulation"))]
+        self.remember_removed(&removed);
+        drop(removed);
+        Ok(())
+    }
+}
+
+/// An ordered map in memory. Every call takes its lock once, so that a model sees each as one
+/// step.
+#[derive(Debug)]
+pub(crate) struct MemoryTable {
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) faults: Option<Arc<Faults>>,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) rows: Rows,
+    #[cfg(any(test, feature = "simulation"))]
+    pub(super) recording: Option<Recording>,
+}
+
+impl MemoryTable {
+    /// Fails when the call is one that a test said should.
+    fn admit(&self) -> Result<()> {
+        #[cfg(any(test, feature = "simulation"))]
+        if let Some(faults) = &self.faults {
+            return faults.count_call();
+        }
+        Ok(())
+    }
+}
+
+impl Table for MemoryTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
+        self.admit()?;
+        Ok(self.state.lock().rows.get(key).cloned())
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.admit()?;
+        let mut state = self.state.lock();
+        #[cfg(any(test, feature = "simulation"))]
+        if let Some(recording) = &mut state.recording {
+            recording.note(key, Some(value));
+        }
+        match state.rows.get_mut(key) {
+            Some(stored) => *stored = value.into(),
+            None => drop(state.rows.insert(key.into(), value.into())),
+        }
+        Ok(())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        self.admit()?;
+        let mut state = self.state.lock();
+        #[cfg(any(test, feature = "simulation"))]
+        if let Some(recording) = &mut state.recording {
+            recording.note(key, None);
+        }
+        state.rows.remove(key);
+        Ok(())
+    }
+
+    fn scan(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        self.admit()?;
+        // `BTreeMap::range` panics on these.
+        if is_empty_range(lower, upper) {
+            return Ok(());
+        }
+        let state = self.state.lock();
+        let range = state.rows.range::<[u8], _>((lower, upper));
+        if reverse {
+            range.rev().take(limit).for_each(|(key, value)| visit(key, value));
+        } else {
+            range.take(limit).for_each(|(key, value)| visit(key, value));
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.admit()?;
+        #[cfg(any(test, feature = "simulation"))]
+        {
+            let mut state = self.state.lock();
+            let State { rows, recording } = &mut *state;
+            if let Some(recording) = recording {
+                recording.flush(rows);
+            }
+        }
+        Ok(())
+    }
+
+    fn size_on_disk_bytes(&self) -> Result<u64> {
+        self.admit()?;
+        Ok(0)
+    }
+}

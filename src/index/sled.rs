@@ -1,0 +1,281 @@
+//! The table on disk: sled 0.34.7, and nothing of it but an ordered map that may fail.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::escape::{escape, unescape};
+use super::guard::{Guard, attempt_within};
+use super::{Table, Tables, is_empty_range};
+use crate::storage::layout::INDEX_FOLDER_PREFIX;
+use crate::storage::platform::sync_dir;
+use crate::values::error::{Error, Result};
+
+/// How long opening may take. Ten million heads take 4.4 s, so the limit ends only an open that
+/// hangs, which damage and the loss of sled's process-wide I/O threads can cause.
+const OPEN_LIMIT: Duration = Duration::from_secs(600);
+
+/// How long sled's own flush may take, which writes one buffer; after a full disk it can hang.
+const FLUSH_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long closing may take, which flushes and then waits for sled's last file handle.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The unit in which sled allocates its file; stored in each table, another size cannot open it.
+/// Pages over a quarter of it would become blob files, which sled never syncs and leaks. The
+/// largest page is an index of 257 separators, each at most a whole escaped key of 853 bytes: this
+/// is the smallest power of two for which that, too, stays inside.
+const SEGMENT_BYTES: usize = 1 << 20;
+
+/// Values are heads: small enough that no page of them becomes a blob file.
+const MAX_VALUE_BYTES: usize = 1 << 10;
+
+/// The tables of a store directory: `table-<generation>/` each.
+#[derive(Debug)]
+pub(crate) struct SledTables {
+    root: PathBuf,
+    cache_bytes: u64,
+}
+
+impl SledTables {
+    /// `cache_bytes` is sled's page cache per open table; the directory itself must exist.
+    pub(crate) fn new(root: PathBuf, cache_bytes: u64) -> Self {
+        // sled panics below some hundred bytes.
+        const LEAST_CACHE_BYTES: u64 = 1 << 20;
+        Self { root, cache_bytes: cache_bytes.max(LEAST_CACHE_BYTES) }
+    }
+
+    fn dir(&self, generation: u64) -> PathBuf {
+        self.root.join(format!("{INDEX_FOLDER_PREFIX}{generation}"))
+    }
+}
+
+impl Tables for SledTables {
+    fn open(&self, generation: u64) -> Result<Arc<dyn Table>> {
+        Ok(Arc::new(SledTable::open(self.dir(generation), self.cache_bytes)?))
+    }
+
+    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
+        let dir = self.dir(generation);
+        let mut hasher = blake3::Hasher::new();
+        digest_below(&dir, &mut hasher).map_err(Error::io("reading", &dir))?;
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    fn remove_all_but(&self, generation: u64) -> Result<()> {
+        let entries = fs::read_dir(&self.root).map_err(Error::io("list", &self.root))?;
+        let mut outcome = Ok(());
+        for entry in entries {
+            let entry = entry.map_err(Error::io("list", &self.root))?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(generation_of);
+            if number.is_some_and(|number| number != generation) {
+                let path = entry.path();
+                let removed = fs::remove_dir_all(&path).map_err(Error::io("remove", &path));
+                outcome = outcome.and(removed);
+            }
+        }
+        outcome
+    }
+}
+
+/// The generation in a table's folder name; `None` for every name that is not exactly one.
+fn generation_of(name: &str) -> Option<u64> {
+    let generation: u64 = name.strip_prefix(INDEX_FOLDER_PREFIX)?.parse().ok()?;
+    (format!("{INDEX_FOLDER_PREFIX}{generation}") == name).then_some(generation)
+}
+
+/// One opened sled folder. It holds one file handle; sled's some seven I/O threads are shared by
+/// all tables of the process.
+#[derive(Debug)]
+pub(crate) struct SledTable {
+    /// `Some` until dropped.
+    db: Option<Db>,
+    dir: PathBuf,
+    guard: Guard,
+}
+
+impl SledTable {
+    fn open(dir: PathBuf, cache_bytes: u64) -> Result<Self> {
+        let guard = Guard::default();
+        let config = sled::Config::default()
+            .path(&dir)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .segment_size(SEGMENT_BYTES)
+            .mode(sled::Mode::HighThroughput);
+        let db = guard.call_within("open the table", OPEN_LIMIT, move || config.open())?;
+        Ok(Self { db: Some(Db(db)), dir, guard })
+    }
+
+    fn call<T>(
+        &self,
+        what: &'static str,
+        call: impl FnOnce(&sled::Tree) -> Result<T, sled::Error>,
+    ) -> Result<T> {
+        match &self.db {
+            Some(db) => self.guard.call(what, || call(&db.0)),
+            None => Err(Error::Closed),
+        }
+    }
+}
+
+impl Table for SledTable {
+    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
+        let value = self.call("read the table", |tree| tree.get(escape(key)))?;
+        Ok(value.map(|value| Box::from(&*value)))
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        debug_assert!(value.len() <= MAX_VALUE_BYTES, "the table holds heads only");
+        self.call("write the table", |tree| tree.insert(escape(key), value)).map(drop)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        self.call("write the table", |tree| tree.remove(escape(key))).map(drop)
+    }
+
+    fn scan(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        if is_empty_range(lower, upper) {
+            return Ok(());
+        }
+        let bounds = (lower.map(escape), upper.map(escape));
+        let found = self.call("scan the table", |tree| {
+            let range = tree.range::<std::borrow::Cow<'_, [u8]>, _>(bounds);
+            if reverse {
+                visit_rows(range.rev(), limit, visit)
+            } else {
+                visit_rows(range, limit, visit)
+            }
+        })?;
+        if found {
+            Ok(())
+        } else {
+            Err(self.guard.fail("scan the table", "a key that was never written"))
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        let Some(Db(db)) = &self.db else {
+            return Err(Error::Closed);
+        };
+        let db = db.clone();
+        self.guard.call_within("flush the table", FLUSH_LIMIT, move || db.flush())?;
+        // sled's flush is `sync_file_range`: neither metadata nor names, nor the device's cache.
+        sync_tree(&self.dir).map_err(|error| self.guard.fail("sync the table", error.to_string()))
+    }
+
+    fn size_on_disk_bytes(&self) -> Result<u64> {
+        match &self.db {
+            Some(Db(db)) => self.guard.call("measure the table", || db.size_on_disk()),
+            None => Err(Error::Closed),
+        }
+    }
+}
+
+impl Drop for SledTable {
+    /// Closes the database, and returns when a reopen will find its file unlocked; sled's own drop
+    /// does not wait for that, and can hang or panic.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + CLOSE_LIMIT;
+        let db = self.db.take();
+        attempt_within("close the table", CLOSE_LIMIT, move || drop(db));
+        while is_locked(&self.dir.join("db")) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// A database whose `Debug` says nothing: sled's own prints every row.
+struct Db(sled::Db);
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Db")
+    }
+}
+
+/// Shows up to `limit` rows; `false` when a key is not one that was written.
+fn visit_rows(
+    range: impl Iterator<Item = Result<(sled::IVec, sled::IVec), sled::Error>>,
+    limit: usize,
+    visit: &mut dyn FnMut(&[u8], &[u8]),
+) -> Result<bool, sled::Error> {
+    for row in range.take(limit) {
+        let (key, value) = row?;
+        match unescape(&key) {
+            Some(key) => visit(&key, &value),
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Whether somebody holds sled's lock on its file; a file that cannot be asked counts as free.
+fn is_locked(file: &Path) -> bool {
+    match File::open(file).map(|file| file.try_lock()) {
+        Ok(Err(fs::TryLockError::WouldBlock)) => true,
+        Ok(Ok(()) | Err(fs::TryLockError::Error(_))) | Err(_) => false,
+    }
+}
+
+/// Hashes the names, lengths and contents of everything below a directory, in order of name.
+fn digest_below(dir: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
+    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
+    paths.sort();
+    for path in paths {
+        hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+        if path.is_dir() {
+            hasher.update(b"\0folder\0");
+            digest_below(&path, hasher)?;
+        } else {
+            let file = File::open(&path)?;
+            hasher.update(b"\0file\0");
+            hasher.update(&file.metadata()?.len().to_le_bytes());
+            hasher.update_reader(file)?;
+        }
+    }
+    Ok(())
+}
+
+/// Syncs every file under the directory, the directories, and the name of the first one.
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    sync_below(dir)?;
+    match dir.parent() {
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync_below(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_below(&entry.path())?;
+        } else if kind.is_file() {
+            match OpenOptions::new().write(true).open(entry.path()) {
+                Ok(file) => file.sync_all()?,
+                // sled removes its old snapshot on a thread of its own.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    sync_dir(dir)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

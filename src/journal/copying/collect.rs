@@ -1,0 +1,105 @@
+//! Taking commits out of a journal.
+
+use std::mem;
+use std::sync::Arc;
+
+use crate::journal::entries::EntrySource;
+use crate::journal::frame::FrameBuilder;
+use crate::journal::manifest::Checkpoint;
+use crate::journal::scanner::ScannedFrame;
+use crate::values::error::Result;
+
+/// How much is taken at a time.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// A commit on its way from one journal to another.
+#[derive(Debug)]
+pub(crate) struct Loose {
+    pub(crate) revision: u64,
+    pub(crate) frame: FrameBuilder,
+    /// Those of the header of the segment that it was found in: its entries name them by index.
+    pub(crate) incarnations: Arc<[[u8; 16]]>,
+}
+
+/// Gathers commits, and adds up what they leave.
+#[derive(Debug)]
+pub(crate) struct Collector {
+    /// What is known up to its revision; later commits move the totals.
+    known: Checkpoint,
+    checkpoint: Checkpoint,
+    newest_clock_ms: u64,
+    incarnations: Arc<[[u8; 16]]>,
+    gathered: Vec<Loose>,
+    gathered_bytes: usize,
+}
+
+impl Collector {
+    /// Starts from the source's checkpoint. Of the journal before that not every entry needs to
+    /// be there, since compaction drops superseded ones, so it cannot be added up; what came
+    /// after it is whole.
+    pub(crate) fn new(known: Checkpoint) -> Self {
+        Self {
+            known,
+            checkpoint: known,
+            newest_clock_ms: 0,
+            incarnations: Arc::new([]),
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+        }
+    }
+
+    /// Takes over a commit; gives whether that was enough for now.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when one of its entries is malformed.
+    pub(crate) fn add(
+        &mut self,
+        source: EntrySource<'_>,
+        frame: &ScannedFrame<'_>,
+    ) -> Result<bool> {
+        source.for_each_entry(frame, &mut |found| {
+            self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
+            if found.revision > self.known.revision {
+                let head = found.head();
+                let written = (!head.deleted).then_some(head.etag);
+                let key = found.key.as_bytes();
+                self.checkpoint.totals.apply(key, found.entry.parent(), written);
+            }
+            Ok(())
+        })?;
+        let incarnations = source.incarnations;
+        if *self.incarnations != *incarnations {
+            self.incarnations = incarnations.into();
+        }
+        let frame_bytes = FrameBuilder::of_body(frame.body);
+        self.gathered_bytes += frame_bytes.len();
+        self.gathered.push(Loose {
+            revision: frame.revision,
+            frame: frame_bytes,
+            incarnations: Arc::clone(&self.incarnations),
+        });
+        Ok(self.gathered_bytes >= CHUNK_BYTES)
+    }
+
+    /// Gives what was gathered since the last call.
+    pub(crate) fn take(&mut self) -> Vec<Loose> {
+        self.gathered_bytes = 0;
+        mem::take(&mut self.gathered)
+    }
+
+    /// The checkpoint of a copy that ends with this revision: by it the copy's first open proves
+    /// that every item is there.
+    pub(crate) fn checkpoint_at(&self, last_revision: u64) -> Checkpoint {
+        Checkpoint {
+            revision: last_revision,
+            table_generation: 0,
+            // Not known, so no promise is made.
+            next_expiry_ms: 0,
+            ..self.checkpoint
+        }
+    }
+
+    pub(crate) fn newest_clock_ms(&self) -> u64 {
+        self.newest_clock_ms
+    }
+}

@@ -1,0 +1,123 @@
+//! The journal of a store that nobody has open, read without changing a byte of it.
+
+use std::any::Any;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::vec;
+
+use crate::journal::copying::{Collector, Loose, Source};
+use crate::journal::entries::EntrySource;
+use crate::journal::manifest::{Checkpoint, Loaded, Manifest, ManifestFile};
+use crate::journal::recover::{Surveyed, find_ends, is_outdated};
+use crate::journal::scanner::FrameScanner;
+use crate::journal::watermark::Watermark;
+use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
+use crate::storage::{Disk, ReadOnlyDisk};
+use crate::values::error::{Error, Result};
+
+/// A store's directory, locked, with the ends of its segments found.
+pub(crate) struct ClosedStore {
+    disk: ReadOnlyDisk,
+    pub(crate) manifest: Manifest,
+    pub(crate) last_revision: u64,
+    segments: vec::IntoIter<Surveyed>,
+    current: Option<(Surveyed, FrameScanner)>,
+    collector: Collector,
+    _lock: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl ClosedStore {
+    /// Locks the store and reads where its journal ends, as an open would.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Io`], of kind
+    /// `NotFound` where there is no store.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
+        let manifest_path = path.join(MANIFEST_FILE);
+        if !disk.exists(&manifest_path).map_err(Error::io("looking for", &manifest_path))? {
+            return Err(Error::io("opening", &manifest_path)(io::ErrorKind::NotFound.into()));
+        }
+        let lock_path = path.join(LOCK_FILE);
+        let lock = match disk.lock(&lock_path) {
+            Ok(None) => return Err(Error::Locked { path: path.to_owned() }),
+            Ok(lock) => Ok(lock),
+            Err(error) => Err(Error::io("locking", &lock_path)(error)),
+        };
+        let disk = ReadOnlyDisk(Arc::clone(disk));
+        let manifest = match ManifestFile::load(&disk, path)? {
+            Loaded::Found(found) => found.1,
+            Loaded::Missing => {
+                return Err(Error::corrupt(&manifest_path, 0, "the manifest is missing"));
+            }
+            Loaded::Damaged => {
+                let reason = "both slots of the manifest are damaged";
+                return Err(Error::corrupt(&manifest_path, 0, reason));
+            }
+        };
+        let lock = match lock {
+            // Nobody opens a copy there: that would write to it.
+            Err(error) if manifest.copied && cannot_be_written(&error) => None,
+            lock => lock?,
+        };
+        if is_outdated(&disk, path, &manifest)? {
+            let reason = "the manifest is older than the journal";
+            return Err(Error::corrupt(&manifest_path, 0, reason));
+        }
+        let ends = find_ends(&disk, path, &manifest, mark(&disk, path)?)?;
+        Ok(Self {
+            disk,
+            last_revision: ends.last_revision.max(manifest.checkpoint.revision),
+            segments: ends.segments.into_iter(),
+            current: None,
+            collector: Collector::new(manifest.checkpoint),
+            manifest,
+            _lock: lock,
+        })
+    }
+
+    /// What the copy's checkpoint and clock are, once every commit was read.
+    pub(crate) fn end(&self) -> (Checkpoint, u64) {
+        (self.collector.checkpoint_at(self.last_revision), self.collector.newest_clock_ms())
+    }
+}
+
+impl Source for ClosedStore {
+    fn next(&mut self) -> Result<Vec<Loose>> {
+        let Self { disk, segments, current, collector, .. } = self;
+        loop {
+            let (surveyed, scan) = match current {
+                Some(current) => current,
+                None => {
+                    let Some(next) = segments.next() else { break };
+                    let scan = next.scan(disk)?;
+                    current.insert((next, scan))
+                }
+            };
+            let Some(frame) = scan.next_commit()? else {
+                scan.expect_end(surveyed.end_offset)?;
+                *current = None;
+                continue;
+            };
+            let segment = &surveyed.segment;
+            if collector.add(EntrySource::of_header(&segment.path, &segment.header), &frame)? {
+                break;
+            }
+        }
+        Ok(collector.take())
+    }
+}
+
+/// How far the journal is known to have been synced.
+fn mark(disk: &ReadOnlyDisk, store: &Path) -> Result<u64> {
+    let path: PathBuf = store.join(WATERMARK_FILE);
+    // One that is missing would be made anew by loading it.
+    let present = disk.exists(&path).map_err(Error::io("looking for", &path))?;
+    if present { Ok(Watermark::load(disk, store)?.1) } else { Ok(0) }
+}
+
+fn cannot_be_written(error: &Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, Error::Io { source, .. }
+        if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}

@@ -1,0 +1,243 @@
+//! The operating system's files.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::{Disk, DiskFile, held, platform};
+
+/// The file system of this machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RealDisk;
+
+impl Disk for RealDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(create).open(path);
+        Ok(Arc::new(RealFile(file.map_err(platform::name_full_disk)?)))
+    }
+
+    fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(RealFile(File::open(path)?)))
+    }
+
+    fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
+        if path.as_os_str().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path is empty"));
+        }
+        for existing in path.ancestors() {
+            let found = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
+            match found.canonicalize() {
+                Ok(mut resolved) => {
+                    for part in path.strip_prefix(existing).into_iter().flat_map(Path::components) {
+                        // What does not exist is no link, so its parent is what the text says.
+                        match part {
+                            Component::ParentDir => drop(resolved.pop()),
+                            Component::Normal(name) => resolved.push(name),
+                            _ => {}
+                        }
+                    }
+                    return Ok(resolved);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(path.to_owned())
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path).map_err(platform::name_full_disk)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().into_string());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        path.try_exists()
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to).map_err(platform::name_full_disk)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        platform::sync_dir(dir).map_err(platform::name_full_disk)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(platform::name_full_disk)?;
+        let Some(registered) = Registered::take(path.canonicalize()?) else { return Ok(None) };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(Lock { _os: OsLock(file), _registered: registered }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealFile(File);
+
+impl DiskFile for RealFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        platform::read_at(&self.0, buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        platform::write_at(&self.0, buf, offset).map_err(platform::name_full_disk)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len).map_err(platform::name_full_disk)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        if platform::allocate(&self.0, offset, len).map_err(platform::name_full_disk)? {
+            return Ok(());
+        }
+        self.write_zeros(offset, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data().map_err(platform::name_full_disk)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.0.sync_all().map_err(platform::name_full_disk)
+    }
+}
+
+/// What a holder of the lock keeps. Fields are dropped in this order: whoever finds the path free
+/// in the registry then finds the file unlocked as well.
+struct Lock {
+    _os: OsLock,
+    _registered: Registered,
+}
+
+/// A locked file. Unlocked by name, not only by closing: a child that another thread is just
+/// starting holds a copy of the handle for a moment, and with it the lock.
+struct OsLock(File);
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing, which follows, unlocks too; there is nobody to report a failure to.
+        let _ = self.0.unlock();
+    }
+}
+
+/// The locked paths of this process. Whether a second lock by the same process is refused differs
+/// between systems and file systems; this is the same everywhere.
+static REGISTRY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// An entry of the registry, for as long as it lives.
+struct Registered(PathBuf);
+
+impl Registered {
+    fn take(path: PathBuf) -> Option<Self> {
+        // Not `then_some`: an entry that is made and dropped would remove the holder's.
+        let is_free = held(&REGISTRY).insert(path.clone());
+        is_free.then(|| Self(path))
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        held(&REGISTRY).remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::storage::conformance;
+
+    #[test]
+    fn the_real_disk_conforms() {
+        let root = tempfile::tempdir().unwrap();
+        conformance::check(&RealDisk, root.path());
+    }
+
+    #[test]
+    fn a_lock_held_outside_this_process_is_respected() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("LOCK");
+        // A handle that the registry knows nothing of stands for another process.
+        let other = File::create(&path).unwrap();
+        other.try_lock().unwrap();
+        assert!(RealDisk.lock(&path).unwrap().is_none());
+        other.unlock().unwrap();
+
+        let guard = RealDisk.lock(&path).unwrap();
+        assert!(guard.is_some());
+        assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)));
+        drop(guard);
+        other.try_lock().unwrap();
+    }
+
+    #[test]
+    fn a_refused_lock_leaves_no_trace_in_the_registry() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("LOCK");
+        let other = File::create(&path).unwrap();
+        other.try_lock().unwrap();
+        assert!(RealDisk.lock(&path).unwrap().is_none());
+        assert!(Registered::take(path.canonicalize().unwrap()).is_some());
+    }
+
+    #[test]
+    fn the_registry_refuses_a_path_that_is_taken() {
+        let path = PathBuf::from("/nowhere/registry-test/LOCK");
+        let first = Registered::take(path.clone());
+        assert!(first.is_some());
+        assert!(Registered::take(path.clone()).is_none());
+        drop(first);
+        assert!(Registered::take(path).is_some());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn aliases_of_a_place_resolve_to_the_same() {
+        let root = tempfile::tempdir().unwrap();
+        let store = root.path().join("store");
+        std::fs::create_dir(&store).unwrap();
+        std::os::unix::fs::symlink(&store, root.path().join("alias")).unwrap();
+        let place = RealDisk.resolve(&store).unwrap().join("a/b");
+        for alias in ["store/a/b", "alias/a/b", "alias/a/x/../b", "store/../alias/./a/b"] {
+            assert_eq!(RealDisk.resolve(&root.path().join(alias)).unwrap(), place, "{alias}");
+        }
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(RealDisk.resolve(Path::new("no-such-name")).unwrap(), here.join("no-such-name"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_is_one_lock_by_whatever_path() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("store")).unwrap();
+        std::os::unix::fs::symlink(root.path().join("store"), root.path().join("alias")).unwrap();
+        let _guard = RealDisk.lock(&root.path().join("store/LOCK")).unwrap().unwrap();
+        assert!(RealDisk.lock(&root.path().join("alias/LOCK")).unwrap().is_none());
+        assert!(RealDisk.lock(&root.path().join("store/../store/LOCK")).unwrap().is_none());
+    }
+}

@@ -1,0 +1,337 @@
+//! A disk in memory that loses, reorders, tears and refuses, as real ones do.
+//!
+//! It is as bad as POSIX allows, and somewhat worse than any one file system: what a file holds
+//! is durable only after a sync of the file, its name only after a sync of the directory, a write
+//! is torn at sectors and each sector kept or lost for itself, and a failed sync calls the pages
+//! clean that it did not write (as on Linux). [`SimulatedDisk::crash`] draws one image of what a
+//! power cut may leave, [`SimulatedDisk::kill`] gives what the end of the process leaves.
+
+mod content;
+mod crash;
+mod fault;
+#[cfg(test)]
+mod fault_tests;
+mod media;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub use fault::{Fault, FaultPlan, Operation};
+
+use super::{Disk, DiskFile, held};
+use fault::{Faults, eio};
+use media::{Media, Opened};
+
+/// A simulated disk. Clones are handles to the same one; [`crash`](Self::crash) and
+/// [`kill`](Self::kill) make new ones, and handles of the old one keep working on the old one.
+///
+/// Equal calls in equal order and an equal seed give equal images.
+#[derive(Clone, Default)]
+pub struct SimulatedDisk {
+    // Of std, not of `crate::seams::sync`: this disk stands outside of what models explore.
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    media: Media,
+    faults: Faults,
+    locked: BTreeSet<PathBuf>,
+    capacity: Option<u64>,
+    fills_up: bool,
+}
+
+impl SimulatedDisk {
+    /// Makes an empty disk without faults or limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Draws one legal image of this disk after power loss, as a new disk with nothing pending, no
+    /// faults, no limit and no locks.
+    ///
+    /// What was synced is there. Of what was not, the image keeps all, nothing, what came before
+    /// one moment with the change of that moment torn, or a random part with random tears. Sectors
+    /// are of 512 or of 4096 bytes. Lost bytes before kept ones read as they did before, or as
+    /// zero where the file has grown. Changes of one name keep their order.
+    #[must_use]
+    pub fn crash(&self, rng: &mut fastrand::Rng) -> Self {
+        Self::from(crash::image(&self.state().media, rng))
+    }
+
+    /// Copies this disk as the end of the process leaves it: all that was written is there, and
+    /// what was not synced still is not, so that a later [`crash`](Self::crash) may lose it. The
+    /// copy has no faults, no limit and no locks.
+    #[must_use]
+    pub fn kill(&self) -> Self {
+        Self::from(self.state().media.copy())
+    }
+
+    /// Adds a plan for calls that fail. Of several that are due at one call the first decides and
+    /// the others wait.
+    pub fn inject(&self, plan: FaultPlan) {
+        self.state().faults.add(plan);
+    }
+
+    /// Removes all plans.
+    pub fn clear_faults(&self) {
+        self.state().faults.clear();
+    }
+
+    /// Number of calls so far, failed ones too.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.state().faults.calls()
+    }
+
+    /// Number of calls of one kind so far, failed ones too.
+    #[must_use]
+    pub fn calls_of(&self, operation: Operation) -> u64 {
+        self.state().faults.calls_of(operation)
+    }
+
+    /// How often a plan has struck, calls that pass unharmed (see [`Fault::Short`]) included.
+    #[must_use]
+    pub fn faults_struck(&self) -> u64 {
+        self.state().faults.struck()
+    }
+
+    /// Limits the sum of all files' lengths in bytes. What would grow a file beyond it fails with
+    /// `StorageFull` and changes nothing; overwriting in place goes on.
+    pub fn set_capacity(&self, capacity: Option<u64>) {
+        self.state().capacity = capacity;
+    }
+
+    /// Chooses whether a write that does not fit under the limit first writes what does, reported
+    /// as a short write, as Linux does; the default is that it writes nothing.
+    pub fn fill_up_before_full(&self, fills_up: bool) {
+        self.state().fills_up = fills_up;
+    }
+
+    /// Number of changes, of contents and of names, that a power cut may still lose.
+    #[must_use]
+    pub fn unsynced_changes(&self) -> usize {
+        crash::pending_sequences(&self.state().media).len()
+    }
+
+    /// Paths of all files, in order.
+    #[must_use]
+    pub fn file_names(&self) -> Vec<PathBuf> {
+        self.state().media.names.files().map(|(path, _)| path.to_owned()).collect()
+    }
+
+    /// The bytes of a file as a reader sees them, if there is one. Neither counted nor failed.
+    #[must_use]
+    pub fn read_file(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
+        let state = self.state();
+        let id = state.media.names.file(path.as_ref()).ok()?;
+        Some(state.media.inode(*id).ok()?.current.to_vec())
+    }
+
+    /// Makes a file hold these bytes, durably, with all directories above it; open handles see
+    /// them. For preparing and damaging; neither counted nor failed, nor limited.
+    ///
+    /// # Errors
+    /// When the path, or one above it, is not what it would have to be.
+    pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
+        self.state().media.put_durably(path.as_ref(), bytes)
+    }
+
+    /// Removes a file, durably. Neither counted nor failed.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none.
+    pub fn remove_file_durably(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let mut state = self.state();
+        state.media.remove_file(path.as_ref())?;
+        state.media.settle_path(path.as_ref());
+        Ok(())
+    }
+
+    /// Sum of the lengths of all files.
+    #[must_use]
+    pub fn total_len_bytes(&self) -> u64 {
+        self.state().media.total_len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        held(&self.state)
+    }
+
+    /// Counts a call that either passes or does nothing, and fails it if a plan says so.
+    fn call(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
+        let (state, _) = self.partial_call(operation)?;
+        Ok(state)
+    }
+
+    /// As [`call`](Self::call), with the fault that lets a part of the call be done.
+    fn partial_call(
+        &self,
+        operation: Operation,
+    ) -> io::Result<(MutexGuard<'_, State>, Option<Fault>)> {
+        let mut state = self.state();
+        let fault = state.faults.meet(operation);
+        match fault.and_then(|fault| fault.refusal(operation)) {
+            Some(error) => Err(error),
+            None => Ok((state, fault)),
+        }
+    }
+}
+
+impl From<Media> for SimulatedDisk {
+    fn from(media: Media) -> Self {
+        Self { state: Arc::new(Mutex::new(State { media, ..State::default() })) }
+    }
+}
+
+impl fmt::Debug for SimulatedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedDisk").finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// How many of `len` bytes at `offset` fit under the limit.
+    fn fitting(&self, opened: &Opened, len: usize, offset: u64) -> io::Result<usize> {
+        let Some(capacity) = self.capacity else { return Ok(len) };
+        let file_len = self.media.inode(opened.id)?.current.len();
+        let room = capacity.saturating_sub(self.media.total_len());
+        let end = offset.saturating_add(len as u64);
+        if len == 0 || end <= file_len.saturating_add(room) {
+            return Ok(len);
+        }
+        let part = file_len.saturating_add(room).saturating_sub(offset);
+        match usize::try_from(part) {
+            Ok(part) if part > 0 && self.fills_up => Ok(part),
+            _ => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
+        let opened = self.call(Operation::Open)?.media.open(path, create)?;
+        Ok(Arc::new(SimulatedFile { disk: self.clone(), opened }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.call(Operation::CreateDir)?.media.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.call(Operation::List)?.media.names.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.call(Operation::List)?.media.names.exists(path))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.call(Operation::Remove)?.media.remove_file(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(Operation::Rename)?.media.rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.call(Operation::SyncDir)?.media.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+        let mut state = self.call(Operation::Lock)?;
+        let is_missing = !state.media.names.exists(path);
+        state.media.open(path, is_missing)?;
+        if !state.locked.insert(path.to_owned()) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Lock { disk: self.clone(), path: path.to_owned() })))
+    }
+}
+
+struct Lock {
+    disk: SimulatedDisk,
+    path: PathBuf,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.disk.state().locked.remove(&self.path);
+    }
+}
+
+struct SimulatedFile {
+    disk: SimulatedDisk,
+    opened: Opened,
+}
+
+impl fmt::Debug for SimulatedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedFile").field("id", &self.opened.id).finish_non_exhaustive()
+    }
+}
+
+impl DiskFile for SimulatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let (state, fault) = self.disk.partial_call(Operation::Read)?;
+        let wanted = if fault == Some(Fault::Short) { half(buf.len()) } else { buf.len() };
+        let buf = buf.get_mut(..wanted).unwrap_or_default();
+        Ok(state.media.inode(self.opened.id)?.current.read_at(buf, offset))
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        let (mut state, fault) = self.disk.partial_call(Operation::Write)?;
+        let is_part = matches!(fault, Some(Fault::Short | Fault::Torn));
+        let wanted = if is_part { half(buf.len()) } else { buf.len() };
+        let count = state.fitting(&self.opened, wanted, offset)?;
+        let bytes = buf.get(..count).unwrap_or_default();
+        state.media.write(self.opened.id, bytes, offset)?;
+        if fault == Some(Fault::Torn) { Err(eio()) } else { Ok(count) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        let state = match self.disk.call(Operation::Read) {
+            // Asking for a length is not interrupted.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.disk.state(),
+            called => called?,
+        };
+        Ok(state.media.inode(self.opened.id)?.current.len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.disk.call(Operation::SetLen)?;
+        let file_len = state.media.inode(self.opened.id)?.current.len();
+        let room = state.capacity.map(|limit| limit.saturating_sub(state.media.total_len()));
+        if room.is_some_and(|room| len.saturating_sub(file_len) > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.media.set_len(self.opened.id, len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.disk.state();
+        let fault = state.faults.meet(Operation::Sync);
+        match fault.and_then(|fault| fault.refusal(Operation::Sync)) {
+            None => state.media.sync(self.opened.id),
+            Some(error) => {
+                state.media.fail_sync(self.opened.id)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
+fn half(len: usize) -> usize {
+    len.div_ceil(2)
+}

@@ -1,0 +1,411 @@
+//! The check that nothing is written as JSON that could not be read again.
+
+use std::fmt::Display;
+
+use serde::ser::{
+    Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
+    SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
+};
+
+/// How deeply arrays and objects may nest: what `serde_json` reads.
+pub(crate) const MAX_DEPTH: usize = 127;
+
+const NOT_FINITE: &str = "a non-finite number has no JSON form";
+const TOO_DEEP: &str = "arrays and objects nest deeper than 127 levels";
+
+/// Writes a value as JSON; fails on NaN, on infinity, and on one that nests too deeply.
+pub(crate) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = Vec::with_capacity(128);
+    let serializer = &mut serde_json::Serializer::new(&mut bytes);
+    value.serialize(Readable { inner: serializer, depth: 0 })?;
+    Ok(bytes)
+}
+
+/// Hands everything to the serializer `inner`, and fails on what that would write without a word
+/// though it cannot be read again: a float that is NaN or infinite, for which `serde_json` writes
+/// `null`, and arrays and objects beyond the depth that it reads.
+struct Readable<S> {
+    inner: S,
+    /// How many arrays and objects it is inside of.
+    depth: usize,
+}
+
+impl<S> Readable<S> {
+    /// The depth inside so many more arrays and objects.
+    fn deeper<E: Error>(&self, levels: usize) -> Result<usize, E> {
+        let depth = self.depth + levels;
+        if depth > MAX_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(depth) }
+    }
+
+    fn nested<'a, T: ?Sized>(&self, value: &'a T) -> Nested<'a, T> {
+        Nested { value, depth: self.depth }
+    }
+}
+
+/// A value inside the value, to be written through [`Readable`] too.
+struct Nested<'a, T: ?Sized> {
+    value: &'a T,
+    depth: usize,
+}
+
+impl<T: Serialize + ?Sized> Serialize for Nested<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(Readable { inner: serializer, depth: self.depth })
+    }
+}
+
+macro_rules! hand_on {
+    ($($method:ident($($argument:ident: $kind:ty),*);)*) => {
+        $(fn $method(self, $($argument: $kind),*) -> Result<S::Ok, S::Error> {
+            self.inner.$method($($argument),*)
+        })*
+    };
+}
+
+macro_rules! hand_on_open {
+    ($($method:ident($($argument:ident: $kind:ty),*) -> $compound:ident, $levels:literal;)*) => {
+        $(fn $method(self, $($argument: $kind),*) -> Result<Self::$compound, S::Error> {
+            let depth = self.deeper($levels)?;
+            Ok(Readable { inner: self.inner.$method($($argument),*)?, depth })
+        })*
+    };
+}
+
+impl<S: Serializer> Serializer for Readable<S> {
+    type Ok = S::Ok;
+    type Error = S::Error;
+    type SerializeSeq = Readable<S::SerializeSeq>;
+    type SerializeTuple = Readable<S::SerializeTuple>;
+    type SerializeTupleStruct = Readable<S::SerializeTupleStruct>;
+    type SerializeTupleVariant = Readable<S::SerializeTupleVariant>;
+    type SerializeMap = Readable<S::SerializeMap>;
+    type SerializeStruct = Readable<S::SerializeStruct>;
+    type SerializeStructVariant = Readable<S::SerializeStructVariant>;
+
+    fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
+        if value.is_finite() {
+            self.inner.serialize_f32(value)
+        } else {
+            Err(S::Error::custom(NOT_FINITE))
+        }
+    }
+
+    fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
+        if value.is_finite() {
+            self.inner.serialize_f64(value)
+        } else {
+            Err(S::Error::custom(NOT_FINITE))
+        }
+    }
+
+    hand_on! {
+        serialize_bool(value: bool);
+        serialize_i8(value: i8);
+        serialize_i16(value: i16);
+        serialize_i32(value: i32);
+        serialize_i64(value: i64);
+        serialize_i128(value: i128);
+        serialize_u8(value: u8);
+        serialize_u16(value: u16);
+        serialize_u32(value: u32);
+        serialize_u64(value: u64);
+        serialize_u128(value: u128);
+        serialize_char(value: char);
+        serialize_str(value: &str);
+        serialize_none();
+        serialize_unit();
+        serialize_unit_struct(name: &'static str);
+        serialize_unit_variant(name: &'static str, index: u32, variant: &'static str);
+    }
+
+    /// In JSON an array of numbers.
+    fn serialize_bytes(self, value: &[u8]) -> Result<S::Ok, S::Error> {
+        self.deeper(1)?;
+        self.inner.serialize_bytes(value)
+    }
+
+    fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_some(&Nested { value, depth: self.depth })
+    }
+
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        self.inner.serialize_newtype_struct(name, &Nested { value, depth: self.depth })
+    }
+
+    fn serialize_newtype_variant<T: Serialize + ?Sized>(
+        self,
+        name: &'static str,
+        index: u32,
+        variant: &'static str,
+        value: &T,
+    ) -> Result<S::Ok, S::Error> {
+        let inner = Nested { value, depth: self.deeper(1)? };
+        self.inner.serialize_newtype_variant(name, index, variant, &inner)
+    }
+
+    hand_on_open! {
+        serialize_seq(len: Option<usize>) -> SerializeSeq, 1;
+        serialize_tuple(len: usize) -> SerializeTuple, 1;
+        serialize_tuple_struct(name: &'static str, len: usize) -> SerializeTupleStruct, 1;
+        serialize_tuple_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
+            -> SerializeTupleVariant, 2;
+        serialize_map(len: Option<usize>) -> SerializeMap, 1;
+        serialize_struct(name: &'static str, len: usize) -> SerializeStruct, 1;
+        serialize_struct_variant(name: &'static str, index: u32, variant: &'static str, len: usize)
+            -> SerializeStructVariant, 2;
+    }
+
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
+        self.inner.collect_str(value)
+    }
+
+    fn is_human_readable(&self) -> bool {
+        self.inner.is_human_readable()
+    }
+}
+
+macro_rules! hand_on_elements {
+    ($($compound:ident: $method:ident($($key:ident)?);)*) => {
+        $(impl<C: $compound> $compound for Readable<C> {
+            type Ok = C::Ok;
+            type Error = C::Error;
+
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $($key: &'static str,)?
+                value: &T,
+            ) -> Result<(), C::Error> {
+                self.inner.$method($($key,)? &self.nested(value))
+            }
+
+            $(fn skip_field(&mut self, $key: &'static str) -> Result<(), C::Error> {
+                self.inner.skip_field($key)
+            })?
+
+            fn end(self) -> Result<C::Ok, C::Error> {
+                self.inner.end()
+            }
+        })*
+    };
+}
+
+hand_on_elements! {
+    SerializeSeq: serialize_element();
+    SerializeTuple: serialize_element();
+    SerializeTupleStruct: serialize_field();
+    SerializeTupleVariant: serialize_field();
+    SerializeStruct: serialize_field(key);
+    SerializeStructVariant: serialize_field(key);
+}
+
+impl<C: SerializeMap> SerializeMap for Readable<C> {
+    type Ok = C::Ok;
+    type Error = C::Error;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), C::Error> {
+        self.inner.serialize_key(&self.nested(key))
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), C::Error> {
+        self.inner.serialize_value(&self.nested(value))
+    }
+
+    fn serialize_entry<K: Serialize + ?Sized, V: Serialize + ?Sized>(
+        &mut self,
+        key: &K,
+        value: &V,
+    ) -> Result<(), C::Error> {
+        self.inner.serialize_entry(&self.nested(key), &self.nested(value))
+    }
+
+    fn end(self) -> Result<C::Ok, C::Error> {
+        self.inner.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::values::codec::{Codec, Json};
+    use crate::values::error::Error as CrateError;
+
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Newtype<F>(F);
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Pair<F>(u8, F);
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Unit;
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Flat<F> {
+        own: u8,
+        #[serde(flatten)]
+        rest: BTreeMap<String, F>,
+    }
+
+    /// A map that is written key by key and value by value.
+    struct Entries<K, V>(Vec<(K, V)>);
+
+    impl<K: Serialize, V: Serialize> Serialize for Entries<K, V> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            for (key, value) in &self.0 {
+                map.serialize_key(key)?;
+                map.serialize_value(value)?;
+            }
+            map.end()
+        }
+    }
+
+    /// One variant for each way in which a value can hold another.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Shape<F> {
+        Newtype(F),
+        Tuple(u8, F),
+        Struct { before: bool, inner: F },
+        Seq(Vec<F>),
+        Array([F; 2]),
+        Option(Option<F>),
+        Map(BTreeMap<String, F>),
+        NewtypeStruct(Newtype<F>),
+        TupleStruct(Pair<F>),
+        Flat(Flat<F>),
+        Deep(Vec<BTreeMap<u16, Option<Pair<F>>>>),
+    }
+
+    fn shapes<F: Copy>(inner: F) -> Vec<Shape<F>> {
+        let map = BTreeMap::from([("k".to_owned(), inner)]);
+        vec![
+            Shape::Newtype(inner),
+            Shape::Tuple(1, inner),
+            Shape::Struct { before: true, inner },
+            Shape::Seq(vec![inner]),
+            Shape::Array([inner, inner]),
+            Shape::Option(Some(inner)),
+            Shape::Map(map.clone()),
+            Shape::NewtypeStruct(Newtype(inner)),
+            Shape::TupleStruct(Pair(1, inner)),
+            Shape::Flat(Flat { own: 1, rest: map }),
+            Shape::Deep(vec![BTreeMap::from([(7, Some(Pair(1, inner)))])]),
+        ]
+    }
+
+    #[track_caller]
+    fn refused<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(value: &T) {
+        match Json::encode(value) {
+            Err(CrateError::Codec { source }) => {
+                assert!(source.to_string().contains(NOT_FINITE), "{value:?}: {source}");
+            }
+            other => panic!("{value:?} gave {other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn same_as_serde_json<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(value: &T) {
+        let plain = serde_json::to_vec(value).unwrap();
+        assert_eq!(Json::encode(value).unwrap(), plain, "{value:?}");
+    }
+
+    #[test]
+    fn a_non_finite_number_is_refused_in_every_kind_of_value() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            refused(&bad);
+            shapes(bad).iter().for_each(refused);
+        }
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            refused(&bad);
+            shapes(bad).iter().for_each(refused);
+        }
+    }
+
+    #[test]
+    fn a_map_written_in_pieces_is_checked_too() {
+        let fine = Entries(vec![("a", 1.0), ("b", -0.0)]);
+        assert_eq!(to_vec(&fine).unwrap(), br#"{"a":1.0,"b":-0.0}"#);
+        let bad_value = to_vec(&Entries(vec![("a", 1.0), ("b", f64::NAN)])).unwrap_err();
+        let bad_key = to_vec(&Entries(vec![(f64::INFINITY, 1)])).unwrap_err();
+        for error in [bad_value, bad_key] {
+            assert!(error.to_string().contains(NOT_FINITE), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_values_are_written_as_serde_json_writes_them() {
+        for fine in [0.0, -0.0, 0.1, f64::MAX, f64::MIN_POSITIVE, 5e-324] {
+            shapes(fine).iter().for_each(same_as_serde_json);
+        }
+        shapes(0.1_f32).iter().for_each(same_as_serde_json);
+        shapes(i8::MIN).iter().for_each(same_as_serde_json);
+        shapes(u128::MAX).iter().for_each(same_as_serde_json);
+        shapes(i128::MIN).iter().for_each(same_as_serde_json);
+        shapes('é').iter().for_each(same_as_serde_json);
+        shapes(()).iter().for_each(same_as_serde_json);
+        same_as_serde_json(&Unit);
+        same_as_serde_json(&None::<f64>);
+        same_as_serde_json(&(true, i16::MIN, i32::MIN, i64::MIN, u8::MAX, u16::MAX, u64::MAX));
+        same_as_serde_json(&"quote \" and \u{1} control".to_owned());
+        same_as_serde_json(&bytes::Bytes::from_static(b"\x00\xff"));
+        same_as_serde_json(&std::net::Ipv4Addr::LOCALHOST);
+        same_as_serde_json(&serde_json::json!({"a": [1, 2.5, null, {"b": "c"}]}));
+    }
+
+    /// One variant for each way to nest.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    enum Nest {
+        End,
+        /// Not nested any further, and yet one level.
+        Bytes(bytes::Bytes),
+        Newtype(Box<Nest>),
+        Tuple(u8, Box<Nest>),
+        Struct {
+            inner: Box<Nest>,
+        },
+        Seq(Vec<Nest>),
+        Map(BTreeMap<String, Nest>),
+        Option(Option<Box<Nest>>),
+        Wrapped(Newtype<Box<Nest>>),
+        Pair(Box<Pair<Box<Nest>>>),
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again_however_it_nests() {
+        let boxed = |inner: &Nest| Box::new(inner.clone());
+        let nests: [&dyn Fn(&Nest) -> Nest; 8] = [
+            &|inner| Nest::Newtype(boxed(inner)),
+            &|inner| Nest::Tuple(1, boxed(inner)),
+            &|inner| Nest::Struct { inner: boxed(inner) },
+            &|inner| Nest::Seq(vec![inner.clone()]),
+            &|inner| Nest::Map(BTreeMap::from([("k".to_owned(), inner.clone())])),
+            &|inner| Nest::Option(Some(boxed(inner))),
+            &|inner| Nest::Wrapped(Newtype(boxed(inner))),
+            &|inner| Nest::Pair(Box::new(Pair(1, boxed(inner)))),
+        ];
+        let ends = [Nest::End, Nest::Bytes(bytes::Bytes::from_static(b"\x01\xff"))];
+        let cases = nests.iter().flat_map(|nest| ends.each_ref().map(|end| (nest, end)));
+        // Each is some ten thousand levels in all, which is an hour under Miri.
+        for (nest, end) in cases.step_by(if cfg!(miri) { 15 } else { 1 }) {
+            let mut value = end.clone();
+            let mut levels = 0;
+            while let Ok(bytes) = Json::encode(&value) {
+                assert_eq!(<Json as Codec<Nest>>::decode(bytes).unwrap(), value);
+                value = nest(&value);
+                levels += 1;
+            }
+            // Neither refused before what can be read is at its end.
+            let text = serde_json::to_vec(&value).unwrap();
+            assert!(serde_json::from_slice::<Nest>(&text).is_err(), "{levels} levels");
+            let error = Json::encode(&value).unwrap_err();
+            assert!(
+                matches!(&error, CrateError::Codec { source } if source.to_string().contains(TOO_DEEP))
+            );
+        }
+    }
+}

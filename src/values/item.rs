@@ -1,0 +1,183 @@
+//! An item as a reader holds it: its value and what names this version of it.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::seams::clock::instant;
+use crate::values::etag::ETag;
+use crate::values::revision::Revision;
+
+/// A document together with the version it was read at.
+///
+/// The value is a public field, to be read and changed in place; everything that names the version
+/// stands behind accessors and travels with it, so that
+/// [`save`](crate::Collection::save) can write the document back if and only if nobody else did.
+/// The tag is never part of the value: a stale tag cannot be stored with a document.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::Item;
+///
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let mut item = Item::new("a", "draft".to_owned());
+/// notes.save(&mut item)?;
+/// item.value.push_str(", revised");
+/// notes.save(&mut item)?;
+///
+/// let stored = notes.get("a")?.ok_or(ifmatch::Error::NotFound)?;
+/// assert_eq!(stored, item);
+/// assert_eq!((stored.key(), stored.key_str()), (&b"a"[..], Some("a")));
+/// assert_eq!((stored.etag(), stored.revision()), (item.meta().etag(), item.meta().revision()));
+/// assert!(stored.parent().is_some() && stored.expires().is_none());
+/// assert_eq!(stored.map(|text| text.len()).value, 14);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item<T> {
+    key: Bytes,
+    /// The document.
+    pub value: T,
+    meta: Meta,
+}
+
+impl<T> Item<T> {
+    /// Makes an item that is not in any store yet: its tag is [`ETag::UNSAVED`], and
+    /// [`save`](crate::Collection::save) creates it. The key is checked when it is saved.
+    #[must_use]
+    pub fn new(key: impl AsRef<[u8]>, value: T) -> Self {
+        Self { key: Bytes::copy_from_slice(key.as_ref()), value, meta: Meta::UNSAVED }
+    }
+
+    pub(crate) fn stored(key: Bytes, value: T, meta: Meta) -> Self {
+        Self { key, value, meta }
+    }
+
+    /// The key, 1 to 511 bytes.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The key as text, if it is UTF-8.
+    #[must_use]
+    pub fn key_str(&self) -> Option<&str> {
+        std::str::from_utf8(&self.key).ok()
+    }
+
+    /// The tag of this version; [`ETag::UNSAVED`] for an item that was never saved.
+    #[must_use]
+    pub fn etag(&self) -> ETag {
+        self.meta.etag
+    }
+
+    /// The tag that this version replaced, if there was one.
+    #[must_use]
+    pub fn parent(&self) -> Option<ETag> {
+        self.meta.parent
+    }
+
+    /// The commit that wrote this version; [`Revision::ZERO`] for an item that was never saved.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.meta.revision
+    }
+
+    /// When this version was written, see [`Meta::modified`].
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        self.meta.modified()
+    }
+
+    /// When this version ceases to exist, if ever, see [`Meta::expires`].
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.meta.expires()
+    }
+
+    /// Everything that names this version.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Puts another value into the item, keeping its key and version.
+    #[must_use]
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Item<U> {
+        Item { key: self.key, value: f(self.value), meta: self.meta }
+    }
+
+    pub(crate) fn try_map<U, E>(self, f: impl FnOnce(T) -> Result<U, E>) -> Result<Item<U>, E> {
+        Ok(Item { key: self.key, value: f(self.value)?, meta: self.meta })
+    }
+
+    pub(crate) fn is_saved(&self) -> bool {
+        self.meta.etag != ETag::UNSAVED
+    }
+
+    pub(crate) fn set_meta(&mut self, meta: Meta) {
+        self.meta = meta;
+    }
+}
+
+/// What names one version of an item: tag, parent tag, revision and times. Small and `Copy`.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let first = notes.create("a", &"one".to_owned())?;
+/// let second = notes.replace("a", &"two".to_owned(), first.etag())?;
+/// assert_eq!(second.parent(), Some(first.etag()));
+/// assert!(second.modified() > first.modified());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Meta {
+    pub(crate) etag: ETag,
+    pub(crate) parent: Option<ETag>,
+    pub(crate) revision: Revision,
+    pub(crate) modified_ms: u64,
+    pub(crate) expires_ms: Option<u64>,
+}
+
+impl Meta {
+    pub(crate) const UNSAVED: Self = Self {
+        etag: ETag::UNSAVED,
+        parent: None,
+        revision: Revision::ZERO,
+        modified_ms: 0,
+        expires_ms: None,
+    };
+
+    /// The tag of this version.
+    #[must_use]
+    pub fn etag(&self) -> ETag {
+        self.etag
+    }
+
+    /// The tag that this write replaced, if there was one. It tells what became of a write whose
+    /// acknowledgement was lost: it is in the chain of parents of whatever is stored now, or not.
+    #[must_use]
+    pub fn parent(&self) -> Option<ETag> {
+        self.parent
+    }
+
+    /// The commit that wrote this version.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The wall-clock time of the write, to the millisecond, at least 1 ms after the version
+    /// before it. For people: it orders nothing.
+    #[must_use]
+    pub fn modified(&self) -> SystemTime {
+        instant(self.modified_ms)
+    }
+
+    /// The instant from which on the item is absent to every read and precondition, if any.
+    #[must_use]
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires_ms.map(instant)
+    }
+}

@@ -1,0 +1,17 @@
+//! Types that need no store: tags, revisions, keys, items, preconditions, codecs, patches, errors.
+
+pub(crate) mod checked_json;
+pub(crate) mod codec;
+pub(crate) mod damage;
+pub(crate) mod error;
+pub(crate) mod etag;
+pub(crate) mod head;
+pub(crate) mod history;
+pub(crate) mod item;
+pub(crate) mod key;
+pub(crate) mod limits;
+pub(crate) mod options;
+pub(crate) mod patch;
+pub(crate) mod precondition;
+pub(crate) mod retry;
+pub(crate) mod revision;

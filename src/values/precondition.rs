@@ -1,0 +1,386 @@
+//! What a request demands of the stored version: [`Precondition`], and its one evaluation.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use crate::seams::clock::millis;
+use crate::values::etag::ETag;
+use crate::values::item::{Item, Meta};
+
+/// A demand on the stored version of an item, decided before anything is written.
+///
+/// The words are those of [RFC 9110 §13.1]. Comparison is strong: a weak tag never matches. A
+/// precondition is honoured or refused with
+/// [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition), never ignored:
+///
+/// | verb | `Always` | `IfMatch` | `IfNoneMatch(tags)` | `IfNoneMatch(Any)` | `IfModifiedSince` |
+/// |---|---|---|---|---|---|
+/// | `get_if` | yes | yes | yes | yes | yes |
+/// | `upsert` | yes | yes; absent fails | yes | create only | refused |
+/// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused |
+/// | `check` in a batch | refused | yes | yes | must be absent | refused |
+///
+/// An [`ETag`] converts to `IfMatch` of that tag, and a `&Item` to `IfMatch` of its tag. There is
+/// no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
+///
+/// ```
+/// use ifmatch::{ETag, Precondition, Tags};
+///
+/// let tag = ETag([7; 16]);
+/// assert_eq!(Precondition::from(tag), Precondition::IfMatch(Tags::from(tag)));
+/// assert_eq!(Precondition::if_unchanged(None), Precondition::IfNoneMatch(Tags::Any));
+/// ```
+///
+/// [RFC 9110 §13.1]: https://www.rfc-editor.org/rfc/rfc9110#section-13.1
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Precondition {
+    /// No demand: the last write wins.
+    Always,
+    /// The stored version has one of these tags, or with [`Tags::Any`] the item is present.
+    IfMatch(Tags),
+    /// The stored version has none of these tags, or with [`Tags::Any`] the item is absent.
+    IfNoneMatch(Tags),
+    /// The stored version is newer than this instant, at the resolution of one millisecond.
+    /// Only reads take it: two writes within the clock's error cannot be told apart by time.
+    IfModifiedSince(SystemTime),
+}
+
+impl Precondition {
+    /// Demands one of these tags, or with [`Tags::Any`] that the item is present.
+    #[must_use]
+    pub fn if_match(tags: impl Into<Tags>) -> Self {
+        Self::IfMatch(tags.into())
+    }
+
+    /// Demands none of these tags, or with [`Tags::Any`] that the item is absent.
+    #[must_use]
+    pub fn if_none_match(tags: impl Into<Tags>) -> Self {
+        Self::IfNoneMatch(tags.into())
+    }
+
+    /// Demands on a read that the item was modified after this instant.
+    #[must_use]
+    pub fn if_modified_since(instant: SystemTime) -> Self {
+        Self::IfModifiedSince(instant)
+    }
+
+    /// Demands that the item is as it was seen: `Some(tag)` is `IfMatch(tag)`, and `None`, "I saw
+    /// nothing", is `IfNoneMatch(Any)`.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Precondition;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let seen = notes.get("a")?.map(|item| item.etag());
+    /// notes.upsert("a", &"first".to_owned(), Precondition::if_unchanged(seen))?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn if_unchanged(seen: Option<ETag>) -> Self {
+        match seen {
+            Some(tag) => Self::IfMatch(tag.into()),
+            None => Self::IfNoneMatch(Tags::Any),
+        }
+    }
+}
+
+impl From<ETag> for Precondition {
+    fn from(tag: ETag) -> Self {
+        Self::IfMatch(tag.into())
+    }
+}
+
+impl<T> From<&Item<T>> for Precondition {
+    fn from(item: &Item<T>) -> Self {
+        Self::IfMatch(item.etag().into())
+    }
+}
+
+/// The tags of a precondition: any, or a list of which one must equal the stored tag.
+///
+/// [`FromStr`] reads the value of an HTTP `If-Match` or `If-None-Match` header. Weak tags and tags
+/// of another form than [`ETag`]'s are legal there and match nothing, so they are left out; a list
+/// of nothing else is an empty list, which matches nothing either.
+///
+/// ```
+/// use ifmatch::{ETag, Tags};
+///
+/// assert_eq!("*".parse(), Ok(Tags::Any));
+/// let list: Tags = "\"00000000000000000000000000000007\", W/\"x\", \"a,b\"".parse()?;
+/// assert_eq!(list, Tags::List(vec![ETag(7u128.to_be_bytes())]));
+/// assert!("no quotes".parse::<Tags>().is_err());
+/// # Ok::<(), ifmatch::ParseTagsError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tags {
+    /// `*`: any stored version.
+    Any,
+    /// This one.
+    One(ETag),
+    /// One of these; an empty list matches nothing.
+    List(Vec<ETag>),
+}
+
+impl Tags {
+    /// Whether the stored tag is among these.
+    fn hold(&self, stored: ETag) -> bool {
+        match self {
+            Self::Any => true,
+            Self::One(tag) => stored != ETag::UNSAVED && *tag == stored,
+            Self::List(tags) => stored != ETag::UNSAVED && tags.contains(&stored),
+        }
+    }
+}
+
+impl From<ETag> for Tags {
+    fn from(tag: ETag) -> Self {
+        Self::One(tag)
+    }
+}
+
+impl From<Vec<ETag>> for Tags {
+    fn from(tags: Vec<ETag>) -> Self {
+        Self::List(tags)
+    }
+}
+
+impl From<&[ETag]> for Tags {
+    fn from(tags: &[ETag]) -> Self {
+        Self::List(tags.to_vec())
+    }
+}
+
+impl<const N: usize> From<[ETag; N]> for Tags {
+    fn from(tags: [ETag; N]) -> Self {
+        Self::List(tags.into())
+    }
+}
+
+impl FromIterator<ETag> for Tags {
+    fn from_iter<I: IntoIterator<Item = ETag>>(tags: I) -> Self {
+        Self::List(tags.into_iter().collect())
+    }
+}
+
+/// The error of reading [`Tags`] from text that is neither `*` nor a list of entity tags.
+///
+/// ```
+/// let error = "\"a\" \"b\"".parse::<ifmatch::Tags>().unwrap_err();
+/// assert_eq!(error.to_string(), "a tag list is * or entity tags separated by commas");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a tag list is * or entity tags separated by commas")]
+pub struct ParseTagsError(());
+
+impl FromStr for Tags {
+    type Err = ParseTagsError;
+
+    fn from_str(text: &str) -> Result<Self, ParseTagsError> {
+        const BLANK: [char; 2] = [' ', '\t'];
+        let mut rest = text.trim_matches(BLANK);
+        if rest == "*" {
+            return Ok(Self::Any);
+        }
+        let mut tags = Vec::new();
+        let mut elements = 0;
+        // RFC 9110 §5.6.1.2: a recipient accepts empty list elements, but not a list of none.
+        loop {
+            rest = rest.trim_start_matches(BLANK);
+            if let Some(after) = rest.strip_prefix(',') {
+                rest = after;
+                continue;
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let (tag, after) = entity_tag(rest).ok_or(ParseTagsError(()))?;
+            elements += 1;
+            tags.extend(tag.parse::<ETag>());
+            rest = after.trim_start_matches(BLANK);
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return Err(ParseTagsError(()));
+            }
+        }
+        if elements == 0 { Err(ParseTagsError(())) } else { Ok(Self::List(tags)) }
+    }
+}
+
+/// Splits the entity tag (RFC 9110 §8.8.3) that `text` begins with from what follows it.
+fn entity_tag(text: &str) -> Option<(&str, &str)> {
+    let prefix = if text.starts_with("W/") { 2 } else { 0 };
+    let opaque = text.get(prefix..)?.strip_prefix('"')?;
+    let end = opaque.find('"')?;
+    let legal = |c: char| c == '\x21' || ('\x23'..='\x7e').contains(&c) || c >= '\u{80}';
+    if !opaque.get(..end)?.chars().all(legal) {
+        return None;
+    }
+    text.split_at_checked(prefix + 1 + end + 1)
+}
+
+/// What an evaluation needs to know of the stored version; absent and expired items have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) etag: ETag,
+    pub(crate) modified_ms: u64,
+}
+
+impl From<&Meta> for Stored {
+    fn from(meta: &Meta) -> Self {
+        Self { etag: meta.etag(), modified_ms: meta.modified_ms }
+    }
+}
+
+/// The verbs as far as preconditions differ between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Upsert,
+    Replace,
+    Patch,
+    Delete,
+    Check,
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Get => "get_if",
+            Self::Upsert => "upsert",
+            Self::Replace => "replace",
+            Self::Patch => "patch",
+            Self::Delete => "delete",
+            Self::Check => "check",
+        })
+    }
+}
+
+/// How an evaluation came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The precondition holds.
+    Holds,
+    /// It fails: 412, or on a read 304 where it was an `IfNoneMatch` or `IfModifiedSince`.
+    Fails,
+    /// This verb does not take this precondition.
+    Refused(&'static str),
+}
+
+/// Decides a precondition: the only place where one is evaluated.
+///
+/// `stored` is the current version, `None` when absent or expired. Whether a verb then finds
+/// its item is the verb's own affair: `replace` of an absent item is `NotFound` whatever is
+/// decided here, once the pair is not refused.
+pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<Stored>) -> Verdict {
+    use Verb::{Check, Delete, Get, Patch, Replace};
+
+    let holds = match (precondition, verb) {
+        (Precondition::Always, Check) => {
+            return Verdict::Refused("a check needs a precondition to check");
+        }
+        (Precondition::Always, _) => true,
+        (Precondition::IfMatch(tags), _) => stored.is_some_and(|s| tags.hold(s.etag)),
+        (Precondition::IfNoneMatch(Tags::Any), Replace | Patch | Delete) => {
+            return Verdict::Refused("the verb needs a present item and the precondition none");
+        }
+        (Precondition::IfNoneMatch(tags), _) => !stored.is_some_and(|s| tags.hold(s.etag)),
+        (Precondition::IfModifiedSince(since), Get) => {
+            stored.is_none_or(|s| s.modified_ms > millis(*since))
+        }
+        (Precondition::IfModifiedSince(_), _) => {
+            return Verdict::Refused("IfModifiedSince is for reads: time cannot order writes");
+        }
+    };
+    if holds { Verdict::Holds } else { Verdict::Fails }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    const TAG: ETag = ETag([1; 16]);
+    const OTHER: ETag = ETag([2; 16]);
+
+    fn verdict(verb: Verb, precondition: impl Into<Precondition>, present: bool) -> Verdict {
+        let stored = present.then_some(Stored { etag: TAG, modified_ms: 1_000 });
+        evaluate(verb, &precondition.into(), stored)
+    }
+
+    #[test]
+    fn the_matrix_of_verbs_and_preconditions_is_as_written() {
+        use Verb::{Check, Delete, Get, Patch, Replace, Upsert};
+        use Verdict::{Fails, Holds};
+        let refused = |v: Verdict| matches!(v, Verdict::Refused(_));
+        for verb in [Get, Upsert, Replace, Patch, Delete, Check] {
+            let p = |precondition: Precondition, present| verdict(verb, precondition, present);
+            for present in [false, true] {
+                let always = p(Precondition::Always, present);
+                assert!(if verb == Check { refused(always) } else { always == Holds });
+                assert_eq!(p(Precondition::if_match(OTHER), present), Fails);
+                assert_eq!(p(Precondition::if_none_match(OTHER), present), Holds);
+                let any = p(Precondition::if_none_match(Tags::Any), present);
+                match verb {
+                    Replace | Patch | Delete => assert!(refused(any)),
+                    _ => assert_eq!(any, if present { Fails } else { Holds }),
+                }
+                let since = p(Precondition::if_modified_since(UNIX_EPOCH), present);
+                assert!(if verb == Get { since == Holds } else { refused(since) });
+            }
+            assert_eq!(p(TAG.into(), true), Holds);
+            assert_eq!(p(TAG.into(), false), Fails);
+            assert_eq!(p(Precondition::if_match([OTHER, TAG]), true), Holds);
+            assert_eq!(p(Precondition::if_match(Tags::List(vec![])), true), Fails);
+            assert_eq!(p(Precondition::if_match(Tags::Any), true), Holds);
+            assert_eq!(p(Precondition::if_match(Tags::Any), false), Fails);
+            assert_eq!(p(Precondition::if_none_match([OTHER, TAG]), true), Fails);
+            assert_eq!(p(Precondition::if_none_match(Tags::List(vec![])), true), Holds);
+        }
+    }
+
+    #[test]
+    fn if_modified_since_is_not_met_by_the_same_millisecond() {
+        let at = |ms| Precondition::if_modified_since(UNIX_EPOCH + Duration::from_millis(ms));
+        assert_eq!(verdict(Verb::Get, at(999), true), Verdict::Holds);
+        assert_eq!(verdict(Verb::Get, at(1_000), true), Verdict::Fails);
+        assert_eq!(verdict(Verb::Get, at(1_001), true), Verdict::Fails);
+    }
+
+    #[test]
+    fn the_unsaved_tag_matches_nothing() {
+        let stored = Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 });
+        let precondition = Precondition::if_match(ETag::UNSAVED);
+        assert_eq!(evaluate(Verb::Replace, &precondition, stored), Verdict::Fails);
+        let precondition = Precondition::if_match([ETag::UNSAVED]);
+        assert_eq!(evaluate(Verb::Replace, &precondition, stored), Verdict::Fails);
+    }
+
+    #[test]
+    fn header_lists_are_read_as_rfc_9110_says() {
+        let tag = ETag([0xab; 16]);
+        for (text, expected) in [
+            ("*", Some(Tags::Any)),
+            (" * ", Some(Tags::Any)),
+            (&*format!("{tag}"), Some([tag].into())),
+            (&*format!(" {tag} ,\t{tag},"), Some([tag, tag].into())),
+            (&*format!(",, {tag}"), Some([tag].into())),
+            (&*format!("W/{tag}"), Some(Tags::List(vec![]))),
+            ("\"a,b\", \"\"", Some(Tags::List(vec![]))),
+            ("\"é\"", Some(Tags::List(vec![]))),
+            ("", None),
+            (" , ", None),
+            ("*, \"a\"", None),
+            ("\"a\" \"b\"", None),
+            ("\"a", None),
+            ("\"a b\"", None),
+            ("w/\"a\"", None),
+            ("W/", None),
+            ("a", None),
+        ] {
+            assert_eq!(text.parse().ok(), expected, "{text:?}");
+        }
+    }
+}
