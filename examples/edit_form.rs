@@ -1,5 +1,5 @@
-//! A document goes through an edit form with its tag, as in a web page: what comes back is saved
-//! only if nobody saved in between, and a conflict is shown and resolved.
+//! A document passes through an edit form with its tag, as in a web page. The form is saved only if
+//! no other write came in between. A conflict is shown and resolved.
 //!
 //! Run it with `cargo run --example edit_form`.
 
@@ -14,7 +14,7 @@ struct Contact {
     city: String,
 }
 
-/// What a user holds while editing: the item with its tag, and the document as it was shown.
+/// The state of an edit: the item with its tag, and the document as it was shown.
 struct Form {
     item: Item<Contact>,
     shown: Contact,
@@ -26,8 +26,8 @@ impl Form {
         Self { shown: item.value.clone(), item }
     }
 
-    /// Puts the user's changes into the current item and leaves its other fields alone. Where
-    /// both have changed a field the user's words win; returns how many such fields there were.
+    /// Applies the user's changes to the current item, and leaves its other fields unchanged. If
+    /// both have changed a field, the user's value wins. Returns the number of such fields.
     fn resolve(&mut self, mut current: Item<Contact>) -> u32 {
         let mut overruled = 0;
         let mut merge = |field, shown: &String, mine: &String, theirs: &mut String| {
@@ -50,7 +50,7 @@ fn main() -> Outcome {
     let store = Store::in_memory();
     let contacts = store.collection::<Contact>("contacts")?;
     let [phone, city] = ["555-0100", "Lagos"].map(str::to_owned);
-    // An item that was never saved has no tag: `save` creates it, and fails if it is there.
+    // A new item has no tag: `save` creates it, and fails if it exists.
     let mut item = Item::new("zoë", Contact { phone, city });
     contacts.save(&mut item)?;
 
@@ -62,9 +62,9 @@ fn main() -> Outcome {
     let Err(Error::PreconditionFailed(conflict)) = contacts.save(&mut ours.item) else {
         return Err("our stale form was saved".into());
     };
-    println!("We save a new city and get a {}:", conflict.http_status());
+    println!("We save a new city, and the answer is {}:", conflict.http_status());
     let overruled = ours.resolve(conflict.current()?.ok_or("the contact was deleted")?);
-    check(overruled == 0, "no field was changed by both, so the changes go together")?;
+    check(overruled == 0, "no field was changed by both users, so the changes combine")?;
     contacts.save(&mut ours.item)?;
 
     let stored = contacts.get("zoë")?.ok_or("the contact is gone")?;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A catalogue holds one JSON object per line, with at least `sku`, `name`, `price` and `stock`.
-//! The exit code is 0 only if every check held.
+//! The exit code is 0 only if every check passes.
 
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
@@ -33,7 +33,7 @@ struct Product {
     name: String,
     price: f64,
     stock: u64,
-    /// Fields that this program does not know; without this line a save would drop them.
+    /// Fields that this program does not know. Without this field, a save would drop them.
     #[serde(flatten)]
     extra: Map<String, Value>,
 }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             eprintln!("\nFAILED: {error}");
             let mut cause = error.source();
             while let Some(error) = cause {
-                eprintln!("  because: {error}");
+                eprintln!("  caused by: {error}");
                 cause = error.source();
             }
             ExitCode::FAILURE
@@ -56,16 +56,17 @@ fn main() -> ExitCode {
 fn run() -> Outcome {
     let mut expected = read_catalogue(&catalogue_path()?)?;
     let directory = env::temp_dir().join(format!("ifmatch-inventory-{}", process::id()));
-    fs::create_dir(&directory).map_err(|error| format!("cannot make {directory:?}: {error}"))?;
+    fs::create_dir(&directory).map_err(|error| format!("cannot create {directory:?}: {error}"))?;
     let path = directory.join("shop.ifm");
     let outcome = work(&path, &mut expected).and_then(|last| reopen(&path, &expected, &last));
     fs::remove_dir_all(&directory)?;
     outcome?;
-    println!("\nAll checks held.");
+    println!("\nAll checks passed.");
     Ok(())
 }
 
-/// Everything between the first open and the close. Returns the busiest product as it was left.
+/// Does everything between the first open and the close. Returns the final state of the busiest
+/// product.
 fn work(path: &Path, expected: &mut Catalogue) -> Outcome<Item<Product>> {
     let sku = expected.keys().next().ok_or("the catalogue holds no product")?.clone();
     println!("1. Opening a new store in {}.", path.display());
@@ -79,20 +80,20 @@ fn work(path: &Path, expected: &mut Catalogue) -> Outcome<Item<Product>> {
 
     println!("\n5. Closing the store.");
     store.close()?;
-    check(matches!(products.get(&sku), Err(Error::Closed)), "a closed store answers nothing")?;
+    check(matches!(products.get(&sku), Err(Error::Closed)), "a closed store refuses reads")?;
     Ok(last)
 }
 
 fn load(store: &Store, products: &Products, catalogue: &Catalogue) -> Outcome {
     let all: Vec<_> = catalogue.iter().collect();
-    for some in all.chunks(PRODUCTS_PER_BATCH) {
+    for chunk in all.chunks(PRODUCTS_PER_BATCH) {
         let mut batch = store.batch();
-        for (sku, product) in some {
+        for (sku, product) in chunk {
             batch = batch.create(products, sku, product);
         }
         batch.commit()?;
     }
-    println!("\n2. Loaded {} products, each batch of them all or nothing.", all.len());
+    println!("\n2. Loaded {} products in batches, each applied all or none.", all.len());
     compare(products, catalogue)
 }
 
@@ -115,14 +116,14 @@ fn edit_in_two_windows(products: &Products, sku: &str) -> Outcome {
         Err(other) => return Err(other.into()),
         Ok(_) => return Err("window B overwrote window A's change".into()),
     };
-    println!("   Window B saves a new name for the version it read, and is refused.");
-    check(conflict.http_status() == 412, "the refusal is a 412, Precondition Failed")?;
+    println!("   Window B saves a new name under the version that it read. The save is refused.");
+    check(conflict.http_status() == 412, "the error's status is 412, Precondition Failed")?;
 
     let mut current = conflict.current::<Product>()?.ok_or("the conflict carries no item")?;
-    check(current == window_a, "it carries the current item, as window A saved it")?;
+    check(current == window_a, "the error carries the current item, as window A saved it")?;
     current.value.name.clone_from(&wanted);
     products.save(&mut current)?;
-    println!("   Window B puts its name on that item and saves again.");
+    println!("   Window B sets its name on that item and saves again.");
     show_tags(window_a.etag(), current.etag());
 
     let stored = fetch(products, sku)?;
@@ -135,7 +136,7 @@ fn reserve_from_many_threads(products: &Products, sku: &str) -> Outcome<Item<Pro
     println!("\n4. {BUYERS} threads reserve {UNITS_PER_BUYER} units each of {sku}, one by one.");
     let mut before = fetch(products, sku)?;
     if before.value.stock < wanted {
-        println!("   Only {} are in stock, so {wanted} more arrive first.", before.value.stock);
+        println!("   Only {} are in stock, so {wanted} more are added first.", before.value.stock);
         before.value.stock += wanted;
         products.save(&mut before)?;
     }
@@ -149,16 +150,16 @@ fn reserve_from_many_threads(products: &Products, sku: &str) -> Outcome<Item<Pro
 
     let after = fetch(products, sku)?;
     let (from, to) = (before.value.stock, after.value.stock);
-    println!("   The stock went from {from} to {to}; {lost_races} saves lost a race, and retried.");
+    println!("   The stock went from {from} to {to}; {lost_races} saves lost a race and retried.");
     show_tags(before.etag(), after.etag());
-    check(from == to + wanted, "not one unit was lost or sold twice")?;
+    check(from == to + wanted, "no unit was lost or sold twice")?;
     Ok(after)
 }
 
-/// Takes one unit, and tells how many saves lost a race on the way.
+/// Takes one unit. Returns the number of saves that lost a race.
 fn reserve_one(products: &Products, sku: &str) -> Outcome<u64> {
     let mut item = fetch(products, sku)?;
-    // Every lost race is another buyer's success, so their number is bounded.
+    // Every lost race is another buyer's success, so the number of races is bounded.
     for lost_races in 0..=BUYERS * UNITS_PER_BUYER {
         item.value.stock = item.value.stock.checked_sub(1).ok_or("sold out")?;
         match products.save(&mut item) {
@@ -179,7 +180,7 @@ fn reopen(path: &Path, expected: &Catalogue, last: &Item<Product>) -> Outcome {
     compare(&products, expected)?;
     let found = fetch(&products, &last.value.sku)?;
     show_tags(last.etag(), found.etag());
-    check(found == *last, "the edited product has the version and the values it had")?;
+    check(found == *last, "the edited product has the same version and values as before")?;
     Ok(store.close()?)
 }
 
@@ -190,7 +191,7 @@ fn compare(products: &Products, expected: &Catalogue) -> Outcome {
         let product = item?.value;
         stored.insert(product.sku.clone(), product);
     }
-    check(stored == *expected, "the store holds every product with every field, and no other")
+    check(stored == *expected, "the store holds every product with every field, and nothing else")
 }
 
 fn fetch(products: &Products, sku: &str) -> Outcome<Item<Product>> {
@@ -203,7 +204,7 @@ fn show_tags(before: ETag, after: ETag) {
 
 fn check(held: bool, claim: &str) -> Outcome {
     if !held {
-        return Err(format!("this should hold: {claim}").into());
+        return Err(format!("a check failed: {claim}").into());
     }
     println!("   Checked: {claim}.");
     Ok(())
@@ -219,7 +220,7 @@ fn catalogue_path() -> Outcome<PathBuf> {
     Ok(path)
 }
 
-/// Reads the whole catalogue before any of it is stored, so that a bad line leaves nothing behind.
+/// Reads the whole catalogue before any of it is stored, so that a bad line stores nothing.
 fn read_catalogue(path: &Path) -> Outcome<Catalogue> {
     let file = path.display();
     let bytes = fs::read(path).map_err(|error| format!("cannot read {file}: {error}"))?;
@@ -234,13 +235,13 @@ fn read_catalogue(path: &Path) -> Outcome<Catalogue> {
             return Err(at("a sku has 1 to 511 bytes".into()).into());
         }
         if catalogue.insert(product.sku.clone(), product).is_some() {
-            return Err(at("this sku was on an earlier line".into()).into());
+            return Err(at("this sku is on an earlier line".into()).into());
         }
     }
     Ok(catalogue)
 }
 
-/// What serde says, without its line number: that is always 1 here.
+/// The message of serde without its line number, which is always 1 here.
 fn reason(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let what = text.split(" at line ").next().unwrap_or(&text);

@@ -1,4 +1,4 @@
-//! Changes single fields of a document, with and without a demand on its version.
+//! Changes single fields of a document, with and without a precondition.
 //!
 //! Run it with `cargo run --example patch_document`.
 
@@ -28,10 +28,10 @@ fn main() -> Outcome {
     let patch = Patch::new().test("/sku", "A1").set("/price", 45.5).incr("/stock", -1);
     let item = products.patch("A1", &patch, created.etag())?;
     show(&item);
-    check(item.value.price == 45.5 && item.value.stock == 2, "both fields are changed")?;
-    check(item.value.extra.get("colour") == Some(&json!("red")), "the others are as before")?;
+    check(item.value.price == 45.5 && item.value.stock == 2, "both fields changed")?;
+    check(item.value.extra.get("colour") == Some(&json!("red")), "the other fields are unchanged")?;
 
-    println!("\nThe same patch again, for the version that is no longer there:");
+    println!("\nThe same patch again, with the tag of a superseded version:");
     match products.patch("A1", &patch, created.etag()) {
         Err(Error::PreconditionFailed(conflict)) => {
             let current = conflict.current::<Product>()?.ok_or("no current item")?;
@@ -42,24 +42,24 @@ fn main() -> Outcome {
         Ok(_) => return Err("a stale patch was applied".into()),
     }
 
-    println!("\nA JSON Patch (RFC 6902), whatever the version:");
+    println!("\nA JSON Patch (RFC 6902), for any version:");
     let text = r#"[{"op": "add", "path": "/tags", "value": ["sale"]},
                    {"op": "remove", "path": "/colour"}]"#;
     let item = products.patch("A1", &Patch::from_json(text)?, Precondition::Always)?;
     show(&item);
-    check(!item.value.extra.contains_key("colour"), "the colour is gone")?;
+    check(!item.value.extra.contains_key("colour"), "the colour is removed")?;
 
-    println!("\nA merge patch (RFC 7396), where null removes:");
+    println!("\nA merge patch (RFC 7396), where null removes a field:");
     let merge = Patch::merge(json!({ "tags": null, "size": { "w": 10 } }));
     let item = products.patch("A1", &merge, item.etag())?;
     show(&item);
-    check(item.value.extra.get("size") == Some(&json!({ "w": 10 })), "the size is there")?;
+    check(item.value.extra.get("size") == Some(&json!({ "w": 10 })), "the size is stored")?;
 
     println!("\nA patch with a test that fails changes nothing, not even its first field:");
     let failing = Patch::new().set("/price", 1.0).test("/stock", 99);
     let refused = products.patch("A1", &failing, Precondition::Always);
     check(matches!(refused, Err(Error::Patch(_))), "it is refused")?;
-    check(products.get("A1")?.as_ref() == Some(&item), "the item is as it was, tag and all")
+    check(products.get("A1")?.as_ref() == Some(&item), "the item and its tag are unchanged")
 }
 
 fn show(item: &Item<Product>) {

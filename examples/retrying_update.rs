@@ -1,4 +1,4 @@
-//! `update` from several threads: each change is applied exactly once, whoever gets there first.
+//! `update` from several threads: each change is applied exactly once, in any order.
 //!
 //! Run it with `cargo run --example retrying_update`.
 
@@ -24,8 +24,8 @@ fn main() -> Outcome {
     let created = pages.create("home", &Page { visits: 0, seats: 3 })?;
     println!("The page has no visits. ETag {}", created.etag());
 
-    // The closure gets the fresh document. When another thread writes first, it runs again on
-    // what that thread left, so it should do nothing but change the document.
+    // The closure gets the current document. If another thread writes first, the closure runs again
+    // on that thread's version. So it should only change the document.
     thread::scope(|scope| {
         let visit = || (0..VISITS_EACH).try_for_each(|_| pages.update("home", add_visit).map(drop));
         let visitors: Vec<_> = (0..THREADS).map(|_| scope.spawn(visit)).collect();
@@ -34,22 +34,22 @@ fn main() -> Outcome {
         }
         Outcome::Ok(())
     })?;
-    let page = pages.get("home")?.ok_or("the page is gone")?;
+    let page = pages.get("home")?.ok_or("the page is missing")?;
     println!("{THREADS} threads added {VISITS_EACH} visits each. ETag {}", page.etag());
-    check(page.value.visits == THREADS * VISITS_EACH, "not one visit was lost")?;
+    check(page.value.visits == THREADS * VISITS_EACH, "no visit was lost")?;
 
-    // With `try_update` the closure can say no. Its own error comes back, and nothing is written.
+    // With `try_update`, the closure can refuse. Its error is returned, and nothing is written.
     let mut taken = 0;
     while let Ok(item) = pages.try_update("home", take_seat) {
         taken += 1;
         println!("Took a seat, {} left. ETag {}", item.value.seats, item.etag());
-        check(taken <= 3, "no more seats are taken than there are")?;
+        check(taken <= 3, "no more than three seats are taken")?;
     }
     match pages.try_update("home", take_seat) {
         Err(UpdateError::Aborted(reason)) => println!("The closure refused: {reason}."),
-        _ => return Err("a seat was taken that is not there".into()),
+        _ => return Err("a fourth seat was taken".into()),
     }
-    check(taken == 3, "three seats were taken, the fourth refused")
+    check(taken == 3, "three seats were taken, and the fourth was refused")
 }
 
 fn add_visit(page: &mut Page) {

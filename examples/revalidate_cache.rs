@@ -1,4 +1,4 @@
-//! A cache asks "has it changed?" with If-None-Match and is sent a document only if it has.
+//! A cache revalidates its copies with If-None-Match. It receives a document only if it changed.
 //!
 //! Run it with `cargo run --example revalidate_cache`.
 
@@ -8,7 +8,7 @@ use ifmatch::{Collection, Item, Precondition, Read, Store, Tags};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Copies of documents, each with the version it was read at.
+/// Copies of documents, each with the tag of its version.
 #[derive(Default)]
 struct Cache {
     copies: HashMap<String, Item<String>>,
@@ -16,7 +16,7 @@ struct Cache {
 }
 
 impl Cache {
-    /// The current document: our copy when it is still that, else a new one.
+    /// Returns the current document: the copy if it is still current, else a new one.
     fn get(&mut self, notes: &Collection<String>, key: &str) -> Outcome<Option<&Item<String>>> {
         let precondition = match self.copies.get(key) {
             Some(copy) => Precondition::if_none_match(copy.etag()),
@@ -43,25 +43,25 @@ fn main() -> Outcome {
     let notes = store.collection::<String>("notes")?;
     let mut cache = Cache::default();
 
-    println!("The first read brings the document.");
+    println!("The first read returns the document.");
     let first = notes.create("motd", &"Welcome".to_owned())?;
     let text = cache.get(&notes, "motd")?.map(|copy| copy.value.clone());
-    check(text.as_deref() == Some("Welcome") && cache.reads == 1, "one document was sent")?;
+    check(text.as_deref() == Some("Welcome") && cache.reads == 1, "one document was read")?;
 
-    println!("Nothing has changed, so the second sends no document.");
+    println!("Nothing has changed, so the second read returns no document.");
     let tag = cache.get(&notes, "motd")?.map(Item::etag);
-    check(tag == Some(first.etag()) && cache.reads == 1, "the copy in the cache serves")?;
+    check(tag == Some(first.etag()) && cache.reads == 1, "the copy in the cache is used")?;
 
-    println!("Somebody writes the same text again: a new version all the same.");
+    println!("Another write of the same text makes a new version.");
     let second = notes.replace("motd", &"Welcome".to_owned(), first.etag())?;
     let tag = cache.get(&notes, "motd")?.map(Item::etag);
-    check(tag == Some(second.etag()) && cache.reads == 2, "the new version was sent")?;
+    check(tag == Some(second.etag()) && cache.reads == 2, "the new version was read")?;
 
-    println!("A header of a web request can be used as it is.");
+    println!("The header of a web request is parsed into tags.");
     let header = format!("W/\"other\", {}, {}", first.etag(), second.etag());
     let tags: Tags = header.parse()?;
     let read = notes.get_if("motd", Precondition::if_none_match(tags))?;
-    check(matches!(read, Read::NotModified(_)), "one of its tags is the current one")?;
+    check(matches!(read, Read::NotModified(_)), "one of the tags is current")?;
 
     println!("The document is deleted.");
     notes.delete("motd", second.etag())?;

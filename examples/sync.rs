@@ -1,7 +1,7 @@
-//! Two stores in two folders that are kept alike through their change feeds, in both directions:
-//! both sides go on writing, and what both have changed is merged field by field.
+//! Keeps two stores in two folders alike through their change feeds, in both directions. Both sides
+//! continue to write. A note that both have changed is merged field by field.
 //!
-//! Run it with `cargo run --example sync`. How it works is told in `docs/sync.md`.
+//! Run it with `cargo run --example sync`. `docs/sync.md` explains how it works.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,21 +15,21 @@ use serde_json::{Map, Value, json};
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 type Note = Map<String, Value>;
 
-/// A store, and the collection of it that is kept in step.
+/// A store, and its collection that is synchronised.
 struct Side {
     name: &'static str,
     store: Store,
     notes: Collection<Note>,
 }
 
-/// The versions of a note that were found, or made, alike; `None` where there is no note.
+/// The versions of a note that were last alike on both sides; `None` where there is no note.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Link {
     here: Option<ETag>,
     there: Option<ETag>,
 }
 
-/// Keeps two sides in step. What it remembers lies in the store `here`.
+/// Keeps two sides alike. Its links and cursors are stored in the store `here`.
 struct Mirror {
     here: Side,
     there: Side,
@@ -48,13 +48,13 @@ struct Tally {
 
 impl Side {
     fn open(name: &'static str, path: &Path) -> Outcome<Self> {
-        // The base of a merge is a superseded version, so some are kept.
+        // The base of a merge is a superseded version, so the store keeps some.
         let options = Options::new().history(HistoryPolicy::new().versions(20));
         let store = options.open(path)?;
         Ok(Self { name, notes: store.collection("notes")?, store })
     }
 
-    /// Writes or removes a note, if it is still what was seen; gives its new tag.
+    /// Writes or removes a note if its version is still the one that was seen. Returns the new tag.
     fn put(
         &self,
         key: &[u8],
@@ -92,7 +92,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// Goes through both feeds until neither tells anything new.
+    /// Reads both feeds until neither has a new change.
     fn sync(&self) -> Outcome<Tally> {
         let mut tally = Tally::default();
         for _ in 0..10 {
@@ -105,19 +105,17 @@ impl Mirror {
                 return Ok(tally);
             }
         }
-        Err("the sides do not come to rest".into())
+        Err("the sides do not converge".into())
     }
 
-    /// Takes in what one side's feed tells, from where the last call stopped.
+    /// Applies the changes of one side's feed, starting at that side's cursor.
     fn follow(&self, side: &Side, at_most: usize, tally: &mut Tally) -> Outcome {
         let kept = self.cursors.get(side.name)?;
         let cursor = kept.map_or(Cursor::START, |cursor| cursor.value);
         match self.follow_from(side, cursor, at_most, tally) {
-            // The feed cannot tell of every removal any more, or the store has another history:
-            // everything is compared.
-            Err(Error::Compacted | Error::Diverged) => {
-                self.list(side, &side.store.snapshot(), tally)
-            }
+            // The feed no longer holds every removal, or the store has another history: compare
+            // everything.
+            Err(Error::Compacted | Error::Diverged) => self.list(side, &side.store.snapshot(), tally),
             followed => Ok(followed?),
         }
     }
@@ -137,10 +135,10 @@ impl Mirror {
             let link = self.links.get(change.key())?.map(|link| link.value).unwrap_or_default();
             let known = if side.name == "here" { link.here } else { link.there };
             if known == Some(change.etag()) {
-                tally.echoes += 1; // our own write, come back
+                tally.echoes += 1; // our own write came back
                 continue;
             }
-            // The cursor goes into the same batch as the link, so neither is ahead of the other.
+            // The cursor is written in the batch of the link, so neither is ahead of the other.
             let batch = self.cursors_batch(side, place);
             self.reconcile(change.key(), batch, tally)?.commit()?;
         }
@@ -154,9 +152,9 @@ impl Mirror {
         self.here.store.batch().upsert(&self.cursors, side.name, &place, Precondition::Always)
     }
 
-    /// Looks at every note that either side of the link may have, and goes on from the snapshot.
+    /// Reconciles every note of the snapshot and of the links, and continues from the snapshot.
     fn list(&self, side: &Side, snapshot: &Snapshot, tally: &mut Tally) -> Outcome {
-        println!("  the feed of {:?} cannot go on: its notes are listed", side.name);
+        println!("  the feed of {:?} cannot continue, so its notes are listed", side.name);
         let mut keys = BTreeSet::new();
         for item in snapshot.collection(&side.notes).iter()? {
             keys.insert(item?.key().to_vec());
@@ -172,8 +170,8 @@ impl Mirror {
         Ok(())
     }
 
-    /// Makes one note alike on both sides, and adds the link that says so to the batch. Whatever
-    /// was done before it was cut short, doing it again comes to the same.
+    /// Makes one note alike on both sides, and adds the new link to the batch. It is idempotent: it
+    /// can be interrupted anywhere and repeated.
     fn reconcile(&self, key: &[u8], batch: Batch, tally: &mut Tally) -> Result<Batch, Error> {
         let (here, there) = (self.here.notes.get(key)?, self.there.notes.get(key)?);
         let kept = self.links.get(key)?;
@@ -190,7 +188,7 @@ impl Mirror {
             (false, true) => there.clone(),
             (true, true) => {
                 tally.merged += 1;
-                // The last version that both had, from the history of either.
+                // The last version that both sides held, from either history.
                 let base = match link.there {
                     Some(tag) => self.there.notes.get_version(key, &tag)?,
                     None => None,
@@ -210,7 +208,7 @@ impl Mirror {
         let written = put(&self.there, &there, &mut made.there)
             .and_then(|()| put(&self.here, &here, &mut made.here));
         match written {
-            // Somebody wrote meanwhile: that change is still to come, in its feed.
+            // Another write came first. Its change is still to come in its feed.
             Err(Error::PreconditionFailed(_) | Error::AlreadyExists(_) | Error::NotFound) => {
                 return Ok(batch);
             }
@@ -230,8 +228,8 @@ impl Mirror {
     }
 }
 
-/// Three-way: of each field the side that has changed it. Where both have, `here` wins; where one
-/// has removed what the other has changed, the change wins.
+/// Three-way merge: each field is taken from the side that changed it. If both sides changed it,
+/// `here` wins. If one side removed the note and the other changed it, the change wins.
 fn merge(base: &Note, here: Option<&Note>, there: Option<&Note>) -> Option<Note> {
     let (Some(here), Some(there)) = (here, there) else { return here.or(there).cloned() };
     let mut merged = Note::new();
@@ -249,7 +247,7 @@ fn merge(base: &Note, here: Option<&Note>, there: Option<&Note>) -> Option<Note>
 fn main() -> Outcome {
     let folder = tempfile::tempdir()?;
     let mirror = Mirror::open(folder.path())?;
-    println!("Each side writes notes of its own.");
+    println!("Each side writes its own notes.");
     for (key, text) in [("milk", "2 l"), ("bread", "dark"), ("eggs", "six")] {
         mirror.here.notes.create(key, &note(json!({ "text": text, "done": false })))?;
     }
@@ -257,10 +255,10 @@ fn main() -> Outcome {
         mirror.there.notes.create(key, &note(json!({ "text": text, "done": false })))?;
     }
     let tally = mirror.sync()?;
-    check(mirror.are_alike()? && mirror.here.notes.len()? == 6, "both hold all six notes")?;
-    check(tally.written == 6 && tally.echoes == 6, "what was written came back, and was known")?;
+    check(mirror.are_alike()? && mirror.here.notes.len()? == 6, "both sides hold all six notes")?;
+    check(tally.written == 6 && tally.echoes == 6, "each write came back once and was recognised")?;
 
-    println!("Both go on, without each other.");
+    println!("Both sides write without a connection.");
     let done = |note: &mut Note| drop(note.insert("done".to_owned(), json!(true)));
     let say = |text: &'static str| {
         move |note: &mut Note| drop(note.insert("text".to_owned(), json!(text)))
@@ -277,7 +275,7 @@ fn main() -> Outcome {
     mirror.there.notes.delete("soap", Precondition::Always)?;
     mirror.there.notes.create("salt", &note(json!({ "text": "a bit" })))?;
 
-    println!("The program ends in the middle of a sync, and begins again.");
+    println!("The program ends in the middle of a sync, and is started again.");
     let mut tally = Tally::default();
     mirror.follow(&mirror.here, 2, &mut tally)?;
     mirror.close()?;
@@ -287,22 +285,22 @@ fn main() -> Outcome {
     check(mirror.are_alike()?, "both sides hold the same notes")?;
     let read = |key| mirror.here.notes.get(key).map(|item| item.map(|item| item.value));
     let milk = Some(note(json!({ "text": "3 l", "done": true })));
-    check(read("milk")? == milk, "of one note each side changed a field, and both changes stay")?;
+    check(read("milk")? == milk, "each side changed one field, and both changes are kept")?;
     let bread = Some(note(json!({ "text": "white", "done": false })));
-    check(read("bread")? == bread, "the same field of one note was changed by both")?;
-    check(read("eggs")?.is_some(), "a note that one removed and the other changed is kept")?;
+    check(read("bread")? == bread, "both sides changed one field, and `here` wins")?;
+    check(read("eggs")?.is_some(), "a note that one side removed and the other changed is kept")?;
     let gone = [read("tea")?, read("rice")?, read("soap")?];
-    check(gone.iter().all(Option::is_none), "what was removed is gone")?;
+    check(gone.iter().all(Option::is_none), "removed notes are absent on both sides")?;
 
     end_quietly(mirror, folder.path())
 }
 
-/// When nothing happens nothing is written, and a side that was lost is brought back.
+/// Checks that an idle sync writes nothing, and that a lost side can be restored.
 fn end_quietly(mirror: Mirror, folder: &Path) -> Outcome {
     let before = (mirror.here.store.revision(), mirror.there.store.revision());
     mirror.sync()?;
     let after = (mirror.here.store.revision(), mirror.there.store.revision());
-    check(before == after, "nothing goes back and forth when nothing happens")?;
+    check(before == after, "a sync without changes writes nothing")?;
 
     println!("One side is lost, and restored from its backup.");
     let (copy, place) = (folder.join("copy.ifm"), folder.join("there.ifm"));
@@ -313,7 +311,7 @@ fn end_quietly(mirror: Mirror, folder: &Path) -> Outcome {
     Store::restore(&copy, &place)?.close()?;
     let mirror = Mirror::open(folder)?;
     let tally = mirror.sync()?;
-    check(tally.listed > 0 && tally.written == 1, "only what had changed since was written")?;
+    check(tally.listed > 0 && tally.written == 1, "only the change since the backup was written")?;
     check(mirror.are_alike()?, "both sides hold the same notes again")?;
     for (key, note) in mirror.there.all()? {
         println!("  {}: {}", String::from_utf8_lossy(&key), Value::from(note));

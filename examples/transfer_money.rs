@@ -1,5 +1,5 @@
-//! Moves money between accounts from several threads. Both accounts of a transfer change in one
-//! batch or neither does, so the sum is the same at every moment, for every reader.
+//! Moves money between accounts from several threads. A batch changes both accounts of a transfer
+//! or neither, so every reader sees the same sum at every moment.
 //!
 //! Run it with `cargo run --example transfer_money`.
 
@@ -35,21 +35,21 @@ fn main() -> Outcome {
     })?;
 
     println!("{} transfers; {lost_races} lost a race and were retried.", 3 * TRANSFERS);
-    println!("Another thread added up all accounts {looks} times: always the same sum.");
+    println!("Another thread read the sum of all accounts {looks} times. It never changed.");
     let expected = [START - 14 * TRANSFERS, START, START + 14 * TRANSFERS];
     if balances(accounts)? != expected {
-        return Err("a transfer was lost or made twice".into());
+        return Err("a transfer was lost or applied twice".into());
     }
-    println!("Checked: every transfer was made exactly once.");
+    println!("Checked: every transfer was applied exactly once.");
     Ok(())
 }
 
-/// Moves 7 from one account to another. Returns how many races were lost on the way.
+/// Moves 7 from one account to another. Returns the number of lost races.
 fn transfer(store: &Store, accounts: &Collection<i64>, (from, to): Route) -> Outcome<i64> {
-    // Every lost race is another thread's transfer, so their number is bounded.
+    // Every lost race is another thread's transfer, so the number of races is bounded.
     for lost_races in 0..=3 * TRANSFERS {
-        let payer = accounts.get(from)?.ok_or("the payer is gone")?;
-        let payee = accounts.get(to)?.ok_or("the payee is gone")?;
+        let payer = accounts.get(from)?.ok_or("the payer is missing")?;
+        let payee = accounts.get(to)?.ok_or("the payee is missing")?;
         let batch = store.batch().replace(accounts, from, &(payer.value - 7), payer.etag());
         match batch.replace(accounts, to, &(payee.value + 7), payee.etag()).commit() {
             Ok(_) => return Ok(lost_races),
@@ -60,7 +60,8 @@ fn transfer(store: &Store, accounts: &Collection<i64>, (from, to): Route) -> Out
     Err("a transfer lost more races than there were transfers".into())
 }
 
-/// Adds up all accounts, each time as of one moment, until the transfers are done.
+/// Sums all accounts as of one moment, repeatedly, until the transfers are done. Returns the number
+/// of sums.
 fn watch_the_sum(accounts: &Collection<i64>, done: &AtomicBool) -> Outcome<i64> {
     let mut looks = 0;
     while looks == 0 || !done.load(Ordering::Acquire) {

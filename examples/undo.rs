@@ -1,5 +1,5 @@
-//! Undo and redo from an item's history: what was there is read back by its tag, and written over
-//! the version that is shown, unless somebody else has written since.
+//! Undo and redo from an item's history. An earlier version is read by its tag and written over the
+//! version that is shown, unless another write has come since.
 //!
 //! Run it with `cargo run --example undo`.
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What an editor can go back and forth to: tags alone, so it is small, and kept in the store it
-/// lasts as long as the history does.
+/// The versions that an editor can return to. It holds only tags, so it is small. It is stored in
+/// the store, and is valid for as long as the history.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Steps {
     undo: Vec<ETag>,
@@ -29,7 +29,7 @@ impl Editor {
         self.texts.save(&mut self.shown)?;
         self.steps.undo.push(before);
         self.steps.redo.clear();
-        self.tell("written");
+        self.report("written");
         Ok(())
     }
 
@@ -38,7 +38,7 @@ impl Editor {
         let Some(before) = self.go_to(tag)? else { return Ok(false) };
         self.steps.undo.pop();
         self.steps.redo.push(before);
-        self.tell("undone");
+        self.report("undone");
         Ok(true)
     }
 
@@ -47,23 +47,23 @@ impl Editor {
         let Some(before) = self.go_to(tag)? else { return Ok(false) };
         self.steps.redo.pop();
         self.steps.undo.push(before);
-        self.tell("redone");
+        self.report("redone");
         Ok(true)
     }
 
-    /// Writes an earlier version again, as a new one with a new tag; gives the tag of what it
-    /// replaced, or `None` when the earlier version is not kept any more.
+    /// Writes an earlier version again, as a new version with a new tag. Returns the tag of the
+    /// version that it replaced, or `None` if the earlier version is no longer kept.
     fn go_to(&mut self, tag: ETag) -> Result<Option<ETag>, Error> {
         let Some(earlier) = self.texts.get_version(self.shown.key(), &tag)? else {
             return Ok(None);
         };
-        // The value moves into the item that is shown, whose tag is the If-Match of the save.
+        // The value moves into the item that is shown. The tag of that item is the save's If-Match.
         let mut next = self.shown.clone().map(|_| earlier.value);
         self.texts.save(&mut next)?;
         Ok(Some(std::mem::replace(&mut self.shown, next).etag()))
     }
 
-    fn tell(&self, what: &str) {
+    fn report(&self, what: &str) {
         println!("  {what}: {:?}, ETag {}", self.shown.value, self.shown.etag());
     }
 }
@@ -96,7 +96,7 @@ fn main() -> Outcome {
     store.close()?;
     let (store, _, mut editor) = open(&path)?;
     editor.redo()?;
-    check(editor.shown.value == "Roses are", "one step forth again")?;
+    check(editor.shown.value == "Roses are", "one step forward again")?;
     editor.write("Roses are blue")?;
     check(!editor.redo()?, "after a new change there is nothing to redo")?;
     while editor.undo()? {}
@@ -106,18 +106,18 @@ fn main() -> Outcome {
     let other = editor.texts.update("poem", |text| text.push_str("Violets"))?;
     let refused = editor.redo();
     let status = refused.err().and_then(|error| Some(error.downcast_ref::<Error>()?.http_status()));
-    check(status == Some(412), "a redo over somebody else's change is refused")?;
-    let stored = editor.texts.get("poem")?.ok_or("the poem is gone")?;
-    check(stored == other, "and their words stay")?;
+    check(status == Some(412), "a redo over another window's change is refused")?;
+    let stored = editor.texts.get("poem")?.ok_or("the poem is missing")?;
+    check(stored == other, "the other window's text is still stored")?;
 
-    // With the current item in hand the user may decide to do it all the same.
+    // The user has seen the current item, and may decide to redo over it.
     editor.shown = stored;
-    check(editor.redo()?, "knowing of it, the redo is done")?;
+    check(editor.redo()?, "with the current item, the redo succeeds")?;
     editor.undo()?;
-    check(editor.shown.value == "Violets", "and undone, back to their words")?;
+    check(editor.shown.value == "Violets", "an undo restores the other window's text")?;
     let past = editor.texts.history("poem")?;
     println!("{} versions are kept.", past.len());
-    check(past.first() == Some(&editor.shown), "the history begins with what is stored")?;
+    check(past.first() == Some(&editor.shown), "the history begins with the stored version")?;
     store.close()?;
     Ok(())
 }

@@ -177,3 +177,7 @@ struct Cosmos;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/sync.md")]
 struct Sync;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/using.md")]
+struct Using;
