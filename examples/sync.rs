@@ -115,7 +115,9 @@ impl Mirror {
         match self.follow_from(side, cursor, at_most, tally) {
             // The feed no longer holds every removal, or the store has another history: compare
             // everything.
-            Err(Error::Compacted | Error::Diverged) => self.list(side, &side.store.snapshot(), tally),
+            Err(Error::Compacted | Error::Diverged) => {
+                self.list(side, &side.store.snapshot(), tally)
+            }
             followed => Ok(followed?),
         }
     }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::api::store::Store;
 use crate::engine::environment::Environment;
 use crate::index::MemoryTables;
-use crate::journal::frames::FrameReader;
+use crate::journal::frame_reader::FrameReader;
 use crate::seams::clock::instant;
 use crate::seams::entropy::Entropy;
 pub use crate::storage::{Fault, FaultPlan, Operation, SimulatedDisk};
@@ -178,7 +178,7 @@ impl Simulation {
     /// # Errors
     /// What copying fails with: then the table that there was stays in use.
     pub fn renew_table(store: &Store) -> Result<()> {
-        crate::engine::renewal::renew(&store.shared().compacting())
+        crate::engine::renewal::renew(&store.shared().maintenance())
     }
 
     /// Keeps compaction from taking anything out of the journal, as a backup that is under way
@@ -186,8 +186,8 @@ impl Simulation {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
-    pub fn hold_journal(store: &Store) -> Result<impl Drop + use<>> {
-        Ok(store.engine()?.journal.hold().0)
+    pub fn guard_journal(store: &Store) -> Result<impl Drop + use<>> {
+        Ok(store.engine()?.journal.guard_copy().0)
     }
 
     /// Whether a table built from the journal would be the table that there is, row for row: the

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::api::store::Store;
 use crate::engine::environment::Environment;
 use crate::journal::copying::{ClosedStore, Collector, Loose, Origin, Source, Target, copy};
-use crate::journal::frames::FrameReader;
+use crate::journal::frame_reader::FrameReader;
 use crate::storage::Disk;
 use crate::values::error::{Error, Result};
 use crate::values::options::Options;
@@ -65,9 +65,9 @@ impl Store {
             let engine = self.engine()?;
             let journal = &engine.journal;
             if environment.backup_disk.is_none() {
-                check_apart(journal.place().1, path)?;
+                check_apart(journal.files().1, path)?;
             }
-            let (hold, manifest) = journal.hold();
+            let (hold, manifest) = journal.guard_copy();
             if let Err(failure) = journal.sync() {
                 log::warn!("a backup takes what is durable: {:?}", failure.source);
             }

@@ -79,12 +79,12 @@ impl Store {
     pub fn stats(&self) -> Result<Stats> {
         let engine = self.engine()?;
         let (engine, journal) = (&engine, &engine.journal);
-        let (_, totals) = journal.totals();
+        let (_, content) = journal.content();
         // Before the frames: what is appended in between is then no live byte without a frame.
         let live_bytes = journal.segments().total_live_bytes();
         let frame_bytes = frame_bytes(&journal.extents());
         Ok(Stats {
-            items: totals.count.saturating_sub(engine.recorded_collections()),
+            items: content.count.saturating_sub(engine.recorded_collections()),
             revision: Revision(journal.applied()),
             durable_revision: Revision(journal.durable()),
             checkpoint_revision: Revision(journal.checkpoint_revision()),

@@ -16,7 +16,7 @@ use crate::engine::environment::Environment;
 use crate::engine::opening;
 use crate::engine::shared::{EngineGuard, Shared};
 use crate::index::MemoryTables;
-use crate::journal::signal::Signal;
+use crate::journal::notify::Notifier;
 use crate::seams::sync::RwLock;
 use crate::storage::{MemoryDisk, RealDisk};
 use crate::values::codec::{Codec, Json, Raw};
@@ -118,14 +118,14 @@ impl Store {
         let mut opened = opening::open(&environment, path, options)?;
         let damage = opened.damage.take();
         let engine = Engine::new(&environment, opened, options)?;
-        let signal = Arc::clone(engine.journal.signal());
+        let notifier = Arc::clone(engine.journal.notifier());
         let interval =
             (options.durability == Durability::Eventual).then_some(options.sync_interval);
         let shared = Arc::new(Shared {
             engine: RwLock::new(Some(engine)),
             background: Background::new(interval),
-            compacting: parking_lot::Mutex::new(()),
-            signal,
+            maintenance: parking_lot::Mutex::new(()),
+            notifier,
             damage,
         });
         // Closes the store, and ends what was started, should a thread be refused.
@@ -263,8 +263,8 @@ impl Store {
     }
 
     /// What a watch waits on.
-    pub(crate) fn signal(&self) -> &Arc<Signal> {
-        &self.handle.shared.signal
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
+        &self.handle.shared.notifier
     }
 
     /// A handle that does not keep the store open.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::api::store::Store;
-use crate::engine::compaction::{catch_up, write_delay_us};
+use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
     Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
 };
@@ -50,9 +50,9 @@ pub(crate) fn commit(
 fn help_upkeep(store: &Store) {
     let background = store.background();
     background.note_commit();
-    if background.take_overdue() {
-        let caught_up = catch_up(store.shared());
-        caught_up.unwrap_or_else(|error| log::warn!("what earlier runs left stays: {error}"));
+    if background.take_backlog() {
+        let worked_off = work_off_backlog(store.shared());
+        worked_off.unwrap_or_else(|error| log::warn!("what earlier runs left stays: {error}"));
     }
     let delay_us = || store.engine().map_or(0, |engine| write_delay_us(&engine));
     background.wait_for_compaction(delay_us);

@@ -4,10 +4,10 @@ use std::ops::Bound;
 
 use crate::api::store::Store;
 use crate::engine::shared::EngineGuard;
+use crate::journal::append::Extent;
+use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::EntrySource;
-use crate::journal::group::Extent;
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
-use crate::journal::totals::Totals;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::options::Progress;
 
@@ -126,11 +126,11 @@ impl Store {
     ) -> Result<()> {
         let (before, at_rest) = {
             let engine = self.engine()?;
-            let before = engine.journal.totals();
+            let before = engine.journal.content();
             // A commit may have its place in the journal and not be in the table yet.
             (before, engine.journal.applied() >= before.0)
         };
-        let mut found = Totals::default();
+        let mut found = ContentSum::default();
         let mut after: Option<Vec<u8>> = None;
         loop {
             let step = {
@@ -148,7 +148,7 @@ impl Store {
         let engine = self.engine()?;
         verified.items = found.count.saturating_sub(engine.recorded_collections());
         // Only a store at rest can be held against one count and sum.
-        let at_rest = at_rest && engine.journal.totals() == before;
+        let at_rest = at_rest && engine.journal.content() == before;
         if at_rest && found != before.1 {
             engine.journal.distrust_table();
             let message = "the table does not hold the items that the journal says";
@@ -203,7 +203,7 @@ fn verify_segment(
     after: u64,
     verified: &mut Verified,
 ) -> Result<u64> {
-    let (disk, store) = engine.journal.place();
+    let (disk, store) = engine.journal.files();
     let segment = OpenSegment::open(disk, store, extent.number)?;
     let source = EntrySource::of_header(&segment.facts.path, &segment.facts.header);
     let mut scan = segment.scan(extent.end_offset);

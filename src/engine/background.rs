@@ -7,17 +7,17 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes, is_overdue};
+use crate::engine::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes, has_backlog};
 use crate::engine::renewal::{TableSize, renew_if_bloated};
 use crate::engine::shared::Shared;
 use crate::engine::sweep_pass;
-use crate::engine::throttle::Pace;
+use crate::engine::throttle::Throttle;
 use crate::seams::sync::thread::{self, JoinHandle};
 use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::values::error::Error;
 
 /// The bit of [`Background::commits`] that says that upkeep looks again only when it is told to.
-const RESTING: u64 = 1 << 63;
+const IDLE: u64 = 1 << 63;
 /// How many commits go by before it is looked again how long each has to wait.
 const DELAY_LOOK_COMMITS: u64 = 256;
 /// How often upkeep looks while writes go on.
@@ -44,9 +44,9 @@ const COMPACTION_DELAY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Background {
     sync_interval: Option<Duration>,
-    wishes: Mutex<Wishes>,
+    deadlines: Mutex<Deadlines>,
     woken: Condvar,
-    sync_wished: AtomicBool,
+    sync_requested: AtomicBool,
     /// How many commits there were, and [`RESTING`].
     commits: AtomicU64,
     /// Whether there is something that upkeep can compact.
@@ -54,20 +54,20 @@ pub(crate) struct Background {
     /// How long each write waits for compaction to keep up, in microseconds.
     write_delay_us: AtomicU64,
     /// Whether runs before this one left so much that its first write does it.
-    overdue: AtomicBool,
+    backlog: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
-struct Wishes {
+struct Deadlines {
     stop: bool,
     sync_at: Option<Instant>,
     tick_at: Option<Instant>,
 }
 
-impl Wishes {
+impl Deadlines {
     /// Makes upkeep look at this time at the latest; who wished before may wish for less.
-    fn look_by(&mut self, at: Option<Instant>) {
+    fn wake_by(&mut self, at: Option<Instant>) {
         self.tick_at = [self.tick_at, at].into_iter().flatten().min();
     }
 }
@@ -78,13 +78,13 @@ impl Background {
     pub(crate) fn new(sync_interval: Option<Duration>) -> Self {
         Self {
             sync_interval,
-            wishes: Mutex::default(),
+            deadlines: Mutex::default(),
             woken: Condvar::new(),
-            sync_wished: AtomicBool::new(false),
-            commits: AtomicU64::new(RESTING),
+            sync_requested: AtomicBool::new(false),
+            commits: AtomicU64::new(IDLE),
             behind: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
-            overdue: AtomicBool::new(false),
+            backlog: AtomicBool::new(false),
             threads: Mutex::default(),
         }
     }
@@ -92,8 +92,8 @@ impl Background {
     /// Starts the threads, which end with [`stop`](Self::stop).
     pub(crate) fn start(shared: &Arc<Shared>) -> io::Result<()> {
         let background = shared.background();
-        let overdue = shared.engine().is_ok_and(|engine| is_overdue(&engine));
-        background.overdue.store(overdue, Ordering::Relaxed);
+        let backlog = shared.engine().is_ok_and(|engine| has_backlog(&engine));
+        background.backlog.store(backlog, Ordering::Relaxed);
         let spawn = |name: &str, body: fn(&Background, &Shared)| {
             let own = Arc::clone(shared);
             let body = move || body(own.background(), &own);
@@ -110,34 +110,34 @@ impl Background {
     /// Says that a commit was written.
     pub(crate) fn note_commit(&self) {
         // Upkeep rests only if the count is still the one that it has seen.
-        let rests = self.commits.fetch_add(1, Ordering::AcqRel) & RESTING != 0;
-        let tell = rests && self.commits.fetch_and(!RESTING, Ordering::AcqRel) & RESTING != 0;
+        let rests = self.commits.fetch_add(1, Ordering::AcqRel) & IDLE != 0;
+        let tell = rests && self.commits.fetch_and(!IDLE, Ordering::AcqRel) & IDLE != 0;
         let sync_within = self.sync_interval.filter(|_| {
-            !self.sync_wished.load(Ordering::Relaxed)
-                && !self.sync_wished.swap(true, Ordering::AcqRel)
+            !self.sync_requested.load(Ordering::Relaxed)
+                && !self.sync_requested.swap(true, Ordering::AcqRel)
         });
         if tell || sync_within.is_some() {
-            let mut wishes = self.wishes.lock();
+            let mut deadlines = self.deadlines.lock();
             let now = Instant::now();
             if tell {
-                wishes.look_by(Some(now + TICK));
+                deadlines.wake_by(Some(now + TICK));
             }
             if let Some(interval) = sync_within {
-                wishes.sync_at = now.checked_add(interval);
+                deadlines.sync_at = now.checked_add(interval);
             }
             self.woken.notify_all();
         }
     }
 
     /// Whether it is for this writer to do what runs before this one left; only the first is told.
-    pub(crate) fn take_overdue(&self) -> bool {
-        self.overdue.load(Ordering::Relaxed) && self.overdue.swap(false, Ordering::Relaxed)
+    pub(crate) fn take_backlog(&self) -> bool {
+        self.backlog.load(Ordering::Relaxed) && self.backlog.swap(false, Ordering::Relaxed)
     }
 
     /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
     /// `delay_us` tells now and then how long. Nothing is held meanwhile.
     pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
-        let commits = self.commits.load(Ordering::Relaxed) & !RESTING;
+        let commits = self.commits.load(Ordering::Relaxed) & !IDLE;
         if commits.is_multiple_of(DELAY_LOOK_COMMITS) {
             let behind = self.behind.load(Ordering::Relaxed);
             self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
@@ -150,7 +150,7 @@ impl Background {
 
     /// Ends the threads and waits for them, but for the caller's own.
     pub(crate) fn stop(&self) {
-        self.wishes.lock().stop = true;
+        self.deadlines.lock().stop = true;
         self.woken.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock());
         let others = threads.into_iter().filter(|t| t.thread().id() != thread::current().id());
@@ -162,7 +162,7 @@ impl Background {
     }
 
     pub(crate) fn run_syncs(&self, shared: &Shared) {
-        while self.wait_until_due(|wishes| &mut wishes.sync_at) {
+        while self.wait_until_due(|deadlines| &mut deadlines.sync_at) {
             if self.sync(shared).is_err() {
                 return;
             }
@@ -178,8 +178,8 @@ impl Background {
         drop(engine);
         let mut seen = Seen { checkpoint_segment, replayed_bytes, ..Seen::default() };
         let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
-        self.wishes.lock().look_by(first_at);
-        while self.wait_until_due(|wishes| &mut wishes.tick_at) {
+        self.deadlines.lock().wake_by(first_at);
+        while self.wait_until_due(|deadlines| &mut deadlines.tick_at) {
             if self.tick(shared, &mut seen).is_err() {
                 return;
             }
@@ -187,26 +187,26 @@ impl Background {
     }
 
     /// Waits for one of the wishes to be due and takes it; false when the store closes.
-    fn wait_until_due(&self, wish: fn(&mut Wishes) -> &mut Option<Instant>) -> bool {
-        let mut wishes = self.wishes.lock();
+    fn wait_until_due(&self, deadline: fn(&mut Deadlines) -> &mut Option<Instant>) -> bool {
+        let mut deadlines = self.deadlines.lock();
         loop {
-            if wishes.stop {
+            if deadlines.stop {
                 return false;
             }
-            match *wish(&mut wishes) {
+            match *deadline(&mut deadlines) {
                 Some(at) if at <= Instant::now() => {
-                    *wish(&mut wishes) = None;
+                    *deadline(&mut deadlines) = None;
                     return true;
                 }
-                Some(at) => wishes = self.woken.wait_until(wishes, at),
-                None => wishes = self.woken.wait(wishes),
+                Some(at) => deadlines = self.woken.wait_until(deadlines, at),
+                None => deadlines = self.woken.wait(deadlines),
             }
         }
     }
 
     fn sync(&self, shared: &Shared) -> Result<(), Error> {
         // Before the sync: whatever is written during it wishes for another.
-        self.sync_wished.store(false, Ordering::Release);
+        self.sync_requested.store(false, Ordering::Release);
         let synced = shared.engine()?.journal.sync();
         synced.map(drop).map_err(|failure| {
             log::error!("syncing the journal failed: {:?}", failure.source);
@@ -232,35 +232,35 @@ impl Background {
         }
         let sweep_at = self.sweep(shared, seen)?;
         if !idle {
-            self.wishes.lock().tick_at = Some(Instant::now() + TICK);
+            self.deadlines.lock().tick_at = Some(Instant::now() + TICK);
             return Ok(());
         }
         // What a snapshot keeps from being dropped is looked at now and then.
         let retired = shared.engine()?.journal.retired_segments();
         let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);
-        self.rest(commits, [sweep_at, look_at].into_iter().flatten().min());
+        self.idle(commits, [sweep_at, look_at].into_iter().flatten().min());
         Ok(())
     }
 
     /// Gives the number of commits; from now on upkeep need not be told of more.
     pub(crate) fn look(&self) -> u64 {
-        self.commits.fetch_and(!RESTING, Ordering::AcqRel) & !RESTING
+        self.commits.fetch_and(!IDLE, Ordering::AcqRel) & !IDLE
     }
 
     /// Lets upkeep look again at this time at the latest and with the next commit, or soon if there
     /// were others than these.
-    pub(crate) fn rest(&self, commits: u64, until: Option<Instant>) {
-        let resting = commits | RESTING;
+    pub(crate) fn idle(&self, commits: u64, until: Option<Instant>) {
+        let resting = commits | IDLE;
         let rests =
             self.commits.compare_exchange(commits, resting, Ordering::AcqRel, Ordering::Acquire);
         let again_at = if rests.is_ok() { until } else { Some(Instant::now() + TICK) };
-        self.wishes.lock().look_by(again_at);
+        self.deadlines.lock().wake_by(again_at);
     }
 
     /// When upkeep looks again without being told of a commit.
     #[cfg(test)]
     pub(crate) fn next_look(&self) -> Option<Instant> {
-        self.wishes.lock().tick_at
+        self.deadlines.lock().tick_at
     }
 
     /// Takes expired items away; gives when there may be more to take.
@@ -342,7 +342,9 @@ impl Background {
         if seen.compact_at.is_some_and(|at| at > Instant::now()) {
             return Ok(false);
         }
-        match compact_some(shared, Pace::Half, || self.behind.store(true, Ordering::Relaxed)) {
+        match compact_some(shared, Throttle::HalfTime, || {
+            self.behind.store(true, Ordering::Relaxed)
+        }) {
             Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
                 log::warn!("compaction is put off: {error}");
                 seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);

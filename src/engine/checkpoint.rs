@@ -28,7 +28,7 @@ impl Engine {
     /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut flushed = self.flushed.lock();
-        let revision = self.journal.totals().0;
+        let revision = self.journal.content().0;
         if !self.table_on_disk || flushed.revision == revision {
             return Ok(());
         }
@@ -39,7 +39,7 @@ impl Engine {
         if self.journal.is_poisoned() {
             return Err(Error::Poisoned);
         }
-        let (revision, totals) = self.journal.totals();
+        let (revision, content) = self.journal.content();
         // Every commit up to the revision is applied and in the journal for good before the table
         // is said to hold it.
         self.journal.sync().map_err(|_| Error::Poisoned)?;
@@ -47,7 +47,7 @@ impl Engine {
         let next_expiry_ms = self.expiries.next_ms();
         self.table.flush().inspect_err(|_| self.journal.poison())?;
         let table_generation = flushed.generation;
-        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
+        let checkpoint = Checkpoint { revision, content, table_generation, next_expiry_ms };
         let now_ms = self.clock.now_ms();
         self.journal.record_checkpoint(checkpoint, now_ms)?;
         self.checkpointed_ms.store(now_ms, Ordering::Relaxed);
@@ -144,9 +144,9 @@ impl Engine {
             environment.tables.remove_all_but(table_generation)?;
         }
         let table_digest = environment.tables.digest(table_generation)?;
-        let (revision, totals) = journal.totals();
+        let (revision, content) = journal.content();
         let next_expiry_ms = expiries.next_ms();
-        let checkpoint = Checkpoint { revision, totals, table_generation, next_expiry_ms };
+        let checkpoint = Checkpoint { revision, content, table_generation, next_expiry_ms };
         journal.record_close(checkpoint, table_digest, clock.now_ms())
     }
 }

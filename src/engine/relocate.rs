@@ -9,7 +9,7 @@ use crate::values::key::ItemKey;
 
 /// What an entry of the journal is to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum EntryStatus {
     /// The newest version of an item, or a tombstone that nothing has replaced.
     Newest,
     /// A newer entry has taken its place.
@@ -18,7 +18,7 @@ pub(crate) enum Standing {
 
 /// Where an entry lies.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct EntryLocation {
     pub(crate) segment: u32,
     pub(crate) offset: u32,
     pub(crate) len_bytes: u32,
@@ -27,23 +27,28 @@ pub(crate) struct Place {
 impl Engine {
     /// What the entry of this revision is to the table. It does not become newest again once it
     /// is superseded, so no lock is needed.
-    pub(crate) fn standing(&self, key: &ItemKey, revision: u64) -> Result<Standing> {
+    pub(crate) fn status_of(&self, key: &ItemKey, revision: u64) -> Result<EntryStatus> {
         Ok(match self.head(key)? {
-            Some(head) if head.revision > revision => Standing::Superseded,
+            Some(head) if head.revision > revision => EntryStatus::Superseded,
             // Without a row the table would be behind the journal: kept.
-            Some(_) | None => Standing::Newest,
+            Some(_) | None => EntryStatus::Newest,
         })
     }
 
     /// Lets the head of an item point to where its entry was written again, unless the item has
     /// changed since. The old place stays readable until every reader can know of the new one.
-    pub(crate) fn relocate(&self, key: &ItemKey, revision: u64, place: Place) -> Result<()> {
+    pub(crate) fn relocate(
+        &self,
+        key: &ItemKey,
+        revision: u64,
+        place: EntryLocation,
+    ) -> Result<()> {
         let mut locked = self.stripes.lock(std::iter::once(key.as_bytes()));
         let Some(head) = self.head(key)? else { return Ok(()) };
         if head.revision != revision || head.segment == place.segment {
             return Ok(());
         }
-        let Place { segment, offset, len_bytes } = place;
+        let EntryLocation { segment, offset, len_bytes } = place;
         let moved = Head { segment, offset, len_bytes, ..head };
         // A reader that found the old place must not put it into the cache after this.
         locked.begin_apply();

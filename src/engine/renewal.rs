@@ -1,8 +1,8 @@
 //! Renewing the table: copying its rows into a new one when its files have grown far beyond what
 //! they hold.
 
-use crate::engine::shared::{Compacting, Shared};
-use crate::engine::throttle::Pace;
+use crate::engine::shared::{MaintenanceGuard, Shared};
+use crate::engine::throttle::Throttle;
 use crate::values::error::Result;
 
 /// Smaller tables are left alone.
@@ -40,9 +40,9 @@ fn is_bloated(bytes: u64, fresh_bytes: u64) -> bool {
 
 /// Copies the table if its files are 15/8 of what they would be afterwards.
 pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<()> {
-    let only = &shared.compacting();
+    let maintenance = &shared.maintenance();
     let bytes = {
-        let engine = only.engine()?;
+        let engine = maintenance.engine()?;
         if !engine.has_table_on_disk() || engine.journal.is_poisoned() {
             return Ok(());
         }
@@ -52,20 +52,20 @@ pub(crate) fn renew_if_bloated(shared: &Shared, size: &mut TableSize) -> Result<
         return Ok(());
     }
     *size = TableSize { looked_at_bytes: bytes, fresh_bytes: None };
-    let fresh_bytes = fresh_bytes(only)?;
+    let fresh_bytes = fresh_bytes(maintenance)?;
     if is_bloated(bytes, fresh_bytes) {
-        renew(only)?;
-        size.looked_at_bytes = only.engine()?.table.size_on_disk_bytes()?;
+        renew(maintenance)?;
+        size.looked_at_bytes = maintenance.engine()?.table.size_on_disk_bytes()?;
     }
     size.fresh_bytes = Some(fresh_bytes);
     Ok(())
 }
 
 /// Copies the table into a new one, which takes over.
-pub(crate) fn renew(only: &Compacting<'_>) -> Result<()> {
-    only.engine()?.begin_table_copy()?;
-    let copied = copy_rows(only);
-    let engine = only.engine()?;
+pub(crate) fn renew(maintenance: &MaintenanceGuard<'_>) -> Result<()> {
+    maintenance.engine()?.begin_table_copy()?;
+    let copied = copy_rows(maintenance);
+    let engine = maintenance.engine()?;
     match copied {
         Ok(()) => engine.take_over_table_copy(),
         Err(error) => {
@@ -75,11 +75,11 @@ pub(crate) fn renew(only: &Compacting<'_>) -> Result<()> {
     }
 }
 
-fn copy_rows(only: &Compacting<'_>) -> Result<()> {
+fn copy_rows(maintenance: &MaintenanceGuard<'_>) -> Result<()> {
     for pass in 0..PASSES {
         let mut of_pass = |(key, ()): &&(Vec<u8>, ())| pass_of(key) == pass;
-        Pace::Half.for_each_rows(
-            only,
+        Throttle::HalfTime.for_each_rows(
+            maintenance,
             ROWS,
             |_| (),
             |engine, rows| {
@@ -99,9 +99,9 @@ fn pass_of(key: &[u8]) -> u64 {
 }
 
 /// What a new table of the same rows would take.
-fn fresh_bytes(only: &Compacting<'_>) -> Result<u64> {
+fn fresh_bytes(maintenance: &MaintenanceGuard<'_>) -> Result<u64> {
     let mut bytes = 0;
-    Pace::Half.for_each_rows(only, ROWS, <[u8]>::len, |_, rows| {
+    Throttle::HalfTime.for_each_rows(maintenance, ROWS, <[u8]>::len, |_, rows| {
         let row = |(key, len): &(Vec<u8>, usize)| (key.len() + len) as u64 + ROW_BYTES;
         bytes += rows.iter().map(row).sum::<u64>();
         Ok(())

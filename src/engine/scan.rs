@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::cache::Version;
 use crate::engine::snapshots::View;
-use crate::journal::totals::Totals;
+use crate::journal::content_sum::ContentSum;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -15,7 +15,7 @@ use crate::values::key::ItemKey;
 /// Entries are read together when no more than this lies between them.
 const GAP_BYTES: u64 = 4 << 10;
 /// The most that is read in one go, but for a single larger entry.
-const RUN_BYTES: u64 = 256 << 10;
+const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
 /// One version that a scan wants, and what came of reading it.
 struct Wanted {
@@ -81,7 +81,7 @@ impl Engine {
         &self,
         lower: Bound<&[u8]>,
         limit: usize,
-        totals: &mut Totals,
+        content: &mut ContentSum,
     ) -> Result<VerifiedRows> {
         let mut rows = Vec::with_capacity(limit);
         self.table.scan(lower, Bound::Unbounded, false, limit, &mut |key, value| {
@@ -93,7 +93,7 @@ impl Engine {
             if !head.deleted {
                 read_bytes += u64::from(head.len_bytes);
                 if let Some(version) = self.stored_version_of(key, head)? {
-                    totals.add(key.as_bytes(), version.meta.etag);
+                    content.add(key.as_bytes(), version.meta.etag);
                 }
             }
         }
@@ -119,8 +119,8 @@ impl Engine {
         missing.sort_unstable_by_key(|wanted| (wanted.head.segment, wanted.head.offset));
         let mut rest = missing.as_mut_slice();
         while !rest.is_empty() {
-            let (run, after) = rest.split_at_mut(run_len(rest));
-            self.read_run(view, run);
+            let (run, after) = rest.split_at_mut(neighbours_len(rest));
+            self.read_neighbours(view, run);
             rest = after;
         }
         wanted.into_iter().filter_map(|Wanted { key, version, .. }| {
@@ -129,7 +129,7 @@ impl Engine {
     }
 
     /// Reads neighbouring entries together and takes them apart.
-    fn read_run(&self, view: Option<&View>, run: &mut [&mut Wanted]) {
+    fn read_neighbours(&self, view: Option<&View>, run: &mut [&mut Wanted]) {
         let Some(first) = run.first().map(|wanted| wanted.head) else { return };
         let end = run.last().map_or(0, |last| last.head.end());
         let len_bytes = (end - u64::from(first.offset)) as u32;
@@ -159,14 +159,14 @@ impl Engine {
 }
 
 /// How many of these, from the first on, lie close enough together to be read in one go.
-fn run_len(wanted: &[&mut Wanted]) -> usize {
+fn neighbours_len(wanted: &[&mut Wanted]) -> usize {
     let Some(first) = wanted.first().map(|wanted| wanted.head) else { return 0 };
     let mut end = first.end();
     let more = wanted.iter().skip(1).take_while(|next| {
         let head = &next.head;
         let near = head.segment == first.segment
             && u64::from(head.offset) <= end + GAP_BYTES
-            && head.end() - u64::from(first.offset) <= RUN_BYTES;
+            && head.end() - u64::from(first.offset) <= NEIGHBOURS_BYTES;
         end = end.max(head.end());
         near
     });

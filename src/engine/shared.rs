@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::background::Background;
-use crate::journal::signal::{Signal, WakeLater};
+use crate::journal::notify::{Notifier, WakeLater};
 use crate::seams::sync::{RwLock, RwLockReadGuard};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
@@ -16,8 +16,8 @@ pub(crate) struct Shared {
     pub(crate) engine: RwLock<Option<Engine>>,
     pub(crate) background: Background,
     /// Held by whoever compacts.
-    pub(crate) compacting: parking_lot::Mutex<()>,
-    pub(crate) signal: Arc<Signal>,
+    pub(crate) maintenance: parking_lot::Mutex<()>,
+    pub(crate) notifier: Arc<Notifier>,
     pub(crate) damage: Option<Damage>,
 }
 
@@ -30,13 +30,13 @@ pub(crate) struct EngineGuard<'a> {
 
 /// Keeps others from compacting and from renewing the table. Tasks that this work has news for are
 /// woken when it is over, unless another operation comes by before.
-pub(crate) struct Compacting<'a> {
+pub(crate) struct MaintenanceGuard<'a> {
     shared: &'a Shared,
     _only: parking_lot::MutexGuard<'a, ()>,
     _wake: WakeLater<'a>,
 }
 
-impl Compacting<'_> {
+impl MaintenanceGuard<'_> {
     /// As [`Shared::engine`], but that no task is woken: the user's code may want to compact.
     pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
         self.shared.guard(None)
@@ -54,7 +54,7 @@ impl std::ops::Deref for EngineGuard<'_> {
 
 impl Shared {
     pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
-        self.guard(Some(self.signal.wake_later()))
+        self.guard(Some(self.notifier.wake_later()))
     }
 
     fn guard<'a>(&'a self, wake: Option<WakeLater<'a>>) -> Result<EngineGuard<'a>> {
@@ -70,14 +70,14 @@ impl Shared {
     }
 
     /// Waits until nobody compacts. Taken before the store's parts are.
-    pub(crate) fn compacting(&self) -> Compacting<'_> {
-        let _wake = self.signal.wake_later();
-        Compacting { shared: self, _only: self.compacting.lock(), _wake }
+    pub(crate) fn maintenance(&self) -> MaintenanceGuard<'_> {
+        let _wake = self.notifier.wake_later();
+        MaintenanceGuard { shared: self, _only: self.maintenance.lock(), _wake }
     }
 
     pub(crate) fn close(&self) -> Result<()> {
         let engine = self.engine.write().take();
-        self.signal.close();
+        self.notifier.close();
         self.background.stop();
         engine.ok_or(Error::Closed)?.close()
     }

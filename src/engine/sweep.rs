@@ -204,7 +204,7 @@ mod tests {
 
     use super::*;
     use crate::journal::frame::{Body, EntryKind};
-    use crate::journal::frames::FrameReader;
+    use crate::journal::frame_reader::FrameReader;
     use crate::{Collection, Precondition, Store};
 
     /// What the journal says was done to each key of user collections, in order.
@@ -212,7 +212,7 @@ mod tests {
         let engine = store.engine().unwrap();
         let journal = &engine.journal;
         let mut entries = Vec::new();
-        let mut visit = |commit: &crate::journal::frames::CommitFrame<'_>| {
+        let mut visit = |commit: &crate::journal::frame_reader::CommitFrame<'_>| {
             let Some(Body::Commit(found)) = Body::decode(commit.frame.body) else { panic!() };
             for entry in found.map(|placed| placed.unwrap().entry) {
                 if !entry.collection.is_empty() {

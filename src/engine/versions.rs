@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::cache::Version;
 use crate::journal::frame::Entry;
-use crate::journal::frames::FrameReader;
+use crate::journal::frame_reader::FrameReader;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -55,7 +55,7 @@ impl Engine {
             let torn =
                 |before: &PastEntry| meta.parent.is_some_and(|p| p != before.version.meta.etag);
             if found.as_ref().is_some_and(torn) {
-                let path = self.journal.place().1;
+                let path = self.journal.files().1;
                 return Err(Error::corrupt(path, 0, "a version does not match its successor"));
             }
         }

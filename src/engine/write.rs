@@ -13,8 +13,8 @@ use crate::engine::operation::{
 };
 use crate::engine::stripes::Locked;
 use crate::journal::PreparedCommit;
+use crate::journal::append::Appended;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::group::Appended;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
 use crate::values::item::{Item, Meta};

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::journal::frame::{Body, Entry, Placed};
-use crate::journal::reader::KnownSegment;
 use crate::journal::scanner::ScannedFrame;
 use crate::journal::segment::SegmentHeader;
+use crate::journal::segments::KnownSegment;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::item::Meta;

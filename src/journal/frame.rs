@@ -3,7 +3,7 @@
 use bincode::config;
 use bincode::{BorrowDecode, Encode};
 
-use crate::journal::slots::MAX_STORED;
+use crate::journal::dual_slot::MAX_STORED;
 use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
 
 /// Bytes before a frame's body: length, checksum, revision, checksum of the body.

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use bincode::{Decode, Encode, config};
 
+use crate::journal::content_sum::ContentSum;
+use crate::journal::dual_slot::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::segment::{FORMAT, SEGMENT_HEADER_BYTES};
-use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
-use crate::journal::totals::Totals;
 use crate::storage::layout::{MANIFEST_FILE, MAX_SEGMENT_NUMBER, UNFINISHED_MANIFEST_FILE};
 use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
@@ -58,7 +58,7 @@ pub(crate) struct Manifest {
     /// none, and nothing can be proven by it.
     pub(crate) repaired: bool,
     /// What compaction had to keep of segments, where there is room to say so.
-    pub(crate) held: Vec<HeldBytes>,
+    pub(crate) retained: Vec<RetainedBytes>,
 }
 
 impl Manifest {
@@ -75,14 +75,14 @@ impl Manifest {
             copied: false,
             checkpoint: Checkpoint {
                 revision: 0,
-                totals: Totals::default(),
+                content: ContentSum::default(),
                 table_generation: 0,
                 next_expiry_ms: u64::MAX,
             },
             clean: None,
             purges: 0,
             repaired: false,
-            held: Vec::new(),
+            retained: Vec::new(),
         }
     }
 
@@ -100,7 +100,7 @@ impl Manifest {
     /// Whether frames end behind their segment's header, and no number is so great that one above
     /// it may not be had.
     fn is_plausible(&self) -> bool {
-        let Checkpoint { revision, totals: _, table_generation, next_expiry_ms: _ } =
+        let Checkpoint { revision, content: _, table_generation, next_expiry_ms: _ } =
             self.checkpoint;
         let counts = [
             self.revision_floor,
@@ -115,7 +115,7 @@ impl Manifest {
             let last_revision = record.sealed.map_or(0, |end| end.last_revision);
             [record.first_revision, record.live_bytes, last_revision]
         });
-        let of_held = self.held.iter().flat_map(|held| [held.bytes, held.until_ms]);
+        let of_held = self.retained.iter().flat_map(|held| [held.bytes, held.until_ms]);
         let of_clean = self.clean.map(|clean| clean.revision);
         let has_active = records.clone().any(|record| record.sealed.is_none());
         let tail = self.clean.filter(|_| has_active).map(|clean| clean.tail_offset);
@@ -145,7 +145,7 @@ pub(crate) struct SegmentRecord {
 
 /// Bytes of a segment that are not live and that compaction could not reclaim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub(crate) struct HeldBytes {
+pub(crate) struct RetainedBytes {
     pub(crate) segment: u32,
     pub(crate) bytes: u64,
     /// From then on it is worth another look.
@@ -172,7 +172,7 @@ pub(crate) struct Checkpoint {
     /// Every commit up to this revision.
     pub(crate) revision: u64,
     /// Count and sum over the items that are live at that revision.
-    pub(crate) totals: Totals,
+    pub(crate) content: ContentSum,
     /// The folder `table-<generation>` that it is.
     pub(crate) table_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
@@ -188,7 +188,7 @@ pub(crate) struct CleanClose {
     pub(crate) tail_offset: u64,
     pub(crate) tail_chain: u32,
     /// Whether what lies behind the tail is a crash's, so that the next frame begins a segment.
-    pub(crate) must_roll: bool,
+    pub(crate) must_rotate: bool,
     /// Hash over the table's files as the close left them.
     pub(crate) table_digest: [u8; 32],
 }
@@ -252,7 +252,7 @@ impl ManifestFile {
             let start = slot * SLOT_BYTES;
             let mut bytes = vec![0; len.saturating_sub(start).min(SLOT_BYTES) as usize];
             file.read_exact_at(&mut bytes, start).map_err(Error::io("reading", &path))?;
-            match slots::decode(MAGIC, FORMAT, &bytes) {
+            match dual_slot::decode(MAGIC, FORMAT, &bytes) {
                 Slot::Newer { format } => {
                     return Err(Error::Unsupported { path, found: format, supported: FORMAT });
                 }
@@ -285,8 +285,8 @@ impl ManifestFile {
     pub(crate) fn make_room(&mut self, manifest: &mut Manifest, for_more: bool) -> Result<()> {
         let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
         let mut made = self.encode(manifest, limit);
-        if made.is_err() && !manifest.held.is_empty() {
-            manifest.held.clear();
+        if made.is_err() && !manifest.retained.is_empty() {
+            manifest.retained.clear();
             made = self.encode(manifest, limit);
         }
         made.map(drop)
@@ -318,7 +318,7 @@ impl ManifestFile {
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
-        let bytes = slots::encode(MAGIC, FORMAT, self.sequence, &payload);
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &payload);
         for slot in 0..2 {
             let written = self.file.write_all_at(&bytes, slot * SLOT_BYTES);
             written.map_err(Error::io("writing", &self.path))?;
@@ -368,7 +368,7 @@ mod tests {
             let (tail_offset, tail_chain, table_digest) = (6_000, 1, [2; 32]);
             let revision = 20;
             let mut clean =
-                CleanClose { revision, tail_offset, tail_chain, must_roll: false, table_digest };
+                CleanClose { revision, tail_offset, tail_chain, must_rotate: false, table_digest };
             let record =
                 SegmentRecord { number: 1, first_revision: 1, sealed: None, live_bytes: 0 };
             manifest.segments = vec![record, SegmentRecord { number: 2, ..record }];
@@ -390,11 +390,11 @@ mod tests {
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].number = u32::MAX), None);
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].first_revision = above), None);
         assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].live_bytes = above), None);
-        let held = HeldBytes { segment: 1, bytes: 1, until_ms: 1 };
-        let with_held = |held| decoded(&|manifest, _, _| manifest.held.push(held));
+        let held = RetainedBytes { segment: 1, bytes: 1, until_ms: 1 };
+        let with_held = |held| decoded(&|manifest, _, _| manifest.retained.push(held));
         assert!(with_held(held).is_some());
-        assert_eq!(with_held(HeldBytes { bytes: above, ..held }), None);
-        assert_eq!(with_held(HeldBytes { until_ms: above, ..held }), None);
+        assert_eq!(with_held(RetainedBytes { bytes: above, ..held }), None);
+        assert_eq!(with_held(RetainedBytes { until_ms: above, ..held }), None);
         assert_eq!(decoded(&|_, clean, _| clean.revision = above), None);
         assert_eq!(decoded(&|_, clean, _| clean.tail_offset = 0), None);
         assert_eq!(decoded(&|_, clean, _| clean.tail_offset = above), None);
@@ -434,16 +434,16 @@ mod tests {
         let sim = Simulation::new(1);
         let store = sim.open(&Options::new()).unwrap();
         write(&store, 10).unwrap();
-        let held = HeldBytes { segment: 1 << 30, bytes: 1 << 40, until_ms: 1 << 40 };
+        let held = RetainedBytes { segment: 1 << 30, bytes: 1 << 40, until_ms: 1 << 40 };
         let count_held = || {
             let engine = store.engine().unwrap();
-            engine.journal.manifest.lock().current.held.len()
+            engine.journal.manifest.lock().current.retained.len()
         };
         add_segments(&store, 2_000);
-        store.engine().unwrap().journal.manifest.lock().current.held = vec![held; 2_000];
+        store.engine().unwrap().journal.manifest.lock().current.retained = vec![held; 2_000];
         write(&store, LARGE).unwrap();
         assert_eq!(count_held(), 2_000);
-        store.engine().unwrap().journal.manifest.lock().current.held = vec![held; 10_000];
+        store.engine().unwrap().journal.manifest.lock().current.retained = vec![held; 10_000];
         write(&store, LARGE).unwrap();
         assert_eq!(count_held(), 0);
         remove_segments(&store);

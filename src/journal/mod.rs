@@ -4,27 +4,27 @@
 //! makes them durable for groups of writers; `recover` finds what a crash left; bytes are in
 //! `docs/format.md`, reasons in `docs/design.md`.
 
+pub(crate) mod append;
+pub(crate) mod content_sum;
+pub(crate) mod copy_guard;
 pub(crate) mod copying;
+pub(crate) mod dual_slot;
 pub(crate) mod entries;
-pub(crate) mod finish;
 pub(crate) mod frame;
-pub(crate) mod frames;
-pub(crate) mod group;
-pub(crate) mod hold;
-pub(crate) mod lead;
+pub(crate) mod frame_reader;
+pub(crate) mod group_commit;
+pub(crate) mod in_flight;
 pub(crate) mod manifest;
-pub(crate) mod reader;
+pub(crate) mod notify;
+pub(crate) mod publication;
 pub(crate) mod recover;
 pub(crate) mod rewrite;
-pub(crate) mod roll;
+pub(crate) mod rotate;
+pub(crate) mod salvage;
 pub(crate) mod scanner;
 pub(crate) mod segment;
-pub(crate) mod signal;
-pub(crate) mod slots;
-pub(crate) mod survey;
-pub(crate) mod totals;
-pub(crate) mod unwritten;
+pub(crate) mod segment_writer;
+pub(crate) mod segments;
 pub(crate) mod watermark;
-pub(crate) mod writer;
 
-pub(crate) use group::{Journal, PreparedCommit, PreparedEntry};
+pub(crate) use append::{Journal, PreparedCommit, PreparedEntry};

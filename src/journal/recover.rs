@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::journal::append::{Active, REVISION_SKIP};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
-use crate::journal::group::{Active, REVISION_SKIP};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
+use crate::journal::salvage::segment_numbers;
 use crate::journal::scanner::{FrameScanner, Position};
 use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder};
-use crate::journal::survey::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{MANIFEST_FILE, segment_path};
@@ -24,9 +24,9 @@ pub(crate) struct Recovered {
     pub(crate) manifest: Manifest,
     pub(crate) watermark: Watermark,
     /// The named segments, each with where its frames end.
-    pub(crate) segments: Vec<Surveyed>,
+    pub(crate) segments: Vec<FoundSegment>,
     /// Segments that the table may still point into.
-    pub(crate) retired: Vec<Surveyed>,
+    pub(crate) retired: Vec<FoundSegment>,
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
@@ -36,7 +36,7 @@ pub(crate) struct Recovered {
 
 /// A segment and the extent of its valid frames.
 #[derive(Debug)]
-pub(crate) struct Surveyed {
+pub(crate) struct FoundSegment {
     pub(crate) segment: SegmentFacts,
     pub(crate) end_offset: u64,
     /// The last revision in it or in an earlier one.
@@ -50,7 +50,7 @@ impl Recovered {
     }
 }
 
-impl Surveyed {
+impl FoundSegment {
     pub(crate) fn scan(&self, disk: &dyn Disk) -> Result<FrameScanner> {
         self.segment.scan(disk, self.end_offset)
     }
@@ -101,7 +101,7 @@ pub(crate) fn recover(
 /// Where the segments of a journal end.
 #[derive(Debug)]
 pub(crate) struct Ends {
-    pub(crate) segments: Vec<Surveyed>,
+    pub(crate) segments: Vec<FoundSegment>,
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     /// Present when the last run closed in order and nothing contradicts it.
@@ -137,7 +137,7 @@ pub(crate) fn find_ends(
                 let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
                     Some(clean) => {
                         last_revision = clean.revision;
-                        Tail { position: clean.position(), must_roll: clean.must_roll }
+                        Tail { position: clean.position(), must_rotate: clean.must_rotate }
                     }
                     None => {
                         clean = None;
@@ -156,7 +156,7 @@ pub(crate) fn find_ends(
             let reason = "the segment ends before its last frame";
             return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
         }
-        segments.push(Surveyed { segment, end_offset, last_revision });
+        segments.push(FoundSegment { segment, end_offset, last_revision });
     }
     if let Some(last) = segments.last().filter(|_| mark > last_revision) {
         let reason = "frames that were synced are missing";
@@ -167,13 +167,13 @@ pub(crate) fn find_ends(
 
 /// The segments that compaction has replaced and not removed yet. One that is missing or damaged
 /// is no loss: a table that points into it is built anew.
-fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<Surveyed>> {
+fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<FoundSegment>> {
     let mut retired = Vec::with_capacity(manifest.retired.len());
     for record in &manifest.retired {
         match OpenSegment::open(disk, store, record.number) {
             Ok(segment) => {
                 let end_offset = segment.facts.len_bytes;
-                retired.push(Surveyed { segment: segment.facts, end_offset, last_revision: 0 });
+                retired.push(FoundSegment { segment: segment.facts, end_offset, last_revision: 0 });
             }
             Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),
@@ -185,7 +185,7 @@ fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Ve
 /// Where the last segment's frames end.
 struct Tail {
     position: Position,
-    must_roll: bool,
+    must_rotate: bool,
 }
 
 impl Tail {
@@ -196,7 +196,7 @@ impl Tail {
             tail: self.position,
             reserved: segment.facts.len_bytes.max(self.position.offset),
             capacity: segment.facts.len_bytes.max(self.position.offset),
-            must_roll: self.must_roll,
+            must_rotate: self.must_rotate,
         }
     }
 }
@@ -233,7 +233,7 @@ fn find_tail(
         }
         end = scan.position();
     }
-    Ok((Tail { position: end, must_roll: true }, unproven))
+    Ok((Tail { position: end, must_rotate: true }, unproven))
 }
 
 /// A part of the last segment that may not be on stable storage.

@@ -6,10 +6,10 @@
 //! replacement of MANIFEST names it and retires its sources; and these go only when the table is
 //! known to point into none of them.
 
+use crate::journal::append::Journal;
 use crate::journal::frame::{Entry, FrameBuilder};
-use crate::journal::group::Journal;
 use crate::journal::manifest::{RetiredSegment, SegmentRecord};
-use crate::journal::writer::SegmentWriter;
+use crate::journal::segment_writer::SegmentWriter;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
 use crate::values::error::{Error, Result};
 
@@ -71,7 +71,7 @@ impl Journal {
             number = manifest.next_segment;
             manifest.next_segment += 1;
         })?;
-        let (disk, store) = self.place();
+        let (disk, store) = self.files();
         let created =
             SegmentWriter::create(disk, store, &self.entropy, number, first_revision, incarnations);
         Ok(Rewrite { sources, last_revision, segment: created? })
@@ -90,7 +90,7 @@ impl Journal {
         let number = record.number;
         self.segments.add(number, segment.header().incarnations.clone(), segment.seed());
         let switched = self.change_manifest_if(
-            || !self.is_held(),
+            || !self.is_being_copied(),
             |manifest| {
                 let is_source = |record: &SegmentRecord| {
                     sources.iter().any(|source| source.number == record.number)

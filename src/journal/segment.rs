@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::scanner::{FrameScanner, Position};
-use crate::journal::slots::MAX_STORED;
 use crate::seams::entropy::Entropy;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
 use crate::storage::{Disk, DiskFile};

@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::journal::dual_slot::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::segment::FORMAT;
-use crate::journal::slots::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::storage::layout::WATERMARK_FILE;
 use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
@@ -65,7 +65,7 @@ impl Watermark {
     /// Moves the mark to a revision whose frame is synced; one small write, no sync.
     pub(crate) fn record(&mut self, revision: u64) -> Result<()> {
         self.sequence += 1;
-        let bytes = slots::encode(MAGIC, FORMAT, self.sequence, &revision.to_le_bytes());
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &revision.to_le_bytes());
         debug_assert_eq!(bytes.len(), SLOT_HEADER_BYTES + 8);
         let written = self.file.write_all_at(&bytes, self.sequence % 2 * SECTOR_BYTES);
         written.map_err(Error::io("writing", &self.path))
@@ -103,7 +103,7 @@ fn newest(file: &dyn DiskFile, path: &Path) -> Result<(u64, u64)> {
         let start = slot * SECTOR_BYTES;
         let mut bytes = vec![0; len.saturating_sub(start).min(64) as usize];
         file.read_exact_at(&mut bytes, start).map_err(Error::io("reading", path))?;
-        match slots::decode(MAGIC, FORMAT, &bytes) {
+        match dual_slot::decode(MAGIC, FORMAT, &bytes) {
             Slot::Newer { format } => {
                 let path = path.to_owned();
                 return Err(Error::Unsupported { path, found: format, supported: FORMAT });

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::Names;
-use super::{Disk, DiskFile, held};
+use super::{Disk, DiskFile, lock};
 use crate::seams::sync::Mutex;
 
 /// A disk that is gone with its last handle. Clones share their files.
@@ -35,42 +35,42 @@ impl Disk for MemoryDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
         if create {
             let file = Arc::new(MemoryFile::new());
-            held(&self.shared).names.create(path, Arc::clone(&file))?;
+            lock(&self.shared).names.create(path, Arc::clone(&file))?;
             return Ok(file);
         }
-        let file = Arc::clone(held(&self.shared).names.file(path)?);
+        let file = Arc::clone(lock(&self.shared).names.file(path)?);
         Ok(file)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        held(&self.shared).names.create_dir_all(path)?;
+        lock(&self.shared).names.create_dir_all(path)?;
         Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        held(&self.shared).names.list(dir)
+        lock(&self.shared).names.list(dir)
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(held(&self.shared).names.exists(path))
+        Ok(lock(&self.shared).names.exists(path))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        held(&self.shared).names.remove_file(path)
+        lock(&self.shared).names.remove_file(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        held(&self.shared).names.rename(from, to)?;
+        lock(&self.shared).names.rename(from, to)?;
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        held(&self.shared).names.check_directory(dir)
+        lock(&self.shared).names.check_directory(dir)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         let file = Arc::new(MemoryFile::new());
-        let mut shared = held(&self.shared);
+        let mut shared = lock(&self.shared);
         if !shared.names.exists(path) {
             shared.names.create(path, file)?;
         }
@@ -89,7 +89,7 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        held(&self.disk.shared).locked.remove(&self.path);
+        lock(&self.disk.shared).locked.remove(&self.path);
     }
 }
 

@@ -152,6 +152,6 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
 }
 
 /// Takes a mutex that guards plain data: a panic while it was held leaves nothing half done.
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

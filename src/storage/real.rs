@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Disk, DiskFile, held, platform};
+use super::{Disk, DiskFile, lock, platform};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -154,14 +154,14 @@ struct Registered(PathBuf);
 impl Registered {
     fn take(path: PathBuf) -> Option<Self> {
         // Not `then_some`: an entry that is made and dropped would remove the holder's.
-        let is_free = held(&REGISTRY).insert(path.clone());
+        let is_free = lock(&REGISTRY).insert(path.clone());
         is_free.then(|| Self(path))
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        held(&REGISTRY).remove(&self.0);
+        lock(&REGISTRY).remove(&self.0);
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use fault::{Fault, FaultPlan, Operation};
 
-use super::{Disk, DiskFile, held};
+use super::{Disk, DiskFile, lock};
 use fault::{Faults, eio};
 use media::{Media, Opened};
 
@@ -162,7 +162,7 @@ impl SimulatedDisk {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        held(&self.state)
+        lock(&self.state)
     }
 
     /// Counts a call that either passes or does nothing, and fails it if a plan says so.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::journal::group::Purged;
+use crate::journal::append::Purged;
 
 /// A place in the change feed of one store: everything before it is known, everything after it is
 /// still to come. Small, `Copy`, and to be kept wherever the one who follows the feed keeps what

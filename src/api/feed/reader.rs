@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::journal::Journal;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::Entry;
-use crate::journal::frames::{CommitFrame, FrameReader};
+use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;

@@ -9,7 +9,7 @@ use futures_core::Stream;
 use crate::api::feed::change::Change;
 use crate::api::feed::cursor::Cursor;
 use crate::api::feed::watch::{Step, Watch};
-use crate::journal::signal::TaskId;
+use crate::journal::notify::TaskId;
 use crate::values::error::Result;
 
 /// A [`Watch`] as an async stream, made by [`Watch::into_stream`]. Needs no runtime of a kind.
@@ -54,7 +54,7 @@ impl<T> Watch<T> {
     /// See [`WatchStream`] for an example.
     #[must_use]
     pub fn into_stream(self) -> WatchStream<T> {
-        let task = self.signal.task_id();
+        let task = self.notifier.task_id();
         WatchStream { watch: self, task }
     }
 }
@@ -79,7 +79,7 @@ impl<T> Stream for WatchStream<T> {
             Ok(Step::Change(change)) => return Poll::Ready(Some(change)),
             Ok(Step::More) => true,
             // There may be news since the look.
-            Ok(Step::Wait(seen)) => !watch.signal.register(*task, seen, context.waker()),
+            Ok(Step::Wait(seen)) => !watch.notifier.register(*task, seen, context.waker()),
             Err(error) => return Poll::Ready(Some(watch.end(error))),
         };
         if more {
@@ -92,6 +92,6 @@ impl<T> Stream for WatchStream<T> {
 
 impl<T> Drop for WatchStream<T> {
     fn drop(&mut self) {
-        self.watch.signal.unregister(self.task);
+        self.watch.notifier.unregister(self.task);
     }
 }

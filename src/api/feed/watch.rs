@@ -9,7 +9,7 @@ use crate::api::feed::change::Change;
 use crate::api::feed::cursor::Cursor;
 use crate::api::feed::reader::{Feed, Refill, Selected};
 use crate::api::store::{Store, WeakStore};
-use crate::journal::signal::Signal;
+use crate::journal::notify::Notifier;
 use crate::values::error::{Error, Result};
 
 /// The durable changes after a cursor, and then those to come; made by [`Store::watch`] and
@@ -46,7 +46,7 @@ use crate::values::error::{Error, Result};
 #[derive(Debug)]
 pub struct Watch<T = Bytes> {
     store: WeakStore,
-    pub(super) signal: Arc<Signal>,
+    pub(super) notifier: Arc<Notifier>,
     feed: Feed,
     decode: fn(Bytes) -> Result<T>,
     ended: bool,
@@ -71,8 +71,8 @@ impl<T> Watch<T> {
         decode: fn(Bytes) -> Result<T>,
     ) -> Result<Self> {
         let feed = Feed::open(store, cursor, selected)?;
-        let (store, signal) = (store.downgrade(), Arc::clone(store.signal()));
-        Ok(Self { store, signal, feed, decode, ended: false })
+        let (store, notifier) = (store.downgrade(), Arc::clone(store.notifier()));
+        Ok(Self { store, notifier, feed, decode, ended: false })
     }
 
     /// Waits for the next change.
@@ -135,7 +135,7 @@ impl<T> Watch<T> {
                     return Ok(None);
                 }
                 Step::More => {}
-                Step::Wait(seen) if !self.signal.wait(seen, until) => return Ok(None),
+                Step::Wait(seen) if !self.notifier.wait(seen, until) => return Ok(None),
                 Step::Wait(_) => {}
             }
         }
@@ -147,7 +147,7 @@ impl<T> Watch<T> {
             return Ok(Step::Change(change));
         }
         // Before the look: what becomes durable before the failure is seen by it.
-        let failed = self.signal.news().failed;
+        let failed = self.notifier.status().failed;
         // The user's last clone may go meanwhile; then the store is closed here.
         let store = self.store.upgrade()?;
         match self.feed.refill_from(&store)? {

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use crate::engine::compaction::purge::Purgeable;
-use crate::engine::shared::Compacting;
-use crate::engine::throttle::Pace;
-use crate::engine::{Engine, Standing};
+use crate::engine::shared::MaintenanceGuard;
+use crate::engine::throttle::Throttle;
+use crate::engine::{Engine, EntryStatus};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Entry;
 use crate::journal::manifest::SegmentRecord;
@@ -23,16 +23,16 @@ const ENTRIES: usize = 512;
 
 /// Copies the entries that are worth keeping of a rewrite's sources.
 pub(super) fn copy(
-    only: &Compacting<'_>,
+    maintenance: &MaintenanceGuard<'_>,
     rewrite: &mut Rewrite,
     purgeable: &Purgeable,
-    pace: Pace,
+    throttle: Throttle,
 ) -> Result<()> {
     let sources = rewrite.sources().to_vec();
     let mut chains = Chains::default();
     for source in &sources {
-        let dropped = find_dropped(only, source, purgeable, &mut chains, pace)?;
-        read_frames(only, source, pace, &mut |_, source, frame| {
+        let dropped = find_dropped(maintenance, source, purgeable, &mut chains, throttle)?;
+        read_frames(maintenance, source, throttle, &mut |_, source, frame| {
             let mut kept = Vec::new();
             source.for_each_entry(frame, &mut |found| {
                 if dropped.contains(&(frame.revision, found.entry.ordinal)) {
@@ -52,14 +52,14 @@ pub(super) fn copy(
 
 /// The entries of a segment that nobody needs, by revision and ordinal.
 fn find_dropped(
-    only: &Compacting<'_>,
+    maintenance: &MaintenanceGuard<'_>,
     source: &SegmentRecord,
     purgeable: &Purgeable,
     chains: &mut Chains,
-    pace: Pace,
+    throttle: Throttle,
 ) -> Result<HashSet<(u64, u16)>> {
     let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
-    read_frames(only, source, pace, &mut |_, source, frame| {
+    read_frames(maintenance, source, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             entries.push((found.key, found.revision, found.entry.ordinal));
             Ok(())
@@ -68,7 +68,7 @@ fn find_dropped(
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
     let mut dropped = HashSet::new();
-    pace.for_each(only, &entries, ENTRIES, |engine, (key, revision, ordinal)| {
+    throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, ordinal)| {
         let purged = purgeable.get(key) == Some(revision);
         if purged || !chains.keeps(&engine, key, *revision)? {
             dropped.insert((*revision, *ordinal));
@@ -80,14 +80,14 @@ fn find_dropped(
 
 /// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.
 pub(super) fn read_frames(
-    only: &Compacting<'_>,
+    maintenance: &MaintenanceGuard<'_>,
     source: &SegmentRecord,
-    pace: Pace,
+    throttle: Throttle,
     visit: &mut dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
     let end_offset = source.sealed.ok_or(Error::Poisoned)?.offset;
     let (known, mut scan) = {
-        let engine = only.engine()?;
+        let engine = maintenance.engine()?;
         let segments = engine.journal.segments();
         let known = segments.get(source.number).ok_or(Error::Poisoned)?;
         let file = segments.file(source.number)?.ok_or(Error::Poisoned)?;
@@ -96,14 +96,14 @@ pub(super) fn read_frames(
     };
     loop {
         let began = Instant::now();
-        let engine = only.engine()?;
+        let engine = maintenance.engine()?;
         let until = scan.position().offset + CHUNK_BYTES;
         while scan.position().offset < until {
             let Some(frame) = scan.next_commit()? else { return scan.expect_end(end_offset) };
             visit(&engine, EntrySource::new(source.number, &known), &frame)?;
         }
         drop(engine);
-        pace.pause(began);
+        throttle.pause(began);
     }
 }
 
@@ -118,10 +118,10 @@ impl Chains {
     const LIMIT: usize = 100_000;
 
     fn keeps(&mut self, engine: &Engine, key: &ItemKey, revision: u64) -> Result<bool> {
-        match engine.standing(key, revision)? {
-            Standing::Newest => Ok(true),
-            Standing::Superseded if engine.history.depth() == 0 => Ok(false),
-            Standing::Superseded => {
+        match engine.status_of(key, revision)? {
+            EntryStatus::Newest => Ok(true),
+            EntryStatus::Superseded if engine.history.depth() == 0 => Ok(false),
+            EntryStatus::Superseded => {
                 if let Some(kept) = self.kept.get(key) {
                     return Ok(kept.contains(&revision));
                 }

@@ -14,19 +14,19 @@
 //!
 //! No step holds the store for longer than some hundred entries take.
 
+mod backlog;
 mod copy;
-mod overdue;
 mod plan;
 mod purge;
 mod retire;
 
-use crate::engine::shared::{Compacting, Shared};
-use crate::engine::throttle::Pace;
+use crate::engine::shared::{MaintenanceGuard, Shared};
+use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
 use crate::values::error::{Error, Result, TableError};
 
-pub(crate) use overdue::{catch_up, is_overdue};
-pub(crate) use plan::{MANY_SMALL_SEGMENTS, Occasion, frame_bytes, write_delay_us};
+pub(crate) use backlog::{has_backlog, work_off_backlog};
+pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
 
 /// What a [`Store::compact`] came to.
 ///
@@ -60,66 +60,70 @@ pub struct Compaction {
 /// Sweeps, and rewrites every segment that holds anything dead.
 pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
     shared.sweep()?;
-    let only = &shared.compacting();
+    let maintenance = &shared.maintenance();
     let mut done = Compaction::default();
     {
-        let engine = only.engine()?;
+        let engine = maintenance.engine()?;
         if engine.journal.is_poisoned() {
             return Err(Error::Poisoned);
         }
         if !engine.has_table_on_disk() {
             return Err(Error::Table(TableError::new("it stands in memory in this run")));
         }
-        if engine.journal.is_held() {
+        if engine.journal.is_being_copied() {
             return Ok(done);
         }
         engine.journal.seal_if_dead()?;
         engine.checkpoint()?;
     }
-    retire::finish(only, Pace::Full)?;
-    let runs = plan::everything(&*only.engine()?);
+    retire::finish(maintenance, Throttle::Off)?;
+    let runs = plan::everything(&*maintenance.engine()?);
     for run in runs {
-        compact_run(only, run, Pace::Full, &mut done)?;
-        retire::finish(only, Pace::Full)?;
+        compact_range(maintenance, run, Throttle::Off, &mut done)?;
+        retire::finish(maintenance, Throttle::Off)?;
     }
     Ok(done)
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
 /// before it; gives whether it did. Where it is urgent the pace is full in any case.
-pub(crate) fn compact_some(shared: &Shared, pace: Pace, begin: impl FnOnce()) -> Result<bool> {
-    let only = &shared.compacting();
-    retire::finish(only, pace)?;
+pub(crate) fn compact_some(
+    shared: &Shared,
+    throttle: Throttle,
+    begin: impl FnOnce(),
+) -> Result<bool> {
+    let maintenance = &shared.maintenance();
+    retire::finish(maintenance, throttle)?;
     let occasion = {
-        let engine = only.engine()?;
-        if !engine.has_table_on_disk() || engine.journal.is_held() {
+        let engine = maintenance.engine()?;
+        if !engine.has_table_on_disk() || engine.journal.is_being_copied() {
             return Ok(false);
         }
-        plan::most_rewarding(&engine)
+        plan::pick_job(&engine)
     };
-    let Some(Occasion { run, urgent }) = occasion else { return Ok(false) };
+    let Some(CompactionJob { run, urgent }) = occasion else { return Ok(false) };
     begin();
-    let pace = if urgent { Pace::Full } else { pace };
-    let compacted = compact_run(only, run, pace, &mut Compaction::default())?;
-    retire::finish(only, pace)?;
+    let throttle = if urgent { Throttle::Off } else { throttle };
+    let compacted = compact_range(maintenance, run, throttle, &mut Compaction::default())?;
+    retire::finish(maintenance, throttle)?;
     Ok(compacted)
 }
 
 /// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
 /// whether it was done.
-fn compact_run(
-    only: &Compacting<'_>,
+fn compact_range(
+    maintenance: &MaintenanceGuard<'_>,
     run: Vec<SegmentRecord>,
-    pace: Pace,
+    throttle: Throttle,
     done: &mut Compaction,
 ) -> Result<bool> {
-    if only.engine()?.journal.is_held() {
+    if maintenance.engine()?.journal.is_being_copied() {
         return Ok(false);
     }
-    let purgeable = purge::find(only, &run, pace)?;
-    let mut rewrite = only.engine()?.journal.begin_rewrite(run)?;
-    let copied = copy::copy(only, &mut rewrite, &purgeable, pace);
-    let engine = only.engine()?;
+    let purgeable = purge::find(maintenance, &run, throttle)?;
+    let mut rewrite = maintenance.engine()?.journal.begin_rewrite(run)?;
+    let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
+    let engine = maintenance.engine()?;
     // What superseded the entries that were left behind must not be lost when they are gone.
     let copied = copied.and_then(|()| engine.journal.sync().map_err(|_| Error::Poisoned).map(drop));
     let record = match copied.and_then(|()| rewrite.finish(&engine.journal)) {
@@ -140,8 +144,8 @@ fn compact_run(
     }
     engine.set_rows_left_behind(true);
     drop(engine);
-    purge::remove_rows(only, &purgeable, pace)?;
-    only.engine()?.set_rows_left_behind(false);
+    purge::remove_rows(maintenance, &purgeable, throttle)?;
+    maintenance.engine()?.set_rows_left_behind(false);
     let frames = |record: &SegmentRecord| plan::frame_bytes(record);
     let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
     done.segments += rewrite.sources().len() as u64;

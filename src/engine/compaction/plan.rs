@@ -19,16 +19,16 @@ const UNHURRIED_BYTES: u64 = 16 << 20;
 /// Less than this is not worth the syncs.
 const LEAST_DEAD_BYTES: u64 = 1 << 20;
 /// What a rewritten segment costs beside its bytes, for weighing runs.
-const RUN_COST_BYTES: u64 = 128 << 10;
+const RANGE_COST_BYTES: u64 = 128 << 10;
 /// The most segments of one run, and bytes of them to be read.
-const MAX_RUN_SEGMENTS: usize = 256;
-const MAX_RUN_BYTES: u64 = 256 << 20;
+const MAX_RANGE_SEGMENTS: usize = 256;
+const MAX_RANGE_BYTES: u64 = 256 << 20;
 /// So many small neighbours are merged whether or not anything in them is dead.
 pub(crate) const MANY_SMALL_SEGMENTS: usize = 16;
 
 /// A piece of compaction that is worth its cost.
 #[derive(Debug)]
-pub(crate) struct Occasion {
+pub(crate) struct CompactionJob {
     /// Neighbouring sealed segments.
     pub(crate) run: Vec<SegmentRecord>,
     /// Whether writers are producing dead bytes faster than they are reclaimed.
@@ -42,14 +42,14 @@ struct Candidate {
     bytes: u64,
     live: u64,
     /// Known to stay: tombstones and versions that the last compaction had to keep.
-    held: u64,
+    retained: u64,
     /// Those that wrote its entries; what several were written by must fit into one header.
     incarnations: Vec<[u8; 16]>,
 }
 
 impl Candidate {
     fn kept(&self) -> u64 {
-        (self.live + self.held).min(self.bytes)
+        (self.live + self.retained).min(self.bytes)
     }
 
     fn dead(&self) -> u64 {
@@ -68,7 +68,7 @@ fn candidates(engine: &Engine) -> Vec<Candidate> {
     let candidate = |record: SegmentRecord| Candidate {
         bytes: frame_bytes(&record),
         live: segments.live_bytes(record.number),
-        held: segments.held_bytes(record.number, now_ms),
+        retained: segments.retained_bytes(record.number, now_ms),
         incarnations: segments
             .get(record.number)
             .map_or_else(Vec::new, |known| known.incarnations.clone()),
@@ -94,31 +94,32 @@ pub(crate) fn write_delay_us(engine: &Engine) -> u64 {
 }
 
 /// The run that reclaims most for what it costs, when enough of the journal is dead.
-pub(super) fn most_rewarding(engine: &Engine) -> Option<Occasion> {
+pub(super) fn pick_job(engine: &Engine) -> Option<CompactionJob> {
     let candidates = candidates(engine);
     let live = engine.journal.segments().total_live_bytes();
     let dead: u64 = candidates.iter().map(Candidate::dead).sum();
     let limit = engine.journal.segment_capacity();
     let enough = dead >= LEAST_DEAD_BYTES.max(live / 100 * DEAD_PERCENT);
     let urgent = total_dead_percent(engine) >= URGENT_PERCENT;
-    let run = best_run(&candidates, limit, enough)?;
-    Some(Occasion { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
+    let run = best_range(&candidates, limit, enough)?;
+    Some(CompactionJob { run: run.iter().map(|candidate| candidate.record).collect(), urgent })
 }
 
 /// The neighbours that give most dead bytes for what has to be written, or small ones that are
 /// many; `limit` is how much of them may be kept.
-fn best_run(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Candidate]> {
+fn best_range(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Candidate]> {
     let mut best: Option<(u64, &[Candidate])> = None;
     for start in 0..candidates.len() {
         let (mut kept, mut dead, mut bytes) = (0, 0, 0);
         let mut incarnations: HashSet<&[u8; 16]> = HashSet::new();
-        for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RUN_SEGMENTS) {
+        for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RANGE_SEGMENTS)
+        {
             kept += candidate.kept();
             dead += candidate.dead();
             bytes += candidate.bytes;
             incarnations.extend(&candidate.incarnations);
             let too_many = incarnations.len() > MAX_INCARNATIONS;
-            if index > start && (kept > limit || bytes > MAX_RUN_BYTES || too_many) {
+            if index > start && (kept > limit || bytes > MAX_RANGE_BYTES || too_many) {
                 break;
             }
             let many = index - start + 1 >= MANY_SMALL_SEGMENTS && kept <= limit;
@@ -127,7 +128,7 @@ fn best_run(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Cand
                 continue;
             }
             let merged = (index - start) as u64;
-            let score = (dead + merged * SEGMENT_HEADER_BYTES) * 1_000 / (kept + RUN_COST_BYTES);
+            let score = (dead + merged * SEGMENT_HEADER_BYTES) * 1_000 / (kept + RANGE_COST_BYTES);
             if best.is_none_or(|(highest, _)| score > highest) {
                 best = candidates.get(start..=index).map(|run| (score, run));
             }
@@ -156,10 +157,10 @@ pub(super) fn everything(engine: &Engine) -> Vec<Vec<SegmentRecord>> {
             let bytes: u64 = run.iter().map(|candidate| candidate.bytes).sum();
             let with = run.iter().chain([&candidate]);
             let incarnations: HashSet<_> = with.flat_map(|with| &with.incarnations).collect();
-            run.len() >= MAX_RUN_SEGMENTS
+            run.len() >= MAX_RANGE_SEGMENTS
                 || incarnations.len() > MAX_INCARNATIONS
                 || live + candidate.live > limit
-                || bytes + candidate.bytes > MAX_RUN_BYTES
+                || bytes + candidate.bytes > MAX_RANGE_BYTES
         };
         if !run.is_empty() && full(&run) {
             end(&mut run);
@@ -187,7 +188,7 @@ mod tests {
             record: SegmentRecord { number, first_revision: 1, sealed: None, live_bytes: 0 },
             bytes: (live + dead) * KIB,
             live: live * KIB,
-            held: 0,
+            retained: 0,
             incarnations: vec![[1; 16]],
         };
         (1..).zip(kib).map(segment).collect()
@@ -195,7 +196,7 @@ mod tests {
 
     fn run(kib: &[(u64, u64)], limit_kib: u64, enough: bool) -> Vec<u32> {
         let candidates = segments(kib);
-        let run = best_run(&candidates, limit_kib * KIB, enough).unwrap_or_default();
+        let run = best_range(&candidates, limit_kib * KIB, enough).unwrap_or_default();
         run.iter().map(|candidate| candidate.record.number).collect()
     }
 
@@ -211,13 +212,13 @@ mod tests {
     fn what_is_kept_of_neighbours_fits_into_one_segment() {
         for limit in [700, 1_000, 1_500, 100_000] {
             let candidates = segments(&[(400, 600); 40]);
-            let run = best_run(&candidates, limit * KIB, true).unwrap();
+            let run = best_range(&candidates, limit * KIB, true).unwrap();
             let kept: u64 = run.iter().map(Candidate::kept).sum();
             assert!(kept <= limit * KIB, "{kept} bytes are kept of {} segments", run.len());
         }
         assert_eq!(run(&[(4_000, 6_000)], 1_000, true), [1], "one alone is taken as it is");
         let many = run(&[(1, 10_000); 40], 1_000_000, true);
-        assert!(many.len() as u64 * 10_001 * KIB <= MAX_RUN_BYTES);
+        assert!(many.len() as u64 * 10_001 * KIB <= MAX_RANGE_BYTES);
     }
 
     #[test]
@@ -234,17 +235,17 @@ mod tests {
         for (n, candidate) in candidates.iter_mut().enumerate() {
             candidate.incarnations = vec![incarnation(n)];
         }
-        let run = best_run(&candidates, 1 << 40, true).unwrap();
+        let run = best_range(&candidates, 1 << 40, true).unwrap();
         assert!((200..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
 
         // Beside one that is full of others nothing is merged with it; those behind it are.
         candidates.truncate(40);
         candidates[0].incarnations = (1_000..).take(MAX_INCARNATIONS).map(incarnation).collect();
-        let run = best_run(&candidates, 1 << 40, false).unwrap();
+        let run = best_range(&candidates, 1 << 40, false).unwrap();
         assert_eq!((run[0].record.number, run.len()), (2, 39));
         let same: Vec<_> = candidates[0].incarnations.clone();
         candidates.iter_mut().for_each(|candidate| candidate.incarnations = same.clone());
-        assert_eq!(best_run(&candidates, 1 << 40, false).unwrap().len(), 40);
+        assert_eq!(best_range(&candidates, 1 << 40, false).unwrap().len(), 40);
     }
 
     /// To find out again would be to read and rewrite all history in each run.
@@ -252,7 +253,7 @@ mod tests {
     fn what_had_to_be_kept_is_known_to_later_runs_for_a_day() {
         let mut sim = Simulation::new(1);
         let options = Options::new().history(HistoryPolicy::new().versions(1_000));
-        let is_due = |store: &Store| most_rewarding(&store.engine().unwrap()).is_some();
+        let is_due = |store: &Store| pick_job(&store.engine().unwrap()).is_some();
         let store = sim.open(&options).unwrap();
         let pages = store.raw("pages").unwrap();
         for version in 0..200_u8 {

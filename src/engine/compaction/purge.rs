@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::engine::compaction::copy::read_frames;
-use crate::engine::shared::Compacting;
-use crate::engine::throttle::Pace;
+use crate::engine::shared::MaintenanceGuard;
+use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
 use crate::values::error::Result;
 use crate::values::key::ItemKey;
@@ -19,14 +19,18 @@ const ROWS: usize = 256;
 
 /// The tombstones in these segments that are past their time and whose items have left nothing
 /// else in the journal.
-pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> Result<Purgeable> {
+pub(super) fn find(
+    maintenance: &MaintenanceGuard<'_>,
+    run: &[SegmentRecord],
+    throttle: Throttle,
+) -> Result<Purgeable> {
     let mut purgeable = Purgeable::new();
     // A snapshot may need the row of an item that was removed after it was taken.
-    if only.engine()?.snapshots.alive() > 0 {
+    if maintenance.engine()?.snapshots.alive() > 0 {
         return Ok(purgeable);
     }
     for source in run {
-        read_frames(only, source, pace, &mut |engine, source, frame| {
+        read_frames(maintenance, source, throttle, &mut |engine, source, frame| {
             let now_ms = engine.clock.now_ms();
             source.for_each_entry(frame, &mut |found| {
                 if !found.entry.kind().leaves_item()
@@ -43,13 +47,13 @@ pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> 
     }
     // An older entry that stays would bring the item back when the table is built anew.
     let last = run.last().map(|source| source.number);
-    let segments = only.engine()?.journal.covered_segments();
+    let segments = maintenance.engine()?.journal.covered_segments();
     for source in segments {
         if purgeable.is_empty() {
             break;
         }
         let rewritten = run.iter().any(|of_run| of_run.number == source.number);
-        read_frames(only, &source, pace, &mut |engine, source, frame| {
+        read_frames(maintenance, &source, throttle, &mut |engine, source, frame| {
             source.for_each_entry(frame, &mut |found| {
                 let tombstone = purgeable.get(&found.key);
                 let older = tombstone.is_some_and(|tombstone| found.revision < *tombstone);
@@ -68,9 +72,14 @@ pub(super) fn find(only: &Compacting<'_>, run: &[SegmentRecord], pace: Pace) -> 
 }
 
 /// Removes the tombstones' rows from the table, but for items that were written again meanwhile.
-pub(super) fn remove_rows(only: &Compacting<'_>, purgeable: &Purgeable, pace: Pace) -> Result<()> {
+pub(super) fn remove_rows(
+    maintenance: &MaintenanceGuard<'_>,
+    purgeable: &Purgeable,
+    throttle: Throttle,
+) -> Result<()> {
     let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
-    pace.for_each(only, &rows, ROWS, |engine, (key, revision)| engine.purge(key, **revision))
+    throttle
+        .for_each(maintenance, &rows, ROWS, |engine, (key, revision)| engine.purge(key, **revision))
 }
 
 #[cfg(all(test, not(loom)))]

@@ -2,9 +2,9 @@
 
 use crate::engine::compaction::copy::read_frames;
 use crate::engine::compaction::plan::frame_bytes;
-use crate::engine::shared::Compacting;
-use crate::engine::throttle::Pace;
-use crate::engine::{Engine, Place};
+use crate::engine::shared::MaintenanceGuard;
+use crate::engine::throttle::Throttle;
+use crate::engine::{Engine, EntryLocation};
 use crate::journal::manifest::SegmentRecord;
 use crate::values::error::Result;
 use crate::values::head::Head;
@@ -22,9 +22,9 @@ const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Moves the heads that point into retired segments, makes that durable, and drops them. Does
 /// nothing when there are none.
-pub(super) fn finish(only: &Compacting<'_>, pace: Pace) -> Result<()> {
+pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> Result<()> {
     let (retired, covered, left_behind) = {
-        let engine = only.engine()?;
+        let engine = maintenance.engine()?;
         let journal = &engine.journal;
         let retired = journal.retired_segments();
         if retired.is_empty() || !engine.has_table_on_disk() || journal.is_poisoned() {
@@ -36,17 +36,17 @@ pub(super) fn finish(only: &Compacting<'_>, pace: Pace) -> Result<()> {
         .iter()
         .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
     for output in outputs {
-        if !only.engine()?.is_relocated(output.number) {
-            relocate(only, output, pace)?;
+        if !maintenance.engine()?.is_relocated(output.number) {
+            relocate(maintenance, output, throttle)?;
         }
     }
     let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
     if left_behind {
         // An earlier process may have been ended before the rows of purged tombstones were gone
         // for good, or removing them failed.
-        remove_left_behind(only, &numbers, pace)?;
+        remove_left_behind(maintenance, &numbers, throttle)?;
     }
-    let engine = only.engine()?;
+    let engine = maintenance.engine()?;
     engine.set_rows_left_behind(false);
     if engine.snapshots.alive() > 0 && !give_up_costly(&engine, &numbers)? {
         // Looked at again with the next piece of compaction.
@@ -73,10 +73,14 @@ fn give_up_costly(engine: &Engine, numbers: &[u32]) -> Result<bool> {
 }
 
 /// Points the table's heads at the entries of a rewritten segment.
-fn relocate(only: &Compacting<'_>, output: &SegmentRecord, pace: Pace) -> Result<()> {
+fn relocate(
+    maintenance: &MaintenanceGuard<'_>,
+    output: &SegmentRecord,
+    throttle: Throttle,
+) -> Result<()> {
     let segment = output.number;
     let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
-    read_frames(only, output, pace, &mut |_, source, frame| {
+    read_frames(maintenance, output, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             entries.push((found.key, found.revision, (found.offset, found.len_bytes)));
             Ok(())
@@ -84,21 +88,30 @@ fn relocate(only: &Compacting<'_>, output: &SegmentRecord, pace: Pace) -> Result
     })?;
     // In order of key, neighbours lie on one page of the table.
     entries.sort_unstable();
-    pace.for_each(only, &entries, ENTRIES, |engine, (key, revision, (offset, len_bytes))| {
-        let place = Place { segment, offset: *offset, len_bytes: *len_bytes };
-        engine.relocate(key, *revision, place)
-    })?;
-    let engine = only.engine()?;
+    throttle.for_each(
+        maintenance,
+        &entries,
+        ENTRIES,
+        |engine, (key, revision, (offset, len_bytes))| {
+            let place = EntryLocation { segment, offset: *offset, len_bytes: *len_bytes };
+            engine.relocate(key, *revision, place)
+        },
+    )?;
+    let engine = maintenance.engine()?;
     engine.note_relocated(segment);
     let segments = engine.journal.segments();
     let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
-    segments.hold(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
+    segments.retain(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
     Ok(())
 }
 
 /// Removes tombstones that still point into these segments: what replaced them does not hold them.
-fn remove_left_behind(only: &Compacting<'_>, numbers: &[u32], pace: Pace) -> Result<()> {
-    pace.for_each_rows(only, ROWS, Head::decode, |engine, rows| {
+fn remove_left_behind(
+    maintenance: &MaintenanceGuard<'_>,
+    numbers: &[u32],
+    throttle: Throttle,
+) -> Result<()> {
+    throttle.for_each_rows(maintenance, ROWS, Head::decode, |engine, rows| {
         for (key, head) in rows {
             let left_behind = head.as_ref().filter(|head| numbers.contains(&head.segment));
             if let (Some(head), Some(key)) = (left_behind, ItemKey::from_joined(key)) {

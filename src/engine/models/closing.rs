@@ -107,7 +107,7 @@ fn what_is_written_is_synced_though_nobody_asks() {
         let syncer = thread::spawn(move || syncing.background().run_syncs(syncing.shared()));
         for key in [A, B] {
             let written = write(&items, key).unwrap();
-            store.signal().wait(written - 1, None);
+            store.notifier().wait(written - 1, None);
             assert!(disk.synced_revisions().contains(&written));
         }
         store.close().unwrap();

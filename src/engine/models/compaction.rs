@@ -12,7 +12,7 @@ use super::{
     A, B, Rig, commit, create, delete, item_key, read, replace, replacing, text, value_of,
 };
 use crate::engine::Engine;
-use crate::journal::totals::Totals;
+use crate::journal::content_sum::ContentSum;
 use crate::seams::sync::model;
 use crate::seams::sync::thread::{self, JoinHandle};
 use crate::values::head::Head;
@@ -125,10 +125,10 @@ fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
             entry.relocate(&engine);
             drop_old(&engine);
         });
-        let mut totals = Totals::default();
-        rig.engine.verify_rows(Bound::Unbounded, 100, &mut totals).unwrap();
+        let mut content = ContentSum::default();
+        rig.engine.verify_rows(Bound::Unbounded, 100, &mut content).unwrap();
         compaction.join().unwrap();
-        assert_eq!(totals.count, rig.engine.journal.totals().1.count);
+        assert_eq!(content.count, rig.engine.journal.content().1.count);
     });
 }
 
@@ -196,7 +196,7 @@ fn who_copies_the_journal_and_who_takes_segments_out_of_it_exclude_each_other() 
         let (rewrite, record) = rewrite(&rig.engine);
         let engine = Arc::clone(&rig.engine);
         let compaction = thread::spawn(move || engine.journal.switch(&rewrite, record, 0).unwrap());
-        let (hold, manifest) = rig.engine.journal.hold();
+        let (hold, manifest) = rig.engine.journal.guard_copy();
         let switched = compaction.join().unwrap();
         let names_new = manifest.segments.iter().any(|record| record.number == NEW);
         assert_eq!(switched, names_new, "a segment was taken from under the copy");

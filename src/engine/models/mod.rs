@@ -21,7 +21,7 @@ mod publication;
 mod reads;
 mod renewal;
 mod rewritten;
-mod rolling;
+mod rotation;
 mod snapshots;
 mod upkeep;
 

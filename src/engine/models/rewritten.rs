@@ -4,10 +4,10 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use super::{A, B, Rig, commit, delete, item_key, replacing};
-use crate::engine::{Engine, Place, Standing};
+use crate::engine::{Engine, EntryLocation, EntryStatus};
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{Body, Entry};
-use crate::journal::frames::FrameReader;
+use crate::journal::frame_reader::FrameReader;
 use crate::journal::manifest::{Checkpoint, SegmentRecord};
 use crate::journal::rewrite::Rewrite;
 use crate::values::head::Head;
@@ -23,7 +23,7 @@ pub(super) const NEW: u32 = 3;
 pub(super) struct Moved {
     key: ItemKey,
     revision: u64,
-    place: Place,
+    place: EntryLocation,
 }
 
 /// Gives the rig items [`A`] and [`B`], both "old", and deletes one at each of the keys; then
@@ -37,9 +37,9 @@ pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
     }
     let journal = &rig.engine.journal;
     journal.seal_if_dead().unwrap();
-    let (revision, totals) = journal.totals();
+    let (revision, content) = journal.content();
     let next_expiry_ms = u64::MAX;
-    let checkpoint = Checkpoint { revision, totals, table_generation: 1, next_expiry_ms };
+    let checkpoint = Checkpoint { revision, content, table_generation: 1, next_expiry_ms };
     journal.record_checkpoint(checkpoint, 0).unwrap();
     rig
 }
@@ -55,7 +55,7 @@ pub(super) fn rewrite(engine: &Engine) -> (Rewrite, SegmentRecord) {
         let entries = entries.map(|placed| placed.unwrap().entry);
         let newest = |entry: &Entry<'_>| {
             let key = ItemKey::new(entry.collection, entry.key).unwrap();
-            engine.standing(&key, frame.revision()).unwrap() == Standing::Newest
+            engine.status_of(&key, frame.revision()).unwrap() == EntryStatus::Newest
         };
         let kept: Vec<Entry<'_>> = entries.filter(newest).collect();
         if !kept.is_empty() {
@@ -78,7 +78,7 @@ pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
         frame.for_each_entry(&mut |found| {
             let FoundEntry { key, revision, segment, offset, len_bytes, .. } = found;
             assert_eq!(segment, NEW);
-            let place = Place { segment, offset, len_bytes };
+            let place = EntryLocation { segment, offset, len_bytes };
             moved.push(Moved { key, revision, place });
             Ok(())
         })?;

@@ -15,7 +15,7 @@ fn a_commit_while_upkeep_goes_to_rest_is_looked_at() {
             let background = Arc::clone(&background);
             thread::spawn(move || background.note_commit())
         };
-        background.rest(seen, None);
+        background.idle(seen, None);
         writer.join().unwrap();
         assert!(background.next_look().is_some(), "upkeep sleeps over a commit");
     });
@@ -25,7 +25,7 @@ fn a_commit_while_upkeep_goes_to_rest_is_looked_at() {
 fn what_is_due_is_not_put_off_by_a_commit() {
     model(|| {
         let background = Arc::new(Background::new(None));
-        background.rest(background.look(), None);
+        background.idle(background.look(), None);
         let writer = {
             let background = Arc::clone(&background);
             thread::spawn(move || background.note_commit())
@@ -33,7 +33,7 @@ fn what_is_due_is_not_put_off_by_a_commit() {
         // Woken by something that was due, while the commit comes.
         let seen = background.look();
         let due = Instant::now();
-        background.rest(seen, Some(due));
+        background.idle(seen, Some(due));
         writer.join().unwrap();
         let looks_at = background.next_look().expect("upkeep sleeps over a commit");
         assert!(looks_at == due || seen == 0, "what is due is put off");

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::engine::environment::Environment;
 use crate::journal::copying::clear_journal;
 use crate::journal::manifest::{Manifest, ManifestFile};
-use crate::journal::survey::segment_numbers;
+use crate::journal::salvage::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{

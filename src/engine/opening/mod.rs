@@ -3,7 +3,7 @@
 //! Every step may be cut short by a crash and is then done again, or was never begun.
 
 mod create;
-mod prefix;
+mod repair;
 mod table;
 
 use std::any::Any;
@@ -11,10 +11,10 @@ use std::path::Path;
 
 use crate::engine::environment::Environment;
 use crate::journal::Journal;
-use crate::journal::group::{Start, skip_beyond};
+use crate::journal::append::{Start, skip_beyond};
 use crate::journal::manifest::{Loaded, ManifestFile};
-use crate::journal::reader::Segments;
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
+use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::storage::layout::{LOCK_FILE, manifest_path};
 use crate::values::damage::Damage;
@@ -49,12 +49,12 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     // Only now: an open that is refused leaves the journal as it was found.
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
-    for surveyed in recovered.segments.iter().chain(&recovered.retired) {
-        let header = &surveyed.segment.header;
-        segments.add(header.number, header.incarnations.clone(), surveyed.segment.seed);
+    for found in recovered.segments.iter().chain(&recovered.retired) {
+        let header = &found.segment.header;
+        segments.add(header.number, header.incarnations.clone(), found.segment.seed);
     }
-    for held in &recovered.manifest.held {
-        segments.hold(held.segment, held.bytes, held.until_ms);
+    for held in &recovered.manifest.retained {
+        segments.retain(held.segment, held.bytes, held.until_ms);
     }
     if recovered.manifest.copied {
         begin_incarnation(environment, &mut recovered)?;
@@ -71,7 +71,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         active,
         last_revision: recovered.last_revision,
         next_revision: recovered.next_revision,
-        totals: table.totals,
+        content: table.content,
     };
     let journal = Journal::new(
         environment.disk.clone(),
@@ -116,7 +116,7 @@ fn open_journal(
                     let watermark = Watermark::load(disk, path)?;
                     Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
                 }
-                OnDamage::KeepPrefix => prefix::open(environment, path, Some((file, manifest))),
+                OnDamage::KeepPrefix => repair::open(environment, path, Some((file, manifest))),
             }
         }
         Loaded::Missing if create::is_vacant(disk, path)? => {
@@ -125,7 +125,7 @@ fn open_journal(
             Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
         }
         Loaded::Missing | Loaded::Damaged if on_damage == OnDamage::KeepPrefix => {
-            prefix::open(environment, path, None)
+            repair::open(environment, path, None)
         }
         Loaded::Missing => Err(Error::corrupt(&manifest_path(path), 0, "the manifest is missing")),
         Loaded::Damaged => {

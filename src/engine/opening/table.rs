@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::engine::environment::Environment;
 use crate::index::{MemoryTables, Table, Tables};
+use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::manifest::{Checkpoint, CleanClose};
-use crate::journal::recover::{Recovered, Surveyed};
+use crate::journal::recover::{FoundSegment, Recovered};
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
-use crate::journal::totals::Totals;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::options::{OnProgress, Progress};
@@ -25,7 +25,7 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub(crate) struct OpenedTable {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) generation: u64,
-    pub(crate) totals: Totals,
+    pub(crate) content: ContentSum,
     /// Bytes of each segment's entries that the table's heads of items point to.
     pub(crate) live_bytes: HashMap<u32, u64>,
     /// No item expires before this.
@@ -60,7 +60,7 @@ pub(super) fn open(
             Ok(table) if believed => Ok(Some(OpenedTable {
                 table,
                 generation: checkpoint.table_generation,
-                totals: checkpoint.totals,
+                content: checkpoint.content,
                 live_bytes: recovered.counted_live_bytes(),
                 next_expiry_ms: checkpoint.next_expiry_ms,
                 newest_clock_ms: 0,
@@ -110,7 +110,7 @@ fn prove(
     report: &mut Report<'_>,
 ) -> Result<Option<OpenedTable>> {
     let checkpoint = recovered.manifest.checkpoint;
-    let mut expected = checkpoint.totals;
+    let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
     for_each_entry(recovered, checkpoint.revision, report, &mut |found| {
         let (key, head) = (found.key.as_bytes(), found.head());
@@ -122,14 +122,14 @@ fn prove(
         }
         Ok(())
     })?;
-    let found = scan_heads(recovered, &*table)?.filter(|found| found.totals == expected);
+    let found = scan_heads(recovered, &*table)?.filter(|found| found.content == expected);
     for key in found.iter().flat_map(|found| &found.lost) {
         table.remove(key)?;
     }
     Ok(found.map(|found| OpenedTable {
         table,
         generation: checkpoint.table_generation,
-        totals: expected,
+        content: expected,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
         newest_clock_ms,
@@ -169,7 +169,7 @@ fn rebuild(
     manifest.repaired = false;
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
-        totals: built.totals,
+        content: built.content,
         table_generation: generation,
         next_expiry_ms: built.next_expiry_ms,
     };
@@ -195,7 +195,7 @@ fn fill(
     report: &mut Report<'_>,
 ) -> Result<OpenedTable> {
     let checkpoint = recovered.manifest.checkpoint;
-    let mut expected = checkpoint.totals;
+    let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
     for_each_entry(recovered, 0, report, &mut |found| {
         let (key, head) = (found.key.as_bytes(), found.head());
@@ -206,14 +206,14 @@ fn fill(
         table.insert(key, &head.encode())
     })?;
     let found = scan_heads(recovered, &*table)?;
-    let Some(found) = found.filter(|found| damaged || found.totals == expected) else {
+    let Some(found) = found.filter(|found| damaged || found.content == expected) else {
         let path = crate::storage::layout::manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     };
     Ok(OpenedTable {
         table,
         generation,
-        totals: found.totals,
+        content: found.content,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
         newest_clock_ms,
@@ -233,14 +233,13 @@ fn for_each_entry(
     report: &mut Report<'_>,
     f: &mut dyn FnMut(FoundEntry<'_, '_>) -> Result<()>,
 ) -> Result<()> {
-    let needed = |surveyed: &&Surveyed| surveyed.last_revision > after;
-    let segments: Vec<&Surveyed> = recovered.segments.iter().filter(needed).collect();
-    let frame_bytes =
-        |surveyed: &&Surveyed| surveyed.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
+    let needed = |found: &&FoundSegment| found.last_revision > after;
+    let segments: Vec<&FoundSegment> = recovered.segments.iter().filter(needed).collect();
+    let frame_bytes = |found: &&FoundSegment| found.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
     report.begin(segments.iter().map(frame_bytes).sum());
-    for surveyed in segments {
-        let source = EntrySource::of_header(&surveyed.segment.path, &surveyed.segment.header);
-        let mut scan = surveyed.scan(&*recovered.disk)?;
+    for found in segments {
+        let source = EntrySource::of_header(&found.segment.path, &found.segment.header);
+        let mut scan = found.scan(&*recovered.disk)?;
         let mut before = scan.position().offset;
         while let Some(frame) = scan.next_commit()? {
             if frame.revision > after {
@@ -250,14 +249,14 @@ fn for_each_entry(
             report.advance(done - before);
             before = done;
         }
-        scan.expect_end(surveyed.end_offset)?;
+        scan.expect_end(found.end_offset)?;
     }
     Ok(())
 }
 
 /// What the heads of a whole table come to.
 struct Scanned {
-    totals: Totals,
+    content: ContentSum,
     live_bytes: HashMap<u32, u64>,
     next_expiry_ms: u64,
     /// Tombstones of commits that the journal has lost: they count nowhere, and go.
@@ -268,9 +267,9 @@ struct Scanned {
 fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned>> {
     let named = recovered.segments.iter().chain(&recovered.retired);
     let ends: HashMap<u32, u64> =
-        named.map(|surveyed| (surveyed.segment.header.number, surveyed.end_offset)).collect();
+        named.map(|found| (found.segment.header.number, found.end_offset)).collect();
     let mut live_bytes: HashMap<u32, u64> = ends.keys().map(|number| (*number, 0)).collect();
-    let (mut totals, mut next_expiry_ms, mut sound) = (Totals::default(), u64::MAX, true);
+    let (mut content, mut next_expiry_ms, mut sound) = (ContentSum::default(), u64::MAX, true);
     let mut lost = Vec::new();
     let mut after: Option<Vec<u8>> = None;
     loop {
@@ -281,7 +280,7 @@ fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned
             let head = Head::decode(value);
             match head.and_then(|head| live_bytes.get_mut(&head.segment).map(|live| (head, live))) {
                 Some((head, live)) if !head.deleted => {
-                    totals.add(key, head.etag);
+                    content.add(key, head.etag);
                     *live += head.footprint_bytes();
                     next_expiry_ms = next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
                 }
@@ -300,7 +299,7 @@ fn scan_heads(recovered: &Recovered, table: &dyn Table) -> Result<Option<Scanned
         }
         match last {
             Some(_) => after = last,
-            None => return Ok(Some(Scanned { totals, live_bytes, next_expiry_ms, lost })),
+            None => return Ok(Some(Scanned { content, live_bytes, next_expiry_ms, lost })),
         }
     }
 }

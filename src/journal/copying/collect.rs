@@ -63,7 +63,7 @@ impl Collector {
                 let head = found.head();
                 let written = (!head.deleted).then_some(head.etag);
                 let key = found.key.as_bytes();
-                self.checkpoint.totals.apply(key, found.entry.parent(), written);
+                self.checkpoint.content.apply(key, found.entry.parent(), written);
             }
             Ok(())
         })?;

@@ -7,7 +7,7 @@ use crate::journal::copying::collect::Loose;
 use crate::journal::copying::target::sync_dir;
 use crate::journal::manifest::SegmentRecord;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
-use crate::journal::writer::SegmentWriter;
+use crate::journal::segment_writer::SegmentWriter;
 use crate::seams::entropy::Entropy;
 use crate::storage::layout::JOURNAL_FOLDER;
 use crate::values::error::Result;

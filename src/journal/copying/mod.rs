@@ -12,7 +12,7 @@ mod target;
 use std::path::Path;
 
 use crate::journal::manifest::{Checkpoint, Manifest, ManifestFile};
-use crate::journal::roll::MAX_SEGMENT_BYTES;
+use crate::journal::rotate::MAX_SEGMENT_BYTES;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::storage::Disk;

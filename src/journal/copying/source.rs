@@ -9,7 +9,7 @@ use std::vec;
 use crate::journal::copying::{Collector, Loose, Source};
 use crate::journal::entries::EntrySource;
 use crate::journal::manifest::{Checkpoint, Loaded, Manifest, ManifestFile};
-use crate::journal::recover::{Surveyed, find_ends, is_outdated};
+use crate::journal::recover::{FoundSegment, find_ends, is_outdated};
 use crate::journal::scanner::FrameScanner;
 use crate::journal::watermark::Watermark;
 use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
@@ -21,8 +21,8 @@ pub(crate) struct ClosedStore {
     disk: ReadOnlyDisk,
     pub(crate) manifest: Manifest,
     pub(crate) last_revision: u64,
-    segments: vec::IntoIter<Surveyed>,
-    current: Option<(Surveyed, FrameScanner)>,
+    segments: vec::IntoIter<FoundSegment>,
+    current: Option<(FoundSegment, FrameScanner)>,
     collector: Collector,
     _lock: Option<Box<dyn Any + Send + Sync>>,
 }
@@ -86,7 +86,7 @@ impl Source for ClosedStore {
     fn next(&mut self) -> Result<Vec<Loose>> {
         let Self { disk, segments, current, collector, .. } = self;
         loop {
-            let (surveyed, scan) = match current {
+            let (found, scan) = match current {
                 Some(current) => current,
                 None => {
                     let Some(next) = segments.next() else { break };
@@ -95,11 +95,11 @@ impl Source for ClosedStore {
                 }
             };
             let Some(frame) = scan.next_commit()? else {
-                scan.expect_end(surveyed.end_offset)?;
+                scan.expect_end(found.end_offset)?;
                 *current = None;
                 continue;
             };
-            let segment = &surveyed.segment;
+            let segment = &found.segment;
             if collector.add(EntrySource::of_header(&segment.path, &segment.header), &frame)? {
                 break;
             }

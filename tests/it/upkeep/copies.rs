@@ -133,7 +133,7 @@ fn nothing_is_compacted_while_the_journal_is_copied() {
     for number in 0..200_u64 {
         items.upsert([0], &value(number, 3_000), Precondition::Always).unwrap();
     }
-    let hold = Simulation::hold_journal(&store).unwrap();
+    let hold = Simulation::guard_journal(&store).unwrap();
     let refused = store.compact().unwrap();
     assert_eq!((refused.segments, refused.reclaimed_bytes), (0, 0));
     drop(hold);

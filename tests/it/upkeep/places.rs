@@ -157,7 +157,7 @@ fn nothing_leaves_the_journal_while_it_is_held_even_by_a_compaction_under_way() 
         for round in 0..80_u64 {
             allowed.fetch_max(round + 1, Ordering::SeqCst);
             thread::sleep(Duration::from_micros(round * 417 % 12_000));
-            let hold = Simulation::hold_journal(&store).unwrap();
+            let hold = Simulation::guard_journal(&store).unwrap();
             let before = shown(&store);
             thread::sleep(Duration::from_millis(4));
             if !shown(&store).starts_with(&before) {

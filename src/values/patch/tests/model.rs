@@ -178,8 +178,8 @@ proptest! {
             .collect();
         if let Ok(result) = patched(&build(&inside), &around) {
             prop_assert_eq!(result["kept"].to_string(), around["kept"].to_string());
-            let only = result.as_object().unwrap().keys().all(|key| key == "kept" || key == "part");
-            prop_assert!(only, "{result}");
+            let maintenance = result.as_object().unwrap().keys().all(|key| key == "kept" || key == "part");
+            prop_assert!(maintenance, "{result}");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::seams::sync::{Condvar, Mutex};
 
 /// What there is to know, and those who wait to know more.
 #[derive(Debug)]
-pub(crate) struct Signal {
+pub(crate) struct Notifier {
     state: Mutex<State>,
     raised: Condvar,
     #[cfg(feature = "stream")]
@@ -21,14 +21,14 @@ pub(crate) struct Signal {
 
 /// How the journal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct JournalStatus {
     pub(crate) durable: u64,
     /// Whether writing has ended.
     pub(crate) failed: bool,
     pub(crate) closed: bool,
 }
 
-impl News {
+impl JournalStatus {
     /// Whether someone who has seen everything up to a revision has a reason to look again.
     fn is_beyond(&self, seen: u64) -> bool {
         self.durable > seen || self.failed || self.closed
@@ -37,16 +37,16 @@ impl News {
 
 #[derive(Debug)]
 struct State {
-    news: News,
+    status: JournalStatus,
     #[cfg(feature = "stream")]
     tasks: tasks::Tasks,
 }
 
-impl Signal {
+impl Notifier {
     pub(crate) fn new(durable: u64) -> Self {
         Self {
             state: Mutex::new(State {
-                news: News { durable, failed: false, closed: false },
+                status: JournalStatus { durable, failed: false, closed: false },
                 #[cfg(feature = "stream")]
                 tasks: tasks::Tasks::default(),
             }),
@@ -58,29 +58,29 @@ impl Signal {
 
     /// Says that everything up to this revision is durable.
     pub(crate) fn advance(&self, durable: u64) {
-        self.raise(|news| news.durable = news.durable.max(durable));
+        self.raise(|status| status.durable = status.durable.max(durable));
     }
 
     /// Says that writing has ended.
     pub(crate) fn fail(&self) {
-        self.raise(|news| news.failed = true);
+        self.raise(|status| status.failed = true);
     }
 
     /// Says that the store is closed. Called under no lock.
     pub(crate) fn close(&self) {
-        self.raise(|news| news.closed = true);
+        self.raise(|status| status.closed = true);
         self.wake();
     }
 
-    pub(crate) fn news(&self) -> News {
-        self.state.lock().news
+    pub(crate) fn status(&self) -> JournalStatus {
+        self.state.lock().status
     }
 
     /// Waits until there is a reason to look again for someone who has seen everything up to a
     /// revision; `false` when the time was over before.
     pub(crate) fn wait(&self, seen: u64, until: Option<Instant>) -> bool {
         let mut state = self.state.lock();
-        while !state.news.is_beyond(seen) {
+        while !state.status.is_beyond(seen) {
             state = match until {
                 None => self.raised.wait(state),
                 Some(until) if Instant::now() >= until => return false,
@@ -101,9 +101,9 @@ impl Signal {
         self.wake_tasks();
     }
 
-    fn raise(&self, change: impl FnOnce(&mut News)) {
+    fn raise(&self, change: impl FnOnce(&mut JournalStatus)) {
         let mut state = self.state.lock();
-        change(&mut state.news);
+        change(&mut state.status);
         #[cfg(feature = "stream")]
         if state.tasks.are_waiting() {
             self.due.store(true, std::sync::atomic::Ordering::Release);
@@ -113,7 +113,7 @@ impl Signal {
 }
 
 /// Wakes tasks when it is dropped.
-pub(crate) struct WakeLater<'a>(&'a Signal);
+pub(crate) struct WakeLater<'a>(&'a Notifier);
 
 impl Drop for WakeLater<'_> {
     fn drop(&mut self) {
@@ -129,7 +129,7 @@ mod tasks {
     use std::sync::atomic::Ordering;
     use std::task::Waker;
 
-    use super::Signal;
+    use super::Notifier;
 
     /// Names one waiting task for as long as its stream lives.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ mod tasks {
         }
     }
 
-    impl Signal {
+    impl Notifier {
         /// Gives a name for [`register`](Self::register).
         pub(crate) fn task_id(&self) -> TaskId {
             let mut state = self.state.lock();
@@ -167,7 +167,7 @@ mod tasks {
             let waker = waker.clone();
             let mut state = self.state.lock();
             let before = state.tasks.take(id);
-            let waits = !state.news.is_beyond(seen);
+            let waits = !state.status.is_beyond(seen);
             let refused = if waits {
                 state.tasks.waiting.push((id, waker));
                 None

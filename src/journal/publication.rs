@@ -1,8 +1,8 @@
 //! When a commit counts: applied when it and all before it are in the table, durable when they are
 //! synced as well. Revisions become visible in their order, whatever order writers come in.
 
-use crate::journal::group::{CommitFailure, Journal, State};
-use crate::journal::lead::Level;
+use crate::journal::append::{CommitFailure, Journal, State};
+use crate::journal::group_commit::Level;
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;
@@ -97,7 +97,7 @@ impl Journal {
         let durable = state.synced.min(self.applied.load(Ordering::Acquire));
         if durable > self.durable.load(Ordering::Acquire) {
             self.durable.store(durable, Ordering::Release);
-            self.signal.advance(durable);
+            self.notifier.advance(durable);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::journal::Journal;
 use crate::journal::entries::{EntrySource, FoundEntry};
-use crate::journal::reader::KnownSegment;
 use crate::journal::scanner::{FrameScanner, Position, ScannedFrame};
+use crate::journal::segments::KnownSegment;
 use crate::values::error::Result;
 
 /// One commit, read back.

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::engine::environment::Environment;
+use crate::journal::append::skip_beyond;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::group::skip_beyond;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, is_outdated, recover};
+use crate::journal::salvage::{Salvaged, salvage, segment_numbers, segment_numbers_in};
 use crate::journal::segment::ensure_folder;
-use crate::journal::survey::{Prefix, segment_numbers, segment_numbers_in, survey};
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{DAMAGED_FOLDER, JOURNAL_FOLDER, manifest_path, segment_path};
@@ -39,7 +39,7 @@ pub(super) fn open(
         return without_manifest(environment, path, (watermark, mark), lost);
     }
     let mark = mark.max(manifest.checkpoint.revision);
-    let prefix = survey(disk, path, Some(&manifest), mark)?;
+    let prefix = salvage(disk, path, Some(&manifest), mark)?;
     if prefix.damage.is_some() {
         return keep(environment, path, prefix, watermark, Some((file, manifest)));
     }
@@ -59,7 +59,7 @@ fn without_manifest(
     (watermark, mark): (Watermark, u64),
     reason: Error,
 ) -> Result<(Recovered, Option<Damage>)> {
-    let mut prefix = survey(&*environment.disk, path, None, mark)?;
+    let mut prefix = salvage(&*environment.disk, path, None, mark)?;
     prefix.damage.get_or_insert(reason);
     keep(environment, path, prefix, watermark, None)
 }
@@ -67,7 +67,7 @@ fn without_manifest(
 fn keep(
     environment: &Environment,
     path: &Path,
-    prefix: Prefix,
+    prefix: Salvaged,
     mut watermark: Watermark,
     previous: Option<(ManifestFile, Manifest)>,
 ) -> Result<(Recovered, Option<Damage>)> {
@@ -118,7 +118,7 @@ fn keep(
 
 /// Ends the last segment with a seal, if none follows its frames, so that the journal can be read
 /// on from there should the manifest be lost later.
-fn seal_end(disk: &dyn Disk, store: &Path, prefix: &Prefix) -> Result<()> {
+fn seal_end(disk: &dyn Disk, store: &Path, prefix: &Salvaged) -> Result<()> {
     let (Some(end), Some(record)) = (prefix.unsealed_end, prefix.records.last()) else {
         return Ok(());
     };

@@ -7,8 +7,8 @@
 use std::mem;
 use std::sync::Arc;
 
-use crate::journal::group::{CommitFailure, Journal, State, pack};
-use crate::journal::unwritten::Flight;
+use crate::journal::append::{CommitFailure, Journal, State, pack};
+use crate::journal::in_flight::Flight;
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::DiskFile;
 use crate::values::error::Result;
@@ -88,7 +88,7 @@ impl Journal {
         }
         state.written = goal;
         let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
-        self.readable.store(end, Ordering::Release);
+        self.written_up_to.store(end, Ordering::Release);
         state.recycle(flight);
         Ok(state)
     }

@@ -8,18 +8,18 @@
 use crate::engine::Engine;
 use crate::engine::compaction::compact_some;
 use crate::engine::shared::Shared;
-use crate::engine::throttle::Pace;
-use crate::journal::roll::MAX_SEGMENT_BYTES;
+use crate::engine::throttle::Throttle;
+use crate::journal::rotate::MAX_SEGMENT_BYTES;
 use crate::values::error::Result;
 
 /// With so many segments too much was left.
-const OVERDUE_SEGMENTS: u64 = 64;
+const BACKLOG_SEGMENTS: u64 = 64;
 /// With fewer than so many enough is done, so that the work comes once in many runs.
-const CAUGHT_UP_SEGMENTS: u64 = 32;
+const WORKED_OFF_SEGMENTS: u64 = 32;
 
 /// Whether runs before this one left their upkeep undone.
-pub(crate) fn is_overdue(engine: &Engine) -> bool {
-    has_segments(engine, OVERDUE_SEGMENTS)
+pub(crate) fn has_backlog(engine: &Engine) -> bool {
+    has_segments(engine, BACKLOG_SEGMENTS)
 }
 
 /// Whether there are so many, beside one for each that is as large as segments become.
@@ -31,11 +31,11 @@ fn has_segments(engine: &Engine, count: u64) -> bool {
 
 /// Sweeps, takes a checkpoint, and compacts piece by piece until that is over, or nothing is
 /// worth it.
-pub(crate) fn catch_up(shared: &Shared) -> Result<()> {
+pub(crate) fn work_off_backlog(shared: &Shared) -> Result<()> {
     shared.sweep()?;
     shared.engine()?.checkpoint()?;
-    while has_segments(&*shared.engine()?, CAUGHT_UP_SEGMENTS) {
-        if !compact_some(shared, Pace::Full, || ())? {
+    while has_segments(&*shared.engine()?, WORKED_OFF_SEGMENTS) {
+        if !compact_some(shared, Throttle::Off, || ())? {
             break;
         }
     }

@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 
+use crate::journal::append::{Active, Journal, State, pack};
 use crate::journal::frame::FrameBuilder;
-use crate::journal::group::{Active, Journal, State, pack};
 use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -48,7 +48,7 @@ impl Journal {
         let full = match &state.active {
             None => true,
             Some(active) => {
-                active.must_roll
+                active.must_rotate
                     || active.tail.offset + frame_bytes + SEAL_ROOM_BYTES > active.capacity
             }
         };
@@ -61,7 +61,7 @@ impl Journal {
             return if state.has_room(frame_bytes) {
                 self.make_room(state, frame_bytes)
             } else {
-                self.roll(&mut state, frame_bytes)?;
+                self.rotate(&mut state, frame_bytes)?;
                 Ok(state)
             };
         }
@@ -109,12 +109,12 @@ impl Journal {
         if state.failed {
             return Err(Error::Poisoned);
         }
-        self.roll(&mut state, 0)
+        self.rotate(&mut state, 0)
     }
 
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
     /// for some syncs, once per segment.
-    fn roll(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
+    fn rotate(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
         // Twice what the last one came to hold, which after a crash may be little.
         let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
         let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_capacity());
@@ -159,7 +159,7 @@ impl Journal {
                 log::warn!("a sealed segment could not be cut to its length: {error}");
             }
         }
-        self.readable.store(pack(number, next.tail.offset), Ordering::Release);
+        self.written_up_to.store(pack(number, next.tail.offset), Ordering::Release);
         state.active = Some(next);
         state.opened_for_writing = true;
         self.changed.notify_all();
@@ -190,7 +190,7 @@ impl Journal {
             tail: Position { offset: SEGMENT_HEADER_BYTES, chain: seed },
             reserved: SEGMENT_HEADER_BYTES,
             capacity,
-            must_roll: false,
+            must_rotate: false,
         };
         let made = active
             .file
@@ -228,7 +228,7 @@ impl Journal {
         state.written = state.appended;
         state.synced = state.appended;
         // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
-        self.readable.store(pack(active.number, end.offset), Ordering::Release);
+        self.written_up_to.store(pack(active.number, end.offset), Ordering::Release);
         self.publish_durable(state);
         Ok(())
     }
@@ -266,7 +266,7 @@ impl Journal {
         change(&mut changed);
         // Whatever happens to a store's files, it was not closed in order any more.
         changed.clean = None;
-        changed.held = self.segments.held(&changed.segments);
+        changed.retained = self.segments.retained(&changed.segments);
         manifest.file.make_room(&mut changed, false)?;
         match manifest.file.replace(&changed) {
             Ok(()) => manifest.current = changed,
@@ -298,14 +298,14 @@ impl Journal {
             revision: checkpoint.revision,
             tail_offset: tail.map_or(0, |active| active.tail.offset),
             tail_chain: tail.map_or(0, |active| active.tail.chain),
-            must_roll: tail.is_some_and(|active| active.must_roll),
+            must_rotate: tail.is_some_and(|active| active.must_rotate),
             table_digest,
         });
         changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
         for record in &mut changed.segments {
             record.live_bytes = self.segments.live_bytes(record.number);
         }
-        changed.held = self.segments.held(&changed.segments);
+        changed.retained = self.segments.retained(&changed.segments);
         if checkpoint.next_expiry_ms <= clock_ms {
             // Readers may have found an item expired, and it must stay so.
             changed.clock_ms = changed.clock_ms.max(clock_ms);
@@ -323,7 +323,7 @@ impl State {
     fn has_room(&self, frame_bytes: u64) -> bool {
         self.active.as_ref().is_some_and(|active| {
             let end = active.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
-            !active.must_roll && end <= active.capacity
+            !active.must_rotate && end <= active.capacity
         })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::journal::manifest::{HeldBytes, SegmentRecord};
+use crate::journal::manifest::{RetainedBytes, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::seams::sync;
@@ -41,7 +41,7 @@ pub(crate) struct KnownSegment {
     live_bytes: AtomicU64,
     /// Bytes that compaction had to keep beside those, and until when that need not be looked at
     /// again.
-    held: Mutex<(u64, u64)>,
+    retained: Mutex<(u64, u64)>,
     /// Some places between frames, each after the given revision, as readers came by.
     index: Mutex<Vec<(u64, Position)>>,
 }
@@ -74,8 +74,8 @@ impl Segments {
     pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>, seed: u32) {
         let path = segment_path(&self.store, number);
         let live_bytes = AtomicU64::new(0);
-        let (held, index) = (Mutex::default(), Mutex::default());
-        let known = KnownSegment { path, incarnations, seed, live_bytes, held, index };
+        let (retained, index) = (Mutex::default(), Mutex::default());
+        let known = KnownSegment { path, incarnations, seed, live_bytes, retained, index };
         self.known.write().insert(number, Arc::new(known));
     }
 
@@ -136,24 +136,24 @@ impl Segments {
 
     /// Says that a segment holds so many bytes that are not live and cannot be reclaimed, and
     /// until when that is to be believed.
-    pub(crate) fn hold(&self, number: u32, bytes: u64, until_ms: u64) {
+    pub(crate) fn retain(&self, number: u32, bytes: u64, until_ms: u64) {
         if let Some(segment) = self.get(number) {
-            *segment.held.lock() = (bytes, until_ms);
+            *segment.retained.lock() = (bytes, until_ms);
         }
     }
 
     /// Bytes of a segment that are not live and cannot be reclaimed, as far as is known.
-    pub(crate) fn held_bytes(&self, number: u32, now_ms: u64) -> u64 {
-        let held = self.get(number).map_or((0, 0), |segment| *segment.held.lock());
+    pub(crate) fn retained_bytes(&self, number: u32, now_ms: u64) -> u64 {
+        let held = self.get(number).map_or((0, 0), |segment| *segment.retained.lock());
         if now_ms < held.1 { held.0 } else { 0 }
     }
 
     /// What is known to be held of these segments.
-    pub(crate) fn held(&self, records: &[SegmentRecord]) -> Vec<HeldBytes> {
+    pub(crate) fn retained(&self, records: &[SegmentRecord]) -> Vec<RetainedBytes> {
         let known = self.known.read();
         let held = records.iter().filter_map(|record| {
-            let (bytes, until_ms) = *known.get(&record.number)?.held.lock();
-            Some(HeldBytes { segment: record.number, bytes, until_ms })
+            let (bytes, until_ms) = *known.get(&record.number)?.retained.lock();
+            Some(RetainedBytes { segment: record.number, bytes, until_ms })
         });
         held.filter(|held| held.bytes > 0).collect()
     }

@@ -8,15 +8,15 @@ use crate::seams::sync::{AtomicU64, Ordering};
 
 /// How many copies of the journal are under way.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Holds(Arc<AtomicU64>);
+pub(crate) struct CopyCount(Arc<AtomicU64>);
 
 /// Keeps every entry of the journal where a reader finds it, for as long as it lives. Without it
 /// compaction could drop a version that a commit after the copied ones has replaced, and the copy
 /// would hold neither.
 #[derive(Debug)]
-pub(crate) struct Hold(Holds);
+pub(crate) struct CopyGuard(CopyCount);
 
-impl Drop for Hold {
+impl Drop for CopyGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -25,17 +25,17 @@ impl Drop for Hold {
 impl Journal {
     /// Keeps compaction from taking anything out of the journal that MANIFEST, which is given
     /// too, describes.
-    pub(crate) fn hold(&self) -> (Hold, Manifest) {
+    pub(crate) fn guard_copy(&self) -> (CopyGuard, Manifest) {
         // Under the lock, as compaction asks under it before it puts a segment in the place of
         // others: either that is in this MANIFEST already, or it does not happen.
         let manifest = self.manifest.lock();
-        self.holds.0.fetch_add(1, Ordering::AcqRel);
-        (Hold(self.holds.clone()), manifest.current.clone())
+        self.copies.0.fetch_add(1, Ordering::AcqRel);
+        (CopyGuard(self.copies.clone()), manifest.current.clone())
     }
 
     /// Whether anything may be taken out of the journal now: asked for with MANIFEST locked.
-    pub(crate) fn is_held(&self) -> bool {
-        self.holds.0.load(Ordering::Acquire) > 0
+    pub(crate) fn is_being_copied(&self) -> bool {
+        self.copies.0.load(Ordering::Acquire) > 0
     }
 }
 
@@ -50,12 +50,12 @@ mod tests {
         let store = Store::in_memory();
         let engine = store.engine().unwrap();
         let journal = &engine.journal;
-        assert!(!journal.is_held());
-        let (one, two) = (journal.hold().0, journal.hold().0);
+        assert!(!journal.is_being_copied());
+        let (one, two) = (journal.guard_copy().0, journal.guard_copy().0);
         drop(one);
-        assert!(journal.is_held());
+        assert!(journal.is_being_copied());
         drop(two);
-        assert!(!journal.is_held());
+        assert!(!journal.is_being_copied());
     }
 
     #[test]
@@ -64,6 +64,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "in the way").unwrap();
         assert!(store.backup(folder.path()).is_err());
-        assert!(!store.engine().unwrap().journal.is_held());
+        assert!(!store.engine().unwrap().journal.is_being_copied());
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{A, B, C, Rig, create, read, replace, value_of};
-use crate::journal::roll::FIRST_SEGMENT_BYTES;
+use crate::journal::rotate::FIRST_SEGMENT_BYTES;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::seams::sync::{model, thread};
 use crate::values::precondition::Precondition;

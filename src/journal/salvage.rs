@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use crate::journal::append::REVISION_SKIP;
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
-use crate::journal::group::REVISION_SKIP;
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::{Position, ScannedFrame};
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts};
@@ -14,7 +14,7 @@ use crate::values::error::{Error, Result};
 
 /// What a full read of the journal found: everything, or a whole prefix and where it ends.
 #[derive(Debug)]
-pub(crate) struct Prefix {
+pub(crate) struct Salvaged {
     pub(crate) records: Vec<SegmentRecord>,
     pub(crate) last_revision: u64,
     /// A revision that no lost commit was above, as far as can be known.
@@ -31,17 +31,17 @@ pub(crate) struct Prefix {
 /// Reads every frame and keeps the longest prefix of them that is whole. The segments are those
 /// that the manifest names or, without one, those that are found. One whose end is not known must
 /// end in a seal, unless it is the last.
-pub(crate) fn survey(
+pub(crate) fn salvage(
     disk: &dyn Disk,
     store: &Path,
     manifest: Option<&Manifest>,
     mark: u64,
-) -> Result<Prefix> {
+) -> Result<Salvaged> {
     let found = manifest.is_none().then(|| found_segments(disk, store)).transpose()?;
     let records = manifest.map(|manifest| &manifest.segments).or(found.as_ref());
     let records = records.map_or(&[][..], Vec::as_slice);
     let clean = manifest.and_then(|manifest| manifest.clean);
-    let mut prefix = Prefix {
+    let mut prefix = Salvaged {
         records: Vec::new(),
         last_revision: 0,
         highest_seen: mark,
@@ -97,7 +97,7 @@ enum Ending {
     From(u64),
 }
 
-impl Prefix {
+impl Salvaged {
     fn drop_segment(&mut self, disk: &dyn Disk, store: &Path, number: u32) {
         let len = file_len(disk, &segment_path(store, number));
         self.lost_bytes += len.saturating_sub(SEGMENT_HEADER_BYTES);

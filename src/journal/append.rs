@@ -12,15 +12,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::journal::content_sum::ContentSum;
+use crate::journal::copy_guard::CopyCount;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::hold::Holds;
-use crate::journal::lead::{Level, PoisonOnPanic};
+use crate::journal::group_commit::{Level, PoisonOnPanic};
+use crate::journal::in_flight::Flight;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
-use crate::journal::reader::Segments;
+use crate::journal::notify::Notifier;
 use crate::journal::scanner::Position;
-use crate::journal::signal::Signal;
-use crate::journal::totals::Totals;
-use crate::journal::unwritten::Flight;
+use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
@@ -58,15 +58,15 @@ pub(crate) struct Journal {
     /// Something that a writer may wait for has happened.
     pub(super) changed: Condvar,
     pub(super) segments: Segments,
-    pub(super) holds: Holds,
+    pub(super) copies: CopyCount,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
-    pub(super) readable: AtomicU64,
+    pub(super) written_up_to: AtomicU64,
     pub(super) applied: AtomicU64,
     pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
     failed: AtomicBool,
-    pub(super) signal: Arc<Signal>,
+    pub(super) notifier: Arc<Notifier>,
 }
 
 /// MANIFEST as it stands on disk.
@@ -110,7 +110,7 @@ pub(crate) struct State {
     pub(super) writing: bool,
     pub(super) syncing: bool,
     pub(super) failed: bool,
-    pub(super) totals: Totals,
+    pub(super) content: ContentSum,
     /// Whether MANIFEST says that the store is open for writing.
     pub(super) opened_for_writing: bool,
 }
@@ -133,7 +133,7 @@ pub(crate) struct Active {
     /// The length at which the segment is sealed.
     pub(crate) capacity: u64,
     /// Whether the next frame goes to a new segment in any case, as after a crash.
-    pub(crate) must_roll: bool,
+    pub(crate) must_rotate: bool,
 }
 
 /// A commit, ready but for what only the journal can give it.
@@ -198,7 +198,7 @@ pub(crate) struct Start {
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
-    pub(crate) totals: Totals,
+    pub(crate) content: ContentSum,
 }
 
 impl Journal {
@@ -211,7 +211,7 @@ impl Journal {
         start: Start,
     ) -> Self {
         let last = start.last_revision;
-        let readable = start.active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
+        let written_up_to = start.active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
         Self {
             disk,
             store,
@@ -235,7 +235,7 @@ impl Journal {
                 writing: false,
                 syncing: false,
                 failed: false,
-                totals: start.totals,
+                content: start.content,
                 opened_for_writing: false,
             }),
             manifest: Mutex::new(ManifestState {
@@ -244,13 +244,13 @@ impl Journal {
             }),
             changed: Condvar::new(),
             segments,
-            holds: Holds::default(),
-            readable: AtomicU64::new(readable),
+            copies: CopyCount::default(),
+            written_up_to: AtomicU64::new(written_up_to),
             applied: AtomicU64::new(last),
             durable: AtomicU64::new(last),
             syncs: AtomicU64::new(0),
             failed: AtomicBool::new(false),
-            signal: Arc::new(Signal::new(last)),
+            notifier: Arc::new(Notifier::new(last)),
         }
     }
 
@@ -259,8 +259,8 @@ impl Journal {
     }
 
     /// What those who follow the journal wait on.
-    pub(crate) fn signal(&self) -> &Arc<Signal> {
-        &self.signal
+    pub(crate) fn notifier(&self) -> &Arc<Notifier> {
+        &self.notifier
     }
 
     pub(crate) fn segments(&self) -> &Segments {
@@ -319,7 +319,7 @@ impl Journal {
     pub(super) fn fail(&self, state: &mut State) {
         state.failed = true;
         self.failed.store(true, Ordering::Release);
-        self.signal.fail();
+        self.notifier.fail();
         self.changed.notify_all();
     }
 
@@ -344,7 +344,7 @@ impl Journal {
         for entry in &mut commit.entries {
             entry.etag = entry.tag.at(revision);
             let written = entry.leaves_item.then_some(entry.etag);
-            state.totals.apply(entry.key.as_bytes(), entry.parent, written);
+            state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
         let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
         let frame_offset = active.tail.offset;
@@ -360,9 +360,9 @@ impl Journal {
     }
 
     /// The newest revision given, and the count and sum of the live items at it.
-    pub(crate) fn totals(&self) -> (u64, Totals) {
+    pub(crate) fn content(&self) -> (u64, ContentSum) {
         let state = self.state.lock();
-        (state.appended, state.totals)
+        (state.appended, state.content)
     }
 
     /// Where appending stands.
@@ -377,7 +377,7 @@ impl Journal {
         // Under the lock, so that no segment is sealed between the two looks.
         let state = self.state.lock();
         let active = state.active.as_ref().map(|active| active.number);
-        let written = self.readable.load(Ordering::Acquire) & u64::from(u32::MAX);
+        let written = self.written_up_to.load(Ordering::Acquire) & u64::from(u32::MAX);
         let manifest = self.manifest.lock();
         let extent = |record: &SegmentRecord| {
             let (last_revision, end_offset) = match record.sealed {
@@ -390,7 +390,7 @@ impl Journal {
     }
 
     /// Where the files are.
-    pub(crate) fn place(&self) -> (&dyn Disk, &Path) {
+    pub(crate) fn files(&self) -> (&dyn Disk, &Path) {
         (&*self.disk, &self.store)
     }
 

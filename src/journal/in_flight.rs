@@ -1,8 +1,8 @@
 //! Frames on their way to the file: a commit is read as soon as it is applied, which may be before
 //! anyone has written it.
 
-use crate::journal::group::{Journal, State, pack};
-use crate::journal::lead::Level;
+use crate::journal::append::{Journal, State, pack};
+use crate::journal::group_commit::Level;
 use crate::seams::sync::Ordering;
 use crate::values::error::Result;
 
@@ -25,8 +25,8 @@ impl Journal {
     /// Whether everything before this place of a segment is in its file.
     pub(crate) fn is_written(&self, segment: u32, end: u64) -> bool {
         // Every other segment was written whole before it was sealed.
-        let readable = self.readable.load(Ordering::Acquire);
-        readable >> 32 != u64::from(segment) || pack(segment, end) <= readable
+        let written_up_to = self.written_up_to.load(Ordering::Acquire);
+        written_up_to >> 32 != u64::from(segment) || pack(segment, end) <= written_up_to
     }
 
     /// Reads an entry's record, from the file or from the frames on their way there.

@@ -10,12 +10,12 @@ use crate::values::etag::ETag;
 /// must come to the same. Two tables that differ in any live item's key or tag differ in the sum,
 /// but for one chance in 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
-pub(crate) struct Totals {
+pub(crate) struct ContentSum {
     pub(crate) count: u64,
     pub(crate) sum: u128,
 }
 
-impl Totals {
+impl ContentSum {
     /// Adds a live item, under its joined key.
     pub(crate) fn add(&mut self, key: &[u8], etag: ETag) {
         self.count = self.count.wrapping_add(1);
@@ -52,20 +52,20 @@ mod tests {
 
     #[test]
     fn what_is_added_and_taken_away_leaves_nothing() {
-        let mut totals = Totals::default();
-        totals.apply(b"k", None, Some(ETag([1; 16])));
-        totals.apply(b"k", Some(ETag([1; 16])), Some(ETag([2; 16])));
-        assert_eq!(totals.count, 1);
-        totals.apply(b"k", Some(ETag([2; 16])), None);
-        assert_eq!(totals, Totals::default());
+        let mut content = ContentSum::default();
+        content.apply(b"k", None, Some(ETag([1; 16])));
+        content.apply(b"k", Some(ETag([1; 16])), Some(ETag([2; 16])));
+        assert_eq!(content.count, 1);
+        content.apply(b"k", Some(ETag([2; 16])), None);
+        assert_eq!(content, ContentSum::default());
     }
 
     #[test]
     fn another_key_or_tag_gives_another_sum() {
         let sum = |key: &[u8], tag| {
-            let mut totals = Totals::default();
-            totals.add(key, ETag([tag; 16]));
-            totals.sum
+            let mut content = ContentSum::default();
+            content.add(key, ETag([tag; 16]));
+            content.sum
         };
         let sums = [sum(b"a\0k", 2), sum(b"a\0l", 2), sum(b"a\0k", 3), sum(b"", 2), sum(b"\0", 2)];
         for (index, left) in sums.iter().enumerate() {
