@@ -3,14 +3,14 @@
 //! Not part of the public interface: nothing here is covered by semantic versioning.
 
 use std::collections::{BTreeMap, HashSet};
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::api::store::Store;
 use crate::engine::environment::Environment;
-use crate::index::MemoryTables;
+use crate::index::MemoryBackings;
 use crate::journal::frame_reader::FrameReader;
 use crate::seams::clock::instant;
 use crate::seams::entropy::Entropy;
@@ -27,7 +27,7 @@ pub const STORE: &str = "store";
 #[derive(Debug, Clone)]
 pub struct Simulation {
     disk: SimulatedDisk,
-    tables: MemoryTables,
+    tables: MemoryBackings,
     now_ms: Arc<AtomicU64>,
     seed: u64,
     path: PathBuf,
@@ -39,7 +39,7 @@ pub struct Simulation {
 /// # Errors
 /// As [`Options::open`].
 pub fn open_quietly(path: impl AsRef<Path>, options: &Options) -> Result<Store> {
-    let (environment, path) = Environment::on_disk(path.as_ref(), options.cache_bytes)?;
+    let (environment, path) = Environment::on_disk(path.as_ref())?;
     Store::open_in(Environment { background: false, ..environment }, &path, options)
 }
 
@@ -49,7 +49,7 @@ impl Simulation {
     pub fn new(seed: u64) -> Self {
         Self {
             disk: SimulatedDisk::new(),
-            tables: MemoryTables::simulated(),
+            tables: MemoryBackings::simulated(),
             now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)),
             seed,
             path: STORE.into(),
@@ -67,7 +67,7 @@ impl Simulation {
             .as_bytes()
             .iter()
             .fold(self.seed, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        Self { tables: MemoryTables::simulated(), seed, path, ..self.clone() }
+        Self { tables: MemoryBackings::simulated(), seed, path, ..self.clone() }
     }
 
     /// Opens the store in this directory, without a background thread: nothing happens by itself.
@@ -139,7 +139,7 @@ impl Simulation {
 
     /// Throws every table away.
     pub fn remove_tables(&mut self) {
-        self.tables = MemoryTables::simulated();
+        self.tables = MemoryBackings::simulated();
     }
 
     /// Sets the system clock, in milliseconds since 1970; it may go back.
@@ -172,13 +172,13 @@ impl Simulation {
         store.engine()?.checkpoint()
     }
 
-    /// Copies the table into a fresh one, which takes over, as the background thread does when its
-    /// files have grown far beyond what they hold.
+    /// Gives up the index on disk and makes another, as a checkpoint does when the backing store has
+    /// failed.
     ///
     /// # Errors
-    /// What copying fails with: then the table that there was stays in use.
-    pub fn renew_table(store: &Store) -> Result<()> {
-        crate::engine::renewal::renew(&store.shared().maintenance())
+    /// As a checkpoint.
+    pub fn replace_index(store: &Store) -> Result<()> {
+        store.engine()?.replace_index()
     }
 
     /// Keeps compaction from taking anything out of the journal, as a backup that is under way
@@ -209,11 +209,9 @@ impl Simulation {
             })?;
             Ok(ControlFlow::Continue(()))
         })?;
-        let mut found: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        engine.table.scan(all.0, all.1, false, usize::MAX, &mut |key, value| {
-            found.extend(Head::decode(value).map(|head| (key.to_vec(), head)));
-        })?;
+        let (rows, _) = engine.walk_rows(None, usize::MAX)?;
+        let rows = rows.into_iter().map(|(key, head)| (key.as_bytes().to_vec(), head));
+        let mut found: BTreeMap<Vec<u8>, Head> = rows.collect();
         if let Some((key, _)) = found.iter().find(|(_, head)| segments.get(head.segment).is_none())
         {
             return Ok(Some(key.clone()));
@@ -223,8 +221,8 @@ impl Simulation {
             if retired.iter().any(|retired| retired.number == head.segment)
                 && let Some(expected) = expected.get(key)
             {
-                let Head { segment, offset, len_bytes, .. } = *expected;
-                *head = Head { segment, offset, len_bytes, ..*head };
+                let Head { segment, offset, len_bytes, checksum, .. } = *expected;
+                *head = Head { segment, offset, len_bytes, checksum, ..*head };
             }
         }
         // A purge may have been cut short between journal and table.
@@ -260,7 +258,11 @@ impl Simulation {
 /// are read, written and read once more.
 #[must_use]
 pub fn head_round_trip(bytes: &[u8]) -> bool {
-    Head::decode(bytes).is_none_or(|head| Head::decode(&head.encode()) == Some(head))
+    Head::decode(bytes).is_none_or(|head| {
+        let mut encoded = Vec::new();
+        head.encode_to(&mut encoded);
+        encoded == bytes
+    })
 }
 
 /// What a patch makes of a document, given and returned as they are stored.

@@ -126,7 +126,7 @@ impl Store {
     /// ```
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Self> {
         let options = Options::new();
-        let (environment, to) = Environment::on_disk(to.as_ref(), options.cache_bytes)?;
+        let (environment, to) = Environment::on_disk(to.as_ref())?;
         Self::restore_in(environment, from.as_ref(), &to, &options)
     }
 

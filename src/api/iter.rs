@@ -9,63 +9,58 @@ use std::sync::Arc;
 use crate::api::collection::{Collection, decode};
 use crate::api::store::Store;
 use crate::engine::shared::EngineGuard;
-use crate::engine::{Version, View};
+use crate::engine::{Engine, GoOn, Span, Version, View, Window};
 use crate::values::codec::Codec;
 use crate::values::error::Result;
-use crate::values::head::Head;
 use crate::values::item::Item;
-use crate::values::key::{ItemKey, collection_range};
+use crate::values::key::ItemKey;
 
-/// How many heads are read from the table at a time: few at first, for those who want few.
-const FIRST_HEADS: usize = 16;
-const MAX_HEADS: usize = 512;
-/// How many bytes of values are read ahead, beside the first value.
+/// How many rows are read at a time: few at first, for those who want few.
+const FIRST_ROWS: usize = 16;
+const MAX_ROWS: usize = 2_048;
+/// How many bytes of values are read ahead, besides the first value.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
-/// A part of a collection, as bounds on the table's keys.
+/// A part of a collection, as bounds on its keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
+    collection: Box<str>,
     lower: Bound<Vec<u8>>,
     upper: Bound<Vec<u8>>,
 }
 
 impl Selection {
     pub(crate) fn all(collection: &str) -> Self {
-        let (first, after) = collection_range(collection);
-        Self { lower: Bound::Included(first), upper: Bound::Excluded(after) }
+        let (lower, upper) = (Bound::Unbounded, Bound::Unbounded);
+        Self { collection: collection.into(), lower, upper }
     }
 
     pub(crate) fn prefix(collection: &str, prefix: &[u8]) -> Self {
-        let (mut first, after) = collection_range(collection);
-        first.extend_from_slice(prefix);
-        // The first key behind all that begin with the prefix: its last byte that is not the
+        // The first key after all that begin with the prefix: its last byte that is not the
         // highest, raised by one.
-        let mut end = first.clone();
+        let mut end = prefix.to_vec();
         while end.pop_if(|last| *last == u8::MAX).is_some() {}
-        let end = match end.last_mut() {
+        let upper = match end.last_mut() {
             Some(last) => {
                 *last += 1;
-                end
+                Bound::Excluded(end)
             }
-            None => after.clone(),
+            None => Bound::Unbounded,
         };
-        Self { lower: Bound::Included(first), upper: Bound::Excluded(end.min(after)) }
+        let lower = Bound::Included(prefix.to_vec());
+        Self { collection: collection.into(), lower, upper }
     }
 
     pub(crate) fn range<K: AsRef<[u8]>>(collection: &str, range: &impl RangeBounds<K>) -> Self {
-        let (first, after) = collection_range(collection);
-        let join = |key: &K| [first.as_slice(), key.as_ref()].concat();
-        let lower = match range.start_bound() {
-            Bound::Included(key) => Bound::Included(join(key)),
-            Bound::Excluded(key) => Bound::Excluded(join(key)),
-            Bound::Unbounded => Bound::Included(first.clone()),
-        };
-        let upper = match range.end_bound() {
-            Bound::Included(key) => Bound::Included(join(key)),
-            Bound::Excluded(key) => Bound::Excluded(join(key)),
-            Bound::Unbounded => Bound::Excluded(after),
-        };
-        Self { lower, upper }
+        let lower = range.start_bound().map(|key| key.as_ref().to_vec());
+        let upper = range.end_bound().map(|key| key.as_ref().to_vec());
+        Self { collection: collection.into(), lower, upper }
+    }
+
+    /// Moves one end to a key that was looked at.
+    fn move_to(&mut self, key: Vec<u8>, reverse: bool) {
+        let moved = if reverse { &mut self.upper } else { &mut self.lower };
+        *moved = Bound::Excluded(key);
     }
 }
 
@@ -82,104 +77,73 @@ impl<T> Ends<T> {
     }
 }
 
-/// The live heads of a selection, fetched in growing steps: those of now, or those of a snapshot.
+/// The live rows of a selection, fetched in growing steps: those of now, or those of a snapshot.
 #[derive(Debug)]
-struct Heads {
+struct Rows {
     store: Store,
     view: Option<Arc<View>>,
     selection: Selection,
-    /// `back` holds what was fetched from the upper end, the greatest key first.
-    fetched: Ends<(ItemKey, Head)>,
     step: usize,
     /// Whether the part between the ends is known to be empty.
     done: bool,
 }
 
-impl Heads {
+impl Rows {
     fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { store, view, selection, fetched: Ends::new(), step: FIRST_HEADS, done: false }
+        Self { store, view, selection, step: FIRST_ROWS, done: false }
     }
 
-    fn next(&mut self) -> Result<Option<(ItemKey, Head)>> {
-        while self.fetched.front.is_empty() && !self.done {
-            self.fetch(false)?;
-        }
-        let Ends { front, back } = &mut self.fetched;
-        Ok(front.pop_front().or_else(|| back.pop_back()))
-    }
-
-    fn next_back(&mut self) -> Result<Option<(ItemKey, Head)>> {
-        while self.fetched.back.is_empty() && !self.done {
-            self.fetch(true)?;
-        }
-        let Ends { front, back } = &mut self.fetched;
-        Ok(back.pop_front().or_else(|| front.pop_back()))
-    }
-
-    /// Reads the next rows from one end and moves that end's bound behind them.
-    fn fetch(&mut self, reverse: bool) -> Result<()> {
-        let step = self.step;
-        self.step = (step * 2).min(MAX_HEADS);
-        let Selection { lower, upper } = &self.selection;
-        let bounds = (as_slice(lower), as_slice(upper));
-        let mut heads = Vec::with_capacity(step);
-        let scan = |engine: EngineGuard<'_>| {
-            engine.scan(self.view.as_deref(), bounds, reverse, step, &mut heads)
-        };
-        let scanned = self.store.engine().and_then(scan);
-        let (rows, last) = scanned.inspect_err(|_| self.done = true)?;
-        self.done = rows < step;
-        if let Some(last) = last {
-            let bound = Bound::Excluded(last);
-            let moved = if reverse { &mut self.selection.upper } else { &mut self.selection.lower };
-            *moved = bound;
-        }
-        let end = if reverse { &mut self.fetched.back } else { &mut self.fetched.front };
-        end.extend(heads);
-        Ok(())
-    }
-
-    /// Reads some values from one end, in order of position; none only where none is left.
-    fn next_versions(
+    /// Reads rows from one end with `read`, and moves that end's bound past them.
+    fn fetch<T>(
         &mut self,
         reverse: bool,
-        versions: &mut VecDeque<Result<(ItemKey, Version)>>,
-    ) {
-        // Of items that were deleted since their heads were read, compaction may leave nothing.
-        while versions.is_empty() {
-            let heads = match self.next_heads(reverse) {
-                Ok(heads) if heads.is_empty() => return,
-                Ok(heads) => heads,
-                Err(error) => return versions.push_back(Err(error)),
-            };
-            match self.store.engine() {
-                Ok(engine) => {
-                    versions.extend(engine.versions_of(self.view.as_deref(), heads));
-                }
-                Err(error) => {
-                    self.done = true;
-                    versions.push_back(Err(error));
-                }
+        read: impl FnOnce(&Engine, Option<&View>, Span<'_>, usize) -> Result<(GoOn, T)>,
+    ) -> Result<T> {
+        let step = self.step;
+        self.step = (step * 2).min(MAX_ROWS);
+        let Selection { collection, lower, upper } = &self.selection;
+        let bounds = (as_slice(lower), as_slice(upper));
+        let span = Span { collection, bounds, reverse };
+        let read = |engine: EngineGuard<'_>| read(&engine, self.view.as_deref(), span, step);
+        let fetched = self.store.engine().and_then(read);
+        let (go_on, fetched) = fetched.inspect_err(|_| self.done = true)?;
+        match go_on {
+            Some(after) => self.selection.move_to(after, reverse),
+            None => self.done = true,
+        }
+        Ok(fetched)
+    }
+
+    /// Reads some versions from one end; none only where none is left.
+    fn fetch_versions(&mut self, reverse: bool, read: &mut VecDeque<Result<(ItemKey, Version)>>) {
+        // Of items that were deleted since their rows were read, compaction may leave nothing.
+        while read.is_empty() && !self.done {
+            let fetched = self.fetch(reverse, |engine, view, span, step| {
+                let mut rows = Vec::new();
+                let window = Window { rows: step, value_bytes: READ_AHEAD_BYTES };
+                let go_on = engine.scan(view, span, window, &mut rows)?;
+                read.extend(engine.versions_of(view, rows));
+                Ok((go_on, ()))
+            });
+            if let Err(error) = fetched {
+                read.push_back(Err(error));
             }
         }
     }
 
-    /// Takes some heads from one end, as many as are read together.
-    fn next_heads(&mut self, reverse: bool) -> Result<Vec<(ItemKey, Head)>> {
-        let mut heads = Vec::new();
-        let mut bytes = 0;
-        while heads.len() < MAX_HEADS / 2 && (heads.is_empty() || bytes < READ_AHEAD_BYTES) {
-            // What is at hand is read before more is fetched.
-            let exhausted = if reverse { &self.fetched.back } else { &self.fetched.front };
-            if !heads.is_empty() && exhausted.is_empty() {
-                break;
+    /// Reads some keys from one end; none only where none is left.
+    fn fetch_keys(&mut self, reverse: bool, keys: &mut VecDeque<Result<Vec<u8>>>) {
+        while keys.is_empty() && !self.done {
+            let fetched = self.fetch(reverse, |engine, view, span, step| {
+                let mut found = Vec::with_capacity(step);
+                let go_on = engine.scan_keys(view, span, step, &mut found)?;
+                Ok((go_on, found))
+            });
+            match fetched {
+                Ok(found) => keys.extend(found.into_iter().map(Ok)),
+                Err(error) => keys.push_back(Err(error)),
             }
-            let next = if reverse { self.next_back() } else { self.next() };
-            let Some((key, head)) = next? else { break };
-            bytes += u64::from(head.len_bytes);
-            heads.push((key, head));
         }
-        Ok(heads)
     }
 }
 
@@ -205,7 +169,7 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 /// ```
 #[derive(Debug)]
 pub struct Iter<T, C> {
-    heads: Heads,
+    rows: Rows,
     read: Ends<Result<(ItemKey, Version)>>,
     documents: PhantomData<fn() -> (T, C)>,
 }
@@ -217,8 +181,8 @@ impl<T, C: Codec<T>> Iter<T, C> {
         selection: Selection,
     ) -> Result<Self> {
         collection.check_codec()?;
-        let heads = Heads::new(collection.store().clone(), view, selection);
-        Ok(Self { heads, read: Ends::new(), documents: PhantomData })
+        let rows = Rows::new(collection.store().clone(), view, selection);
+        Ok(Self { rows, read: Ends::new(), documents: PhantomData })
     }
 }
 
@@ -228,7 +192,7 @@ impl<T, C: Codec<T>> Iterator for Iter<T, C> {
     fn next(&mut self) -> Option<Self::Item> {
         let Ends { front, back } = &mut self.read;
         if front.is_empty() {
-            self.heads.next_versions(false, front);
+            self.rows.fetch_versions(false, front);
         }
         let (key, version) = match front.pop_front().or_else(|| back.pop_back())? {
             Ok(read) => read,
@@ -242,7 +206,7 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
     fn next_back(&mut self) -> Option<Self::Item> {
         let Ends { front, back } = &mut self.read;
         if back.is_empty() {
-            self.heads.next_versions(true, back);
+            self.rows.fetch_versions(true, back);
         }
         let (key, version) = match back.pop_front().or_else(|| front.pop_back())? {
             Ok(read) => read,
@@ -268,12 +232,13 @@ impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 /// ```
 #[derive(Debug)]
 pub struct Keys {
-    heads: Heads,
+    rows: Rows,
+    read: Ends<Result<Vec<u8>>>,
 }
 
 impl Keys {
     pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { heads: Heads::new(store, view, selection) }
+        Self { rows: Rows::new(store, view, selection), read: Ends::new() }
     }
 }
 
@@ -281,15 +246,21 @@ impl Iterator for Keys {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let next = self.heads.next().transpose()?;
-        Some(next.map(|(key, _)| key.key_bytes().to_vec()))
+        let Ends { front, back } = &mut self.read;
+        if front.is_empty() {
+            self.rows.fetch_keys(false, front);
+        }
+        front.pop_front().or_else(|| back.pop_back())
     }
 }
 
 impl DoubleEndedIterator for Keys {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let next = self.heads.next_back().transpose()?;
-        Some(next.map(|(key, _)| key.key_bytes().to_vec()))
+        let Ends { front, back } = &mut self.read;
+        if back.is_empty() {
+            self.rows.fetch_keys(true, back);
+        }
+        back.pop_front().or_else(|| front.pop_back())
     }
 }
 

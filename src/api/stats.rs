@@ -93,7 +93,7 @@ impl Store {
             journal_bytes: journal.segments().total_bytes()?,
             live_bytes,
             dead_bytes: frame_bytes.saturating_sub(live_bytes),
-            table_bytes: engine.table.size_on_disk_bytes()?,
+            table_bytes: engine.index.size_on_disk_bytes()?,
             syncs: journal.syncs(),
             snapshots: engine.snapshots.alive(),
             cache_hits: engine.counters.cache_hits(),

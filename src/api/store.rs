@@ -15,7 +15,7 @@ use crate::engine::background::Background;
 use crate::engine::environment::Environment;
 use crate::engine::opening;
 use crate::engine::shared::{EngineGuard, Shared};
-use crate::index::MemoryTables;
+use crate::index::MemoryBackings;
 use crate::journal::notify::Notifier;
 use crate::seams::sync::RwLock;
 use crate::storage::{MemoryDisk, RealDisk};
@@ -97,7 +97,7 @@ impl Store {
     /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
-        let tables = Arc::new(MemoryTables::new());
+        let tables = Arc::new(MemoryBackings::new());
         let environment = Environment {
             backup_disk: Some(Arc::new(RealDisk)),
             ..Environment::new(Arc::new(MemoryDisk::new()), tables)
@@ -296,7 +296,7 @@ impl Options {
     ///   holds other files and no store.
     /// - [`Error::Table`](crate::Error::Table) when the table, once opened, fails at being read.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let (environment, path) = Environment::on_disk(path.as_ref(), self.cache_bytes)?;
+        let (environment, path) = Environment::on_disk(path.as_ref())?;
         Store::open_in(environment, &path, self)
     }
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::engine::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes, has_backlog};
-use crate::engine::renewal::{TableSize, renew_if_bloated};
 use crate::engine::shared::Shared;
 use crate::engine::sweep_pass;
 use crate::engine::throttle::Throttle;
@@ -33,6 +32,8 @@ const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the table.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
+/// About what a leaf takes in the backing store.
+const LEAF_ROW_BYTES: u64 = 6 << 10;
 /// How often segments are looked at that a snapshot keeps.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
 /// How long an expired item stays before it is swept.
@@ -223,7 +224,6 @@ impl Background {
         let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
             self.checkpoint(shared, seen, idle)?;
-            self.renew(shared, seen)?;
             let more = self.compact(shared, seen)?;
             self.behind.store(more, Ordering::Relaxed);
             if !more {
@@ -296,16 +296,6 @@ impl Background {
         }
     }
 
-    fn renew(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
-        match renew_if_bloated(shared, &mut seen.table_size) {
-            Err(error) if can_be_put_off(&error) || matches!(error, Error::Table(_)) => {
-                log::warn!("the table is not renewed: {error}");
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
     fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
         let engine = shared.engine()?;
         let position = engine.journal.position();
@@ -317,10 +307,18 @@ impl Background {
         let behind = written_bytes.saturating_sub(seen.checkpoint_bytes);
         let sealed = position.segment != seen.checkpoint_segment;
         let live = engine.journal.segments().total_live_bytes();
+        let index_bytes = engine.index.leaves() * LEAF_ROW_BYTES;
         let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
+        // Scattered writes change most leaves: to write them is worth as much of the journal.
+        let enough = enough.max(index_bytes / 2);
         // Each run that is not closed leaves a segment, and only what is covered is compacted.
         let many = engine.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
-        if (sealed && behind >= enough) || (idle && behind >= IDLE_CHECKPOINT_BYTES) || many {
+        let full = engine.index.wants_checkpoint();
+        // What compaction has replaced is dropped by a checkpoint.
+        let retired = idle && !engine.journal.retired_segments().is_empty();
+        let retired = retired && !engine.moves_are_durable();
+        let idle = idle && behind >= IDLE_CHECKPOINT_BYTES;
+        if (sealed && behind >= enough) || idle || many || full || retired {
             match engine.checkpoint() {
                 // The next one is due after as much again.
                 Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
@@ -370,7 +368,6 @@ struct Seen {
     checkpoint_bytes: u64,
     /// What the open found above the last checkpoint, in segments of runs that were not closed.
     replayed_bytes: u64,
-    table_size: TableSize,
     /// When the next sweep may begin, where one is due or will be.
     sweep_at: Option<Instant>,
     /// When compaction may be tried again after it failed.

@@ -8,12 +8,11 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use crate::index::Table;
+use crate::engine::{Engine, Span, Window};
 use crate::seams::sync::RwLock;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
-use crate::values::head::Head;
-use crate::values::key::{ItemKey, collection_range};
+use crate::values::key::ItemKey;
 
 /// The recorded codecs of a store.
 #[derive(Debug, Default)]
@@ -33,29 +32,6 @@ pub(crate) fn record_value(codec: CodecId) -> Bytes {
 }
 
 impl Catalog {
-    /// Reads all records; `value_of` reads the value that a head points to.
-    pub(crate) fn load(
-        table: &dyn Table,
-        value_of: impl Fn(&ItemKey, &Head) -> Result<Bytes>,
-    ) -> Result<Self> {
-        let (first, after) = collection_range("");
-        let mut rows = Vec::new();
-        let bounds = (Bound::Included(first.as_slice()), Bound::Excluded(after.as_slice()));
-        table.scan(bounds.0, bounds.1, false, usize::MAX, &mut |key, value| {
-            rows.push((ItemKey::from_joined(key), Head::decode(value)));
-        })?;
-        let catalog = Self::default();
-        for row in rows {
-            let (Some(key), Some(head)) = row else { continue };
-            let value = value_of(&key, &head)?;
-            let codec = value.first().copied().and_then(CodecId::from_byte);
-            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
-                catalog.codecs.write().insert(name.to_owned(), codec);
-            }
-        }
-        Ok(catalog)
-    }
-
     pub(crate) fn is_recorded(&self, collection: &str) -> bool {
         self.codecs.read().contains_key(collection)
     }
@@ -90,4 +66,28 @@ pub(crate) fn check_same(collection: &str, stored: CodecId, opened: CodecId) -> 
 
 fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
     Error::CodecMismatch { collection: collection.to_owned(), stored, opened: opened.name() }
+}
+
+impl Engine {
+    /// Reads all records.
+    pub(super) fn load_catalog(&self) -> Result<Catalog> {
+        let mut rows = Vec::new();
+        let bounds = (Bound::Unbounded, Bound::Unbounded);
+        let span = Span { collection: "", bounds, reverse: false };
+        let window = Window { rows: usize::MAX, value_bytes: u64::MAX };
+        let mut after = self.scan(None, span, window, &mut rows)?;
+        while let Some(key) = after {
+            let bounds = (Bound::Excluded(key.as_slice()), Bound::Unbounded);
+            after = self.scan(None, Span { bounds, ..span }, window, &mut rows)?;
+        }
+        let catalog = Catalog::default();
+        for row in self.versions_of(None, rows) {
+            let (key, version) = row?;
+            let codec = version.value.first().copied().and_then(CodecId::from_byte);
+            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
+                catalog.codecs.write().insert(name.to_owned(), codec);
+            }
+        }
+        Ok(catalog)
+    }
 }

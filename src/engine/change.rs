@@ -124,14 +124,13 @@ impl Prepared {
             value,
         };
         let tag = entry.pending_tag(incarnation, &hash);
-        let (at, len_bytes) = self.commit.frame.push(&entry);
+        let record = self.commit.frame.push(&entry);
         self.commit.entries.push(PreparedEntry {
             key: change.key.clone(),
             parent: change.parent,
             leaves_item: change.kind.leaves_item(),
             tag,
-            at,
-            len_bytes,
+            record,
             etag: ETag::UNSAVED,
         });
         self.versions.push(PreparedVersion {

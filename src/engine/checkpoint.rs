@@ -1,103 +1,148 @@
-//! Checkpoints: keeping the table on disk in step with the journal, and closing in order.
+//! Checkpoints: keeping the index on disk in step with the journal, and closing in order.
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use crate::engine::Engine;
 use crate::journal::manifest::Checkpoint;
 use crate::seams::clock::instant;
-use crate::seams::sync::Ordering;
+use crate::seams::sync::{MutexGuard, Ordering};
+use crate::storage::Disk;
+use crate::storage::layout::INDEX_FILE;
 use crate::values::error::{Error, Result};
 
-/// What the table on disk holds.
+/// What the index on disk holds.
 #[derive(Debug)]
-pub(super) struct Flushed {
-    /// The revision at which it was last flushed.
+pub(super) struct CheckpointState {
+    /// The revision of the last checkpoint.
     pub(super) revision: u64,
-    /// The folder that it is.
+    /// The folder that the backing store is.
     pub(super) generation: u64,
+    /// The digest of the directory file, where that is as an orderly close left it.
+    pub(super) directory_digest: Option<[u8; 32]>,
+    /// How many checkpoints have begun, and which of them was the last to succeed.
+    pub(super) begun: u64,
+    pub(super) completed: u64,
+}
+
+/// Segments made by compaction whose entries the index points to already.
+#[derive(Debug, Default)]
+pub(super) struct Relocated {
+    segments: HashSet<u32>,
+    /// How many checkpoints had begun when the last head was moved.
+    moved_at: u64,
 }
 
 impl Engine {
-    /// When this run took its last checkpoint.
+    /// When this session took its last checkpoint.
     pub(crate) fn checkpointed(&self) -> Option<SystemTime> {
         let ms = self.checkpointed_ms.load(Ordering::Relaxed);
         (ms > 0).then(|| instant(ms))
     }
 
-    /// Makes everything up to now part of the table on disk, so that the next open need not
-    /// replay it. Costs a flush of the table and some syncs; writers go on meanwhile.
+    /// Makes everything up to now part of the index on disk, so that the next open need not replay
+    /// it. Costs a write of each leaf that was changed and some syncs; others read and write
+    /// during it. Where no index can be had on disk it records that, and where the journal is.
+    ///
+    /// # Errors
+    /// - [`Error::Poisoned`].
+    /// - [`Error::Io`] when the system refuses a call for the moment; the checkpoint can be tried
+    ///   again.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let mut flushed = self.flushed.lock();
+        let mut state = self.checkpoints.lock();
         let revision = self.journal.content().0;
-        if !self.table_on_disk || flushed.revision == revision {
+        let relocated = self.relocated.lock();
+        let nothing_moved = relocated.segments.is_empty() || state.completed > relocated.moved_at;
+        drop(relocated);
+        let written = self.index.is_written_back() || !self.index.is_on_disk();
+        if state.revision == revision && written && nothing_moved {
             return Ok(());
         }
-        self.checkpoint_as(&mut flushed)
+        self.take_checkpoint(&mut state)
     }
 
-    fn checkpoint_as(&self, flushed: &mut Flushed) -> Result<()> {
+    fn take_checkpoint(&self, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
         if self.journal.is_poisoned() {
             return Err(Error::Poisoned);
         }
+        // Before the first leaf is looked at: what is changed later is not of this checkpoint.
+        state.begun += 1;
+        self.checkpoints_begun.store(state.begun, Ordering::Release);
         let (revision, content) = self.journal.content();
-        // Every commit up to the revision is applied and in the journal for good before the table
-        // is said to hold it.
+        // Every commit up to the revision is applied, and in the journal for good.
         self.journal.sync().map_err(|_| Error::Poisoned)?;
-        // Before the flush: what a sweep takes away later may be in the table on disk.
+        // Before the leaves are written: what a sweep takes away later may be on disk.
         let next_expiry_ms = self.expiries.next_ms();
-        self.table.flush().inspect_err(|_| self.journal.poison())?;
-        let table_generation = flushed.generation;
-        let checkpoint = Checkpoint { revision, content, table_generation, next_expiry_ms };
+        let on_disk = self.write_index(state)?;
+        let checkpoint = Checkpoint {
+            revision,
+            content,
+            table_generation: state.generation,
+            next_expiry_ms,
+            index_lost: !on_disk,
+        };
         let now_ms = self.clock.now_ms();
         self.journal.record_checkpoint(checkpoint, now_ms)?;
+        if let Err(error) = self.environment.tables.remove_all_but(state.generation) {
+            log::warn!("a replaced index could not be removed and is left: {error}");
+        }
         self.checkpointed_ms.store(now_ms, Ordering::Relaxed);
-        flushed.revision = revision;
+        state.completed = state.begun;
+        state.revision = revision;
         Ok(())
     }
 
-    /// Makes a new table, to which all rows are then copied.
-    pub(crate) fn begin_table_copy(&self) -> Result<()> {
-        let generation = self.flushed.lock().generation;
-        self.environment.tables.remove_all_but(generation)?;
-        self.renewable.begin_copy(self.environment.tables.open(generation + 1)?);
-        Ok(())
-    }
-
-    /// Lets the copy, which holds all rows, take over; the old table goes once MANIFEST names the
-    /// new one.
-    pub(crate) fn take_over_table_copy(&self) -> Result<()> {
-        let tables = &self.environment.tables;
-        let mut flushed = self.flushed.lock();
-        let Some(replaced) = self.renewable.end_copy() else {
-            return tables.remove_all_but(flushed.generation);
+    /// Gives the changed leaves to the backing store; whether one holds them all. One that has
+    /// failed is given up and replaced by another, where that can be had.
+    fn write_index(&self, state: &mut CheckpointState) -> Result<bool> {
+        let durable = &mut |revision: u64| {
+            if self.journal.durable() >= revision {
+                return Ok(());
+            }
+            self.journal.sync().map(drop).map_err(|_| Error::Poisoned)
         };
-        flushed.generation += 1;
-        self.checkpoint_as(&mut flushed)?;
-        // Scans may be reading it yet.
-        drop(replaced);
-        if let Err(error) = tables.remove_all_but(flushed.generation) {
-            log::warn!("the replaced table could not be removed: {error}");
+        if self.index.is_on_disk() && !self.index.is_lost() {
+            match self.index.write_back(durable) {
+                Ok(()) => return Ok(true),
+                Err(Error::Table(error)) => {
+                    log::warn!("the index on disk failed and will be replaced: {error}");
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
-    }
-
-    pub(crate) fn abandon_table_copy(&self) {
-        self.renewable.abandon_copy();
-        let generation = self.flushed.lock().generation;
-        if let Err(error) = self.environment.tables.remove_all_but(generation) {
-            log::warn!("an unfinished table could not be removed: {error}");
+        self.index.detach();
+        if self.index.is_lost() {
+            self.restore_index()?;
         }
+        let generation = state.generation + 1;
+        let tables = &self.environment.tables;
+        let attached = tables.remove_all_but(state.generation).and_then(|()| {
+            self.index.attach(tables.open(generation)?);
+            self.index.write_back(durable)
+        });
+        match attached {
+            Ok(()) => {
+                state.generation = generation;
+                return Ok(true);
+            }
+            Err(error @ Error::Poisoned) => return Err(error),
+            Err(error) => {
+                log::warn!("no index can be had on disk; it stays in memory for now: {error}");
+            }
+        }
+        self.index.detach();
+        if self.index.is_lost() {
+            self.restore_index()?;
+        }
+        Ok(false)
     }
 
-    /// Whether the table is on disk, and checkpoints can be taken.
-    pub(crate) fn has_table_on_disk(&self) -> bool {
-        self.table_on_disk
-    }
-
-    /// Makes moved heads durable, of which no checkpoint knows.
-    pub(crate) fn flush_table(&self) -> Result<()> {
-        let _flushing = self.flushed.lock();
-        self.table.flush().inspect_err(|_| self.journal.poison())
+    /// Gives up the backing store and takes a checkpoint, which makes another.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn replace_index(&self) -> Result<()> {
+        let mut state = self.checkpoints.lock();
+        self.index.detach();
+        self.take_checkpoint(&mut state)
     }
 
     /// Whether rows of purged tombstones may point into retired segments.
@@ -105,23 +150,31 @@ impl Engine {
         self.rows_left_behind.load(Ordering::Acquire)
     }
 
-    /// Says so: before rows are removed that they may be left, and afterwards that they are not.
+    /// Notes it: before rows are removed that they may be left, and afterwards that they are not.
     pub(crate) fn set_rows_left_behind(&self, left: bool) {
         self.rows_left_behind.store(left, Ordering::Release);
     }
 
-    /// Whether the table was found to point to all entries of this segment.
+    /// Whether the index was found to point to all entries of this segment.
     pub(crate) fn is_relocated(&self, segment: u32) -> bool {
-        self.relocated.lock().contains(&segment)
+        self.relocated.lock().segments.contains(&segment)
     }
 
     pub(crate) fn note_relocated(&self, segment: u32) {
-        self.relocated.lock().insert(segment);
+        let mut relocated = self.relocated.lock();
+        relocated.segments.insert(segment);
+        // One that is under way may have written some of the leaves before they were changed.
+        relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
+    }
+
+    /// Whether the index on disk holds all moves: a checkpoint has begun after the last one.
+    pub(crate) fn moves_are_durable(&self) -> bool {
+        self.checkpoints.lock().completed > self.relocated.lock().moved_at
     }
 
     /// Forgets about segments that nothing has to be moved to any more.
     pub(crate) fn all_relocated(&self) {
-        self.relocated.lock().clear();
+        self.relocated.lock().segments.clear();
     }
 
     pub(crate) fn close(self) -> Result<()> {
@@ -129,24 +182,43 @@ impl Engine {
             return Err(Error::Poisoned);
         }
         self.checkpoint()?;
-        if !self.table_on_disk {
-            // Without a table on disk there is nothing to believe at the next open.
+        let (generation, known) = {
+            let state = self.checkpoints.lock();
+            (state.generation, state.directory_digest)
+        };
+        let file = self.index.to_file(generation).filter(|_| self.index.is_on_disk());
+        let Some(file) = file else {
+            // Without an index on disk there is nothing to believe at the next open.
             self.journal.sync().map_err(|_| Error::Poisoned)?;
             return Ok(());
+        };
+        let Self { journal, index, clock, expiries, environment, .. } = self;
+        drop(index);
+        let bytes = file.encode();
+        let digest = *blake3::hash(&bytes).as_bytes();
+        if known != Some(digest) {
+            write_directory(&*environment.disk, journal.files().1, &bytes)?;
         }
-        // A table that failed at a read is not left as one to be believed.
-        self.table.size_on_disk_bytes().inspect_err(|_| self.journal.distrust_table())?;
-        let Self { journal, table, renewable, clock, expiries, environment, flushed, .. } = self;
-        let table_generation = flushed.lock().generation;
-        let unfinished = renewable.abandon_copy();
-        drop((table, renewable));
-        if unfinished {
-            environment.tables.remove_all_but(table_generation)?;
-        }
-        let table_digest = environment.tables.digest(table_generation)?;
         let (revision, content) = journal.content();
-        let next_expiry_ms = expiries.next_ms();
-        let checkpoint = Checkpoint { revision, content, table_generation, next_expiry_ms };
-        journal.record_close(checkpoint, table_digest, clock.now_ms())
+        let checkpoint = Checkpoint {
+            revision,
+            content,
+            table_generation: generation,
+            next_expiry_ms: expiries.next_ms(),
+            index_lost: false,
+        };
+        journal.record_close(checkpoint, digest, clock.now_ms())
     }
+}
+
+/// Writes the directory file, synced. MANIFEST holds its digest, so one that is torn or older is
+/// not believed.
+fn write_directory(disk: &dyn Disk, store: &std::path::Path, bytes: &[u8]) -> Result<()> {
+    let path = store.join(INDEX_FILE);
+    let exists = disk.exists(&path).map_err(Error::io("looking for", &path))?;
+    let file = disk.open(&path, !exists).map_err(Error::io("opening", &path))?;
+    file.write_all_at(bytes, 0).map_err(Error::io("writing", &path))?;
+    file.set_len(bytes.len() as u64).map_err(Error::io("cutting", &path))?;
+    file.sync_all().map_err(Error::io("syncing", &path))?;
+    disk.sync_dir(store).map_err(Error::io("syncing", store))
 }

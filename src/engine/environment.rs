@@ -5,17 +5,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::index::{SledTables, Tables};
+use crate::index::{Backings, SledBackings};
 use crate::seams::clock::TimeSource;
 use crate::seams::entropy::Entropy;
 use crate::storage::{Disk, RealDisk};
 use crate::values::error::{Error, Result};
 
+/// sled's page cache. It holds leaves on their way from and to the disk only: what is read often is
+/// in the index.
+const SLED_CACHE_BYTES: u64 = 8 << 20;
+
 /// The seams of a store, chosen once when it is opened.
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) tables: Arc<dyn Tables>,
+    pub(crate) tables: Arc<dyn Backings>,
     pub(crate) time: TimeSource,
     pub(crate) entropy: Entropy,
     /// Where backups go, if not to the disk that the store is on.
@@ -26,7 +30,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(disk: Arc<dyn Disk>, tables: Arc<dyn Tables>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, tables: Arc<dyn Backings>) -> Self {
         let time: TimeSource = Arc::new(SystemTime::now);
         let entropy = Entropy::system();
         Self { disk, tables, time, entropy, backup_disk: None, background: true }
@@ -47,9 +51,9 @@ impl Environment {
     /// The operating system's files, and tables on sled beside them.
     /// Also gives the path to go by from now on, which names the same directory when the working
     /// directory is another, or when a link on the way is.
-    pub(crate) fn on_disk(path: &Path, cache_bytes: u64) -> Result<(Self, PathBuf)> {
+    pub(crate) fn on_disk(path: &Path) -> Result<(Self, PathBuf)> {
         let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;
-        let tables = SledTables::new(path.clone(), cache_bytes / 2);
+        let tables = SledBackings::new(path.clone(), SLED_CACHE_BYTES);
         Ok((Self::new(Arc::new(RealDisk), Arc::new(tables)), path))
     }
 }

@@ -15,18 +15,17 @@
 //! snapshots is a leaf. No user code runs under any of them.
 
 pub(crate) mod background;
-mod cache;
 mod catalog;
 mod change;
 mod checkpoint;
 pub(crate) mod compaction;
 mod counters;
 pub(crate) mod environment;
+mod index_access;
 pub(crate) mod opening;
 pub(crate) mod operation;
 mod read;
 mod relocate;
-pub(crate) mod renewal;
 mod scan;
 pub(crate) mod shared;
 mod snapshots;
@@ -34,6 +33,7 @@ mod stripes;
 mod sweep;
 mod sweep_pass;
 pub(crate) mod throttle;
+mod version;
 mod versions;
 mod write;
 
@@ -41,31 +41,27 @@ mod write;
 mod models;
 
 use std::any::Any;
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use crate::engine::checkpoint::Flushed;
+use crate::engine::checkpoint::{CheckpointState, Relocated};
 use crate::engine::counters::Counters;
 use crate::engine::environment::Environment;
 use crate::engine::opening::Opened;
-use crate::index::{RenewableTable, Table};
+use crate::index::Index;
 use crate::journal::Journal;
 use crate::seams::clock::Clock;
 use crate::seams::sync::{AtomicBool, AtomicU64, Mutex};
 use crate::values::error::Result;
-use crate::values::head::Head;
 use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
 
-pub(crate) use cache::Version;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
+pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};
+pub(crate) use version::Version;
 pub(crate) use versions::PastEntry;
 
-use cache::Cache;
 use catalog::Catalog;
 use snapshots::Snapshots;
 use stripes::Stripes;
@@ -73,9 +69,7 @@ use stripes::Stripes;
 /// One open store: what its operations work on. It is gone when the store is closed.
 pub(crate) struct Engine {
     pub(crate) journal: Journal,
-    pub(crate) table: Arc<dyn Table>,
-    /// The same table as `table`.
-    pub(crate) renewable: Arc<RenewableTable>,
+    pub(crate) index: Index,
     pub(crate) clock: Clock,
     pub(crate) history: HistoryPolicy,
     pub(crate) expiries: Expiries,
@@ -83,15 +77,16 @@ pub(crate) struct Engine {
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) counters: Counters,
     catalog: Catalog,
-    cache: Cache,
     stripes: Stripes,
-    /// False when the table stands in memory for want of disk space.
-    table_on_disk: bool,
-    flushed: Mutex<Flushed>,
+    /// Held by who restores what the index has lost.
+    restoring: parking_lot::Mutex<()>,
+    checkpoints: Mutex<CheckpointState>,
+    /// How many checkpoints of this session have begun.
+    checkpoints_begun: AtomicU64,
     /// When this session took its last checkpoint, in milliseconds since 1970; 0 for never.
     checkpointed_ms: AtomicU64,
-    /// Segments made by compaction whose entries the table points to already.
-    relocated: Mutex<HashSet<u32>>,
+    /// Segments made by compaction whose entries the index points to already.
+    relocated: Mutex<Relocated>,
     /// Whether rows of purged tombstones may point into retired segments: those of an earlier
     /// process, or of a purge that failed.
     rows_left_behind: AtomicBool,
@@ -106,16 +101,20 @@ impl Engine {
         opened: Opened,
         options: &Options,
     ) -> Result<Self> {
-        let Opened { lock, journal, table, clock_ms, .. } = opened;
+        let Opened { lock, journal, index, clock_ms, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let renewable = Arc::new(RenewableTable::new(table.table));
         let rows_left_behind = AtomicBool::new(!journal.retired_segments().is_empty());
-        let flushed = Flushed { revision: table.flushed_revision, generation: table.generation };
+        let checkpoints = CheckpointState {
+            revision: index.written_revision,
+            generation: index.generation,
+            directory_digest: index.directory_digest,
+            begun: 0,
+            completed: 0,
+        };
         let mut engine = Self {
             journal,
-            table: renewable.clone(),
-            renewable,
+            index: index.index,
             clock,
             history: options.history,
             expiries: Expiries::new(),
@@ -123,21 +122,17 @@ impl Engine {
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
             catalog: Catalog::default(),
-            cache: Cache::new(options.cache_bytes / 2),
             stripes: Stripes::new(),
-            table_on_disk: table.on_disk,
-            flushed: Mutex::new(flushed),
+            restoring: parking_lot::Mutex::default(),
+            checkpoints: Mutex::new(checkpoints),
+            checkpoints_begun: AtomicU64::new(0),
             checkpointed_ms: AtomicU64::new(0),
             relocated: Mutex::default(),
             rows_left_behind,
             _lock: lock,
         };
-        engine.expiries.note(table.next_expiry_ms);
-        let load = |key: &_, head: &Head| {
-            let version = engine.version_at(key, head)?;
-            Ok(version.map_or_else(Bytes::new, |version| version.value))
-        };
-        engine.catalog = Catalog::load(&*engine.table, load)?;
+        engine.expiries.note(index.next_expiry_ms);
+        engine.catalog = engine.load_catalog()?;
         Ok(engine)
     }
 

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::engine::Engine;
-use crate::engine::cache::Version;
+use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::journal::frame::Entry;
+use crate::index::Row;
+use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::item::Meta;
@@ -30,18 +31,14 @@ impl Engine {
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
         let stripe = self.stripes.of(key.as_bytes());
         for _ in 0..OPTIMISTIC_READS {
-            let (sequence, found) = self.find_at_rest(stripe, key)?;
+            let found = self.find_at_rest(stripe, key)?;
             let version = match found {
                 Found::Nothing => return Ok(None),
                 Found::Cached(version) => version,
                 Found::At(head) if !head.is_live(self.now_for(head.expires_ms)) => return Ok(None),
                 Found::At(head) => {
                     let Some(version) = self.version_at(key, &head)? else { continue };
-                    // Nothing was applied since the head was read, so it is still the newest.
-                    let _guard = stripe.lock();
-                    if stripe.is_unchanged(sequence) {
-                        self.cache.insert(&key.to_bytes(), version.clone(), head);
-                    }
+                    self.index.keep_value(key, &head, version.to_cached());
                     version
                 }
             };
@@ -71,15 +68,16 @@ impl Engine {
     pub(crate) fn read_at(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
         let mut missing = None;
         for _ in 0..OPTIMISTIC_READS {
-            let current = match self.cache.get(key.as_bytes()) {
-                // In the cache is what the table holds, or for a moment still what it held.
-                Some(cached) if cached.head.revision <= view.revision() => {
+            let row = self.with_index(|index| index.row(key))?;
+            let current = match row {
+                Some(Row { head, value: Some(value) })
+                    if !head.deleted && head.revision <= view.revision() =>
+                {
                     view.check()?;
-                    let version = cached.version;
+                    let version = Version::cached(&head, value);
                     return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
                 }
-                Some(cached) => Some(cached.head),
-                None => self.head(key)?,
+                row => row.map(|row| row.head),
             };
             let Some(head) = view.head_at(key.as_bytes(), current)? else { return Ok(None) };
             if !head.is_live(self.now_for(head.expires_ms)) {
@@ -144,23 +142,65 @@ impl Engine {
     /// The version that a head points, or pointed, to; `None` when it was superseded since and
     /// compaction has removed it.
     pub(crate) fn version_of(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
-        if let Some(cached) = self.cache.get(key.as_bytes())
-            && cached.head.etag == head.etag
+        if let Some(Row { head: now, value: Some(value) }) =
+            self.with_index(|index| index.row(key))?
+            && now.etag == head.etag
         {
-            return Ok(Some(cached.version));
+            return Ok(Some(Version::cached(&now, value)));
         }
         self.stored_version_of(key, head)
     }
 
-    /// As [`version_of`](Self::version_of), from the journal though it be in the cache.
+    /// Like [`version_of`](Self::version_of), but reads from the journal and bypasses the cache.
     pub(crate) fn stored_version_of(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
-        if let Some(version) = self.version_at(key, head)? {
+        self.at_current_place(key, head, |head| self.version_at(key, head))
+    }
+
+    /// Like [`stored_version_of`](Self::stored_version_of), and recomputes the tag.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the bytes in the journal are not what the tag was made of.
+    pub(crate) fn verified_version_of(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+    ) -> Result<Option<Version>> {
+        self.at_current_place(key, head, |head| {
+            let Some(record) = self.journal.read(head.segment, head.offset, head.len_bytes)? else {
+                return Ok(None);
+            };
+            let record = record.into();
+            let Some(segment) = self.journal.segments().get(head.segment) else { return Ok(None) };
+            let version = self.version_in(key, head, &record)?;
+            let entry = Entry::decode(&record).map(|(entry, _)| entry);
+            let tag = entry.and_then(|entry| {
+                let incarnation = segment.incarnations.get(usize::from(entry.incarnation))?;
+                Some(entry.etag(incarnation, head.revision))
+            });
+            if tag != Some(head.etag) {
+                let path = self.journal.segment_path(head.segment);
+                let reason = "an item does not match its tag";
+                return Err(Error::corrupt(&path, u64::from(head.offset), reason));
+            }
+            Ok(version)
+        })
+    }
+
+    /// Calls `read` with the place of a version, and once more with its new place if compaction has
+    /// moved it; `None` where the version was superseded and dropped.
+    fn at_current_place(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        read: impl Fn(&Head) -> Result<Option<Version>>,
+    ) -> Result<Option<Version>> {
+        if let Some(version) = read(head)? {
             return Ok(Some(version));
         }
         // Compaction has moved it, or dropped it.
         let _guard = self.stripes.of(key.as_bytes()).lock();
         match self.head(key)? {
-            Some(now) if now.etag == head.etag => self.version_at(key, &now),
+            Some(now) if now.etag == head.etag => read(&now),
             _ => Ok(None),
         }
     }
@@ -180,11 +220,11 @@ impl Engine {
         }
     }
 
-    /// Reads the version that a head points to from the journal and recomputes its tag; `None`
-    /// when compaction has removed the segment.
+    /// Reads the version that a head points to from the journal; `None` when compaction has removed
+    /// the segment.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the bytes there are not what the tag was made of.
+    /// [`Error::Corrupt`] when the bytes there are not those that were written for this version.
     pub(crate) fn version_at(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
         match self.journal.read(head.segment, head.offset, head.len_bytes)? {
             Some(record) => self.version_in(key, head, &record.into()),
@@ -203,18 +243,17 @@ impl Engine {
             let path = self.journal.segment_path(head.segment);
             Error::Corrupt { file: path, offset: u64::from(head.offset), reason }
         };
-        let Some(segment) = self.journal.segments().get(head.segment) else { return Ok(None) };
+        if record_checksum(record) != head.checksum {
+            return Err(corrupt("an item's entry is not the one that was written"));
+        }
         let (entry, used) =
             Entry::decode(record).ok_or_else(|| corrupt("an entry is malformed"))?;
-        let incarnation = segment.incarnations.get(usize::from(entry.incarnation));
-        let incarnation = incarnation.ok_or_else(|| corrupt("an entry is malformed"))?;
-        let etag = entry.etag(incarnation, head.revision);
         let same_item = entry.collection == key.collection() && entry.key == key.key_bytes();
-        if etag != head.etag || !same_item || used != record.len() {
-            return Err(corrupt("an item does not match its tag"));
+        if !same_item || used != record.len() {
+            return Err(corrupt("an item's entry is another item's"));
         }
         let meta = Meta {
-            etag,
+            etag: head.etag,
             parent: entry.parent(),
             revision: Revision(head.revision),
             modified_ms: entry.modified_ms,
@@ -224,54 +263,45 @@ impl Engine {
         Ok(Some(Version { meta, value: record.slice(value_at..) }))
     }
 
-    /// The head of an item, tombstones and expired items included, for a writer that holds the
-    /// item's stripe: then the cache agrees with the table.
-    pub(super) fn head_for_write(&self, key: &ItemKey) -> Result<Option<Head>> {
-        match self.cache.get(key.as_bytes()) {
-            Some(cached) => Ok(Some(cached.head)),
-            None => self.head(key),
-        }
-    }
-
     /// The newest head of an item, tombstones and expired items included.
     pub(crate) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
-        let Some(bytes) = self.table.get(key.as_bytes())? else { return Ok(None) };
-        Head::decode(&bytes).map(Some).ok_or_else(|| self.table_is_damaged())
+        self.with_index(|index| index.head(key))
     }
 
     fn find(&self, key: &ItemKey) -> Result<Found> {
-        let cached = self.cache.get(key.as_bytes());
-        self.counters.count_cache(cached.is_some());
-        if let Some(cached) = cached {
-            return Ok(Found::Cached(cached.version));
-        }
-        Ok(match self.head(key)? {
-            Some(head) if !head.deleted => Found::At(head),
-            _ => Found::Nothing,
+        let row = self.with_index(|index| index.row(key))?;
+        Ok(match row.filter(|row| !row.head.deleted) {
+            Some(Row { head, value: Some(value) }) => {
+                self.counters.count_cache(true);
+                Found::Cached(Version::cached(&head, value))
+            }
+            Some(Row { head, value: None }) => {
+                self.counters.count_cache(false);
+                Found::At(head)
+            }
+            None => {
+                self.counters.count_cache(false);
+                Found::Nothing
+            }
         })
     }
 
     /// What [`find`](Self::find) gives while no commit is being applied under the stripe, with
     /// the stripe's number at that time.
-    fn find_at_rest(&self, stripe: &Stripe, key: &ItemKey) -> Result<(u64, Found)> {
+    fn find_at_rest(&self, stripe: &Stripe, key: &ItemKey) -> Result<Found> {
         for _ in 0..OPTIMISTIC_READS {
             let sequence = stripe.begin_read();
             let found = self.find(key)?;
             if stripe.is_unchanged(sequence) {
-                return Ok((sequence, found));
+                return Ok(found);
             }
         }
         let _guard = stripe.lock();
-        Ok((stripe.sequence(), self.find(key)?))
+        self.find(key)
     }
 
     /// The time to compare an expiry with; read only where there is one.
     fn now_for(&self, expires_ms: Option<u64>) -> u64 {
         if expires_ms.is_some() { self.clock.now_ms() } else { 0 }
-    }
-
-    pub(super) fn table_is_damaged(&self) -> Error {
-        self.journal.distrust_table();
-        Error::Table(crate::values::error::TableError::new("a row of the table is no head"))
     }
 }

@@ -1,12 +1,13 @@
 //! Scanning: many heads in order of key, and their versions in order of position.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
 
 use crate::engine::Engine;
-use crate::engine::cache::Version;
+use crate::engine::Version;
 use crate::engine::snapshots::View;
+use crate::index::{CachedValue, KeyRef};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::Result;
 use crate::values::head::Head;
@@ -17,6 +18,14 @@ const GAP_BYTES: u64 = 4 << 10;
 /// The most that is read in one go, but for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
+/// A row of a scan.
+#[derive(Debug)]
+pub(crate) struct ScannedRow {
+    pub(crate) key: ItemKey,
+    pub(crate) head: Head,
+    value: Option<CachedValue>,
+}
+
 /// One version that a scan wants, and what came of reading it.
 struct Wanted {
     key: ItemKey,
@@ -25,95 +34,167 @@ struct Wanted {
     version: Option<Result<Option<Version>>>,
 }
 
-/// What one step of a verification has looked at.
-pub(crate) struct VerifiedRows {
-    pub(crate) rows: usize,
-    /// Bytes of the items' entries.
-    pub(crate) read_bytes: u64,
-    pub(crate) last: Option<Vec<u8>>,
+/// What a scan looks at: a part of a collection, from one end or the other.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span<'a> {
+    pub(crate) collection: &'a str,
+    pub(crate) bounds: (Bound<&'a [u8]>, Bound<&'a [u8]>),
+    pub(crate) reverse: bool,
 }
 
+/// The most that a scan reads at once: so many rows, and about so many bytes of their entries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) rows: usize,
+    pub(crate) value_bytes: u64,
+}
+
+/// The key that a scan goes on after; `None` where it has come to the end.
+pub(crate) type GoOn = Option<Vec<u8>>;
+
+/// What one step of a verification has looked at.
+pub(crate) struct VerifiedRows {
+    /// Bytes of the items' entries.
+    pub(crate) read_bytes: u64,
+    /// Where the next step goes on; `None` after the last row.
+    pub(crate) last: Option<ItemKey>,
+}
+
+/// The most rows that a scan looks at before others get a turn, live or not.
+const ROWS_AT_ONCE: usize = 16 << 10;
+
 impl Engine {
-    /// Appends the live heads within the bounds to `heads`, in order of key, and gives how many
-    /// rows were looked at and the last of them; fewer than `limit` means that there are no more.
-    /// With a view the heads are those of its revision: every key that had one still has a row.
+    /// Appends live rows of a collection, in order of key. With a view the heads are those of its
+    /// revision: every key that had one still has a row.
     pub(crate) fn scan(
         &self,
         view: Option<&View>,
-        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
-        reverse: bool,
-        limit: usize,
-        heads: &mut Vec<(ItemKey, Head)>,
-    ) -> Result<(usize, Option<Vec<u8>>)> {
-        let now_ms = self.clock.now_ms();
-        let (mut rows, mut last, mut damaged) = (0, None, false);
-        self.table.scan(lower, upper, reverse, limit, &mut |key, value| {
-            rows += 1;
-            let head = Head::decode(value).zip(ItemKey::from_joined(key));
-            damaged |= head.is_none();
-            let head = head.and_then(|(head, key)| {
-                let head = match view {
-                    // A failure is that of the check below.
-                    Some(view) => view.head_at(key.as_bytes(), Some(head)).ok()??,
-                    None => head,
-                };
-                head.is_live(now_ms).then_some((key, head))
-            });
-            match head {
-                Some(live) => heads.push(live),
-                None if rows == limit => last = Some(key.to_vec()),
-                None => {}
+        span: Span<'_>,
+        window: Window,
+        rows: &mut Vec<ScannedRow>,
+    ) -> Result<GoOn> {
+        let begin = rows.len();
+        let mut left = window;
+        self.scan_live(view, span, |restart, collection, key, head, value| {
+            if restart {
+                rows.truncate(begin);
+                left = window;
             }
+            let bytes = u64::from(head.len_bytes);
+            left.rows -= 1;
+            left.value_bytes = left.value_bytes.saturating_sub(bytes);
+            let value = value.cloned();
+            rows.push(ScannedRow { key: item_key(collection, key), head: *head, value });
+            left.rows > 0 && left.value_bytes > 0
+        })
+    }
+
+    /// Appends the keys of up to `limit` live items: as [`scan`](Self::scan), but nothing else of
+    /// them is copied.
+    pub(crate) fn scan_keys(
+        &self,
+        view: Option<&View>,
+        span: Span<'_>,
+        limit: usize,
+        keys: &mut Vec<Vec<u8>>,
+    ) -> Result<GoOn> {
+        let begin = keys.len();
+        self.scan_live(view, span, |restart, _, key, _, _| {
+            if restart {
+                keys.truncate(begin);
+            }
+            keys.push(key.to_vec());
+            keys.len() - begin < limit
+        })
+    }
+
+    /// Shows the live rows of a span to `take` until that returns `false`. The first row after a
+    /// restart of the scan comes with `true`.
+    fn scan_live(
+        &self,
+        view: Option<&View>,
+        Span { collection, bounds, reverse }: Span<'_>,
+        mut take: impl FnMut(bool, &str, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
+    ) -> Result<GoOn> {
+        let now_ms = self.clock.now_ms();
+        let scanned = self.with_index(|index| {
+            let (mut looked_at, mut last, mut restart, mut failed) = (0, None, true, Ok(()));
+            index.scan(collection, bounds, reverse, |key, head, value| {
+                looked_at += 1;
+                let more = match view {
+                    None if !head.is_live(now_ms) => Ok(true),
+                    None => Ok(take(std::mem::take(&mut restart), collection, key, head, value)),
+                    Some(view) => seen(view, collection, key, head).map(|seen| {
+                        let seen = seen.filter(|seen| seen.is_live(now_ms));
+                        seen.is_none_or(|seen| {
+                            let value = value.filter(|_| seen.revision == head.revision);
+                            take(std::mem::take(&mut restart), collection, key, &seen, value)
+                        })
+                    }),
+                };
+                match more {
+                    Ok(true) if looked_at < ROWS_AT_ONCE => return ControlFlow::Continue(()),
+                    Ok(_) => last = Some(key.to_vec()),
+                    Err(error) => failed = Err(error),
+                }
+                ControlFlow::Break(())
+            })?;
+            failed.map(|()| last)
         })?;
-        if damaged {
-            return Err(self.table_is_damaged());
-        }
         if let Some(view) = view {
             view.check()?;
         }
-        let last = last.or_else(|| heads.last().map(|(key, _)| key.as_bytes().to_vec()));
-        Ok((rows, last))
+        Ok(scanned)
     }
 
-    /// Recomputes the tags of up to `limit` items from the journal and adds them to `totals`,
+    /// Recomputes the tags of up to `limit` items from the journal and adds them to `content`,
     /// expired ones too.
     pub(crate) fn verify_rows(
         &self,
-        lower: Bound<&[u8]>,
+        after: Option<&ItemKey>,
         limit: usize,
         content: &mut ContentSum,
     ) -> Result<VerifiedRows> {
-        let mut rows = Vec::with_capacity(limit);
-        self.table.scan(lower, Bound::Unbounded, false, limit, &mut |key, value| {
-            rows.push((key.to_vec(), ItemKey::from_joined(key), Head::decode(value)));
-        })?;
+        let (rows, last) = self.walk_rows(after, limit)?;
         let mut read_bytes = 0;
-        for (_, key, head) in &rows {
-            let (Some(key), Some(head)) = (key, head) else { return Err(self.table_is_damaged()) };
+        for (key, head) in &rows {
             if !head.deleted {
                 read_bytes += u64::from(head.len_bytes);
-                if let Some(version) = self.stored_version_of(key, head)? {
+                if let Some(version) = self.verified_version_of(key, head)? {
                     content.add(key.as_bytes(), version.meta.etag);
                 }
             }
         }
-        let count = rows.len();
-        Ok(VerifiedRows { rows: count, read_bytes, last: rows.pop().map(|(key, ..)| key) })
+        Ok(VerifiedRows { read_bytes, last })
     }
 
-    /// The versions that these heads of a scan point to, in the same order. What is not in the
-    /// cache is read in order of position, neighbours in one go.
+    /// Up to `limit` rows of all collections after an item, live or not, and where to go on.
+    pub(crate) fn walk_rows(
+        &self,
+        after: Option<&ItemKey>,
+        limit: usize,
+    ) -> Result<(Vec<(ItemKey, Head)>, Option<ItemKey>)> {
+        self.with_index(|index| {
+            let mut rows = Vec::with_capacity(limit.min(ROWS_AT_ONCE));
+            let last = index.walk(after, limit, &mut |collection, key, head| {
+                rows.push((item_key(collection, key), *head));
+            })?;
+            Ok((rows, last))
+        })
+    }
+
+    /// The versions of these rows of a scan, in the same order. What is not in memory is read in
+    /// order of position, neighbours in one go.
     pub(crate) fn versions_of(
         &self,
         view: Option<&View>,
-        heads: Vec<(ItemKey, Head)>,
-    ) -> impl Iterator<Item = Result<(ItemKey, Version)>> {
-        let want = |(key, head): (ItemKey, Head)| {
-            let cached = self.cache.get(key.as_bytes());
-            let cached = cached.filter(|cached| cached.head.etag == head.etag);
-            Wanted { key, head, version: cached.map(|cached| Ok(Some(cached.version))) }
+        rows: Vec<ScannedRow>,
+    ) -> impl Iterator<Item = Result<(ItemKey, Version)>> + use<> {
+        let want = |ScannedRow { key, head, value }: ScannedRow| {
+            let version = value.map(|value| Ok(Some(Version::cached(&head, value))));
+            Wanted { key, head, version }
         };
-        let mut wanted: Vec<Wanted> = heads.into_iter().map(want).collect();
+        let mut wanted: Vec<Wanted> = rows.into_iter().map(want).collect();
         let mut missing: Vec<&mut Wanted> =
             wanted.iter_mut().filter(|wanted| wanted.version.is_none()).collect();
         missing.sort_unstable_by_key(|wanted| (wanted.head.segment, wanted.head.offset));
@@ -171,4 +252,18 @@ fn neighbours_len(wanted: &[&mut Wanted]) -> usize {
         near
     });
     1 + more.count()
+}
+
+/// The head that a key had at a view.
+fn seen(view: &View, collection: &str, key: KeyRef<'_>, head: &Head) -> Result<Option<Head>> {
+    if head.revision <= view.revision() {
+        return Ok(Some(*head));
+    }
+    view.head_at(item_key(collection, key).as_bytes(), Some(*head))
+}
+
+/// The key of a row.
+#[expect(clippy::expect_used, reason = "every key in the index was checked when it was written")]
+fn item_key(collection: &str, key: KeyRef<'_>) -> ItemKey {
+    ItemKey::of_parts(collection, key.prefix, key.suffix).expect("a key of the index is valid")
 }

@@ -85,11 +85,6 @@ impl Stripe {
         self.sequence.load(Ordering::Relaxed) == sequence
     }
 
-    /// The number as it stands; even, and not to change, while the lock is held.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.load(Ordering::Acquire)
-    }
-
     /// Locks the stripe, for a read that lost too many races and for filling the cache.
     pub(crate) fn lock(&self) -> MutexGuard<'_, ()> {
         self.lock.lock()

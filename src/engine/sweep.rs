@@ -1,6 +1,5 @@
 //! Expired items: when the next one is due, and the sweep that takes away those that are.
 
-use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
@@ -8,7 +7,6 @@ use crate::engine::operation::{Action, Attempt, Operation};
 use crate::seams::sync::{AtomicU64, Mutex, Ordering};
 use crate::values::codec::CodecId;
 use crate::values::error::Result;
-use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
 
@@ -44,7 +42,7 @@ struct Pass {
     /// The bound that made it begin, which holds until it is done.
     due_ms: u64,
     /// The key that it has come to.
-    after: Option<Vec<u8>>,
+    after: Option<ItemKey>,
     /// The earliest expiry that it met and that is to come.
     earliest_ms: u64,
 }
@@ -61,12 +59,10 @@ pub(crate) struct SweepStep {
 /// What a step found in the table.
 #[derive(Default)]
 struct Found {
-    rows: usize,
     expired: Vec<ItemKey>,
     /// The last row that was looked at.
-    last: Option<Vec<u8>>,
+    last: Option<ItemKey>,
     earliest_ms: Option<u64>,
-    damaged: bool,
 }
 
 impl Expiries {
@@ -138,7 +134,7 @@ impl Engine {
     }
 
     fn advance(&self, pass: &mut Pass) -> Result<SweepStep> {
-        let found = self.look(pass.after.as_deref())?;
+        let found = self.look(pass.after.as_ref())?;
         let (more, mut swept) = (found.last.is_some(), 0);
         if !found.expired.is_empty() {
             let mut operations: Vec<Operation> =
@@ -155,30 +151,27 @@ impl Engine {
         Ok(SweepStep { swept, more })
     }
 
-    /// Looks at the rows behind a key, at most so many and up to so many expired ones.
-    fn look(&self, after: Option<&[u8]>) -> Result<Found> {
+    /// Looks at the rows after an item, at most so many and up to so many expired ones.
+    fn look(&self, after: Option<&ItemKey>) -> Result<Found> {
         let now_ms = self.clock.now_ms();
-        let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut found = Found::default();
-        self.table.scan(lower, Bound::Unbounded, false, STEP_ROWS, &mut |key, value| {
+        let (rows, last) = self.walk_rows(after, STEP_ROWS)?;
+        let mut found = Found { last, ..Found::default() };
+        for (key, head) in rows {
+            if head.deleted {
+                continue;
+            }
+            if head.is_live(now_ms) {
+                let expiries = [found.earliest_ms, head.expires_ms];
+                found.earliest_ms = expiries.into_iter().flatten().min();
+                continue;
+            }
+            found.expired.push(key.clone());
             if found.expired.len() == STEP_ENTRIES {
-                return;
+                found.last = Some(key);
+                break;
             }
-            found.rows += 1;
-            match Head::decode(value).zip(ItemKey::from_joined(key)) {
-                None => found.damaged = true,
-                Some((head, _)) if head.deleted => {}
-                Some((head, key)) if !head.is_live(now_ms) => found.expired.push(key),
-                Some((head, _)) => {
-                    let expiries = [found.earliest_ms, head.expires_ms];
-                    found.earliest_ms = expiries.into_iter().flatten().min();
-                }
-            }
-            if found.rows == STEP_ROWS || found.expired.len() == STEP_ENTRIES {
-                found.last = Some(key.to_vec());
-            }
-        })?;
-        if found.damaged { Err(self.table_is_damaged()) } else { Ok(found) }
+        }
+        Ok(found)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Doing much work in turns with everybody else: a piece at a time, holding nothing in between.
 
-use std::ops::Bound;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::engine::Engine;
 use crate::engine::shared::MaintenanceGuard;
 use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
 
 /// How much of the machine upkeep may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,32 +44,25 @@ impl Throttle {
         Ok(())
     }
 
-    /// Calls `f` with some rows of the table at a time, in order of key: with their keys and what
-    /// `pick` makes of their values.
-    pub(crate) fn for_each_rows<T>(
+    /// Calls `f` with some rows of the index at a time, in order of collection and key.
+    pub(crate) fn for_each_rows(
         self,
         maintenance: &MaintenanceGuard<'_>,
         at_a_time: usize,
-        pick: impl Fn(&[u8]) -> T,
-        mut f: impl FnMut(&Engine, &[(Vec<u8>, T)]) -> Result<()>,
+        mut f: impl FnMut(&Engine, &[(ItemKey, Head)]) -> Result<()>,
     ) -> Result<()> {
-        let mut after: Option<Vec<u8>> = None;
+        let mut after: Option<ItemKey> = None;
         loop {
             let began = Instant::now();
-            let mut rows = Vec::with_capacity(at_a_time);
             {
                 let engine = maintenance.engine()?;
-                let table = Arc::clone(&engine.table);
-                let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-                table.scan(lower, Bound::Unbounded, false, at_a_time, &mut |key, value| {
-                    rows.push((key.to_vec(), pick(value)));
-                })?;
+                let (rows, last) = engine.walk_rows(after.as_ref(), at_a_time)?;
                 f(&engine, &rows)?;
+                after = last;
             }
-            if rows.len() < at_a_time {
+            if after.is_none() {
                 return Ok(());
             }
-            after = rows.pop().map(|(key, _)| key);
             self.pause(began);
         }
     }

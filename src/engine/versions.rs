@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use crate::engine::Engine;
-use crate::engine::cache::Version;
+use crate::engine::Version;
 use crate::journal::frame::Entry;
 use crate::journal::frame_reader::FrameReader;
 use crate::values::error::{Error, Result};

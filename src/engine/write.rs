@@ -5,16 +5,17 @@ use std::io;
 use std::mem;
 
 use crate::engine::Engine;
-use crate::engine::cache::Version;
+use crate::engine::Version;
 use crate::engine::catalog::{check_same, record_key, record_value};
 use crate::engine::change::{Change, Prepared, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::engine::stripes::Locked;
+use crate::index::{CachedValue, Pinned};
 use crate::journal::PreparedCommit;
 use crate::journal::append::Appended;
-use crate::journal::frame::FrameBuilder;
+use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
 use crate::values::item::{Item, Meta};
@@ -32,6 +33,9 @@ impl Engine {
         let keys = operations.iter().map(|operation| &operation.key);
         let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
         let mut locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
+        // From here on every leaf that the commit touches is in memory: to apply it needs no I/O.
+        let touched = operations.iter().map(|operation| &operation.key);
+        let pin = self.pin(touched.chain(unrecorded.iter().map(|record| &record.key)))?;
         // Another handle may have recorded another codec since.
         for record in &unrecorded {
             let at = |error| Failed { index: Some(record.index), error };
@@ -42,6 +46,7 @@ impl Engine {
         let states = match self.decide(operations, now_ms) {
             Ok(states) => states,
             Err((index, refusal)) => {
+                drop(pin);
                 drop(locked);
                 return self.refuse(operations, index, refusal);
             }
@@ -59,21 +64,16 @@ impl Engine {
         let metas = prepared.metas(appended.revision);
         let recorded = prepared.commit.entries.iter().take(prepared.records);
         let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
-        let applied = self.apply(&mut locked, prepared, &metas, &appended);
+        self.apply(&mut locked, &pin, prepared, &appended);
         for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
             self.catalog.record(record.collection(), record.codec);
         }
-        if let Err(error) = applied {
-            // In the journal but not, or in part, in the table: only an open brings them together
-            // again. Until then nobody sees the one part in the cache and the other not.
-            operations.iter().for_each(|operation| self.cache.remove(operation.key.as_bytes()));
-            self.journal.poison();
-            mem::forget(unapplied);
-            return Err(unknown(&metas, Some(io::Error::other(error))));
-        }
+        drop(pin);
         drop(locked);
         mem::forget(unapplied);
-        match self.journal.finish(appended.revision) {
+        let finished = self.journal.finish(appended.revision);
+        self.index.evict();
+        match finished {
             Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas })),
             Err(failure) => Err(unknown(&metas, failure.source)),
         }
@@ -107,7 +107,7 @@ impl Engine {
 
     /// An item before any operation has changed it.
     pub(crate) fn state_of(&self, key: &ItemKey, now_ms: u64) -> Result<KeyState> {
-        let before = self.head_for_write(key)?;
+        let before = self.head(key)?;
         let live = before.filter(|head| head.is_live(now_ms));
         let current = live.map_or(Current::Absent, Current::Stored);
         Ok(KeyState { key: key.clone(), before, current, touched: false, swept: false })
@@ -169,48 +169,41 @@ impl Engine {
         prepared
     }
 
-    /// Puts the heads into the table and the items into the cache; readers of the stripes wait.
+    /// Puts heads and values into the index; readers of the stripes wait. The leaves are in memory,
+    /// so nothing here can fail.
     fn apply(
         &self,
         locked: &mut Locked<'_>,
+        pin: &Pinned<'_>,
         prepared: Prepared,
-        metas: &[Meta],
         appended: &Appended,
-    ) -> Result<()> {
+    ) {
         locked.begin_apply();
-        let Prepared { commit, versions, records } = prepared;
-        let written = commit.entries.iter().zip(versions);
-        for (index, (entry, version)) in written.enumerate() {
+        let Prepared { commit, versions, .. } = prepared;
+        for (entry, version) in commit.entries.iter().zip(versions) {
+            let EntryRecord { at, len_bytes, checksum } = entry.record;
             let head = Head {
                 etag: entry.etag,
                 revision: appended.revision,
                 segment: appended.segment,
-                offset: appended.frame_offset + entry.at,
-                len_bytes: entry.len_bytes,
+                offset: appended.frame_offset + at,
+                len_bytes,
+                checksum,
                 modified_ms: version.modified_ms,
                 expires_ms: version.expires_ms,
                 deleted: !entry.leaves_item,
             };
             let before = version.before.as_ref();
-            // Before the insert, so that who finds the new head finds the old one saved.
+            // Before the row changes, so that who finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
-            self.table.insert(entry.key.as_bytes(), &head.encode())?;
+            let value = version.value.map(|bytes| CachedValue { parent: version.parent, bytes });
+            self.index.put(&entry.key, &head, value, pin);
+            // After: a sweep that begins between the two would not meet the item.
             if let Some(expires_ms) = head.expires_ms {
                 self.expiries.note(expires_ms);
             }
-            self.count_live(version.before.as_ref(), &head);
-            let Some(meta) = index.checked_sub(records).and_then(|index| metas.get(index)) else {
-                continue;
-            };
-            match version.value {
-                Some(value) => {
-                    let version = Version { meta: *meta, value };
-                    self.cache.insert(&entry.key.to_bytes(), version, head);
-                }
-                None => self.cache.remove(entry.key.as_bytes()),
-            }
+            self.count_live(before, &head);
         }
-        Ok(())
     }
 
     /// Moves the count of each segment's live bytes by one displaced head.
@@ -246,12 +239,7 @@ impl Engine {
             Refusal::PreconditionFailed(current) => {
                 Error::PreconditionFailed(conflict(current, 412)?)
             }
-            Refusal::Error(error) => {
-                if matches!(error, Error::Table(_)) {
-                    self.journal.poison();
-                }
-                error
-            }
+            Refusal::Error(error) => error,
         }))
     }
 

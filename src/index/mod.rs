@@ -1,84 +1,185 @@
-//! The table: the ordered index from an item's key to the [`Head`] of its newest version.
+//! The index: from an item's key to the [`Head`] of its newest version, in order of key.
 //!
-//! It is a cache of the journal. It may be lost, stale, ahead or damaged without losing data:
-//! opening proves it against the journal's count and sum, and rebuilds it when the proof fails.
-//! Two implementations pass one conformance suite: [`SledTable`] on disk and [`MemoryTable`].
+//! It is a cache of the journal: it may be lost, stale or damaged without losing data. Leaves of
+//! some hundred heads are in memory, some rows with their item's value; a backing store holds each
+//! leaf as one row, and checkpoints write the leaves that changed.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the index, its collections, and what is counted |
+//! | [`rows`] | reading and changing rows |
+//! | [`scan`] | rows in order |
+//! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
+//! | [`write_back`] | giving changed leaves to the backing store |
+//! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
+//! | [`opening`] | an index from its directory file, from its rows, or from nothing |
+//! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its rows |
+//! | [`backing`] | the ordered map on disk: sled behind a guard, or memory |
+//!
+//! **Lock order:** residency → leaves, in ascending order of key → directory. No lock of the index is
+//! held while the backing store is called or anything waits.
 
-mod escape;
-mod guard;
-mod memory;
-mod renewable;
-#[cfg(any(test, feature = "simulation"))]
-mod simulated;
-mod sled;
+pub(crate) mod backing;
+mod directory;
+pub(crate) mod leaf;
+mod leaf_handle;
+pub(crate) mod opening;
+mod residency;
+mod restoration;
+mod rows;
+mod scan;
+mod write_back;
 
 #[cfg(all(test, not(loom)))]
-mod conformance;
+mod tests;
 
-use std::fmt::Debug;
-use std::ops::Bound;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use parking_lot::{Mutex, RwLock};
+
+use crate::seams::sync;
 use crate::values::error::Result;
+use crate::values::key::ItemKey;
 
-pub(crate) use self::memory::MemoryTables;
-pub(crate) use self::renewable::RenewableTable;
-pub(crate) use self::sled::SledTables;
+pub(crate) use self::backing::{Backing, Backings, MemoryBackings, SledBackings};
+pub(crate) use self::leaf::{CachedValue, KeyRef};
+pub(crate) use self::residency::Pinned;
+pub(crate) use self::rows::Row;
 
-/// An ordered map from key bytes to encoded heads.
-///
-/// Keys are the store's composite keys (collection, NUL, item key), values are encoded heads;
-/// neither is interpreted here. Every method may be called from any thread.
-pub(crate) trait Table: Debug + Send + Sync + 'static {
-    /// The value of a key.
-    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>>;
+use self::directory::Directory;
+use self::residency::Hand;
 
-    /// Sets the value of a key.
-    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()>;
-
-    /// Removes a key, present or not.
-    fn remove(&self, key: &[u8]) -> Result<()>;
-
-    /// Calls `visit` with up to `limit` rows within the bounds, in ascending order of key, or
-    /// descending when `reverse`. Rows that change meanwhile are seen before or after the change.
-    /// `visit` must not use the table.
-    fn scan(
-        &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        reverse: bool,
-        limit: usize,
-        visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<()>;
-
-    /// Writes everything inserted before this call to stable storage, as far as the table can
-    /// promise that: what survives is proven at the next open, never trusted.
-    fn flush(&self) -> Result<()>;
-
-    /// Bytes that the table occupies on disk; 0 for one in memory.
-    fn size_on_disk_bytes(&self) -> Result<u64>;
+/// The index of an open store.
+#[derive(Debug)]
+pub(crate) struct Index {
+    collections: RwLock<BTreeMap<Box<str>, Arc<Directory>>>,
+    /// `None` while the index is in memory only: nothing may leave memory then.
+    backing: RwLock<Option<Arc<dyn Backing>>>,
+    /// Whether rows that are not in memory cannot be had from the backing store any more.
+    lost: AtomicBool,
+    /// Shared by who relies on leaves to stay in memory, exclusive for who evicts them.
+    residency: sync::RwLock<()>,
+    memory: Memory,
+    hand: Mutex<Hand>,
+    /// Rows of merged leaves, which the backing store still holds.
+    merged_rows: Mutex<Vec<Vec<u8>>>,
 }
 
-/// Where a store's tables live: one per generation, so that a rebuild never touches the table it
-/// replaces.
-pub(crate) trait Tables: Debug + Send + Sync + 'static {
-    /// Opens the table of this generation, made empty if it is missing.
-    fn open(&self, generation: u64) -> Result<Arc<dyn Table>>;
-
-    /// A hash over everything that a table which nobody has open consists of: two equal digests
-    /// are two equal tables.
-    fn digest(&self, generation: u64) -> Result<[u8; 32]>;
-
-    /// Removes everything of every other generation; errors are the caller's to ignore.
-    fn remove_all_but(&self, generation: u64) -> Result<()>;
+/// What the index occupies, and may occupy.
+#[derive(Debug)]
+struct Memory {
+    limit_bytes: u64,
+    /// The largest value that is kept: one that would displace much of all others is not worth it.
+    largest_value_bytes: u64,
+    used_bytes: AtomicU64,
+    dirty_leaves: AtomicU64,
 }
 
-/// Whether no key can lie within the bounds, as when the lower one is above the upper one.
-fn is_empty_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
-    match (lower, upper) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(lower), Bound::Included(upper)) => lower > upper,
-        (Bound::Included(lower) | Bound::Excluded(lower), Bound::Excluded(upper))
-        | (Bound::Excluded(lower), Bound::Included(upper)) => lower >= upper,
+/// What the index may occupy in any case.
+const LEAST_BYTES: u64 = 1 << 20;
+/// About what a leaf of usual keys occupies without values.
+const LEAF_BYTES: u64 = 12 << 10;
+
+impl Index {
+    /// An index without rows, in memory only. With `cache_bytes` of 0 it keeps no values.
+    pub(crate) fn new(cache_bytes: u64) -> Self {
+        Self {
+            collections: RwLock::default(),
+            backing: RwLock::default(),
+            lost: AtomicBool::new(false),
+            residency: sync::RwLock::default(),
+            memory: Memory {
+                limit_bytes: cache_bytes.max(LEAST_BYTES),
+                largest_value_bytes: cache_bytes / 8,
+                used_bytes: AtomicU64::new(0),
+                dirty_leaves: AtomicU64::new(0),
+            },
+            hand: Mutex::default(),
+            merged_rows: Mutex::default(),
+        }
     }
+
+    /// Whether a backing store holds what is not in memory.
+    pub(crate) fn is_on_disk(&self) -> bool {
+        self.backing.read().is_some()
+    }
+
+    /// Whether rows were found missing that only the journal can give back.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// What the leaves and values in memory occupy.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What the backing store occupies on disk; 0 without one.
+    pub(crate) fn size_on_disk_bytes(&self) -> Result<u64> {
+        let backing = self.backing.read().clone();
+        backing.map_or(Ok(0), |backing| backing.size_on_disk_bytes())
+    }
+
+    /// How many leaves there are.
+    pub(crate) fn leaves(&self) -> u64 {
+        self.directories().iter().map(|directory| directory.len() as u64).sum()
+    }
+
+    /// Whether leaves that only a checkpoint lets leave memory take half of what all may.
+    pub(crate) fn wants_checkpoint(&self) -> bool {
+        let dirty = self.memory.dirty_leaves.load(Ordering::Relaxed);
+        dirty * LEAF_BYTES > self.memory.limit_bytes / 2 && dirty > 64
+    }
+
+    fn directory(&self, collection: &str) -> Option<Arc<Directory>> {
+        self.collections.read().get(collection).cloned()
+    }
+
+    fn directory_or_new(&self, collection: &str) -> Arc<Directory> {
+        if let Some(directory) = self.directory(collection) {
+            return directory;
+        }
+        let mut collections = self.collections.write();
+        let new = || {
+            self.memory.dirty_leaves.fetch_add(1, Ordering::Relaxed);
+            self.memory.used_bytes.fetch_add(empty_leaf_bytes(), Ordering::Relaxed);
+            Arc::new(Directory::new(collection))
+        };
+        Arc::clone(collections.entry(collection.into()).or_insert_with(new))
+    }
+
+    /// All collections, in order of name.
+    fn directories(&self) -> Vec<Arc<Directory>> {
+        self.collections.read().values().cloned().collect()
+    }
+}
+
+impl Memory {
+    fn grew(&self, before: usize, after: usize) {
+        // Wraps where a leaf has shrunk.
+        self.used_bytes.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) > self.limit_bytes
+    }
+}
+
+fn empty_leaf_bytes() -> u64 {
+    leaf::Leaf::new().memory_bytes() as u64
+}
+
+/// The key of a leaf's row in the backing store.
+fn row_key(collection: &str, low: &[u8]) -> Vec<u8> {
+    [collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
+}
+
+/// What [`row_key`] was made of; `None` for anything else.
+fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
+    let at = key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?;
+    let (collection, low) = key.split_at_checked(at)?;
+    Some((std::str::from_utf8(collection).ok()?, low.get(1..)?))
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::journal::content_sum::ContentSum;
 use crate::journal::copy_guard::CopyCount;
-use crate::journal::frame::FrameBuilder;
+use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
@@ -150,9 +150,7 @@ pub(crate) struct PreparedEntry {
     pub(crate) parent: Option<ETag>,
     pub(crate) leaves_item: bool,
     pub(crate) tag: PendingTag,
-    /// The record's place in the frame and its length.
-    pub(crate) at: u32,
-    pub(crate) len_bytes: u32,
+    pub(crate) record: EntryRecord,
     /// Set by [`Journal::append`].
     pub(crate) etag: ETag,
 }
@@ -301,13 +299,11 @@ impl Journal {
         self.fail(&mut state);
     }
 
-    /// Ends writing for good, as the table is not what the journal says, and has the next open build
-    /// it anew instead of believing that it is as it was closed. One sync.
-    pub(crate) fn distrust_table(&self) {
-        self.poison();
+    /// Has the next open build the index anew instead of believing it. One sync.
+    pub(crate) fn distrust_index(&self) {
         let watermark = Watermark::load(&*self.disk, &self.store);
         if let Err(error) = watermark.and_then(|(watermark, _)| watermark.set_opening(true)) {
-            log::warn!("the table could not be marked for a rebuild: {error}");
+            log::warn!("the index could not be marked for a rebuild at the next open: {error}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::journal::frame::{Body, Entry, Placed};
+use crate::journal::frame::{Body, Entry, Placed, record_checksum};
 use crate::journal::scanner::ScannedFrame;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::segments::KnownSegment;
@@ -30,7 +30,7 @@ pub(crate) struct FoundEntry<'s, 'a> {
     pub(crate) segment: u32,
     /// Where its record begins in the segment.
     pub(crate) offset: u32,
-    pub(crate) len_bytes: u32,
+    pub(crate) record: &'a [u8],
     /// The one that wrote it.
     pub(crate) incarnation: &'s [u8; 16],
 }
@@ -66,14 +66,14 @@ impl<'s> EntrySource<'s> {
     }
 
     fn find<'a>(self, frame: &ScannedFrame<'a>, placed: &Placed<'a>) -> Option<FoundEntry<'s, 'a>> {
-        let Placed { entry, at, len_bytes } = *placed;
+        let Placed { entry, at, record } = *placed;
         Some(FoundEntry {
             key: ItemKey::new(entry.collection, entry.key).ok()?,
             entry,
             revision: frame.revision,
             segment: self.segment,
             offset: u32::try_from(frame.offset).ok()?.checked_add(at)?,
-            len_bytes,
+            record,
             incarnation: self.incarnations.get(usize::from(entry.incarnation))?,
         })
     }
@@ -98,7 +98,8 @@ impl FoundEntry<'_, '_> {
             revision: self.revision,
             segment: self.segment,
             offset: self.offset,
-            len_bytes: self.len_bytes,
+            len_bytes: self.record.len() as u32,
+            checksum: record_checksum(self.record),
             modified_ms: self.entry.modified_ms,
             expires_ms: self.entry.expires_ms,
             deleted: !self.entry.kind().leaves_item(),

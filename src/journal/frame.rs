@@ -107,6 +107,20 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Where the record of an entry lies in its frame.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EntryRecord {
+    pub(crate) at: u32,
+    pub(crate) len_bytes: u32,
+    pub(crate) checksum: u32,
+}
+
+/// The CRC-32 of an entry's record, which the head of the version holds: a read finds by it that
+/// the bytes are those that were written.
+pub(crate) fn record_checksum(record: &[u8]) -> u32 {
+    crc32fast::hash(record)
+}
+
 /// A frame under construction: complete but for revision and chained checksum, which
 /// [`finish`](Self::finish) puts in under the journal's lock.
 #[derive(Debug)]
@@ -153,12 +167,14 @@ impl FrameBuilder {
         debug_assert!(written.is_ok());
     }
 
-    /// Adds an entry; gives where in the frame its record begins and how long it is.
-    pub(crate) fn push(&mut self, entry: &Entry<'_>) -> (u32, u32) {
+    /// Adds an entry; gives where in the frame its record lies.
+    pub(crate) fn push(&mut self, entry: &Entry<'_>) -> EntryRecord {
         self.bytes.reserve(entry.value.len() + entry.key.len() + entry.collection.len() + 64);
         let start = self.bytes.len();
         self.encode(entry);
-        (start as u32, (self.bytes.len() - start) as u32)
+        let record = self.bytes.get(start..).unwrap_or_default();
+        let (at, len_bytes) = (start as u32, record.len() as u32);
+        EntryRecord { at, len_bytes, checksum: record_checksum(record) }
     }
 
     /// Takes the checksum of the body; call once, after the last entry and before any lock.
@@ -279,7 +295,7 @@ pub(crate) struct Entries<'a> {
 pub(crate) struct Placed<'a> {
     pub(crate) entry: Entry<'a>,
     pub(crate) at: u32,
-    pub(crate) len_bytes: u32,
+    pub(crate) record: &'a [u8],
 }
 
 impl<'a> Iterator for Entries<'a> {
@@ -295,10 +311,11 @@ impl<'a> Iterator for Entries<'a> {
             (self.left, self.rest) = (0, &[]);
             return Some(None);
         };
-        let placed = Placed { entry, at: self.at, len_bytes: used as u32 };
+        let (record, rest) = self.rest.split_at_checked(used).unwrap_or((self.rest, &[]));
+        let placed = Placed { entry, at: self.at, record };
         self.left -= 1;
         self.at += used as u32;
-        self.rest = self.rest.get(used..).unwrap_or_default();
+        self.rest = rest;
         Some(Some(placed))
     }
 }
@@ -351,7 +368,8 @@ mod tests {
         assert_eq!(placed.len(), 2);
         for (placed, value) in placed.iter().zip([b"one", b"two"]) {
             assert_eq!(placed.entry, entry(value));
-            let record = &bytes[placed.at as usize..][..placed.len_bytes as usize];
+            let record = &bytes[placed.at as usize..][..placed.record.len()];
+            assert_eq!(record, placed.record);
             assert_eq!(Entry::decode(record).unwrap(), (entry(value), record.len()));
         }
     }

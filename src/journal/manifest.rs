@@ -78,6 +78,7 @@ impl Manifest {
                 content: ContentSum::default(),
                 table_generation: 0,
                 next_expiry_ms: u64::MAX,
+                index_lost: false,
             },
             clean: None,
             purges: 0,
@@ -100,8 +101,7 @@ impl Manifest {
     /// Whether frames end behind their segment's header, and no number is so great that one above
     /// it may not be had.
     fn is_plausible(&self) -> bool {
-        let Checkpoint { revision, content: _, table_generation, next_expiry_ms: _ } =
-            self.checkpoint;
+        let Checkpoint { revision, table_generation, .. } = self.checkpoint;
         let counts = [
             self.revision_floor,
             self.clock_ms,
@@ -177,6 +177,9 @@ pub(crate) struct Checkpoint {
     pub(crate) table_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
     pub(crate) next_expiry_ms: u64,
+    /// Whether no index on disk belongs to it: it was taken while the index could be had in memory
+    /// only.
+    pub(crate) index_lost: bool,
 }
 
 /// What an orderly close leaves behind, so that the next open need not read the journal.

@@ -8,7 +8,7 @@
 mod imp {
     use std::time::Instant;
 
-    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use std::thread;
 
@@ -57,7 +57,7 @@ mod imp {
     use std::time::Instant;
 
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard};
+    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
     /// loom's threads, with stacks on which a store can be opened and closed.
     pub(crate) mod thread {

@@ -8,8 +8,6 @@ use crate::values::error::{Error, Result};
 pub(crate) const MAX_KEY_BYTES: usize = 511;
 /// The longest collection name in bytes.
 pub(crate) const MAX_COLLECTION_BYTES: usize = 128;
-/// Parts a collection's name from the key; no name contains it.
-const SEPARATOR: u8 = 0;
 
 /// A collection and a key in it, joined as `name NUL key`: the table's key.
 ///
@@ -23,29 +21,28 @@ pub(crate) struct ItemKey {
 }
 
 impl ItemKey {
+    /// Parts a collection's name from the key; no name contains it.
+    pub(crate) const SEPARATOR: u8 = 0;
+
     /// Joins a checked collection name and a key, which is checked here.
     pub(crate) fn new(collection: &str, key: &[u8]) -> Result<Self> {
         check_key(key)?;
         let mut joined = Vec::with_capacity(collection.len() + 1 + key.len());
         joined.extend_from_slice(collection.as_bytes());
-        joined.push(SEPARATOR);
+        joined.push(ItemKey::SEPARATOR);
         joined.extend_from_slice(key);
         Ok(Self { joined: joined.into(), collection_len: collection.len() })
     }
 
-    /// Reads back what [`as_bytes`](Self::as_bytes) gave; `None` for anything else.
-    pub(crate) fn from_joined(joined: &[u8]) -> Option<Self> {
-        let collection_len = joined.iter().position(|byte| *byte == SEPARATOR)?;
-        let (name, key) = joined.split_at_checked(collection_len)?;
-        let valid = std::str::from_utf8(name).is_ok()
-            && name.len() <= MAX_COLLECTION_BYTES
-            && (2..=MAX_KEY_BYTES + 1).contains(&key.len());
-        valid.then(|| Self { joined: Bytes::copy_from_slice(joined), collection_len })
-    }
-
-    /// The joined bytes, shared.
-    pub(crate) fn to_bytes(&self) -> Bytes {
-        self.joined.clone()
+    /// Joins a collection's name and a key that comes in two parts.
+    pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
+        let mut joined = Vec::with_capacity(collection.len() + 1 + first.len() + second.len());
+        joined.extend_from_slice(collection.as_bytes());
+        joined.push(Self::SEPARATOR);
+        joined.extend_from_slice(first);
+        joined.extend_from_slice(second);
+        check_key(joined.get(collection.len() + 1..).unwrap_or_default())?;
+        Ok(Self { joined: joined.into(), collection_len: collection.len() })
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -66,16 +63,6 @@ impl ItemKey {
     }
 }
 
-/// The half-open range of table keys that holds a collection: its first possible key, and the
-/// first key after it.
-pub(crate) fn collection_range(collection: &str) -> (Vec<u8>, Vec<u8>) {
-    let mut first = collection.as_bytes().to_vec();
-    let mut after = first.clone();
-    first.push(SEPARATOR);
-    after.push(SEPARATOR + 1);
-    (first, after)
-}
-
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     match key.len() {
         1..=MAX_KEY_BYTES => Ok(()),
@@ -87,7 +74,7 @@ pub(crate) fn check_key(key: &[u8]) -> Result<()> {
 pub(crate) fn check_collection(name: &str) -> Result<()> {
     let reason = match name.len() {
         0 => "a collection's name has at least 1 byte",
-        1..=MAX_COLLECTION_BYTES if !name.as_bytes().contains(&SEPARATOR) => return Ok(()),
+        1..=MAX_COLLECTION_BYTES if !name.as_bytes().contains(&ItemKey::SEPARATOR) => return Ok(()),
         1..=MAX_COLLECTION_BYTES => "a collection's name holds no NUL",
         _ => "a collection's name has at most 128 bytes",
     };
@@ -101,29 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn joining_and_splitting_are_inverse() {
+    fn a_joined_key_knows_its_parts() {
         for (collection, key) in
             [("a", &b"k"[..]), ("", b"\0"), ("ab", b"\0x\0"), ("é", &[0xff; 511])]
         {
             let joined = ItemKey::new(collection, key).unwrap();
             assert_eq!(joined.collection(), collection);
             assert_eq!(joined.key_bytes(), key);
-            assert_eq!(ItemKey::from_joined(joined.as_bytes()), Some(joined));
-        }
-        for bad in [&b""[..], b"name", b"name\0", b"\xff\0k"] {
-            assert_eq!(ItemKey::from_joined(bad), None);
-        }
-    }
-
-    #[test]
-    fn a_collection_is_one_range_that_holds_no_other() {
-        let (first, after) = collection_range("a");
-        let inside = ItemKey::new("a", &[0xff; 511]).unwrap();
-        assert!(first.as_slice() < inside.as_bytes() && inside.as_bytes() < after.as_slice());
-        for other in ["", "a\u{1}", "ab", "b", "A"] {
-            let key = ItemKey::new(other, b"k").unwrap();
-            let within = first.as_slice() <= key.as_bytes() && key.as_bytes() < after.as_slice();
-            assert!(!within, "{other:?} lies in the range of \"a\"");
+            let (first, second) = key.split_at(key.len() / 2);
+            assert_eq!(ItemKey::of_parts(collection, first, second).unwrap(), joined);
         }
     }
 

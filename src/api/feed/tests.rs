@@ -161,12 +161,12 @@ fn create_around(
         value: b"value",
     };
     let mut frame = FrameBuilder::commit(1);
-    let (at, len_bytes) = frame.push(&entry);
+    let record = frame.push(&entry);
     frame.complete();
     let key = ItemKey::new(entry.collection, entry.key).unwrap();
     let tag = entry.pending_tag(engine.journal.incarnation(), &value_hash(entry.value));
     let (parent, etag) = (None, ETag::UNSAVED);
-    let entry = PreparedEntry { key, parent, leaves_item: true, tag, at, len_bytes, etag };
+    let entry = PreparedEntry { key, parent, leaves_item: true, tag, record, etag };
     let mut commit = PreparedCommit { frame, entries: vec![entry] };
     let appended = engine.journal.append(&mut commit).unwrap();
     let PreparedEntry { key, etag, .. } = &commit.entries[0];
@@ -174,13 +174,16 @@ fn create_around(
         etag: *etag,
         revision: appended.revision,
         segment: appended.segment,
-        offset: appended.frame_offset + at,
-        len_bytes,
+        offset: appended.frame_offset + record.at,
+        len_bytes: record.len_bytes,
+        checksum: record.checksum,
         modified_ms: 1,
         expires_ms: Some(expires_ms),
         deleted: false,
     };
-    engine.table.insert(key.as_bytes(), &head.encode()).unwrap();
+    let pin = engine.pin(std::iter::once(key)).unwrap();
+    engine.index.put(key, &head, None, &pin);
+    drop(pin);
     between();
     engine.journal.finish(appended.revision).map_err(|_| Error::Poisoned)?;
     Ok(*etag)

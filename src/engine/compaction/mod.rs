@@ -23,7 +23,7 @@ mod retire;
 use crate::engine::shared::{MaintenanceGuard, Shared};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, Result};
 
 pub(crate) use backlog::{has_backlog, work_off_backlog};
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
@@ -67,9 +67,6 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         if engine.journal.is_poisoned() {
             return Err(Error::Poisoned);
         }
-        if !engine.has_table_on_disk() {
-            return Err(Error::Table(TableError::new("it stands in memory in this run")));
-        }
         if engine.journal.is_being_copied() {
             return Ok(done);
         }
@@ -96,7 +93,7 @@ pub(crate) fn compact_some(
     retire::finish(maintenance, throttle)?;
     let occasion = {
         let engine = maintenance.engine()?;
-        if !engine.has_table_on_disk() || engine.journal.is_being_copied() {
+        if engine.journal.is_being_copied() {
             return Ok(false);
         }
         plan::pick_job(&engine)

@@ -92,7 +92,7 @@ mod tests {
     use crate::values::key::ItemKey;
     use crate::{HistoryPolicy, Options, Precondition};
 
-    /// The proof of a table does not cover tombstones, so one may lack a row.
+    /// The proof of an index does not cover tombstones, so one may lack a row.
     #[test]
     fn a_tombstone_without_a_row_stays() {
         let mut sim = Simulation::new(1);
@@ -102,7 +102,11 @@ mod tests {
         numbers.create("gone", &1).unwrap();
         numbers.delete("gone", Precondition::Always).unwrap();
         let key = ItemKey::new("numbers", b"gone").unwrap();
-        store.engine().unwrap().table.remove(key.as_bytes()).unwrap();
+        {
+            let engine = store.engine().unwrap();
+            let pin = engine.pin(std::iter::once(&key)).unwrap();
+            engine.index.remove_if(&key, &pin, |_| true);
+        }
         for round in 0..3 {
             numbers.upsert("other", &round, Precondition::Always).unwrap();
             sim.set_now_ms(1_700_000_001_000 * (round + 1));

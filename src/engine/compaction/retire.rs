@@ -5,9 +5,9 @@ use crate::engine::compaction::plan::frame_bytes;
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::engine::{Engine, EntryLocation};
+use crate::journal::frame::record_checksum;
 use crate::journal::manifest::SegmentRecord;
 use crate::values::error::Result;
-use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
 /// How many rows are looked at before others get a turn.
@@ -27,7 +27,7 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
         let engine = maintenance.engine()?;
         let journal = &engine.journal;
         let retired = journal.retired_segments();
-        if retired.is_empty() || !engine.has_table_on_disk() || journal.is_poisoned() {
+        if retired.is_empty() || journal.is_poisoned() {
             return Ok(());
         }
         (retired, journal.covered_segments(), engine.has_rows_left_behind())
@@ -52,7 +52,13 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
         // Looked at again with the next piece of compaction.
         return Ok(());
     }
-    engine.flush_table()?;
+    if !engine.moves_are_durable() {
+        if throttle == Throttle::HalfTime {
+            // The next checkpoint that is due anyway makes them durable.
+            return Ok(());
+        }
+        engine.checkpoint()?;
+    }
     engine.journal.drop_retired(&numbers)?;
     engine.all_relocated();
     Ok(())
@@ -79,10 +85,11 @@ fn relocate(
     throttle: Throttle,
 ) -> Result<()> {
     let segment = output.number;
-    let mut entries: Vec<(ItemKey, u64, (u32, u32))> = Vec::new();
+    let mut entries: Vec<(ItemKey, u64, (u32, u32, u32))> = Vec::new();
     read_frames(maintenance, output, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
-            entries.push((found.key, found.revision, (found.offset, found.len_bytes)));
+            let (len_bytes, checksum) = (found.record.len() as u32, record_checksum(found.record));
+            entries.push((found.key, found.revision, (found.offset, len_bytes, checksum)));
             Ok(())
         })
     })?;
@@ -92,8 +99,13 @@ fn relocate(
         maintenance,
         &entries,
         ENTRIES,
-        |engine, (key, revision, (offset, len_bytes))| {
-            let place = EntryLocation { segment, offset: *offset, len_bytes: *len_bytes };
+        |engine, (key, revision, (offset, len_bytes, checksum))| {
+            let place = EntryLocation {
+                segment,
+                offset: *offset,
+                len_bytes: *len_bytes,
+                checksum: *checksum,
+            };
             engine.relocate(key, *revision, place)
         },
     )?;
@@ -111,13 +123,8 @@ fn remove_left_behind(
     numbers: &[u32],
     throttle: Throttle,
 ) -> Result<()> {
-    throttle.for_each_rows(maintenance, ROWS, Head::decode, |engine, rows| {
-        for (key, head) in rows {
-            let left_behind = head.as_ref().filter(|head| numbers.contains(&head.segment));
-            if let (Some(head), Some(key)) = (left_behind, ItemKey::from_joined(key)) {
-                engine.purge(&key, head.revision)?;
-            }
-        }
-        Ok(())
+    throttle.for_each_rows(maintenance, ROWS, |engine, rows| {
+        let left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
+        left_behind.map(|(key, head)| engine.purge(key, head.revision)).collect()
     })
 }

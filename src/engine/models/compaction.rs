@@ -1,7 +1,6 @@
 //! Compaction moves heads and drops segments while others write and read: no write is lost, nothing
 //! deleted comes back, and every version is found.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::rewritten::{
@@ -9,7 +8,7 @@ use super::rewritten::{
     switched,
 };
 use super::{
-    A, B, Rig, commit, create, delete, item_key, read, replace, replacing, text, value_of,
+    A, B, Rig, commit, create, delete, item_key, read, replace, replacing, set_head, text, value_of,
 };
 use crate::engine::Engine;
 use crate::journal::content_sum::ContentSum;
@@ -20,7 +19,7 @@ use crate::values::precondition::Precondition;
 
 /// The segment of the head that the next write of this item is decided on.
 fn segment_for_write(engine: &Engine, key: &str) -> u32 {
-    engine.head_for_write(&item_key(key)).unwrap().unwrap().segment
+    engine.head(&item_key(key)).unwrap().unwrap().segment
 }
 
 /// A compaction that has put the new segment in the old one's place, and moves the head of [`A`].
@@ -71,7 +70,7 @@ fn a_head_that_is_moved_while_its_item_is_deleted_does_not_bring_it_back() {
 fn a_read_that_fills_the_cache_never_puts_the_old_place_back() {
     model(|| {
         let rig = sealed(Rig::cached(), &[]);
-        rig.engine.cache.remove(item_key(A).as_bytes());
+        rig.engine.index.drop_values();
         let compaction = relocating(&rig);
         assert_eq!(value_of(&rig.engine, A), "old");
         compaction.join().unwrap();
@@ -115,10 +114,7 @@ fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
         relocate_all_but(&rig, &moved, &[A]);
         // The place of an item is moved while its head, which the model makes up, says that it is
         // expired.
-        let key = item_key(A);
-        let row = rig.engine.table.get(key.as_bytes()).unwrap().unwrap();
-        let head = Head { expires_ms: Some(1), ..Head::decode(&row).unwrap() };
-        rig.engine.table.insert(key.as_bytes(), &head.encode()).unwrap();
+        set_head(&rig.engine, A, |head| Head { expires_ms: Some(1), ..*head });
         let entry = entry_of(&moved, A);
         let engine = Arc::clone(&rig.engine);
         let compaction = thread::spawn(move || {
@@ -126,7 +122,7 @@ fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
             drop_old(&engine);
         });
         let mut content = ContentSum::default();
-        rig.engine.verify_rows(Bound::Unbounded, 100, &mut content).unwrap();
+        rig.engine.verify_rows(None, 100, &mut content).unwrap();
         compaction.join().unwrap();
         assert_eq!(content.count, rig.engine.journal.content().1.count);
     });

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{A, B, Rig, commit, create, creating, head_revision, item_key, new_value, operation};
+use super::{A, B, Rig, commit, create, creating, head_revision, new_value, operation};
 use crate::engine::Engine;
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::seams::sync::{model, thread};
-use crate::values::head::Head;
 use crate::values::precondition::{Precondition, Tags};
 
 /// Creates an item that is expired as soon as it is there.
@@ -28,8 +27,7 @@ fn sweep(engine: &Engine) -> u64 {
 }
 
 fn is_deleted(engine: &Engine, key: &str) -> bool {
-    let row = engine.table.get(item_key(key).as_bytes()).unwrap().unwrap();
-    Head::decode(&row).unwrap().deleted
+    super::head(engine, key).deleted
 }
 
 #[test]

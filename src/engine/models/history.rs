@@ -14,7 +14,7 @@ fn history_beside_two_writers_of_the_item_goes_back_to_its_beginning() {
     model(|| {
         let history = HistoryPolicy::new().versions(5);
         let options = Options::new().durability(Durability::Eventual).history(history);
-        let (rig, _) = Rig::with_options(options, 0, |table| table).with([(A, "first")]);
+        let (rig, _) = Rig::new(options, 0).with([(A, "first")]);
         let writers = ["one", "other"].map(|value| {
             let engine = Arc::clone(&rig.engine);
             thread::spawn(move || replace(&engine, A, value, Precondition::Always).unwrap())

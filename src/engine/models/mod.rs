@@ -19,7 +19,6 @@ mod feed;
 mod history;
 mod publication;
 mod reads;
-mod renewal;
 mod rewritten;
 mod rotation;
 mod snapshots;
@@ -35,7 +34,7 @@ use crate::engine::Engine;
 use crate::engine::environment::Environment;
 use crate::engine::opening;
 use crate::engine::operation::{Action, Attempt, Committed, Expiry, Failed, NewValue, Operation};
-use crate::index::{MemoryTables, Table};
+use crate::index::MemoryBackings;
 use crate::seams::clock::instant;
 use crate::seams::entropy::Entropy;
 use crate::values::codec::CodecId;
@@ -63,39 +62,26 @@ struct Rig {
 }
 
 impl Rig {
-    /// A store whose writes are acknowledged when synced, without a cache.
+    /// A store whose writes are acknowledged when synced, which keeps no values in memory.
     fn immediate() -> Self {
-        Self::new(Durability::Immediate, 0, |table| table)
+        Self::new(Options::new().durability(Durability::Immediate), 0)
     }
 
-    /// A store whose writes are acknowledged when written, without a cache.
+    /// A store whose writes are acknowledged when written, which keeps no values in memory.
     fn eventual() -> Self {
-        Self::new(Durability::Eventual, 0, |table| table)
+        Self::new(Options::new().durability(Durability::Eventual), 0)
     }
 
-    /// As [`eventual`](Self::eventual), with a cache that has room for everything.
+    /// As [`eventual`](Self::eventual), with room in memory for everything.
     fn cached() -> Self {
-        Self::new(Durability::Eventual, 1 << 20, |table| table)
+        Self::new(Options::new().durability(Durability::Eventual), 2 << 20)
     }
 
-    fn new(
-        durability: Durability,
-        cache_bytes: u64,
-        wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
-    ) -> Self {
-        Self::with_options(Options::new().durability(durability), cache_bytes, wrap)
-    }
-
-    fn with_options(
-        options: Options,
-        cache_bytes: u64,
-        wrap: impl FnOnce(Arc<dyn Table>) -> Arc<dyn Table>,
-    ) -> Self {
+    fn new(options: Options, cache_bytes: u64) -> Self {
         let disk = ModelDisk::default();
         let environment = environment(&disk);
-        let mut opened = opening::open(&environment, Path::new("store"), &options).unwrap();
-        opened.table.table = wrap(opened.table.table);
-        let options = options.cache_bytes(cache_bytes * 2).snapshot_bytes(SNAPSHOT_BYTES);
+        let options = options.cache_bytes(cache_bytes).snapshot_bytes(SNAPSHOT_BYTES);
+        let opened = opening::open(&environment, Path::new("store"), &options).unwrap();
         let engine = Engine::new(&environment, opened, &options).unwrap();
         Self { engine: Arc::new(engine), disk }
     }
@@ -111,7 +97,7 @@ impl Rig {
 fn environment(disk: &ModelDisk) -> Environment {
     Environment {
         disk: Arc::new(disk.clone()),
-        tables: Arc::new(MemoryTables::new()),
+        tables: Arc::new(MemoryBackings::new()),
         time: Arc::new(|| instant(1_700_000_000_000)),
         entropy: Entropy::seeded(1),
         backup_disk: None,
@@ -184,10 +170,21 @@ fn value_of(engine: &Engine, key: &str) -> String {
     read(engine, key).expect("the item is present").1
 }
 
-/// The revision of the table's head.
+/// The head of an item.
+fn head(engine: &Engine, key: &str) -> Head {
+    engine.head(&item_key(key)).unwrap().unwrap()
+}
+
+/// The revision of an item's head.
 fn head_revision(engine: &Engine, key: &str) -> u64 {
-    let row = engine.table.get(item_key(key).as_bytes()).unwrap();
-    row.map_or(0, |row| Head::decode(&row).unwrap().revision)
+    engine.head(&item_key(key)).unwrap().map_or(0, |head| head.revision)
+}
+
+/// Gives an item a head that the model makes up.
+fn set_head(engine: &Engine, key: &str, f: impl FnOnce(&Head) -> Head) {
+    let key = item_key(key);
+    let pin = engine.pin(std::iter::once(&key)).unwrap();
+    engine.index.change_head(&key, &pin, |head| Some(f(head)));
 }
 
 fn text(value: &[u8]) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{A, Rig, item_key, read, replace, value_of};
+use super::{A, Rig, read, replace, value_of};
 use crate::seams::sync::{model, thread};
 use crate::values::precondition::Precondition;
 
@@ -45,7 +45,7 @@ fn a_cached_read_gives_tag_and_value_of_one_version_and_never_an_older_one() {
 fn filling_the_cache_never_puts_an_old_version_over_a_new_one() {
     model(|| {
         let (rig, _) = Rig::cached().with([(A, "old")]);
-        rig.engine.cache.remove(item_key(A).as_bytes());
+        rig.engine.index.drop_values();
         let engine = Arc::clone(&rig.engine);
         let writer = thread::spawn(move || {
             replace(&engine, A, "new", Precondition::Always).unwrap();

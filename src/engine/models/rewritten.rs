@@ -1,16 +1,15 @@
 //! A store whose first segment was rewritten by compaction, up to where the heads have to move.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{A, B, Rig, commit, delete, item_key, replacing};
 use crate::engine::{Engine, EntryLocation, EntryStatus};
 use crate::journal::entries::FoundEntry;
-use crate::journal::frame::{Body, Entry};
+use crate::journal::frame::{Body, Entry, record_checksum};
 use crate::journal::frame_reader::FrameReader;
 use crate::journal::manifest::{Checkpoint, SegmentRecord};
 use crate::journal::rewrite::Rewrite;
-use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
 
@@ -39,7 +38,8 @@ pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
     journal.seal_if_dead().unwrap();
     let (revision, content) = journal.content();
     let next_expiry_ms = u64::MAX;
-    let checkpoint = Checkpoint { revision, content, table_generation: 1, next_expiry_ms };
+    let checkpoint =
+        Checkpoint { revision, content, table_generation: 1, next_expiry_ms, index_lost: false };
     journal.record_checkpoint(checkpoint, 0).unwrap();
     rig
 }
@@ -76,9 +76,10 @@ pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
     let mut moved = Vec::new();
     let read = FrameReader::after(0).read(journal, journal.applied(), &mut |frame| {
         frame.for_each_entry(&mut |found| {
-            let FoundEntry { key, revision, segment, offset, len_bytes, .. } = found;
+            let FoundEntry { key, revision, segment, offset, record, .. } = found;
             assert_eq!(segment, NEW);
-            let place = EntryLocation { segment, offset, len_bytes };
+            let (len_bytes, checksum) = (record.len() as u32, record_checksum(record));
+            let place = EntryLocation { segment, offset, len_bytes, checksum };
             moved.push(Moved { key, revision, place });
             Ok(())
         })?;
@@ -113,16 +114,11 @@ pub(super) fn drop_old(engine: &Arc<Engine>) {
 /// Asserts that each segment counts as live what the table's heads point to in it.
 pub(super) fn assert_live_bytes_exact(engine: &Engine) {
     let mut live = std::collections::BTreeMap::from([(OLD, 0), (2, 0), (NEW, 0)]);
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    engine
-        .table
-        .scan(all.0, all.1, false, usize::MAX, &mut |_, row| {
-            let head = Head::decode(row).unwrap();
-            if !head.deleted {
-                *live.get_mut(&head.segment).unwrap() += head.footprint_bytes();
-            }
-        })
-        .unwrap();
+    for (_, head) in engine.walk_rows(None, usize::MAX).unwrap().0 {
+        if !head.deleted {
+            *live.get_mut(&head.segment).unwrap() += head.footprint_bytes();
+        }
+    }
     for (segment, bytes) in live {
         assert_eq!(engine.journal.segments().live_bytes(segment), bytes, "segment {segment}");
     }

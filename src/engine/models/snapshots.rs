@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{A, B, C, Rig, commit, create, delete, item_key, replace, replacing, text};
-use crate::engine::{Engine, View};
+use super::{A, B, C, Rig, commit, create, delete, item_key, replace, replacing, set_head, text};
+use crate::engine::{Engine, Span, View, Window};
 use crate::seams::sync::{model, thread};
 use crate::values::error::Error;
 use crate::values::head::Head;
@@ -16,14 +16,12 @@ fn seen(engine: &Engine, view: &View, key: &str) -> Option<String> {
 }
 
 fn scanned(engine: &Engine, view: &View) -> Vec<String> {
-    let mut heads = Vec::new();
-    let bounds = crate::values::key::collection_range(super::COLLECTION);
-    let bounds = (
-        std::ops::Bound::Included(bounds.0.as_slice()),
-        std::ops::Bound::Excluded(bounds.1.as_slice()),
-    );
-    engine.scan(Some(view), bounds, false, 10, &mut heads).unwrap();
-    let versions = engine.versions_of(Some(view), heads);
+    let mut rows = Vec::new();
+    let bounds = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
+    let span = Span { collection: super::COLLECTION, bounds, reverse: false };
+    let window = Window { rows: 10, value_bytes: u64::MAX };
+    engine.scan(Some(view), span, window, &mut rows).unwrap();
+    let versions = engine.versions_of(Some(view), rows);
     versions.map(|version| text(&version.unwrap().1.value)).collect()
 }
 
@@ -180,9 +178,7 @@ fn a_snapshot_that_is_given_up_while_it_is_read_says_so_or_shows_what_it_saw() {
 fn what_has_expired_is_absent_from_a_snapshot_too() {
     model(|| {
         let (rig, _) = Rig::eventual().with([(A, "expired"), (B, "lives")]);
-        let row = rig.engine.table.get(item_key(A).as_bytes()).unwrap().unwrap();
-        let head = Head { expires_ms: Some(1), ..Head::decode(&row).unwrap() };
-        rig.engine.table.insert(item_key(A).as_bytes(), &head.encode()).unwrap();
+        set_head(&rig.engine, A, |head| Head { expires_ms: Some(1), ..*head });
         let view = rig.engine.begin_snapshot().unwrap();
         let look = || (seen(&rig.engine, &view, A), scanned(&rig.engine, &view));
         assert_eq!(look(), (None, vec!["lives".to_owned()]));
@@ -202,7 +198,7 @@ fn a_row_that_went_with_the_last_snapshot_is_not_taken_for_absence() {
         let compaction = thread::spawn(move || {
             assert!(engine.snapshots.give_up_oldest());
             assert_eq!(engine.snapshots.alive(), 0);
-            engine.table.remove(item_key(A).as_bytes()).unwrap();
+            engine.purge(&item_key(A), super::head_revision(&engine, A)).unwrap();
         });
         match rig.engine.read_at(&view, &item_key(A)) {
             Ok(version) => assert_eq!(version.map(|v| text(&v.value)).as_deref(), Some("old")),

@@ -10,8 +10,8 @@ use crate::journal::salvage::segment_numbers;
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{
-    DAMAGED_FOLDER, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE, UNFINISHED_FILE,
-    UNFINISHED_MANIFEST_FILE, WATERMARK_FILE,
+    DAMAGED_FOLDER, INDEX_FILE, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE,
+    UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE, WATERMARK_FILE,
 };
 use crate::storage::sync_ancestors;
 use crate::values::error::{Error, Result};
@@ -74,6 +74,7 @@ fn is_ours(name: &str) -> bool {
         JOURNAL_FOLDER,
         DAMAGED_FOLDER,
         UNFINISHED_FILE,
+        INDEX_FILE,
     ];
     known.contains(&name) || name.starts_with(INDEX_FOLDER_PREFIX)
 }

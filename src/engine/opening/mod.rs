@@ -3,8 +3,8 @@
 //! Every step may be cut short by a crash and is then done again, or was never begun.
 
 mod create;
+mod index;
 mod repair;
-mod table;
 
 use std::any::Any;
 use std::path::Path;
@@ -21,13 +21,13 @@ use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 use crate::values::options::{OnDamage, Options};
 
-pub(crate) use table::OpenedTable;
+pub(crate) use index::OpenedIndex;
 
 /// A store's parts, opened.
 pub(crate) struct Opened {
     pub(crate) lock: Box<dyn Any + Send + Sync>,
     pub(crate) journal: Journal,
-    pub(crate) table: OpenedTable,
+    pub(crate) index: OpenedIndex,
     pub(crate) damage: Option<Damage>,
     /// The wall clock that this run must not go below.
     pub(crate) clock_ms: u64,
@@ -43,9 +43,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
 
     create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
-    let on_progress = options.on_progress.as_ref();
     let mut recovered = recovered;
-    let table = table::open(environment, &mut recovered, on_progress)?;
+    let index = index::open(environment, &mut recovered, options)?;
     // Only now: an open that is refused leaves the journal as it was found.
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
@@ -59,10 +58,10 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     if recovered.manifest.copied {
         begin_incarnation(environment, &mut recovered)?;
     }
-    for (number, live_bytes) in &table.live_bytes {
+    for (number, live_bytes) in &index.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
-    let clock_ms = recovered.manifest.clock_ms.max(table.newest_clock_ms);
+    let clock_ms = recovered.manifest.clock_ms.max(index.newest_clock_ms);
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
         manifest_file,
@@ -71,7 +70,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         active,
         last_revision: recovered.last_revision,
         next_revision: recovered.next_revision,
-        content: table.content,
+        content: index.content,
     };
     let journal = Journal::new(
         environment.disk.clone(),
@@ -81,7 +80,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         segments,
         start,
     );
-    Ok(Opened { lock, journal, table, damage, clock_ms })
+    Ok(Opened { lock, journal, index, damage, clock_ms })
 }
 
 /// Makes a copy that was never opened a store of its own, before anything is written to it: what

@@ -13,6 +13,7 @@ fn head(revision: u64, deleted: bool) -> Head {
         revision,
         segment: 1,
         offset: 0,
+        checksum: 0,
         len_bytes: 0,
         modified_ms: 0,
         expires_ms: None,

@@ -117,7 +117,7 @@ fn look_after(store: &Store, report: &File, rng: &mut fastrand::Rng) {
                 store.compact().unwrap();
                 store.sync().unwrap();
             }
-            1 => Simulation::renew_table(store).unwrap(),
+            1 => Simulation::replace_index(store).unwrap(),
             2..5 => Simulation::checkpoint(store).unwrap(),
             _ => store.sync().unwrap(),
         }

@@ -59,7 +59,7 @@ fn check_images(sim: &Simulation, seed: u64, again: fn(&Store)) {
 }
 
 fn renew(store: &Store) {
-    Simulation::renew_table(store).unwrap();
+    Simulation::replace_index(store).unwrap();
 }
 
 fn compact(store: &Store) {
@@ -115,7 +115,7 @@ fn check_reads(store: &Store) {
 
 #[test]
 fn a_renewal_in_which_any_disk_call_fails_loses_nothing() {
-    let calls = fail_disk_calls(Simulation::renew_table, renew);
+    let calls = fail_disk_calls(Simulation::replace_index, renew);
     assert!(calls >= 4, "{calls}");
 }
 
@@ -154,7 +154,7 @@ fn fail_table_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) ->
 
 #[test]
 fn a_renewal_in_which_any_table_call_fails_loses_nothing() {
-    let calls = fail_table_calls(Simulation::renew_table, renew);
+    let calls = fail_table_calls(Simulation::replace_index, renew);
     assert!(calls > 50, "{calls}");
 }
 
@@ -174,7 +174,7 @@ fn a_crash_at_any_sync_of_compaction_and_renewal_loses_nothing() {
         for operation in [Operation::Sync, Operation::Remove, Operation::SyncDir] {
             sim.disk().inject(FaultPlan::after(calls, Fault::Eio).only(operation).persistent());
         }
-        let outcome = store.compact().map(drop).and_then(|()| Simulation::renew_table(&store));
+        let outcome = store.compact().map(drop).and_then(|()| Simulation::replace_index(&store));
         check_images(&sim, calls, compact);
         check_images(&sim, !calls, renew);
         if outcome.is_ok() && sim.disk().faults_struck() == 0 {

@@ -37,7 +37,7 @@ fn compaction_and_renewal_on_a_full_disk_lose_nothing_and_go_on_later() {
             let key = rng.u8(0..50);
             let outcome = match rng.u8(0..4) {
                 0 => store.compact().map(drop).inspect_err(|_| full[0] += 1),
-                1 => Simulation::renew_table(&store).inspect_err(|_| full[1] += 1),
+                1 => Simulation::replace_index(&store).inspect_err(|_| full[1] += 1),
                 _ => match items.upsert([key], &value(number, 4_000), Precondition::Always) {
                     Ok(_) => {
                         written.insert(key, number);
@@ -64,7 +64,7 @@ fn compaction_and_renewal_on_a_full_disk_lose_nothing_and_go_on_later() {
         check(&sim.kill(&mut rng).open(&options).unwrap());
         sim.disk().set_capacity(None);
         store.compact().unwrap();
-        Simulation::renew_table(&store).unwrap();
+        Simulation::replace_index(&store).unwrap();
         let total = sim.disk().total_len_bytes();
         assert!(total < 1_200_000, "{total} bytes are left");
         items.upsert([0], &value(200, 4_000), Precondition::Always).unwrap();

@@ -8,7 +8,6 @@ mod full_disk;
 mod idle;
 mod past;
 mod places;
-mod renewal;
 mod short;
 mod soak;
 mod threads;

@@ -1,30 +1,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::HashSet;
-use std::ops::Bound;
 
-use super::super::Tables;
+use super::super::{Backing, Backings};
 use super::*;
 
 const ROUNDS: usize = 300;
 
 /// The keys and values of a generation, opened; so that one that is gone is empty.
-fn contents(tables: &MemoryTables, generation: u64) -> Vec<(u8, u8)> {
+fn contents(tables: &MemoryBackings, generation: u64) -> Vec<(u8, u8)> {
     let mut rows = Vec::new();
     let table = tables.open(generation).unwrap();
     let mut visit = |key: &[u8], value: &[u8]| rows.push((key[0], value[0]));
-    table.scan(Bound::Unbounded, Bound::Unbounded, false, usize::MAX, &mut visit).unwrap();
+    table.scan(None, usize::MAX, &mut visit).unwrap();
     rows
 }
 
-fn outcomes(of: impl Fn(&mut fastrand::Rng) -> MemoryTables) -> HashSet<Vec<(u8, u8)>> {
+fn outcomes(of: impl Fn(&mut fastrand::Rng) -> MemoryBackings) -> HashSet<Vec<(u8, u8)>> {
     let mut rng = fastrand::Rng::with_seed(1);
     (0..ROUNDS).map(|_| contents(&of(&mut rng), 1)).collect()
 }
 
 /// Flushed as {1: 1}, then as {1: 1, 2: 2}, then written to {1: 3, 4: 4}.
-fn written() -> MemoryTables {
-    let tables = MemoryTables::simulated();
+fn written() -> MemoryBackings {
+    let tables = MemoryBackings::simulated();
     let table = tables.open(1).unwrap();
     table.insert(&[1], &[1]).unwrap();
     table.flush().unwrap();
@@ -64,7 +63,7 @@ fn a_kill_loses_only_the_last_writes() {
 
 #[test]
 fn a_kill_loses_nothing_that_was_flushed() {
-    let tables = MemoryTables::simulated();
+    let tables = MemoryBackings::simulated();
     let table = tables.open(1).unwrap();
     table.insert(&[1], &[1]).unwrap();
     table.insert(&[1], &[2]).unwrap();
@@ -106,7 +105,7 @@ fn calls_fail_from_the_given_one_on() {
 
 #[test]
 fn plain_tables_remember_nothing() {
-    let tables = MemoryTables::new();
+    let tables = MemoryBackings::new();
     let table = tables.open(1).unwrap();
     table.insert(&[1], &[1]).unwrap();
     table.flush().unwrap();

@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::memory::{MemoryTable, MemoryTables, Rows, State};
+use super::memory::{MemoryBacking, MemoryBackings, Rows, State};
 use crate::seams::sync::Mutex;
 use crate::values::error::{Error, Result, TableError};
 
-/// What the tables of [`MemoryTables::simulated`] share besides their rows.
+/// What the tables of [`MemoryBackings::simulated`] share besides their rows.
 #[derive(Debug, Default)]
 pub(super) struct Simulation {
     faults: Arc<Faults>,
     /// Removed tables, newest last: a crash may undo the removal.
-    removed: Mutex<VecDeque<(u64, Arc<MemoryTable>)>>,
+    removed: Mutex<VecDeque<(u64, Arc<MemoryBacking>)>>,
 }
 
 /// How many flushed versions of a table, and how many removed tables, are kept.
 const KEPT: usize = 4;
 
-impl MemoryTables {
+impl MemoryBackings {
     /// No tables yet; their writes and flushes will be recorded for [`crash`](Self::crash) and
     /// [`kill`](Self::kill). Costs a copy of all rows per flush.
     pub(crate) fn simulated() -> Self {
@@ -61,7 +61,7 @@ impl MemoryTables {
     /// part of what was written since, in the order of writing. These tables go on as they were.
     pub(crate) fn kill(&self, rng: &mut fastrand::Rng) -> Self {
         let tables = self.tables.lock();
-        let mut rows = |table: &MemoryTable| table.state.lock().after_kill(rng);
+        let mut rows = |table: &MemoryBacking| table.state.lock().after_kill(rng);
         Self::holding(tables.iter().map(|(number, table)| (*number, rows(table))).collect())
     }
 
@@ -72,7 +72,7 @@ impl MemoryTables {
             let mut recording = Recording::default();
             recording.flush(&rows);
             let state = Mutex::new(State { rows, recording: Some(recording) });
-            Arc::new(MemoryTable { faults: new.faults(), state })
+            Arc::new(MemoryBacking { faults: new.faults(), state })
         };
         let tables = contents.into_iter().map(|(generation, rows)| (generation, table(rows)));
         new.tables.lock().extend(tables);
@@ -87,7 +87,7 @@ impl MemoryTables {
         self.simulation.as_ref().map_or(Ok(()), |simulation| simulation.faults.count_call())
     }
 
-    pub(super) fn remember_removed(&self, tables: &BTreeMap<u64, Arc<MemoryTable>>) {
+    pub(super) fn remember_removed(&self, tables: &BTreeMap<u64, Arc<MemoryBacking>>) {
         if let Some(simulation) = &self.simulation {
             let mut removed = simulation.removed.lock();
             removed.extend(tables.iter().map(|(number, table)| (*number, Arc::clone(table))));

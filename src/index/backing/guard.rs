@@ -1,7 +1,9 @@
 //! The one place where panics, errors and hangs of sled end.
 
 use std::any::Any;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -42,13 +44,15 @@ impl Guard {
         call: impl FnOnce() -> Result<T, sled::Error> + Send + 'static,
     ) -> Result<T> {
         self.check()?;
-        self.settle(what, run_within(limit, call))
-    }
-
-    /// Counts a failure that was found outside of sled, such as a sync that the system refused.
-    pub(super) fn fail(&self, what: &'static str, reason: impl Into<String>) -> Error {
-        self.failed.store(true, Ordering::Release);
-        failure(what, &reason.into())
+        match run_within(limit, call) {
+            // The system has no thread to spare: momentary, and sled was not called.
+            Err(Refused::NoThread(source)) => Err(Error::io(
+                "starting a thread for the index in",
+                Path::new("this process"),
+            )(source)),
+            Err(Refused::Failed(reason)) => self.settle(what, Err(reason)),
+            Ok(done) => Ok(done),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -59,7 +63,10 @@ impl Guard {
     }
 
     fn settle<T>(&self, what: &'static str, outcome: Result<T, String>) -> Result<T> {
-        outcome.map_err(|reason| self.fail(what, reason))
+        outcome.map_err(|reason| {
+            self.failed.store(true, Ordering::Release);
+            failure(what, &reason)
+        })
     }
 }
 
@@ -73,15 +80,23 @@ pub(super) fn attempt_within(
         call();
         Ok(())
     });
-    if let Err(reason) = outcome {
-        log::warn!("{}", failure_text(what, &reason));
+    match outcome {
+        Ok(()) => {}
+        Err(Refused::NoThread(error)) => log::warn!("{what}: no thread can be started: {error}"),
+        Err(Refused::Failed(reason)) => log::warn!("{}", failure_text(what, &reason)),
     }
+}
+
+/// Why a call on another thread gave nothing.
+enum Refused {
+    NoThread(io::Error),
+    Failed(String),
 }
 
 fn run_within<T: Send + 'static>(
     limit: Duration,
     call: impl FnOnce() -> Result<T, sled::Error> + Send + 'static,
-) -> Result<T, String> {
+) -> Result<T, Refused> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let work = move || {
         // Nobody listens any more when the call was abandoned; its result is dropped here.
@@ -90,11 +105,12 @@ fn run_within<T: Send + 'static>(
     thread::Builder::new()
         .name("ifmatch-table".to_owned())
         .spawn(work)
-        .map_err(|error| format!("no thread for it: {error}"))?;
-    receiver.recv_timeout(limit).unwrap_or_else(|error| match error {
+        .map_err(Refused::NoThread)?;
+    let received = receiver.recv_timeout(limit).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(format!("not done within {limit:?}")),
         RecvTimeoutError::Disconnected => Err("its thread ended".to_owned()),
-    })
+    });
+    received.map_err(Refused::Failed)
 }
 
 fn run<T>(call: impl FnOnce() -> Result<T, sled::Error>) -> Result<T, String> {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::escape::{escape, unescape};
 use super::guard::{Guard, attempt_within};
-use super::{Table, Tables, is_empty_range};
+use super::{Backing, Backings, lower_bound};
+use crate::index::leaf::MAX_ENCODED_BYTES;
 use crate::storage::layout::INDEX_FOLDER_PREFIX;
 use crate::storage::platform::sync_dir;
 use crate::values::error::{Error, Result};
@@ -31,17 +31,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// is the smallest power of two for which that, too, stays inside.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// Values are heads: small enough that no page of them becomes a blob file.
-const MAX_VALUE_BYTES: usize = 1 << 10;
-
 /// The tables of a store directory: `table-<generation>/` each.
 #[derive(Debug)]
-pub(crate) struct SledTables {
+pub(crate) struct SledBackings {
     root: PathBuf,
     cache_bytes: u64,
 }
 
-impl SledTables {
+impl SledBackings {
     /// `cache_bytes` is sled's page cache per open table; the directory itself must exist.
     pub(crate) fn new(root: PathBuf, cache_bytes: u64) -> Self {
         // sled panics below some hundred bytes.
@@ -54,16 +51,9 @@ impl SledTables {
     }
 }
 
-impl Tables for SledTables {
-    fn open(&self, generation: u64) -> Result<Arc<dyn Table>> {
-        Ok(Arc::new(SledTable::open(self.dir(generation), self.cache_bytes)?))
-    }
-
-    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
-        let dir = self.dir(generation);
-        let mut hasher = blake3::Hasher::new();
-        digest_below(&dir, &mut hasher).map_err(Error::io("reading", &dir))?;
-        Ok(*hasher.finalize().as_bytes())
+impl Backings for SledBackings {
+    fn open(&self, generation: u64) -> Result<Arc<dyn Backing>> {
+        Ok(Arc::new(SledBacking::open(self.dir(generation), self.cache_bytes)?))
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
@@ -92,14 +82,14 @@ fn generation_of(name: &str) -> Option<u64> {
 /// One opened sled folder. It holds one file handle; sled's some seven I/O threads are shared by
 /// all tables of the process.
 #[derive(Debug)]
-pub(crate) struct SledTable {
+pub(crate) struct SledBacking {
     /// `Some` until dropped.
     db: Option<Db>,
     dir: PathBuf,
     guard: Guard,
 }
 
-impl SledTable {
+impl SledBacking {
     fn open(dir: PathBuf, cache_bytes: u64) -> Result<Self> {
         let guard = Guard::default();
         let config = sled::Config::default()
@@ -108,7 +98,7 @@ impl SledTable {
             .flush_every_ms(None)
             .segment_size(SEGMENT_BYTES)
             .mode(sled::Mode::HighThroughput);
-        let db = guard.call_within("open the table", OPEN_LIMIT, move || config.open())?;
+        let db = guard.call_within("open the index", OPEN_LIMIT, move || config.open())?;
         Ok(Self { db: Some(Db(db)), dir, guard })
     }
 
@@ -124,46 +114,34 @@ impl SledTable {
     }
 }
 
-impl Table for SledTable {
+impl Backing for SledBacking {
     fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
-        let value = self.call("read the table", |tree| tree.get(escape(key)))?;
+        let value = self.call("read the index", |tree| tree.get(key))?;
         Ok(value.map(|value| Box::from(&*value)))
     }
 
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        debug_assert!(value.len() <= MAX_VALUE_BYTES, "the table holds heads only");
-        self.call("write the table", |tree| tree.insert(escape(key), value)).map(drop)
+        debug_assert!(value.len() <= MAX_ENCODED_BYTES, "rows are leaves");
+        self.call("write the index", |tree| tree.insert(key, value)).map(drop)
     }
 
     fn remove(&self, key: &[u8]) -> Result<()> {
-        self.call("write the table", |tree| tree.remove(escape(key))).map(drop)
+        self.call("write the index", |tree| tree.remove(key)).map(drop)
     }
 
     fn scan(
         &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        reverse: bool,
+        after: Option<&[u8]>,
         limit: usize,
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
-        if is_empty_range(lower, upper) {
-            return Ok(());
-        }
-        let bounds = (lower.map(escape), upper.map(escape));
-        let found = self.call("scan the table", |tree| {
-            let range = tree.range::<std::borrow::Cow<'_, [u8]>, _>(bounds);
-            if reverse {
-                visit_rows(range.rev(), limit, visit)
-            } else {
-                visit_rows(range, limit, visit)
+        self.call("scan the index", |tree| {
+            for row in tree.range::<&[u8], _>((lower_bound(after), Bound::Unbounded)).take(limit) {
+                let (key, value) = row?;
+                visit(&key, &value);
             }
-        })?;
-        if found {
             Ok(())
-        } else {
-            Err(self.guard.fail("scan the table", "a key that was never written"))
-        }
+        })
     }
 
     fn flush(&self) -> Result<()> {
@@ -171,26 +149,34 @@ impl Table for SledTable {
             return Err(Error::Closed);
         };
         let db = db.clone();
-        self.guard.call_within("flush the table", FLUSH_LIMIT, move || db.flush())?;
+        self.guard.call_within("flush the index", FLUSH_LIMIT, move || db.flush())?;
         // sled's flush is `sync_file_range`: neither metadata nor names, nor the device's cache.
-        sync_tree(&self.dir).map_err(|error| self.guard.fail("sync the table", error.to_string()))
+        // A sync that the system refuses is no failure of sled's.
+        sync_tree(&self.dir).map_err(Error::io("syncing", &self.dir))
     }
 
     fn size_on_disk_bytes(&self) -> Result<u64> {
         match &self.db {
-            Some(Db(db)) => self.guard.call("measure the table", || db.size_on_disk()),
+            // A folder that cannot be listed is no failure of sled's.
+            Some(Db(db)) => match db.size_on_disk() {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => {
+                    let error = io::Error::other(error.to_string());
+                    Err(Error::io("measuring", &self.dir)(error))
+                }
+            },
             None => Err(Error::Closed),
         }
     }
 }
 
-impl Drop for SledTable {
+impl Drop for SledBacking {
     /// Closes the database, and returns when a reopen will find its file unlocked; sled's own drop
     /// does not wait for that, and can hang or panic.
     fn drop(&mut self) {
         let deadline = Instant::now() + CLOSE_LIMIT;
         let db = self.db.take();
-        attempt_within("close the table", CLOSE_LIMIT, move || drop(db));
+        attempt_within("close the index", CLOSE_LIMIT, move || drop(db));
         while is_locked(&self.dir.join("db")) && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(1));
         }
@@ -206,48 +192,12 @@ impl std::fmt::Debug for Db {
     }
 }
 
-/// Shows up to `limit` rows; `false` when a key is not one that was written.
-fn visit_rows(
-    range: impl Iterator<Item = Result<(sled::IVec, sled::IVec), sled::Error>>,
-    limit: usize,
-    visit: &mut dyn FnMut(&[u8], &[u8]),
-) -> Result<bool, sled::Error> {
-    for row in range.take(limit) {
-        let (key, value) = row?;
-        match unescape(&key) {
-            Some(key) => visit(&key, &value),
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
-}
-
 /// Whether somebody holds sled's lock on its file; a file that cannot be asked counts as free.
 fn is_locked(file: &Path) -> bool {
     match File::open(file).map(|file| file.try_lock()) {
         Ok(Err(fs::TryLockError::WouldBlock)) => true,
         Ok(Ok(()) | Err(fs::TryLockError::Error(_))) | Err(_) => false,
     }
-}
-
-/// Hashes the names, lengths and contents of everything below a directory, in order of name.
-fn digest_below(dir: &Path, hasher: &mut blake3::Hasher) -> io::Result<()> {
-    let entries = fs::read_dir(dir)?.collect::<io::Result<Vec<_>>>()?;
-    let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
-    paths.sort();
-    for path in paths {
-        hasher.update(path.file_name().unwrap_or_default().as_encoded_bytes());
-        if path.is_dir() {
-            hasher.update(b"\0folder\0");
-            digest_below(&path, hasher)?;
-        } else {
-            let file = File::open(&path)?;
-            hasher.update(b"\0file\0");
-            hasher.update(&file.metadata()?.len().to_le_bytes());
-            hasher.update_reader(file)?;
-        }
-    }
-    Ok(())
 }
 
 /// Syncs every file under the directory, the directories, and the name of the first one.

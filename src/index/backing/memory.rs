@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 #[cfg(any(test, feature = "simulation"))]
 use super::simulated::{Faults, Recording};
-use super::{Table, Tables, is_empty_range};
+use super::{Backing, Backings, lower_bound};
 use crate::seams::sync::Mutex;
 use crate::values::error::Result;
 
 pub(super) type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
-/// Tables in memory, by generation. A clone is another handle to the same tables.
+/// Backings in memory, by generation. A clone is another handle to the same tables.
 ///
 /// Those of [`simulated`](Self::simulated) also remember what a crash could leave of them, and
 /// fail when told to.
 #[derive(Debug, Clone)]
-pub(crate) struct MemoryTables {
-    pub(super) tables: Arc<Mutex<BTreeMap<u64, Arc<MemoryTable>>>>,
+pub(crate) struct MemoryBackings {
+    pub(super) tables: Arc<Mutex<BTreeMap<u64, Arc<MemoryBacking>>>>,
     #[cfg(any(test, feature = "simulation"))]
     pub(super) simulation: Option<Arc<super::simulated::Simulation>>,
 }
 
-impl MemoryTables {
+impl MemoryBackings {
     /// No tables yet, and nothing remembered of any but its rows.
     pub(crate) fn new() -> Self {
         Self {
@@ -34,13 +34,13 @@ impl MemoryTables {
     }
 }
 
-impl Tables for MemoryTables {
-    fn open(&self, generation: u64) -> Result<Arc<dyn Table>> {
+impl Backings for MemoryBackings {
+    fn open(&self, generation: u64) -> Result<Arc<dyn Backing>> {
         #[cfg(any(test, feature = "simulation"))]
         self.count_call()?;
         let mut tables = self.tables.lock();
         let table = tables.entry(generation).or_insert_with(|| {
-            Arc::new(MemoryTable {
+            Arc::new(MemoryBacking {
                 #[cfg(any(test, feature = "simulation"))]
                 faults: self.faults(),
                 state: Mutex::new(State {
@@ -50,21 +50,7 @@ impl Tables for MemoryTables {
                 }),
             })
         });
-        Ok(Arc::clone(table) as Arc<dyn Table>)
-    }
-
-    fn digest(&self, generation: u64) -> Result<[u8; 32]> {
-        let tables = self.tables.lock();
-        let mut hasher = blake3::Hasher::new();
-        if let Some(table) = tables.get(&generation) {
-            for (key, value) in &table.state.lock().rows {
-                hasher.update(&(key.len() as u64).to_le_bytes());
-                hasher.update(key);
-                hasher.update(&(value.len() as u64).to_le_bytes());
-                hasher.update(value);
-            }
-        }
-        Ok(*hasher.finalize().as_bytes())
+        Ok(Arc::clone(table) as Arc<dyn Backing>)
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
@@ -85,7 +71,7 @@ impl Tables for MemoryTables {
 /// An ordered map in memory. Every call takes its lock once, so that a model sees each as one
 /// step.
 #[derive(Debug)]
-pub(crate) struct MemoryTable {
+pub(crate) struct MemoryBacking {
     #[cfg(any(test, feature = "simulation"))]
     pub(super) faults: Option<Arc<Faults>>,
     pub(super) state: Mutex<State>,
@@ -98,7 +84,7 @@ pub(super) struct State {
     pub(super) recording: Option<Recording>,
 }
 
-impl MemoryTable {
+impl MemoryBacking {
     /// Fails when the call is one that a test said should.
     fn admit(&self) -> Result<()> {
         #[cfg(any(test, feature = "simulation"))]
@@ -109,7 +95,7 @@ impl MemoryTable {
     }
 }
 
-impl Table for MemoryTable {
+impl Backing for MemoryBacking {
     fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
         self.admit()?;
         Ok(self.state.lock().rows.get(key).cloned())
@@ -142,24 +128,14 @@ impl Table for MemoryTable {
 
     fn scan(
         &self,
-        lower: Bound<&[u8]>,
-        upper: Bound<&[u8]>,
-        reverse: bool,
+        after: Option<&[u8]>,
         limit: usize,
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
         self.admit()?;
-        // `BTreeMap::range` panics on these.
-        if is_empty_range(lower, upper) {
-            return Ok(());
-        }
         let state = self.state.lock();
-        let range = state.rows.range::<[u8], _>((lower, upper));
-        if reverse {
-            range.rev().take(limit).for_each(|(key, value)| visit(key, value));
-        } else {
-            range.take(limit).for_each(|(key, value)| visit(key, value));
-        }
+        let range = state.rows.range::<[u8], _>((lower_bound(after), Bound::Unbounded));
+        range.take(limit).for_each(|(key, value)| visit(key, value));
         Ok(())
     }
 

@@ -1,0 +1,366 @@
+//! Getting an index that is the journal's: believed after an orderly close, proven after a crash,
+//! rebuilt when it is neither.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::engine::environment::Environment;
+use crate::index::opening::DirectoryFile;
+use crate::index::{Backing, Index};
+use crate::journal::content_sum::ContentSum;
+use crate::journal::entries::{EntrySource, FoundEntry};
+use crate::journal::manifest::{Checkpoint, CleanClose};
+use crate::journal::recover::{FoundSegment, Recovered};
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::storage::layout::{INDEX_FILE, manifest_path};
+use crate::values::error::{Error, Result};
+use crate::values::etag::ETag;
+use crate::values::head::Head;
+use crate::values::options::{OnProgress, Options, Progress};
+
+const PROGRESS_BYTES: u64 = 1 << 20;
+
+/// An index, and what it was found to hold.
+#[derive(Debug)]
+pub(crate) struct OpenedIndex {
+    pub(crate) index: Index,
+    pub(crate) generation: u64,
+    pub(crate) content: ContentSum,
+    /// Bytes of each segment's entries that heads of items point to.
+    pub(crate) live_bytes: HashMap<u32, u64>,
+    /// No item expires before this.
+    pub(crate) next_expiry_ms: u64,
+    /// The latest reading of the clock among the entries that were read.
+    pub(crate) newest_clock_ms: u64,
+    /// The revision up to which the index on disk is known to hold everything.
+    pub(crate) written_revision: u64,
+    /// The digest of the directory file, where that was believed.
+    pub(crate) directory_digest: Option<[u8; 32]>,
+}
+
+/// Opens the index that belongs to the journal.
+pub(super) fn open(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    options: &Options,
+) -> Result<OpenedIndex> {
+    let tables = &*environment.tables;
+    // Then nothing is known to prove an index by.
+    let distrust = recovered.manifest.repaired;
+    let checkpoint = recovered.manifest.checkpoint;
+    let on_progress = options.on_progress.as_ref();
+    let mut report = Report { on_progress, progress: Progress { done_bytes: 0, total_bytes: 0 } };
+    // The marker is found when an earlier open did not survive its index: that one is not
+    // touched again.
+    if !distrust && !checkpoint.index_lost && !recovered.watermark.is_opening()? {
+        let believed = recovered.clean.as_ref();
+        let believed = believed.and_then(|clean| directory_file(recovered, clean).transpose());
+        let believed = believed.transpose()?;
+        recovered.watermark.set_opening(true)?;
+        let opened = tables.open(checkpoint.table_generation).and_then(|backing| {
+            let believed = believed.and_then(|(file, digest)| {
+                let index = Index::from_file(file, Arc::clone(&backing), options.cache_bytes)?;
+                Some(as_closed(recovered, index, digest))
+            });
+            match believed {
+                Some(opened) => Ok(Some(opened)),
+                None => prove(recovered, backing, options.cache_bytes, &mut report),
+            }
+        });
+        recovered.watermark.set_opening(false)?;
+        match opened {
+            Ok(Some(opened)) => {
+                // What a replacement that was not finished has left.
+                if let Err(error) = tables.remove_all_but(opened.generation) {
+                    log::warn!("an unfinished index could not be removed and is left: {error}");
+                }
+                return Ok(opened);
+            }
+            Ok(None) => log::warn!("the index is not the journal's and is rebuilt from it"),
+            Err(error @ Error::Corrupt { .. }) => return Err(error),
+            Err(error) => {
+                log::warn!("the index cannot be used and is rebuilt from the journal: {error}");
+            }
+        }
+    }
+    let rebuilt = rebuild(environment, recovered, distrust, options.cache_bytes, &mut report)?;
+    // While it is in memory only MANIFEST names the one that is not to be touched.
+    if rebuilt.index.is_on_disk() && recovered.watermark.is_opening()? {
+        recovered.watermark.set_opening(false)?;
+    }
+    Ok(rebuilt)
+}
+
+/// The directory file, if it is the one that an orderly close left.
+fn directory_file(
+    recovered: &Recovered,
+    clean: &CleanClose,
+) -> Result<Option<(DirectoryFile, [u8; 32])>> {
+    let checkpoint = &recovered.manifest.checkpoint;
+    let (disk, path) = (&*recovered.disk, recovered.store.join(INDEX_FILE));
+    if checkpoint.revision != clean.revision
+        || !disk.exists(&path).map_err(Error::io("looking for", &path))?
+    {
+        return Ok(None);
+    }
+    let file = disk.open_to_read(&path).map_err(Error::io("opening", &path))?;
+    let len = file.len().map_err(Error::io("reading the length of", &path))?;
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+    if file.read_exact_at(&mut bytes, 0).is_err() {
+        return Ok(None);
+    }
+    let digest = *blake3::hash(&bytes).as_bytes();
+    let file = (digest == clean.table_digest).then(|| DirectoryFile::decode(&bytes)).flatten();
+    let file = file.filter(|file| file.generation == checkpoint.table_generation);
+    Ok(file.map(|file| (file, digest)))
+}
+
+fn as_closed(recovered: &Recovered, index: Index, digest: [u8; 32]) -> OpenedIndex {
+    let checkpoint = recovered.manifest.checkpoint;
+    OpenedIndex {
+        index,
+        generation: checkpoint.table_generation,
+        content: checkpoint.content,
+        live_bytes: recovered.counted_live_bytes(),
+        next_expiry_ms: checkpoint.next_expiry_ms,
+        newest_clock_ms: 0,
+        written_revision: checkpoint.revision,
+        directory_digest: Some(digest),
+    }
+}
+
+/// Brings an index up to the journal's end and proves that it then holds what the journal says;
+/// `None` when it does not.
+fn prove(
+    recovered: &Recovered,
+    backing: Arc<dyn Backing>,
+    cache_bytes: u64,
+    report: &mut Report<'_>,
+) -> Result<Option<OpenedIndex>> {
+    let checkpoint = recovered.manifest.checkpoint;
+    let mut found = Content::of_segments(recovered);
+    let visit = &mut |key: &[u8], head: &Head| found.add(key, head);
+    let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
+    let mut expected = checkpoint.content;
+    let mut newest_clock_ms = 0;
+    let mut sound = true;
+    for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
+        let (key, head) = (&entry.key, entry.head());
+        expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
+        newest_clock_ms = newest_clock_ms.max(entry.entry.clock_ms());
+        let pin = index.pin();
+        index.make_resident(key, &pin)?;
+        let present = index.head(key)?;
+        if present.is_none_or(|present| present.revision < head.revision) {
+            index.put(key, &head, None, &pin);
+            sound = sound && found.replace(key.as_bytes(), present.as_ref(), &head);
+        }
+        Ok(())
+    })?;
+    if !sound || found.content != expected {
+        return Ok(None);
+    }
+    Ok(Some(OpenedIndex {
+        index,
+        generation: checkpoint.table_generation,
+        content: expected,
+        live_bytes: found.live_bytes,
+        next_expiry_ms: found.next_expiry_ms,
+        newest_clock_ms,
+        written_revision: checkpoint.revision,
+        directory_digest: None,
+    }))
+}
+
+/// Builds the index anew from the whole journal, and a backing store of the next generation for it
+/// where that can be had.
+fn rebuild(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    damaged: bool,
+    cache_bytes: u64,
+    report: &mut Report<'_>,
+) -> Result<OpenedIndex> {
+    let mut built = fill(recovered, damaged, cache_bytes, report)?;
+    let tables = &*environment.tables;
+    let previous = recovered.manifest.checkpoint.table_generation;
+    let generation = previous + 1;
+    let on_disk = tables.remove_all_but(previous).and_then(|()| {
+        built.index.attach(tables.open(generation)?);
+        // All of the journal that an open goes by is durable.
+        built.index.write_back(&mut |_| Ok(()))
+    });
+    if let Err(error) = on_disk {
+        log::warn!("no index can be had on disk; it stays in memory for now: {error}");
+        built.index.detach();
+        if built.index.is_lost() {
+            // Leaves that were written had left memory already.
+            built = fill(recovered, damaged, cache_bytes, report)?;
+        }
+        built.generation = previous;
+        return Ok(built);
+    }
+    built.generation = generation;
+    let mut manifest = recovered.manifest.clone();
+    manifest.clean = None;
+    manifest.repaired = false;
+    manifest.checkpoint = Checkpoint {
+        revision: recovered.last_revision,
+        content: built.content,
+        table_generation: generation,
+        next_expiry_ms: built.next_expiry_ms,
+        index_lost: false,
+    };
+    // The new index points only into what the journal consists of.
+    manifest.retired.clear();
+    recovered.retired.clear();
+    manifest.clock_ms = manifest.clock_ms.max(built.newest_clock_ms);
+    manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
+    recovered.manifest_file.replace(&manifest)?;
+    recovered.manifest = manifest;
+    if let Err(error) = tables.remove_all_but(generation) {
+        log::warn!("the replaced index could not be removed and is left: {error}");
+    }
+    Ok(built)
+}
+
+/// Puts the heads of the whole journal into an empty index, in order of revision.
+fn fill(
+    recovered: &Recovered,
+    damaged: bool,
+    cache_bytes: u64,
+    report: &mut Report<'_>,
+) -> Result<OpenedIndex> {
+    let checkpoint = recovered.manifest.checkpoint;
+    let index = Index::new(cache_bytes);
+    let mut found = Content::of_segments(recovered);
+    let mut expected = checkpoint.content;
+    let mut newest_clock_ms = 0;
+    {
+        let pin = index.pin();
+        for_each_entry(recovered, 0, report, &mut |entry| {
+            let (key, head) = (&entry.key, entry.head());
+            if head.revision > checkpoint.revision {
+                expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
+            }
+            newest_clock_ms = newest_clock_ms.max(entry.entry.clock_ms());
+            let present = index.head(key)?;
+            index.put(key, &head, None, &pin);
+            found.replace(key.as_bytes(), present.as_ref(), &head);
+            Ok(())
+        })?;
+    }
+    if !damaged && found.content != expected {
+        let path = manifest_path(&recovered.store);
+        return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
+    }
+    Ok(OpenedIndex {
+        index,
+        generation: checkpoint.table_generation,
+        content: found.content,
+        live_bytes: found.live_bytes,
+        next_expiry_ms: found.next_expiry_ms,
+        newest_clock_ms,
+        written_revision: recovered.last_revision,
+        directory_digest: None,
+    })
+}
+
+/// What the heads of an index come to.
+struct Content {
+    content: ContentSum,
+    live_bytes: HashMap<u32, u64>,
+    next_expiry_ms: u64,
+    /// Where the frames of each segment end.
+    ends: HashMap<u32, u64>,
+}
+
+impl Content {
+    fn of_segments(recovered: &Recovered) -> Self {
+        let named = recovered.segments.iter().chain(&recovered.retired);
+        let ends: HashMap<u32, u64> =
+            named.map(|found| (found.segment.header.number, found.end_offset)).collect();
+        let live_bytes = ends.keys().map(|number| (*number, 0)).collect();
+        Self { content: ContentSum::default(), live_bytes, next_expiry_ms: u64::MAX, ends }
+    }
+
+    /// Adds a head; `false` where it points to nothing that the journal holds.
+    fn add(&mut self, key: &[u8], head: &Head) -> bool {
+        if self.ends.get(&head.segment).is_none_or(|end| head.end() > *end) {
+            return false;
+        }
+        if !head.deleted {
+            self.content.add(key, head.etag);
+            if let Some(live) = self.live_bytes.get_mut(&head.segment) {
+                *live += head.footprint_bytes();
+            }
+            self.next_expiry_ms = self.next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
+        }
+        true
+    }
+
+    /// Adds a head in the place of the one that was there.
+    fn replace(&mut self, key: &[u8], present: Option<&Head>, head: &Head) -> bool {
+        if let Some(present) = present.filter(|present| !present.deleted) {
+            self.content.subtract(key, present.etag);
+            if let Some(live) = self.live_bytes.get_mut(&present.segment) {
+                *live = live.saturating_sub(present.footprint_bytes());
+            }
+        }
+        self.add(key, head)
+    }
+}
+
+fn written(head: &Head) -> Option<ETag> {
+    (!head.deleted).then_some(head.etag)
+}
+
+/// Calls `f` with every entry of a revision above `after`, in order.
+fn for_each_entry(
+    recovered: &Recovered,
+    after: u64,
+    report: &mut Report<'_>,
+    f: &mut dyn FnMut(FoundEntry<'_, '_>) -> Result<()>,
+) -> Result<()> {
+    let needed = |found: &&FoundSegment| found.last_revision > after;
+    let segments: Vec<&FoundSegment> = recovered.segments.iter().filter(needed).collect();
+    let frame_bytes = |found: &&FoundSegment| found.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
+    report.begin(segments.iter().map(frame_bytes).sum());
+    for found in segments {
+        let source = EntrySource::of_header(&found.segment.path, &found.segment.header);
+        let mut scan = found.scan(&*recovered.disk)?;
+        let mut before = scan.position().offset;
+        while let Some(frame) = scan.next_commit()? {
+            if frame.revision > after {
+                source.for_each_entry(&frame, f)?;
+            }
+            let done = scan.position().offset;
+            report.advance(done - before);
+            before = done;
+        }
+        scan.expect_end(found.end_offset)?;
+    }
+    Ok(())
+}
+
+/// Tells the caller how far an open has come.
+struct Report<'a> {
+    on_progress: Option<&'a OnProgress>,
+    progress: Progress,
+}
+
+impl Report<'_> {
+    fn begin(&mut self, total_bytes: u64) {
+        self.progress = Progress { done_bytes: 0, total_bytes };
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        let before = self.progress.done_bytes / PROGRESS_BYTES;
+        self.progress.done_bytes += bytes;
+        if let Some(on_progress) = self.on_progress
+            && self.progress.done_bytes / PROGRESS_BYTES > before
+        {
+            on_progress(self.progress);
+        }
+    }
+}

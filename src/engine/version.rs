@@ -1,0 +1,38 @@
+//! A version of an item as it is read.
+
+use bytes::Bytes;
+
+use crate::index::CachedValue;
+use crate::values::head::Head;
+use crate::values::item::Meta;
+use crate::values::revision::Revision;
+
+/// What names a version, and its stored bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) meta: Meta,
+    pub(crate) value: Bytes,
+}
+
+impl Version {
+    /// The version of a head whose value is in memory.
+    pub(crate) fn cached(head: &Head, value: CachedValue) -> Self {
+        let meta = Meta {
+            etag: head.etag,
+            parent: value.parent,
+            revision: Revision(head.revision),
+            modified_ms: head.modified_ms,
+            expires_ms: head.expires_ms,
+        };
+        Self { meta, value: value.bytes }
+    }
+
+    /// What the index keeps of the version beside its head.
+    pub(crate) fn to_cached(&self) -> CachedValue {
+        CachedValue { parent: self.meta.parent, bytes: self.value.clone() }
+    }
+
+    pub(crate) fn is_live(&self, now_ms: u64) -> bool {
+        self.meta.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+    }
+}

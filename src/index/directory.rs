@@ -1,0 +1,201 @@
+//! The leaves of one collection, in order of their keys.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::index::leaf::Leaf;
+use crate::index::leaf_handle::LeafHandle;
+
+/// Which leaf holds which keys.
+///
+/// The leaf of a key is the last one whose first key is not above it. What is found here may be
+/// outdated when the leaf's lock is taken: a split has moved the key's range. So the leaf says
+/// whether it covers the key, and the caller looks again where it does not.
+///
+/// **Lock order:** the lock in here is a leaf of the lock order, and held for a look only.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) collection: Box<str>,
+    fences: RwLock<Fences>,
+}
+
+/// The first keys of the leaves, and the leaves.
+///
+/// Finding a leaf compares 8-byte words, which hold what follows the fences' common prefix, and
+/// looks at whole fences only where words are equal.
+#[derive(Debug)]
+struct Fences {
+    words: Vec<u64>,
+    handles: Vec<Arc<LeafHandle>>,
+    /// How many bytes all fences but the first share.
+    shared: usize,
+}
+
+impl Directory {
+    /// A collection of one leaf without rows.
+    pub(super) fn new(collection: &str) -> Self {
+        let first = LeafHandle::resident(Box::default(), None, Leaf::new());
+        Self::of(collection, vec![Arc::new(first)])
+    }
+
+    /// A collection of these leaves: in order, without gaps, the first of them from the empty key on.
+    pub(super) fn of(collection: &str, handles: Vec<Arc<LeafHandle>>) -> Self {
+        debug_assert!(handles.first().is_some_and(|first| first.low.is_empty()));
+        let mut fences = Fences { words: Vec::new(), handles, shared: 0 };
+        fences.index_words();
+        Self { collection: collection.into(), fences: RwLock::new(fences) }
+    }
+
+    /// The leaf that a key belongs to.
+    pub(super) fn leaf_of(&self, key: &[u8]) -> Arc<LeafHandle> {
+        let fences = self.fences.read();
+        let at = fences.position_of(key);
+        fences.at(at)
+    }
+
+    /// The leaf that holds the greatest keys below `upper`, or the last leaf.
+    pub(super) fn leaf_below(&self, upper: Option<&[u8]>) -> Arc<LeafHandle> {
+        let fences = self.fences.read();
+        let below = |upper: &[u8]| fences.handles.partition_point(|handle| *handle.low < *upper);
+        fences.at(upper.map_or(fences.handles.len(), below).saturating_sub(1))
+    }
+
+    /// The leaf before the one that begins with `low`.
+    pub(super) fn leaf_before(&self, low: &[u8]) -> Option<Arc<LeafHandle>> {
+        (!low.is_empty()).then(|| self.leaf_below(Some(low)))
+    }
+
+    /// Up to `limit` leaves from the one that a key belongs to on.
+    pub(super) fn leaves_from(&self, key: &[u8], limit: usize) -> Vec<Arc<LeafHandle>> {
+        let fences = self.fences.read();
+        let from = fences.position_of(key);
+        fences.handles.iter().skip(from).take(limit).cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.fences.read().handles.len()
+    }
+
+    /// Adds a leaf that was split off. The leaf that it was split off is locked.
+    pub(super) fn insert(&self, handle: Arc<LeafHandle>) {
+        self.fences.write().insert(handle);
+    }
+
+    /// Removes a leaf that was merged into the one before it. Both are locked.
+    pub(super) fn remove(&self, low: &[u8]) {
+        let mut fences = self.fences.write();
+        let at = fences.position_of(low);
+        debug_assert!(fences.handles.get(at).is_some_and(|handle| *handle.low == *low) && at > 0);
+        fences.handles.remove(at);
+        fences.words.remove(at);
+    }
+}
+
+impl Fences {
+    fn position_of(&self, key: &[u8]) -> usize {
+        let Some(second) = self.handles.get(1) else { return 0 };
+        let shared = second.low.get(..self.shared).unwrap_or_default();
+        match key.get(..shared.len()).unwrap_or(key).cmp(shared) {
+            std::cmp::Ordering::Less => return 0,
+            std::cmp::Ordering::Greater => return self.handles.len() - 1,
+            std::cmp::Ordering::Equal => {}
+        }
+        let word = word_at(key, self.shared);
+        let mut at = self.words.partition_point(|other| *other < word);
+        // Among equal words the whole fences decide. The first leaf's word is 0.
+        let equal = self.handles.iter().zip(&self.words).skip(at);
+        at += equal.take_while(|(handle, other)| **other == word && *handle.low <= *key).count();
+        at.saturating_sub(1)
+    }
+
+    #[expect(clippy::expect_used, reason = "a directory is never without leaves")]
+    fn at(&self, at: usize) -> Arc<LeafHandle> {
+        Arc::clone(self.handles.get(at).or(self.handles.last()).expect("there is a first leaf"))
+    }
+
+    fn insert(&mut self, handle: Arc<LeafHandle>) {
+        let at = self.position_of(&handle.low) + 1;
+        let second = self.handles.get(1).map(|second| &second.low);
+        let shared = second.map_or(handle.low.len(), |second| {
+            let pairs = second.iter().zip(&*handle.low).take(self.shared);
+            pairs.take_while(|(one, other)| one == other).count()
+        });
+        let word = word_at(&handle.low, self.shared);
+        self.handles.insert(at, handle);
+        self.words.insert(at, word);
+        if shared != self.shared {
+            self.index_words();
+        }
+    }
+
+    /// Computes what the fences share, and their words.
+    fn index_words(&mut self) {
+        let first = self.handles.get(1).map(|second| &*second.low).unwrap_or_default();
+        let last = self.handles.last().map(|last| &*last.low).unwrap_or_default();
+        self.shared = first.iter().zip(last).take_while(|(one, other)| one == other).count();
+        let words = self.handles.iter().enumerate();
+        let word = |(at, handle): (usize, &Arc<LeafHandle>)| {
+            if at == 0 { 0 } else { word_at(&handle.low, self.shared) }
+        };
+        self.words = words.map(word).collect();
+    }
+}
+
+/// The eight bytes after the shared ones, as a number that orders as they do.
+fn word_at(key: &[u8], shared: usize) -> u64 {
+    let rest = key.get(shared..).unwrap_or_default();
+    let mut word = [0; 8];
+    for (to, from) in word.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    u64::from_be_bytes(word)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn handle(low: &[u8]) -> Arc<LeafHandle> {
+        Arc::new(LeafHandle::stored(low.into(), None, 0))
+    }
+
+    proptest! {
+        /// The same as looking through all fences one after the other, while they come and go.
+        #[test]
+        fn a_key_is_found_in_the_last_leaf_that_does_not_begin_above_it(
+            steps in prop::collection::vec(
+                (prop::collection::vec(prop_oneof![Just(7_u8), 0..3_u8], 1..14), any::<bool>()),
+                1..60,
+            ),
+            keys in prop::collection::vec(
+                prop::collection::vec(prop_oneof![Just(7_u8), 0..3_u8], 0..16),
+                1..40,
+            ),
+        ) {
+            let directory = Directory::new("c");
+            let mut fences: BTreeSet<Vec<u8>> = BTreeSet::from([Vec::new()]);
+            for (low, removed) in steps {
+                if fences.insert(low.clone()) {
+                    directory.insert(handle(&low));
+                } else if removed {
+                    fences.remove(&low);
+                    directory.remove(&low);
+                }
+                prop_assert_eq!(directory.len(), fences.len());
+                for key in &keys {
+                    let expected = fences.range(..=key.clone()).next_back();
+                    let found = directory.leaf_of(key);
+                    prop_assert_eq!(Some(&found.low.to_vec()), expected);
+                    let below = fences.range(..key.clone()).next_back();
+                    let found = directory.leaf_below(Some(key)).low.to_vec();
+                    prop_assert_eq!(found, below.cloned().unwrap_or_default());
+                }
+            }
+        }
+    }
+}

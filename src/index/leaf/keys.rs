@@ -1,0 +1,137 @@
+//! The keys of a leaf: one buffer, the common prefix first, then the suffix of every key.
+
+use std::cmp::Ordering;
+use std::iter::zip;
+
+use super::{Leaf, Slot, prints};
+
+/// The longest key.
+pub(super) const MAX_KEY_BYTES: usize = 511;
+
+/// A key in two parts, as a leaf holds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRef<'a> {
+    pub(crate) prefix: &'a [u8],
+    pub(crate) suffix: &'a [u8],
+}
+
+impl KeyRef<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.prefix.len() + self.suffix.len()
+    }
+
+    /// Appends the key to `out`.
+    #[inline]
+    pub(crate) fn copy_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len());
+        out.extend_from_slice(self.prefix);
+        out.extend_from_slice(self.suffix);
+    }
+
+    pub(crate) fn to_vec(self) -> Vec<u8> {
+        [self.prefix, self.suffix].concat()
+    }
+
+    /// How this key orders against `key`.
+    #[inline]
+    pub(crate) fn compare(&self, key: &[u8]) -> Ordering {
+        match rest_or_order(key, self.prefix) {
+            Ok(rest) => self.suffix.cmp(rest),
+            Err(order) => order.reverse(),
+        }
+    }
+
+    /// The shortest separator between two keys that follow each other: greater than `self`, and at
+    /// most `next`.
+    pub(super) fn separator(self, next: KeyRef<'_>) -> Box<[u8]> {
+        let (low, mut high) = (self.to_vec(), next.to_vec());
+        debug_assert!(low < high, "keys out of order");
+        high.truncate(common_prefix(&low, &high) + 1);
+        high.into_boxed_slice()
+    }
+}
+
+impl Leaf {
+    /// What all keys begin with. It may be shorter than it could be.
+    #[expect(clippy::indexing_slicing, reason = "keys begin with the prefix")]
+    #[inline]
+    pub(super) fn prefix(&self) -> &[u8] {
+        &self.keys[..usize::from(self.prefix_len)]
+    }
+
+    /// What follows the prefix in a row's key.
+    #[expect(clippy::indexing_slicing, reason = "every row's span lies within the keys")]
+    #[inline]
+    pub(super) fn suffix(&self, slot: Slot) -> &[u8] {
+        let (start, len) = self.row(slot).span();
+        &self.keys[start..start + len]
+    }
+
+    /// The key of a row.
+    #[inline]
+    pub(crate) fn key(&self, slot: Slot) -> KeyRef<'_> {
+        KeyRef { prefix: self.prefix(), suffix: self.suffix(slot) }
+    }
+
+    /// Sets the prefix of a leaf without rows.
+    pub(super) fn set_prefix(&mut self, prefix: &[u8]) {
+        debug_assert!(self.is_empty() && prefix.len() <= MAX_KEY_BYTES);
+        self.keys.clear();
+        self.keys.extend_from_slice(prefix);
+        self.prefix_len = prefix.len() as u16;
+    }
+
+    /// Lays the keys out behind a shorter prefix.
+    pub(super) fn shorten_prefix(&mut self, len: usize) {
+        let (prefix, moved) = self.prefix().split_at(len.min(self.prefix().len()));
+        if moved.is_empty() {
+            return;
+        }
+        let mut keys = Vec::with_capacity(self.keys.len() + moved.len() * self.rows.len());
+        keys.extend_from_slice(prefix);
+        for row in &self.rows {
+            let (start, len) = row.span();
+            keys.extend_from_slice(moved);
+            keys.extend_from_slice(self.keys.get(start..start + len).unwrap_or_default());
+        }
+        let (mut start, more) = (prefix.len(), moved.len());
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            let len = row.span().1 + more;
+            row.set_span(start, len);
+            let suffix = keys.get(start..start + len).unwrap_or_default();
+            self.prints.set(Slot::new(index), prints::of(suffix));
+            start += len;
+        }
+        debug_assert_eq!(start, keys.len(), "keys and rows do not agree");
+        self.prefix_len -= more as u16;
+        self.keys = keys;
+    }
+
+    /// Takes a row's suffix out of the keys and closes the gap.
+    pub(super) fn remove_key(&mut self, slot: Slot) {
+        let (gap, gap_len) = self.row(slot).span();
+        self.keys.drain(gap..gap + gap_len);
+        for row in &mut self.rows {
+            let (start, len) = row.span();
+            if start > gap {
+                row.set_span(start - gap_len, len);
+            }
+        }
+    }
+}
+
+/// What follows `prefix` in `key`; where `key` does not begin so, how it orders against all keys
+/// that do.
+#[inline]
+pub(super) fn rest_or_order<'k>(key: &'k [u8], prefix: &[u8]) -> Result<&'k [u8], Ordering> {
+    key.strip_prefix(prefix).ok_or_else(|| key.cmp(prefix))
+}
+
+/// How many bytes two strings share at the front.
+#[inline]
+pub(super) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    let (left_words, right_words) = (left.as_chunks::<8>().0, right.as_chunks::<8>().0);
+    let words = zip(left_words, right_words).take_while(|(one, other)| one == other).count();
+    let tails = zip(left.iter().skip(words * 8), right.iter().skip(words * 8));
+    words * 8 + tails.take_while(|(one, other)| one == other).count()
+}

@@ -1,0 +1,301 @@
+//! The in-memory leaf of the index: the heads of a contiguous range of keys, in order.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | the leaf: find, read, put, remove, room and memory |
+//! | `row.rs` | a head packed to one cache line, with the place of its key |
+//! | `prints.rs` | one byte of hash per row, looked at before any key |
+//! | `keys.rs` | keys in one buffer behind their common prefix, comparisons |
+//! | `values.rs` | values held in memory beside the heads, and their eviction |
+//! | `order.rs` | ranks, bounds and iteration in both directions |
+//! | `reshape.rs` | split and absorb |
+//! | `encoding.rs`, `decoding.rs` | the leaf as bytes, with a checksum |
+//!
+//! A **slot** names a row until the next mutation. A **rank** is a row's place in the order of
+//! keys. Rows never move for an insertion: a permutation keeps the order.
+
+mod decoding;
+mod encoding;
+mod keys;
+mod order;
+mod prints;
+mod reshape;
+mod row;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub(crate) use encoding::encoded_checksum;
+pub(crate) use keys::KeyRef;
+pub(crate) use order::Range;
+pub(crate) use reshape::Split;
+pub(crate) use values::CachedValue;
+
+use std::ops::Bound;
+
+use crate::values::head::{self, Head};
+use keys::{MAX_KEY_BYTES, common_prefix};
+use prints::Prints;
+use row::Row;
+use values::Values;
+
+/// The most rows of a leaf.
+pub(crate) const MAX_ROWS: usize = 128;
+
+/// How many rows make a leaf full; two in models, so that leaves split and merge in them.
+const FULL_ROWS: usize = if cfg!(all(test, loom)) { 2 } else { MAX_ROWS };
+
+/// The most bytes of an encoded leaf.
+pub(crate) const MAX_ENCODED_BYTES: usize = 12 << 10;
+
+/// The most that an encoded row takes beside its key: two lengths and the widest head.
+///
+/// Room is reckoned with the widest head, so that a changed head always fits.
+const ROW_BOUND_BYTES: usize = 2 + 2 + head::MAX_BYTES;
+
+/// Names a row of a leaf, until the next mutation of the leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Slot(u8);
+
+impl Slot {
+    #[inline]
+    fn new(index: usize) -> Self {
+        debug_assert!(index < MAX_ROWS, "slot {index} is beyond a leaf");
+        Self(index as u8)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// What became of a [`Leaf::put`].
+#[derive(Debug)]
+pub(crate) enum Put {
+    /// The key is new.
+    Inserted,
+    /// The key was there. `value` is the displaced value: drop it after the lock.
+    Replaced { value: Option<CachedValue> },
+    /// The key is new and the leaf has no room for it. The leaf is unchanged and `value` comes back.
+    Full { value: Option<CachedValue> },
+}
+
+/// The heads of a contiguous range of keys, in order, some with their values.
+#[derive(Debug)]
+pub(crate) struct Leaf {
+    /// One byte of hash per slot.
+    prints: Prints,
+    /// The slot of each rank; only the first `rows.len()` count.
+    order: [u8; MAX_ROWS],
+    rows: Vec<Row>,
+    /// The common prefix of all keys, then what follows it in each key, without gaps.
+    keys: Vec<u8>,
+    prefix_len: u16,
+    values: Values,
+}
+
+impl Leaf {
+    /// A leaf without rows. It allocates nothing.
+    pub(crate) fn new() -> Self {
+        Self {
+            prints: Prints::default(),
+            order: [0; MAX_ROWS],
+            rows: Vec::new(),
+            keys: Vec::new(),
+            prefix_len: 0,
+            values: Values::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The row of this key.
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Slot> {
+        let suffix = key.strip_prefix(self.prefix())?;
+        self.prints.find(prints::of(suffix), self.len(), |slot| self.suffix(slot) == suffix)
+    }
+
+    #[inline]
+    pub(crate) fn head(&self, slot: Slot) -> Head {
+        self.row(slot).head()
+    }
+
+    #[inline]
+    pub(crate) fn value(&self, slot: Slot) -> Option<&CachedValue> {
+        self.values.get(slot)
+    }
+
+    /// Whether [`put`](Self::put) of this key, if it is new, finds room.
+    ///
+    /// Long keys count with what the leaf's keys do not share with them. A leaf of fewer than 20
+    /// rows has room for every key of 1 to 511 bytes, so a leaf that is split often enough has.
+    pub(crate) fn has_room_for(&self, key: &[u8]) -> bool {
+        let cut = usize::from(self.prefix_len) - common_prefix(self.prefix(), key);
+        let keys = self.keys.len() + cut * self.len().saturating_sub(1) + key.len();
+        (1..=MAX_KEY_BYTES).contains(&key.len())
+            && self.len() < FULL_ROWS
+            && bound_bytes(self.len() + 1, keys) <= MAX_ENCODED_BYTES
+    }
+
+    /// Sets the head and the value of a key.
+    ///
+    /// A key that is there is always replaced, also in a full leaf.
+    #[inline]
+    pub(crate) fn put(&mut self, key: &[u8], head: &Head, value: Option<CachedValue>) -> Put {
+        if let Some(slot) = self.find(key) {
+            self.set_head(slot, head);
+            return Put::Replaced { value: self.values.replace(slot, value) };
+        }
+        if !self.has_room_for(key) {
+            return Put::Full { value };
+        }
+        self.insert(key, head, value);
+        Put::Inserted
+    }
+
+    /// Sets the head of a row and keeps its value.
+    #[inline]
+    pub(crate) fn set_head(&mut self, slot: Slot, head: &Head) {
+        self.row_mut(slot).set_head(head);
+    }
+
+    /// Sets the value of a row, and gives back the one that it displaces.
+    pub(crate) fn set_value(
+        &mut self,
+        slot: Slot,
+        value: Option<CachedValue>,
+    ) -> Option<CachedValue> {
+        debug_assert!(slot.index() < self.len(), "{slot:?} is not a row");
+        self.values.replace(slot, value)
+    }
+
+    /// Removes a row; gives back its head and its value.
+    pub(crate) fn remove(&mut self, slot: Slot) -> (Head, Option<CachedValue>) {
+        let last = Slot::new(self.len() - 1);
+        self.remove_from_order(slot, last);
+        self.remove_key(slot);
+        let value = self.values.swap_remove(slot, last);
+        self.prints.swap_remove(slot, last);
+        let row = self.rows.swap_remove(slot.index());
+        if self.is_empty() {
+            *self = Self::new();
+        }
+        (row.head(), value)
+    }
+
+    /// Notes that a row was read, so that its value outlives the next eviction.
+    #[inline]
+    pub(crate) fn touch(&self, slot: Slot) {
+        self.values.touch(slot);
+    }
+
+    /// Takes out the values whose rows were not touched since the last call. Then no row counts as
+    /// touched.
+    pub(crate) fn evict_cold_values(&mut self) -> Vec<CachedValue> {
+        self.values.evict_cold()
+    }
+
+    /// Whether any row has its value in memory.
+    pub(crate) fn holds_values(&self) -> bool {
+        !self.values.is_empty()
+    }
+
+    /// Removes the rows from a key on.
+    pub(crate) fn truncate(&mut self, high: &[u8]) {
+        while let Some(slot) = self.len().checked_sub(1).and_then(|last| self.at(last))
+            && self.key(slot).compare(high).is_ge()
+        {
+            self.remove(slot);
+        }
+    }
+
+    /// What the leaf and its values occupy.
+    #[inline]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.rows.capacity() * size_of::<Row>()
+            + self.keys.capacity()
+            + self.values.memory_bytes()
+    }
+
+    /// Whether the leaf is filled to less than an eighth, so that it should join a neighbour.
+    pub(crate) fn is_nearly_empty(&self) -> bool {
+        self.len() < MAX_ROWS / 8 && self.bound_bytes() < MAX_ENCODED_BYTES / 8
+    }
+
+    /// The encoded leaf is at most this long, whatever its heads become.
+    pub(crate) fn bound_bytes(&self) -> usize {
+        bound_bytes(self.len(), self.keys.len())
+    }
+
+    fn insert(&mut self, key: &[u8], head: &Head, value: Option<CachedValue>) {
+        if self.is_empty() {
+            self.set_prefix(key);
+        } else {
+            self.shorten_prefix(common_prefix(self.prefix(), key));
+        }
+        let rank = self.rank_lower(Bound::Included(key));
+        let suffix = key.get(usize::from(self.prefix_len)..).unwrap_or_default();
+        let slot = self.append_row(rank, suffix, Row::new(head));
+        debug_assert!(self.bound_bytes() <= MAX_ENCODED_BYTES, "a leaf is too long");
+        self.values.replace(slot, value);
+    }
+
+    /// Adds a row whose key is the leaf's prefix and this suffix.
+    fn append_row(&mut self, rank: usize, suffix: &[u8], row: Row) -> Slot {
+        let slot = Slot::new(self.len());
+        let start = self.keys.len();
+        grow(&mut self.keys, suffix.len());
+        self.keys.extend_from_slice(suffix);
+        self.push_row(rank, row, start);
+        slot
+    }
+
+    /// Adds a row whose suffix begins at `start` and ends with the keys.
+    #[inline]
+    fn push_row(&mut self, rank: usize, mut row: Row, start: usize) {
+        let slot = Slot::new(self.len());
+        let suffix = self.keys.get(start..).unwrap_or_default();
+        row.set_span(start, suffix.len());
+        self.prints.set(slot, prints::of(suffix));
+        grow(&mut self.rows, 1);
+        self.rows.push(row);
+        self.insert_in_order(rank, slot);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[inline]
+    fn row(&self, slot: Slot) -> &Row {
+        &self.rows[slot.index()]
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[inline]
+    fn row_mut(&mut self, slot: Slot) -> &mut Row {
+        &mut self.rows[slot.index()]
+    }
+}
+
+/// The most that this many rows take encoded, whose keys take this many bytes with their prefix.
+fn bound_bytes(rows: usize, keys: usize) -> usize {
+    encoding::FRAME_BYTES + keys + rows * ROW_BOUND_BYTES
+}
+
+/// Makes room in steps of an eighth: leaves are many, and doubling would leave a third of them
+/// unused.
+#[inline]
+fn grow<T>(vec: &mut Vec<T>, more: usize) {
+    if vec.capacity() - vec.len() < more {
+        vec.reserve_exact(more.max(vec.len() / 8).max(8));
+    }
+}

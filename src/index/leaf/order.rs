@@ -1,0 +1,153 @@
+//! Ranks, bounds and iteration in the order of keys.
+
+use std::iter::FusedIterator;
+use std::ops::Bound;
+
+use super::keys::rest_or_order;
+use super::row::Row;
+use super::{CachedValue, KeyRef, Leaf, Slot};
+use crate::values::head::Head;
+
+/// A row as an iteration shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) key: KeyRef<'a>,
+    pub(crate) value: Option<&'a CachedValue>,
+    row: &'a Row,
+}
+
+impl Entry<'_> {
+    #[inline]
+    pub(crate) fn head(&self) -> Head {
+        self.row.head()
+    }
+}
+
+/// The rows of a range of ranks, from both ends.
+#[derive(Clone, Debug)]
+pub(crate) struct Range<'a> {
+    leaf: &'a Leaf,
+    slots: std::slice::Iter<'a, u8>,
+}
+
+impl<'a> Range<'a> {
+    #[inline]
+    fn entry(&self, slot: u8) -> Entry<'a> {
+        let (leaf, slot) = (self.leaf, Slot(slot));
+        Entry { key: leaf.key(slot), value: leaf.value(slot), row: leaf.row(slot) }
+    }
+}
+
+impl<'a> Iterator for Range<'a> {
+    type Item = Entry<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slots.next().map(|slot| self.entry(*slot))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.slots.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Range<'_> {
+    #[inline]
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.slots.next_back().map(|slot| self.entry(*slot))
+    }
+}
+
+impl ExactSizeIterator for Range<'_> {}
+impl FusedIterator for Range<'_> {}
+
+impl Leaf {
+    /// The rows between two bounds, in order.
+    pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Range<'_> {
+        let ranks = self.rank_lower(lower)..self.rank_upper(upper);
+        Range { leaf: self, slots: self.slots().get(ranks).unwrap_or_default().iter() }
+    }
+
+    /// All rows, in order.
+    pub(crate) fn iter(&self) -> Range<'_> {
+        Range { leaf: self, slots: self.slots().iter() }
+    }
+
+    /// The first rank that is not below a lower bound: where a walk upwards begins.
+    pub(crate) fn rank_lower(&self, bound: Bound<&[u8]>) -> usize {
+        match bound {
+            Bound::Included(key) => self.rank(key, false),
+            Bound::Excluded(key) => self.rank(key, true),
+            Bound::Unbounded => 0,
+        }
+    }
+
+    /// The first rank that is beyond an upper bound: a walk downwards begins just below it.
+    pub(crate) fn rank_upper(&self, bound: Bound<&[u8]>) -> usize {
+        match bound {
+            Bound::Included(key) => self.rank(key, true),
+            Bound::Excluded(key) => self.rank(key, false),
+            Bound::Unbounded => self.len(),
+        }
+    }
+
+    /// The row of a rank.
+    #[inline]
+    pub(crate) fn at(&self, rank: usize) -> Option<Slot> {
+        self.slots().get(rank).map(|slot| Slot(*slot))
+    }
+
+    /// The key of a rank.
+    #[inline]
+    pub(crate) fn key_at(&self, rank: usize) -> Option<KeyRef<'_>> {
+        self.at(rank).map(|slot| self.key(slot))
+    }
+
+    /// How many keys are below `key`, or at most `key`.
+    fn rank(&self, key: &[u8], or_equal: bool) -> usize {
+        match rest_or_order(key, self.prefix()) {
+            Ok(rest) => self.slots().partition_point(|slot| {
+                let suffix = self.suffix(Slot(*slot));
+                suffix < rest || (or_equal && suffix == rest)
+            }),
+            Err(order) if order.is_lt() => 0,
+            Err(_) => self.len(),
+        }
+    }
+
+    /// The slots in the order of their keys.
+    #[expect(clippy::indexing_slicing, reason = "a leaf has at most MAX_ROWS rows")]
+    #[inline]
+    pub(super) fn slots(&self) -> &[u8] {
+        &self.order[..self.rows.len()]
+    }
+
+    /// Gives the newest row its rank.
+    #[inline]
+    pub(super) fn insert_in_order(&mut self, rank: usize, slot: Slot) {
+        debug_assert!(rank <= slot.index() && slot.index() + 1 == self.len());
+        self.order.copy_within(rank..slot.index(), rank + 1);
+        if let Some(place) = self.order.get_mut(rank) {
+            *place = slot.0;
+        }
+    }
+
+    /// Makes the order of the keys that of the slots.
+    pub(super) fn set_order_of_slots(&mut self) {
+        for (slot, place) in self.order.iter_mut().enumerate() {
+            *place = slot as u8;
+        }
+    }
+
+    /// Takes a row out of the order, and names the last slot's row as that slot.
+    pub(super) fn remove_from_order(&mut self, slot: Slot, last: Slot) {
+        let rows = self.len();
+        let Some(rank) = self.slots().iter().position(|other| *other == slot.0) else {
+            debug_assert!(false, "{slot:?} is not a row");
+            return;
+        };
+        self.order.copy_within(rank + 1..rows, rank);
+        let kept = self.order.iter_mut().take(rows - 1);
+        kept.filter(|other| **other == last.0).for_each(|other| *other = slot.0);
+    }
+}

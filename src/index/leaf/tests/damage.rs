@@ -1,0 +1,162 @@
+//! Damaged and invented leaves.
+
+use std::ops::ControlFlow;
+
+use proptest::prelude::*;
+
+use super::{full, leaf_of};
+use crate::index::leaf::{Leaf, MAX_ENCODED_BYTES};
+
+fn encoded(leaf: &Leaf) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    leaf.encode(&mut bytes);
+    bytes
+}
+
+/// Gives bytes the checksum that they should have.
+fn seal(mut body: Vec<u8>) -> Vec<u8> {
+    let checksum = crc32fast::hash(&body);
+    body.extend(checksum.to_le_bytes());
+    body
+}
+
+fn visit(bytes: &[u8]) -> Option<()> {
+    Leaf::visit_encoded(bytes, &mut |_, _| ControlFlow::Continue(()))
+}
+
+/// What is decoded must be the only leaf with this encoding.
+fn decodes_exactly_or_not_at_all(bytes: &[u8]) {
+    let decoded = Leaf::decode(bytes);
+    assert_eq!(visit(bytes).is_some(), decoded.is_some());
+    if let Some(leaf) = decoded {
+        assert_eq!(encoded(&leaf), bytes);
+        assert!(leaf.bound_bytes() <= MAX_ENCODED_BYTES);
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let mut bytes = encoded(&full());
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(Leaf::decode(&bytes).is_none(), "bit {bit}");
+        assert!(visit(&bytes).is_none(), "bit {bit}");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+    assert!(Leaf::decode(&bytes).is_some());
+}
+
+#[test]
+fn every_flipped_bit_under_a_right_checksum_is_refused_or_another_leaf() {
+    let mut bytes = encoded(&leaf_of(&["user-1", "user-12", "user-2/a", "user-2/b", "user-31"]));
+    bytes.truncate(bytes.len() - 4);
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        decodes_exactly_or_not_at_all(&seal(bytes.clone()));
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+#[test]
+fn every_cut_and_every_longer_leaf_is_refused() {
+    let bytes = encoded(&full());
+    for len in 0..bytes.len() {
+        assert!(Leaf::decode(&bytes[..len]).is_none() && visit(&bytes[..len]).is_none());
+    }
+    let body = &bytes[..bytes.len() - 4];
+    for len in 0..body.len() {
+        let cut = seal(body[..len].to_vec());
+        assert!(Leaf::decode(&cut).is_none() && visit(&cut).is_none());
+    }
+    let longer = seal([body, &[0]].concat());
+    assert!(Leaf::decode(&longer).is_none() && visit(&longer).is_none());
+}
+
+#[test]
+fn a_prefix_that_could_be_longer_is_refused() {
+    let one = encoded(&leaf_of(&["a"]));
+    let head = &one[17..one.len() - 4];
+    let row = |shared: u8, rest: &[u8]| [&[shared, rest.len() as u8], rest, head].concat();
+    let leaf = |prefix: &[u8], rows: &[Vec<u8>], keys_bytes: u8| {
+        let header = [1, rows.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, prefix.len() as u8, 0];
+        seal([&header[..], &[keys_bytes, 0], prefix, &rows.concat()].concat())
+    };
+    let longest = leaf(b"a", &[row(0, b"b"), row(0, b"c")], 3);
+    assert_eq!(longest, encoded(&zeroed(&["ab", "ac"])));
+    assert!(Leaf::decode(&longest).is_some() && visit(&longest).is_some());
+    for shorter in [
+        leaf(b"", &[row(0, b"ab"), row(1, b"c")], 4),
+        leaf(b"", &[row(0, b"a")], 1),
+        leaf(b"a", &[], 1),
+        leaf(b"a", &[row(0, b"b"), row(0, b"c")], 4),
+        leaf(b"a", &[row(0, b"b"), row(0, b"c")], 2),
+    ] {
+        assert!(Leaf::decode(&shorter).is_none() && visit(&shorter).is_none());
+    }
+}
+
+/// A leaf of these keys, whose heads are all that of revision 0.
+fn zeroed(keys: &[&str]) -> Leaf {
+    let mut leaf = Leaf::new();
+    for key in keys {
+        super::put(&mut leaf, key.as_bytes(), 0);
+    }
+    leaf
+}
+
+#[test]
+fn a_key_twice_is_refused_also_of_revision_zero() {
+    let bytes = encoded(&leaf_of(&["a"]));
+    let row = &bytes[15..bytes.len() - 4];
+    assert_eq!(row[..2], [0, 0], "nothing shared, nothing behind the prefix");
+    let mut body = bytes[..bytes.len() - 4].to_vec();
+    body[1] = 2;
+    body.extend(row);
+    let twice = seal(body);
+    assert!(Leaf::decode(&twice).is_none() && visit(&twice).is_none());
+}
+
+#[test]
+fn keys_out_of_order_are_refused() {
+    let bytes = encoded(&leaf_of(&["a", "b"]));
+    let mut body = bytes[..bytes.len() - 4].to_vec();
+    let first = body.iter().position(|byte| *byte == b'a').unwrap();
+    for (one, other) in [(b'b', b'b'), (b'c', b'b')] {
+        let second = body.iter().rposition(|byte| *byte == b'b').unwrap();
+        (body[first], body[second]) = (one, other);
+        let bytes = seal(body.clone());
+        assert!(Leaf::decode(&bytes).is_none() && visit(&bytes).is_none());
+    }
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_do_not_panic(
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+        version in prop::bool::ANY,
+    ) {
+        decodes_exactly_or_not_at_all(&bytes);
+        let mut body = bytes;
+        if version && !body.is_empty() {
+            body[0] = 1;
+        }
+        decodes_exactly_or_not_at_all(&seal(body));
+    }
+
+    #[test]
+    fn changed_leaves_under_a_right_checksum_do_not_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        let mut body = encoded(&full());
+        body.truncate(body.len() - 4);
+        for (at, byte) in changes {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        if let Some(cut) = cut {
+            body.truncate(cut.index(body.len()));
+        }
+        decodes_exactly_or_not_at_all(&seal(body));
+    }
+}

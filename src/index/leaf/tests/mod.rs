@@ -1,0 +1,286 @@
+//! Single cases of the leaf; random ones against a model are in `model.rs`, damage in `damage.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+mod damage;
+mod model;
+
+use std::ops::Bound::{Excluded, Included, Unbounded};
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::values::etag::ETag;
+
+fn head(revision: u64) -> Head {
+    Head {
+        etag: ETag([revision as u8; 16]),
+        revision,
+        segment: 3,
+        offset: 70_000,
+        len_bytes: 300,
+        checksum: 0xdead_beef,
+        modified_ms: 1_800_000_000_000,
+        expires_ms: None,
+        deleted: false,
+    }
+}
+
+fn value(text: &str) -> CachedValue {
+    CachedValue { parent: None, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+}
+
+fn put(leaf: &mut Leaf, key: &[u8], revision: u64) -> Slot {
+    if let Put::Full { .. } = leaf.put(key, &head(revision), None) {
+        panic!("no room for {key:?}");
+    }
+    leaf.find(key).unwrap()
+}
+
+fn leaf_of(keys: &[&str]) -> Leaf {
+    let mut leaf = Leaf::new();
+    for (revision, key) in keys.iter().enumerate() {
+        put(&mut leaf, key.as_bytes(), revision as u64);
+    }
+    leaf
+}
+
+fn keys(leaf: &Leaf) -> Vec<String> {
+    leaf.iter().map(|entry| String::from_utf8(entry.key.to_vec()).unwrap()).collect()
+}
+
+fn number(n: usize) -> Vec<u8> {
+    format!("user-{n:016}").into_bytes()
+}
+
+fn full() -> Leaf {
+    let mut leaf = Leaf::new();
+    for n in 0..MAX_ROWS {
+        put(&mut leaf, &number(n * 2 + 1), n as u64);
+    }
+    leaf
+}
+
+#[test]
+fn an_empty_leaf_answers_everything() {
+    let mut leaf = Leaf::new();
+    assert!(leaf.is_empty() && leaf.find(b"a").is_none() && leaf.find(b"").is_none());
+    assert_eq!(leaf.memory_bytes(), size_of::<Leaf>());
+    assert_eq!(leaf.range(Unbounded, Unbounded).len(), 0);
+    assert_eq!((leaf.rank_lower(Included(b"a")), leaf.rank_upper(Unbounded)), (0, 0));
+    assert!(leaf.split(None).is_none() && leaf.at(0).is_none());
+    let mut bytes = Vec::new();
+    let encoded = leaf.encode(&mut bytes);
+    assert_eq!(encoded.newest_revision, 0);
+    assert!(Leaf::decode(&bytes).unwrap().is_empty());
+}
+
+#[test]
+fn put_inserts_then_replaces_and_gives_the_old_value_back() {
+    let mut leaf = Leaf::new();
+    assert!(matches!(leaf.put(b"a", &head(1), Some(value("one"))), Put::Inserted));
+    let replaced = leaf.put(b"a", &head(2), None);
+    let Put::Replaced { value: Some(old) } = replaced else {
+        panic!("{replaced:?}");
+    };
+    let slot = leaf.find(b"a").unwrap();
+    assert_eq!((&old.bytes[..], leaf.head(slot)), (&b"one"[..], head(2)));
+    assert!(leaf.value(slot).is_none());
+}
+
+#[test]
+fn set_head_keeps_the_value() {
+    let mut leaf = leaf_of(&["a", "b"]);
+    let slot = leaf.find(b"b").unwrap();
+    assert!(leaf.set_value(slot, Some(value("two"))).is_none());
+    leaf.set_head(slot, &Head { deleted: true, expires_ms: Some(0), ..head(9) });
+    assert_eq!(leaf.head(slot), Head { deleted: true, expires_ms: Some(0), ..head(9) });
+    assert_eq!(leaf.value(slot).unwrap().bytes, "two");
+    assert_eq!(leaf.find(b"b"), Some(slot));
+}
+
+#[test]
+fn keys_that_share_less_and_less_are_all_found() {
+    let names = ["abcdef", "abcdeg", "abc", "abcd", "b", "ab", "a"];
+    let leaf = leaf_of(&names);
+    for (revision, name) in names.iter().enumerate() {
+        let slot = leaf.find(name.as_bytes()).unwrap();
+        assert_eq!(leaf.head(slot).revision, revision as u64);
+    }
+    assert_eq!(keys(&leaf), ["a", "ab", "abc", "abcd", "abcdef", "abcdeg", "b"]);
+    assert!(leaf.find(b"").is_none() && leaf.find(b"abcde").is_none());
+}
+
+#[test]
+fn removal_moves_the_last_row_with_its_value_and_touch() {
+    let mut leaf = leaf_of(&["a", "c", "b"]);
+    let last = leaf.find(b"b").unwrap();
+    leaf.set_value(last, Some(value("b")));
+    leaf.touch(last);
+    let (gone, none) = leaf.remove(leaf.find(b"a").unwrap());
+    assert_eq!((gone, none.is_none()), (head(0), true));
+    assert_eq!(keys(&leaf), ["b", "c"]);
+    assert!(leaf.evict_cold_values().is_empty());
+    assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().bytes, "b");
+    leaf.remove(leaf.find(b"b").unwrap());
+    leaf.remove(leaf.find(b"c").unwrap());
+    assert_eq!(leaf.memory_bytes(), size_of::<Leaf>());
+}
+
+#[test]
+fn a_touched_value_outlives_one_eviction() {
+    let mut leaf = leaf_of(&["a", "b"]);
+    let bare = leaf.memory_bytes();
+    for name in ["a", "b"] {
+        leaf.set_value(leaf.find(name.as_bytes()).unwrap(), Some(value("0123456789")));
+    }
+    leaf.touch(leaf.find(b"b").unwrap());
+    assert_eq!(leaf.evict_cold_values().len(), 1);
+    assert!(leaf.value(leaf.find(b"b").unwrap()).is_some());
+    assert_eq!(leaf.evict_cold_values().len(), 1);
+    assert_eq!(leaf.memory_bytes(), bare, "without values the array is given back");
+}
+
+#[test]
+fn bounds_on_and_beside_the_keys() {
+    let leaf = leaf_of(&["user-2", "user-4", "user-6"]);
+    let range = |lower, upper| -> Vec<_> {
+        leaf.range(lower, upper).map(|entry| entry.head().revision).collect()
+    };
+    assert_eq!(range(Included(&b"user-2"[..]), Excluded(&b"user-6"[..])), [0, 1]);
+    assert_eq!(range(Excluded(b"user-2"), Included(b"user-6")), [1, 2]);
+    assert_eq!(range(Included(b"user-3"), Included(b"user-5")), [1]);
+    assert_eq!(range(Included(b"a"), Excluded(b"user-")), [0; 0]);
+    assert_eq!(range(Included(b"user-"), Excluded(b"v")), [0, 1, 2]);
+    assert_eq!(range(Excluded(b"user-6"), Unbounded), [0; 0]);
+    assert_eq!(range(Included(b"user-5"), Included(b"user-3")), [0; 0], "bounds crossed");
+}
+
+#[test]
+fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
+    let mut leaf = full();
+    assert!(!leaf.has_room_for(&number(0)));
+    let refused = leaf.put(&number(0), &head(7), Some(value("kept")));
+    assert!(matches!(refused, Put::Full { value: Some(value) } if value.bytes == "kept"));
+    let replaced = leaf.put(&number(1), &head(7), None);
+    assert!(matches!(replaced, Put::Replaced { .. }));
+    assert_eq!(leaf.len(), MAX_ROWS);
+}
+
+#[test]
+fn keys_of_no_byte_or_of_too_many_are_refused() {
+    let mut leaf = Leaf::new();
+    assert!(matches!(leaf.put(b"", &head(1), None), Put::Full { .. }));
+    assert!(matches!(leaf.put(&[1; MAX_KEY_BYTES + 1], &head(1), None), Put::Full { .. }));
+    assert!(leaf.is_empty());
+}
+
+#[test]
+fn longest_keys_fit_twenty_times_whatever_they_share() {
+    for at in [0, MAX_KEY_BYTES - 1] {
+        let mut leaf = Leaf::new();
+        for n in 0..20 {
+            let mut key = [b'k'; MAX_KEY_BYTES];
+            key[at] = 100 - n;
+            assert!(leaf.has_room_for(&key));
+            put(&mut leaf, &key, u64::MAX - u64::from(n));
+        }
+        let mut bytes = Vec::new();
+        leaf.encode(&mut bytes);
+        assert!(bytes.len() <= leaf.bound_bytes() && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
+        let decoded = Leaf::decode(&bytes).unwrap();
+        assert!(leaf.iter().zip(decoded.iter()).all(|(one, other)| {
+            one.key.to_vec() == other.key.to_vec() && one.head() == other.head()
+        }));
+    }
+}
+
+#[test]
+fn a_key_that_lengthens_all_suffixes_waits_for_splits() {
+    let mut leaf = Leaf::new();
+    for n in 0..100 {
+        let mut key = [b'k'; MAX_KEY_BYTES];
+        key[MAX_KEY_BYTES - 1] = n;
+        put(&mut leaf, &key, 1);
+    }
+    assert!(leaf.has_room_for(&[b'k'; MAX_KEY_BYTES - 1]) && !leaf.has_room_for(b"z"));
+    let mut splits = 0;
+    while !leaf.has_room_for(b"z") {
+        leaf = leaf.split(Some(b"z")).unwrap().right;
+        splits += 1;
+    }
+    assert_eq!(splits, 1, "what is near the end has room at once");
+    put(&mut leaf, b"z", 2);
+}
+
+#[test]
+fn a_split_is_in_the_middle_or_near_the_end_that_grows() {
+    for (next, left) in [(None, 64), (Some(number(1_000)), 115), (Some(number(0)), 12)] {
+        let mut leaf = full();
+        let split = leaf.split(next.as_deref()).unwrap();
+        assert_eq!((leaf.len(), split.right.len()), (left, MAX_ROWS - left));
+    }
+    let mut leaf = full();
+    leaf.split(Some(&number(100))).unwrap();
+    assert_eq!(leaf.len(), 64, "a key between the others");
+}
+
+#[test]
+fn separators_are_as_short_as_can_be() {
+    for (low, high, separator) in
+        [("abc", "abd", "abd"), ("a", "ab", "ab"), ("abcx", "b", "b"), ("az", "bcdef", "b")]
+    {
+        let mut leaf = leaf_of(&[low, high]);
+        let split = leaf.split(None).unwrap();
+        assert_eq!(&*split.separator, separator.as_bytes());
+        assert_eq!((keys(&leaf), keys(&split.right)), (vec![low.into()], vec![high.into()]));
+    }
+}
+
+#[test]
+fn a_leaf_that_does_not_fit_comes_back() {
+    let (mut left, mut right) = (full(), Leaf::new());
+    put(&mut right, b"v", 1);
+    assert!(!left.can_absorb(&right));
+    let right = left.absorb(right).unwrap_err();
+    assert_eq!((left.len(), right.len()), (MAX_ROWS, 1));
+    assert!(left.absorb(Leaf::new()).is_ok());
+    let mut empty = Leaf::new();
+    assert!(empty.absorb(right).is_ok() && empty.len() == 1);
+}
+
+#[test]
+fn a_leaf_of_few_short_rows_is_nearly_empty() {
+    let mut leaf = Leaf::new();
+    for n in 0..15 {
+        put(&mut leaf, &number(n), 1);
+        assert!(leaf.is_nearly_empty());
+    }
+    put(&mut leaf, &number(15), 1);
+    assert!(!leaf.is_nearly_empty());
+}
+
+#[test]
+fn encoding_names_the_newest_revision_and_its_checksum() {
+    let (leaf, mut bytes) = (full(), b"before".to_vec());
+    let encoded = leaf.encode(&mut bytes);
+    assert_eq!(encoded.newest_revision, MAX_ROWS as u64 - 1);
+    assert_eq!(encoded_checksum(&bytes), Some(encoded.checksum));
+    assert_eq!(Leaf::decode(&bytes[6..]).unwrap().len(), MAX_ROWS);
+    assert!(bytes.len() < 50 * MAX_ROWS);
+    assert_eq!(encoded_checksum(&[1, 2, 3]), None);
+}
+
+#[test]
+fn a_visit_stops_when_the_visitor_says_so() {
+    let mut bytes = Vec::new();
+    full().encode(&mut bytes);
+    let mut seen = Vec::new();
+    let visited = Leaf::visit_encoded(&bytes, &mut |key, head| {
+        seen.push((key.to_vec(), head.revision));
+        if seen.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(visited, Some(()));
+    assert_eq!(seen, [(number(1), 0), (number(3), 1), (number(5), 2)]);
+}

@@ -1,0 +1,319 @@
+//! Random operations on a leaf and on a `BTreeMap` that must agree with it.
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use crate::index::leaf::keys::MAX_KEY_BYTES;
+use crate::index::leaf::row::Row;
+use crate::index::leaf::{CachedValue, Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Put, prints};
+use crate::values::head::Head;
+use crate::values::head::tests::any_head;
+
+#[derive(Debug, Clone)]
+struct ModelRow {
+    head: Head,
+    value: Option<Bytes>,
+    touched: bool,
+}
+
+type Model = BTreeMap<Vec<u8>, ModelRow>;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Put(Vec<u8>, Head, Option<Bytes>),
+    SetHead(prop::sample::Index, Head),
+    SetValue(prop::sample::Index, Option<Bytes>),
+    Remove(prop::sample::Index),
+    Touch(prop::sample::Index),
+    EvictCold,
+    /// Split, and take the right in again.
+    SplitAndAbsorb(Option<Vec<u8>>),
+    /// Split, and go on with one half.
+    Halve(bool),
+    /// Encode and decode.
+    Reload,
+    Range(Bound<Vec<u8>>, Bound<Vec<u8>>),
+}
+
+fn any_key() -> impl Strategy<Value = Vec<u8>> {
+    let prefix = prop_oneof![
+        8 => Just(b"items/user-".to_vec()),
+        4 => Just(Vec::new()),
+        2 => Just(b"items/".to_vec()),
+        1 => Just(vec![b'p'; 300]),
+    ];
+    let letter = prop::sample::select(&[0, b'a', b'b', b'c', b'z', 255][..]);
+    let tail = prop_oneof![
+        20 => prop::collection::vec(letter, 1..8),
+        3 => (any::<u32>()).prop_map(|n| format!("{n:010}").into_bytes()),
+        1 => prop::collection::vec(any::<u8>(), 1..MAX_KEY_BYTES),
+        1 => Just(vec![b'a'; MAX_KEY_BYTES]),
+    ];
+    (prefix, tail).prop_map(|(prefix, tail)| {
+        let mut key = [prefix, tail].concat();
+        key.truncate(MAX_KEY_BYTES);
+        key
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Option<Bytes>> {
+    prop::option::of(prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from))
+}
+
+fn any_bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
+    prop_oneof![
+        any_key().prop_map(Bound::Included),
+        any_key().prop_map(Bound::Excluded),
+        Just(Bound::Unbounded),
+    ]
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let row = any::<prop::sample::Index>;
+    prop_oneof![
+        60 => (any_key(), any_head(), any_value()).prop_map(|(k, h, v)| Op::Put(k, h, v)),
+        5 => (row(), any_head()).prop_map(|(row, head)| Op::SetHead(row, head)),
+        5 => (row(), any_value()).prop_map(|(row, value)| Op::SetValue(row, value)),
+        12 => row().prop_map(Op::Remove),
+        8 => row().prop_map(Op::Touch),
+        2 => Just(Op::EvictCold),
+        3 => prop::option::of(any_key()).prop_map(Op::SplitAndAbsorb),
+        1 => any::<bool>().prop_map(Op::Halve),
+        2 => Just(Op::Reload),
+        6 => (any_bound(), any_bound()).prop_map(|(low, high)| Op::Range(low, high)),
+    ]
+}
+
+fn cached(value: Option<Bytes>) -> Option<CachedValue> {
+    value.map(|bytes| CachedValue { parent: None, bytes })
+}
+
+fn bytes_of(value: Option<CachedValue>) -> Option<Bytes> {
+    value.map(|value| value.bytes)
+}
+
+/// A key of the model, if it has any.
+fn pick(model: &Model, row: prop::sample::Index) -> Option<Vec<u8>> {
+    model.keys().nth(row.index(model.len().max(1))).cloned()
+}
+
+fn apply(leaf: &mut Leaf, model: &mut Model, op: Op) {
+    match op {
+        Op::Put(key, head, value) => put(leaf, model, key, head, value),
+        Op::SetHead(row, head) => {
+            if let Some(key) = pick(model, row) {
+                leaf.set_head(leaf.find(&key).unwrap(), &head);
+                model.get_mut(&key).unwrap().head = head;
+            }
+        }
+        Op::SetValue(row, value) => {
+            if let Some(key) = pick(model, row) {
+                let old = leaf.set_value(leaf.find(&key).unwrap(), cached(value.clone()));
+                let row = model.get_mut(&key).unwrap();
+                assert_eq!(bytes_of(old), std::mem::replace(&mut row.value, value));
+            }
+        }
+        Op::Remove(row) => {
+            if let Some(key) = pick(model, row) {
+                let (head, value) = leaf.remove(leaf.find(&key).unwrap());
+                let row = model.remove(&key).unwrap();
+                assert_eq!((head, bytes_of(value)), (row.head, row.value));
+            }
+        }
+        Op::Touch(row) => {
+            if let Some(key) = pick(model, row) {
+                leaf.touch(leaf.find(&key).unwrap());
+                model.get_mut(&key).unwrap().touched = true;
+            }
+        }
+        Op::EvictCold => evict(leaf, model),
+        Op::SplitAndAbsorb(next) => split_and_absorb(leaf, model, next),
+        Op::Halve(upper) => halve(leaf, model, upper, None),
+        Op::Reload => reload(leaf, model),
+        Op::Range(lower, upper) => compare_range(leaf, model, &lower, &upper),
+    }
+}
+
+fn put(leaf: &mut Leaf, model: &mut Model, key: Vec<u8>, head: Head, value: Option<Bytes>) {
+    let is_new = !model.contains_key(&key);
+    while is_new && !leaf.has_room_for(&key) {
+        let rows = leaf.len();
+        let refused = leaf.put(&key, &head, cached(value.clone()));
+        assert!(matches!(refused, Put::Full { value: back } if bytes_of(back.clone()) == value));
+        assert!(rows >= 20 && leaf.len() == rows);
+        halve(leaf, model, false, Some(&key));
+    }
+    let touched = model.get(&key).is_some_and(|row| row.touched);
+    let row = ModelRow { head, value: value.clone(), touched };
+    match (leaf.put(&key, &head, cached(value)), model.insert(key, row)) {
+        (Put::Inserted, None) => {}
+        (Put::Replaced { value, .. }, Some(old)) => assert_eq!(bytes_of(value), old.value),
+        (put, old) => panic!("{put:?} of {old:?}"),
+    }
+}
+
+fn evict(leaf: &mut Leaf, model: &mut Model) {
+    let evicted = leaf.evict_cold_values();
+    let cold = model.values_mut().filter(|row| !row.touched);
+    let mut gone: Vec<_> = cold.filter_map(|row| row.value.take()).collect();
+    let mut values: Vec<_> = evicted.into_iter().map(|value| value.bytes).collect();
+    gone.sort();
+    values.sort();
+    assert_eq!(values, gone);
+    model.values_mut().for_each(|row| row.touched = false);
+}
+
+fn split_and_absorb(leaf: &mut Leaf, model: &Model, next: Option<Vec<u8>>) {
+    let Some(split) = leaf.split(next.as_deref()) else {
+        assert!(model.len() < 2);
+        return;
+    };
+    let lower: Model = model.range(..split.separator.to_vec()).map(clone_pair).collect();
+    let upper: Model = model.range(split.separator.to_vec()..).map(clone_pair).collect();
+    check(leaf, &lower);
+    check(&split.right, &upper);
+    assert!(leaf.can_absorb(&split.right));
+    leaf.absorb(split.right).unwrap();
+}
+
+/// Goes on with the half to which `next` belongs, or with the upper or lower.
+fn halve(leaf: &mut Leaf, model: &mut Model, upper: bool, next: Option<&[u8]>) {
+    let Some(split) = leaf.split(next) else {
+        return;
+    };
+    assert!(!leaf.is_empty() && !split.right.is_empty());
+    let above = model.split_off(&split.separator.to_vec());
+    check(&split.right, &above);
+    check(leaf, model);
+    if next.map_or(upper, |next| next >= &*split.separator) {
+        *leaf = split.right;
+        *model = above;
+    }
+}
+
+fn reload(leaf: &mut Leaf, model: &mut Model) {
+    let mut bytes = Vec::new();
+    let encoded = leaf.encode(&mut bytes);
+    assert!(bytes.len() <= leaf.bound_bytes());
+    let newest = model.values().map(|row| row.head.revision).max();
+    assert_eq!(encoded.newest_revision, newest.unwrap_or(0));
+    let mut rows = Vec::new();
+    let visited = Leaf::visit_encoded(&bytes, &mut |key, head| {
+        rows.push((key.to_vec(), *head));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(visited, Some(()));
+    assert!(rows.into_iter().eq(model.iter().map(|(key, row)| (key.clone(), row.head))));
+    *leaf = Leaf::decode(&bytes).unwrap();
+    let mut again = Vec::new();
+    leaf.encode(&mut again);
+    assert_eq!(again, bytes);
+    for row in model.values_mut() {
+        (row.value, row.touched) = (None, false);
+    }
+}
+
+fn compare_range(leaf: &Leaf, model: &Model, low: &Bound<Vec<u8>>, high: &Bound<Vec<u8>>) {
+    let inside = |key: &[u8]| {
+        let above = match low {
+            Bound::Included(low) => key >= &low[..],
+            Bound::Excluded(low) => key > &low[..],
+            Bound::Unbounded => true,
+        };
+        above
+            && match high {
+                Bound::Included(high) => key <= &high[..],
+                Bound::Excluded(high) => key < &high[..],
+                Bound::Unbounded => true,
+            }
+    };
+    let expected: Vec<_> = model.keys().filter(|key| inside(key)).cloned().collect();
+    let range = leaf.range(low.as_ref().map(|key| &key[..]), high.as_ref().map(|key| &key[..]));
+    assert_eq!(range.len(), expected.len());
+    let back: Vec<_> = range.clone().rev().map(|entry| entry.key.to_vec()).collect();
+    assert!(range.map(|entry| entry.key.to_vec()).eq(expected.iter().cloned()));
+    assert!(back.into_iter().eq(expected.into_iter().rev()));
+}
+
+fn clone_pair((key, row): (&Vec<u8>, &ModelRow)) -> (Vec<u8>, ModelRow) {
+    (key.clone(), row.clone())
+}
+
+/// Compares the leaf with the model, and looks at its invariants.
+fn check(leaf: &Leaf, model: &Model) {
+    assert_eq!(leaf.len(), model.len());
+    assert!(leaf.len() <= MAX_ROWS && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
+    for (rank, (entry, (key, row))) in leaf.iter().zip(model).enumerate() {
+        assert_eq!(&entry.key.to_vec(), key);
+        let slot = leaf.at(rank).unwrap();
+        assert_eq!(leaf.find(key), Some(slot));
+        assert_eq!((entry.head(), leaf.head(slot)), (row.head, row.head));
+        assert_eq!(entry.value.map(|value| &value.bytes), row.value.as_ref());
+        assert_eq!(leaf.values.is_touched(slot), row.touched);
+        assert!(entry.key.compare(key).is_eq() && entry.key.len() == key.len());
+        let print = prints::of(entry.key.suffix);
+        assert_eq!(leaf.prints.find(print, leaf.len(), |found| found == slot), Some(slot));
+        let beside = [&key[..], &[0]].concat();
+        assert_eq!(leaf.find(&beside).is_some(), model.contains_key(&beside));
+    }
+    let spans: usize = leaf.iter().map(|entry| entry.key.suffix.len()).sum();
+    assert_eq!(spans + leaf.prefix().len(), leaf.keys.len(), "no gaps between the keys");
+    assert_eq!(leaf.memory_bytes(), memory_bytes(leaf, model));
+}
+
+/// The memory of a leaf, summed anew.
+fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
+    let values = model.values().filter_map(|row| row.value.as_ref());
+    let (count, bytes) =
+        values.fold((0, 0), |(count, bytes), value| (count + 1, bytes + value.len()));
+    let array = leaf.values.array_bytes();
+    assert_eq!(array == 0, count == 0, "an array without values, or values without an array");
+    let rows = leaf.rows.capacity() * size_of::<Row>();
+    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + bytes + count * 48
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_leaf_agrees_with_the_model(
+        rows in prop::collection::vec((any_key(), any_head(), any_value()), 0..140),
+        ops in prop::collection::vec(any_op(), 1..80),
+    ) {
+        let (mut leaf, mut model) = (Leaf::new(), Model::new());
+        for (key, head, value) in rows {
+            put(&mut leaf, &mut model, key, head, value);
+        }
+        check(&leaf, &model);
+        for op in ops {
+            apply(&mut leaf, &mut model, op);
+            check(&leaf, &model);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_absorbed_wherever_they_meet(
+        keys in prop::collection::btree_set(any_key(), 0..60),
+        at in any::<prop::sample::Index>(),
+        head in any_head(),
+    ) {
+        let at = at.index(keys.len() + 1);
+        let (mut leaves, mut model) = ([Leaf::new(), Leaf::new()], Model::new());
+        for (index, key) in keys.into_iter().enumerate() {
+            let leaf = &mut leaves[usize::from(index >= at)];
+            if matches!(leaf.put(&key, &head, None), Put::Inserted) {
+                model.insert(key, ModelRow { head, value: None, touched: false });
+            }
+        }
+        let [mut left, right] = leaves;
+        let fits = left.can_absorb(&right);
+        let refused = left.absorb(right);
+        prop_assert_eq!(refused.is_ok(), fits);
+        if fits {
+            check(&left, &model);
+        }
+    }
+}

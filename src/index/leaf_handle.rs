@@ -1,0 +1,121 @@
+//! One leaf of a collection's directory: resident or not, clean or not.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::index::leaf::Leaf;
+use crate::seams::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The leaf of a range of keys, `[low, high)`.
+///
+/// **Lock order:** the lock in here comes after the journal's and before the directory's. Two
+/// leaves are locked in ascending order of key.
+#[derive(Debug)]
+pub(super) struct LeafHandle {
+    /// The first key that may be in here; it never changes.
+    pub(super) low: Box<[u8]>,
+    state: RwLock<LeafState>,
+    /// Whether the leaf was used since the last look for leaves to evict.
+    used: AtomicBool,
+}
+
+/// What the lock of a leaf protects.
+#[derive(Debug)]
+pub(super) struct LeafState {
+    /// The first key that belongs to the next leaf; `None` in the last leaf.
+    pub(super) high: Option<Box<[u8]>>,
+    /// `None` where the leaf is in the backing store only.
+    pub(super) leaf: Option<Leaf>,
+    /// The checksum of the row as it was last given to the backing store; `None` for no row.
+    pub(super) stored: Option<u32>,
+    pub(super) writing: Writing,
+    /// The keys of this leaf belong to the one before it now.
+    pub(super) merged: bool,
+}
+
+/// How a leaf differs from its row in the backing store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writing {
+    /// The row is the leaf.
+    Clean,
+    /// The leaf was changed.
+    Dirty,
+    /// A checkpoint has encoded the leaf and not yet given it to the backing store.
+    UnderWay,
+    /// As `UnderWay`, and the leaf was changed since.
+    UnderWayAndDirty,
+}
+
+impl LeafHandle {
+    /// A leaf in memory that the backing store does not hold.
+    pub(super) fn resident(low: Box<[u8]>, high: Option<Box<[u8]>>, leaf: Leaf) -> Self {
+        let (leaf, stored, writing) = (Some(leaf), None, Writing::Dirty);
+        Self::new(low, LeafState { high, leaf, stored, writing, merged: false })
+    }
+
+    /// A leaf that is in the backing store only.
+    pub(super) fn stored(low: Box<[u8]>, high: Option<Box<[u8]>>, checksum: u32) -> Self {
+        let (stored, writing) = (Some(checksum), Writing::Clean);
+        Self::new(low, LeafState { high, leaf: None, stored, writing, merged: false })
+    }
+
+    fn new(low: Box<[u8]>, state: LeafState) -> Self {
+        Self { low, state: RwLock::new(state), used: AtomicBool::new(false) }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, LeafState> {
+        self.state.read()
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, LeafState> {
+        self.state.write()
+    }
+
+    /// Notes a use. A flag that is set is not written again, so that its cache line stays shared.
+    pub(super) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the leaf was used since the last call.
+    pub(super) fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl LeafState {
+    /// Whether a key that is not below the leaf's first belongs to this leaf.
+    pub(super) fn covers(&self, key: &[u8]) -> bool {
+        !self.merged && self.high.as_deref().is_none_or(|high| key < high)
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.leaf.as_ref().map_or(0, Leaf::memory_bytes)
+    }
+
+    pub(super) fn mark_dirty(&mut self) {
+        self.writing = match self.writing {
+            Writing::Clean | Writing::Dirty => Writing::Dirty,
+            Writing::UnderWay | Writing::UnderWayAndDirty => Writing::UnderWayAndDirty,
+        };
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.writing != Writing::Clean
+    }
+
+    /// Whether the leaf may leave memory: then its row is all of it.
+    pub(super) fn can_leave(&self) -> bool {
+        self.writing == Writing::Clean && self.stored.is_some() && !self.merged
+    }
+
+    /// Ends what a checkpoint began. `checksum` is that of the row that the backing store took.
+    pub(super) fn written(&mut self, checksum: Option<u32>) {
+        self.writing = match (self.writing, checksum) {
+            (Writing::UnderWay, Some(_)) => Writing::Clean,
+            _ => Writing::Dirty,
+        };
+        // A row that was refused may be there or not, so it is not believed before another is.
+        self.stored = checksum;
+    }
+}

@@ -1,0 +1,192 @@
+//! What is in memory: loading leaves, and evicting values and leaves under one budget.
+//!
+//! Values go first, then clean leaves. Both have a second chance: a row's value that was read, or
+//! a leaf that was used, since the hand came by last stays until it comes by again.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::index::directory::Directory;
+use crate::index::leaf::{Leaf, encoded_checksum};
+use crate::index::leaf_handle::LeafHandle;
+use crate::index::{Index, row_key};
+use crate::seams::sync::RwLockReadGuard;
+use crate::values::error::{Error, Result, TableError};
+
+/// How many leaves one look for something to evict takes in at the most.
+const LOOKED_AT: usize = 64;
+/// How many of them are looked up at a time.
+const AT_ONCE: usize = 16;
+
+/// Keeps every leaf in memory that is there. Who holds it must not cause an eviction.
+#[derive(Debug)]
+pub(crate) struct Pinned<'a>(
+    #[expect(dead_code, reason = "held for its lock")] RwLockReadGuard<'a, ()>,
+);
+
+/// Where the look for something to evict goes on: a collection and a key.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    collection: Box<str>,
+    key: Box<[u8]>,
+}
+
+impl Index {
+    /// Keeps what is in memory there until the pin is dropped.
+    pub(crate) fn pin(&self) -> Pinned<'_> {
+        Pinned(self.residency.read())
+    }
+
+    /// Reads the row of a leaf from the backing store, and puts the leaf into memory unless it is
+    /// there by then, or is another one.
+    ///
+    /// # Errors
+    /// [`Error::Table`] when the row cannot be had or is not the one that was given to the backing
+    /// store; [`is_lost`](Self::is_lost) then says that only the journal knows the rows.
+    /// [`Error::Io`] when the system refused the read for the moment.
+    pub(super) fn load(&self, directory: &Directory, handle: &Arc<LeafHandle>) -> Result<()> {
+        let Some(expected) = expected_row(handle) else { return Ok(()) };
+        let backing = self.backing.read().clone();
+        let row = backing.map(|backing| backing.get(&row_key(&directory.collection, &handle.low)));
+        let row = match row.transpose() {
+            Ok(row) => row.flatten(),
+            Err(error @ Error::Io { .. }) => return Err(error),
+            Err(error) => {
+                log::warn!("the index failed and will be rebuilt from the journal: {error}");
+                None
+            }
+        };
+        let row = row.filter(|row| encoded_checksum(row) == Some(expected));
+        let Some(leaf) = row.and_then(|row| Leaf::decode(&row)) else {
+            // Perhaps it was loaded, changed, written and evicted since.
+            if expected_row(handle) != Some(expected) {
+                return Ok(());
+            }
+            self.lost.store(true, Ordering::Release);
+            let reason = "a row of the index is not the one that was written; it will be rebuilt";
+            return Err(Error::Table(TableError::new(reason)));
+        };
+        self.install(handle, leaf, Some(expected));
+        Ok(())
+    }
+
+    /// Puts a leaf into memory, if its place is still empty and its row is still the expected one.
+    pub(super) fn install(&self, handle: &LeafHandle, mut leaf: Leaf, expected: Option<u32>) {
+        let mut state = handle.write();
+        if state.leaf.is_some() || state.merged || state.stored != expected {
+            return;
+        }
+        // A checkpoint that was cut short may leave keys in a row that are in the next one as well.
+        if let Some(high) = &state.high {
+            leaf.truncate(high);
+        }
+        self.memory.grew(0, leaf.memory_bytes());
+        state.leaf = Some(leaf);
+    }
+
+    /// Evicts what was not used for longest, if the index is over its budget. Called with no lock
+    /// held; looks at a bounded number of leaves.
+    pub(crate) fn evict(&self) {
+        if !self.memory.is_over() {
+            return;
+        }
+        // One at a time is enough, and nobody waits for it.
+        let Some(mut hand) = self.hand.try_lock() else { return };
+        for _ in 0..LOOKED_AT / AT_ONCE {
+            let Some((directory, handles)) = self.advance(&mut hand) else { return };
+            let mut unused = Vec::new();
+            for handle in handles {
+                if !self.evict_values(&handle) && !handle.take_used() {
+                    unused.push(handle);
+                }
+            }
+            self.evict_leaves(&unused);
+            drop(directory);
+            if !self.memory.is_over() {
+                return;
+            }
+        }
+    }
+
+    /// The next leaves for the hand to come by.
+    fn advance(&self, hand: &mut Hand) -> Option<(Arc<Directory>, Vec<Arc<LeafHandle>>)> {
+        let collections = self.collections.read();
+        let after = collections
+            .range::<str, _>((Bound::Included(&*hand.collection), Bound::Unbounded))
+            .next();
+        let (name, directory) = after.or_else(|| collections.iter().next())?;
+        let key = if **name == *hand.collection { &*hand.key } else { &[] };
+        let mut handles = directory.leaves_from(key, AT_ONCE + 1);
+        match handles.get(AT_ONCE) {
+            Some(next) => {
+                *hand = Hand { collection: name.clone(), key: next.low.clone() };
+                handles.truncate(AT_ONCE);
+            }
+            None => {
+                // The next collection's name is above this one's with a NUL, which no name holds.
+                let after = format!("{name}\0").into_boxed_str();
+                *hand = Hand { collection: after, key: Box::default() };
+            }
+        }
+        Some((Arc::clone(directory), handles))
+    }
+
+    /// Evicts the values of a leaf that were not read since the last time; whether it holds others
+    /// still.
+    fn evict_values(&self, handle: &LeafHandle) -> bool {
+        let mut state = handle.write();
+        let Some(leaf) = &mut state.leaf else { return true };
+        let before = leaf.memory_bytes();
+        let evicted = leaf.evict_cold_values();
+        let after = leaf.memory_bytes();
+        let holds_values = leaf.holds_values();
+        self.memory.grew(before, after);
+        drop(state);
+        drop(evicted);
+        holds_values
+    }
+
+    /// Lets clean leaves leave memory.
+    fn evict_leaves(&self, handles: &[Arc<LeafHandle>]) {
+        if handles.is_empty() || !self.is_on_disk() || self.is_lost() {
+            return;
+        }
+        let mut evicted = Vec::with_capacity(handles.len());
+        {
+            // Nobody has pinned anything now.
+            let _residency = self.residency.write();
+            for handle in handles {
+                let mut state = handle.write();
+                if state.can_leave()
+                    && let Some(leaf) = state.leaf.take()
+                {
+                    self.memory.grew(leaf.memory_bytes(), 0);
+                    evicted.push(leaf);
+                }
+            }
+        }
+        // Freed without the locks.
+        drop(evicted);
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// Evicts all values.
+    pub(crate) fn drop_values(&self) {
+        for directory in self.directories() {
+            for handle in directory.leaves_from(&[], usize::MAX) {
+                self.evict_values(&handle);
+                self.evict_values(&handle);
+            }
+        }
+    }
+}
+
+/// The checksum of the row that a leaf has to be loaded from; `None` where it is in memory, or is
+/// no leaf any more.
+fn expected_row(handle: &LeafHandle) -> Option<u32> {
+    let state = handle.read();
+    if state.leaf.is_some() || state.merged { None } else { state.stored }
+}

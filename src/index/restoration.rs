@@ -1,0 +1,134 @@
+//! Without a backing store: giving it up, filling what only it held from the journal, and taking a
+//! new one.
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::index::directory::Directory;
+use crate::index::leaf::Leaf;
+use crate::index::leaf_handle::LeafHandle;
+use crate::index::{Backing, Index};
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// Takes the key and the head of a journal's entry.
+pub(crate) type TakeHead<'a> = dyn FnMut(&ItemKey, &Head) + 'a;
+
+impl Index {
+    /// Takes a new, empty backing store: every leaf is in memory and has to be written to it.
+    pub(crate) fn attach(&self, backing: Arc<dyn Backing>) {
+        let _residency = self.residency.write();
+        for directory in self.directories() {
+            for handle in directory.leaves_from(&[], usize::MAX) {
+                let mut state = handle.write();
+                debug_assert!(state.leaf.is_some(), "a leaf is neither in memory nor on disk");
+                if !state.is_dirty() {
+                    self.memory.dirty_leaves.fetch_add(1, Ordering::AcqRel);
+                }
+                state.stored = None;
+                state.mark_dirty();
+            }
+        }
+        self.merged_rows.lock().clear();
+        *self.backing.write() = Some(backing);
+    }
+
+    /// Gives up the backing store. Rows that are in it only are lost.
+    pub(crate) fn detach(&self) {
+        let _residency = self.residency.write();
+        *self.backing.write() = None;
+        if self.has_holes() {
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether any leaf is not in memory.
+    fn has_holes(&self) -> bool {
+        let absent = |handle: &Arc<LeafHandle>| handle.read().leaf.is_none();
+        let holes =
+            |directory: &Arc<Directory>| directory.leaves_from(&[], usize::MAX).iter().any(absent);
+        self.directories().iter().any(holes)
+    }
+
+    /// Fills leaves that are lost with heads from the journal; `heads` calls with the head of each
+    /// entry, in order of revision. Afterwards all leaves are in memory.
+    ///
+    /// # Errors
+    /// What `heads` fails with; then nothing has changed.
+    pub(crate) fn restore(
+        &self,
+        heads: impl FnOnce(&mut TakeHead<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if !self.has_holes() {
+            self.lost.store(false, Ordering::Release);
+            return Ok(());
+        }
+        let holes = Self::new(u64::MAX);
+        let pin = holes.pin();
+        heads(&mut |key, head| {
+            let newer = |now: Option<Head>| now.is_none_or(|now| now.revision <= head.revision);
+            if self.is_absent(key) && holes.head(key).is_ok_and(newer) {
+                holes.put(key, head, None, &pin);
+            }
+        })?;
+        drop(pin);
+        for directory in self.directories() {
+            for handle in directory.leaves_from(&[], usize::MAX) {
+                self.fill(&directory, &handle, &holes)?;
+            }
+        }
+        self.lost.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    /// Whether the leaf of a key is lost.
+    fn is_absent(&self, key: &ItemKey) -> bool {
+        let Some(directory) = self.directory(key.collection()) else { return false };
+        loop {
+            let handle = directory.leaf_of(key.key_bytes());
+            let state = handle.read();
+            if state.covers(key.key_bytes()) {
+                return state.leaf.is_none();
+            }
+        }
+    }
+
+    /// Makes a lost leaf anew of the rows that it should hold.
+    fn fill(&self, directory: &Directory, handle: &LeafHandle, rows: &Self) -> Result<()> {
+        let mut state = handle.write();
+        if state.leaf.is_some() || state.merged {
+            return Ok(());
+        }
+        let mut leaf = Leaf::new();
+        let mut over = Vec::new();
+        let low = Bound::Included(&*handle.low);
+        let high = state.high.as_deref();
+        let high = high.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut key = Vec::new();
+        rows.scan(&directory.collection, (low, high), false, |found, head, _| {
+            key.clear();
+            found.copy_to(&mut key);
+            if leaf.has_room_for(&key) {
+                leaf.put(&key, head, None);
+            } else {
+                over.push((key.clone(), *head));
+            }
+            ControlFlow::Continue(())
+        })?;
+        self.memory.grew(0, leaf.memory_bytes());
+        state.leaf = Some(leaf);
+        if !state.is_dirty() {
+            self.memory.dirty_leaves.fetch_add(1, Ordering::AcqRel);
+        }
+        state.mark_dirty();
+        drop(state);
+        let pin = self.pin();
+        for (key, head) in over {
+            let key = ItemKey::new(&directory.collection, &key)?;
+            self.put(&key, &head, None, &pin);
+        }
+        Ok(())
+    }
+}

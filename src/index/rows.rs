@@ -1,0 +1,243 @@
+//! Reading and changing rows.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::index::Index;
+use crate::index::directory::Directory;
+use crate::index::leaf::{CachedValue, Leaf, Put, Slot, Split};
+use crate::index::leaf_handle::{LeafHandle, LeafState};
+use crate::index::residency::Pinned;
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// A row as it is found: the head of an item's newest version and, where it is in memory, the
+/// version's value.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    pub(crate) head: Head,
+    pub(crate) value: Option<CachedValue>,
+}
+
+impl Index {
+    /// The row of an item. Costs one row of the backing store where its leaf is not in memory.
+    ///
+    /// # Errors
+    /// What loading the leaf fails with.
+    pub(crate) fn row(&self, key: &ItemKey) -> Result<Option<Row>> {
+        self.look(key, |leaf, slot| {
+            leaf.touch(slot);
+            Row { head: leaf.head(slot), value: leaf.value(slot).cloned() }
+        })
+    }
+
+    /// The head of an item: as [`row`](Self::row), without the value.
+    pub(crate) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
+        self.look(key, Leaf::head)
+    }
+
+    fn look<T>(&self, key: &ItemKey, f: impl Fn(&Leaf, Slot) -> T) -> Result<Option<T>> {
+        let Some(directory) = self.directory(key.collection()) else { return Ok(None) };
+        let key = key.key_bytes();
+        loop {
+            let handle = directory.leaf_of(key);
+            {
+                let state = handle.read();
+                if !state.covers(key) {
+                    continue;
+                }
+                if let Some(leaf) = &state.leaf {
+                    handle.touch();
+                    return Ok(leaf.find(key).map(|slot| f(leaf, slot)));
+                }
+            }
+            self.load(&directory, &handle)?;
+            self.evict();
+        }
+    }
+
+    /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does.
+    pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<()> {
+        let Some(directory) = self.directory(key.collection()) else { return Ok(()) };
+        let key = key.key_bytes();
+        loop {
+            let handle = directory.leaf_of(key);
+            {
+                let state = handle.read();
+                if !state.covers(key) {
+                    continue;
+                }
+                if state.leaf.is_some() {
+                    handle.touch();
+                    return Ok(());
+                }
+            }
+            self.load(&directory, &handle)?;
+        }
+    }
+
+    /// Sets the row of an item whose leaf is in memory. No I/O, and nothing that can fail.
+    pub(crate) fn put(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        value: Option<CachedValue>,
+        _: &Pinned<'_>,
+    ) {
+        let directory = self.directory_or_new(key.collection());
+        let key = key.key_bytes();
+        let mut value = value.filter(|value| self.is_worth_keeping(value));
+        loop {
+            let handle = directory.leaf_of(key);
+            let mut state = handle.write();
+            if !state.covers(key) {
+                continue;
+            }
+            match self.change(&mut state, |leaf| leaf.put(key, head, value.take())) {
+                Put::Inserted => return,
+                Put::Replaced { value: displaced } => {
+                    // Freed without the lock.
+                    drop(state);
+                    drop(displaced);
+                    return;
+                }
+                Put::Full { value: refused } => {
+                    value = refused;
+                    self.split(&directory, &mut state, key);
+                }
+            }
+        }
+    }
+
+    /// Gives an item another head and keeps its value, if `f` gives one for the head that it has.
+    /// The item's leaf is in memory.
+    pub(crate) fn change_head(
+        &self,
+        key: &ItemKey,
+        _: &Pinned<'_>,
+        f: impl FnOnce(&Head) -> Option<Head>,
+    ) {
+        self.with_row(key, |state, slot| {
+            let leaf = state.leaf.as_ref()?;
+            let head = f(&leaf.head(slot))?;
+            self.change(state, |leaf| leaf.set_head(slot, &head));
+            Some(())
+        });
+    }
+
+    /// Removes the row of an item if `f` says so. A leaf that is nearly empty then joins the one
+    /// before it. The item's leaf is in memory.
+    pub(crate) fn remove_if(&self, key: &ItemKey, _: &Pinned<'_>, f: impl FnOnce(&Head) -> bool) {
+        let removed = self.with_row(key, |state, slot| {
+            let leaf = state.leaf.as_ref()?;
+            f(&leaf.head(slot)).then_some(())?;
+            let removed = self.change(state, |leaf| leaf.remove(slot));
+            let is_small = state.leaf.as_ref().is_some_and(Leaf::is_nearly_empty);
+            Some((removed, is_small))
+        });
+        if let (Some((_, true)), Some(directory)) = (removed, self.directory(key.collection())) {
+            self.merge(&directory, key.key_bytes());
+        }
+    }
+
+    /// Puts the value of a version into its row, unless the row is of another version by now.
+    pub(crate) fn keep_value(&self, key: &ItemKey, head: &Head, value: CachedValue) {
+        if !self.is_worth_keeping(&value) {
+            return;
+        }
+        let displaced = self.with_row(key, |state, slot| {
+            let before = state.memory_bytes();
+            let leaf = state.leaf.as_mut()?;
+            let now = leaf.head(slot);
+            (now.revision == head.revision && now.etag == head.etag).then_some(())?;
+            let displaced = leaf.set_value(slot, Some(value));
+            leaf.touch(slot);
+            self.memory.grew(before, state.memory_bytes());
+            displaced
+        });
+        // Freed without the lock.
+        drop(displaced);
+        self.evict();
+    }
+
+    /// Whether a value is small enough to be kept in memory.
+    fn is_worth_keeping(&self, value: &CachedValue) -> bool {
+        let len = value.bytes.len() as u64;
+        self.memory.largest_value_bytes > 0 && len <= self.memory.largest_value_bytes
+    }
+
+    /// Calls `f` with the row of a key and its leaf, locked; not where the leaf is not in memory.
+    fn with_row<T>(
+        &self,
+        key: &ItemKey,
+        f: impl FnOnce(&mut LeafState, Slot) -> Option<T>,
+    ) -> Option<T> {
+        let directory = self.directory(key.collection())?;
+        let key = key.key_bytes();
+        loop {
+            let handle = directory.leaf_of(key);
+            let mut state = handle.write();
+            if !state.covers(key) {
+                continue;
+            }
+            let slot = state.leaf.as_ref()?.find(key)?;
+            return f(&mut state, slot);
+        }
+    }
+
+    /// Changes a leaf that is in memory and locked, and counts what that does.
+    #[expect(clippy::expect_used, reason = "who changes a row has pinned its leaf in memory")]
+    pub(super) fn change<T>(&self, state: &mut LeafState, f: impl FnOnce(&mut Leaf) -> T) -> T {
+        let before = state.memory_bytes();
+        let changed = f(state.leaf.as_mut().expect("a pinned leaf is in memory"));
+        self.memory.grew(before, state.memory_bytes());
+        if !state.is_dirty() {
+            self.memory.dirty_leaves.fetch_add(1, Ordering::Relaxed);
+        }
+        state.mark_dirty();
+        changed
+    }
+
+    /// Splits a leaf that is full, so that there is room for a key. The leaf is locked.
+    fn split(&self, directory: &Directory, state: &mut LeafState, next_key: &[u8]) {
+        let split = self.change(state, |leaf| leaf.split(Some(next_key)));
+        #[expect(clippy::expect_used, reason = "a leaf with fewer rows has room for any key")]
+        let Split { separator, right } = split.expect("a full leaf has two rows at least");
+        self.memory.grew(0, right.memory_bytes());
+        self.memory.dirty_leaves.fetch_add(1, Ordering::Relaxed);
+        let high = state.high.replace(separator.clone());
+        let right = LeafHandle::resident(separator, high, right);
+        right.touch();
+        // Under the lock of the leaf that was split: who is sent on finds the new one.
+        directory.insert(Arc::new(right));
+    }
+
+    /// Joins the leaf of a key with the one before it, if both are in memory and small enough.
+    fn merge(&self, directory: &Directory, key: &[u8]) {
+        let right_handle = directory.leaf_of(key);
+        let Some(left_handle) = directory.leaf_before(&right_handle.low) else { return };
+        let mut left = left_handle.write();
+        let mut right = right_handle.write();
+        let adjoin =
+            !left.merged && !right.merged && left.high.as_deref() == Some(&*right_handle.low);
+        let small = |right: &Leaf| {
+            right.is_nearly_empty() && left.leaf.as_ref().is_some_and(|left| left.can_absorb(right))
+        };
+        if !adjoin || !right.leaf.as_ref().is_some_and(small) {
+            return;
+        }
+        let Some(absorbed) = right.leaf.take() else { return };
+        self.memory.grew(absorbed.memory_bytes(), 0);
+        let refused = self.change(&mut left, |left| left.absorb(absorbed).err());
+        debug_assert!(refused.is_none(), "it was asked before whether there is room");
+        left.high = right.high.take();
+        right.merged = true;
+        if right.is_dirty() {
+            self.memory.dirty_leaves.fetch_sub(1, Ordering::Relaxed);
+        }
+        directory.remove(&right_handle.low);
+        // A row that a checkpoint is giving to the backing store right now may come to be as well.
+        self.merged_rows.lock().push(super::row_key(&directory.collection, &right_handle.low));
+    }
+}

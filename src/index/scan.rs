@@ -1,0 +1,194 @@
+//! Rows in order of key, of one collection or of all.
+
+use std::ops::{Bound, ControlFlow};
+
+use crate::index::Index;
+use crate::index::directory::Directory;
+use crate::index::leaf::{CachedValue, KeyRef, Range};
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// Shows a row; breaks where the scan ends.
+pub(crate) trait Visit:
+    FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>
+{
+}
+impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit for F {}
+
+impl Index {
+    /// Shows the rows of a collection within the bounds, in ascending order or, if `reverse`, in
+    /// descending order. Rows that change during the scan are shown before or after the change.
+    /// A leaf is locked while its rows are shown, so `visit` must not use the index.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn scan(
+        &self,
+        collection: &str,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        mut visit: impl Visit,
+    ) -> Result<()> {
+        let Some(directory) = self.directory(collection) else { return Ok(()) };
+        if reverse {
+            self.scan_down(&directory, lower, upper, &mut visit)
+        } else {
+            self.scan_up(&directory, lower, upper, &mut visit).map(drop)
+        }
+    }
+
+    fn scan_up(
+        &self,
+        directory: &Directory,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        visit: &mut impl Visit,
+    ) -> Result<ControlFlow<()>> {
+        // The place that the scan has come to, once it has left the first leaf.
+        let mut from: Option<Box<[u8]>> = None;
+        loop {
+            let place = from.as_deref().unwrap_or(bound_key(lower).unwrap_or_default());
+            if is_beyond(place, upper) {
+                return Ok(ControlFlow::Continue(()));
+            }
+            let handle = directory.leaf_of(place);
+            let next = {
+                let state = handle.read();
+                if !state.covers(place) {
+                    continue;
+                }
+                match &state.leaf {
+                    Some(leaf) => {
+                        let lower = if from.is_some() { Bound::Included(place) } else { lower };
+                        if show(leaf.range(lower, upper), visit).is_break() {
+                            return Ok(ControlFlow::Break(()));
+                        }
+                        Some(state.high.clone())
+                    }
+                    None => None,
+                }
+            };
+            match next {
+                Some(Some(high)) => from = Some(high),
+                Some(None) => return Ok(ControlFlow::Continue(())),
+                None => {
+                    self.load(directory, &handle)?;
+                    self.evict();
+                }
+            }
+        }
+    }
+
+    fn scan_down(
+        &self,
+        directory: &Directory,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
+        // The place that the scan has come to, once it has left the last leaf.
+        let mut below: Option<Box<[u8]>> = None;
+        loop {
+            let end = below.as_deref().map_or(upper, Bound::Excluded);
+            let handle = match end {
+                Bound::Included(key) => directory.leaf_of(key),
+                Bound::Excluded(key) => directory.leaf_below(Some(key)),
+                Bound::Unbounded => directory.leaf_below(None),
+            };
+            let shown = {
+                let state = handle.read();
+                let reaches = match (end, state.high.as_deref()) {
+                    _ if state.merged => false,
+                    (_, None) => true,
+                    (Bound::Unbounded, Some(_)) => false,
+                    (Bound::Included(key), Some(high)) => key < high,
+                    (Bound::Excluded(key), Some(high)) => key <= high,
+                };
+                if !reaches {
+                    continue;
+                }
+                match &state.leaf {
+                    Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
+                        return Ok(());
+                    }
+                    leaf => leaf.is_some(),
+                }
+            };
+            if !shown {
+                self.load(directory, &handle)?;
+                self.evict();
+            } else if handle.low.is_empty() || is_below(&handle.low, lower) {
+                return Ok(());
+            } else {
+                below = Some(handle.low.clone());
+            }
+        }
+    }
+
+    /// Shows the rows of all collections after an item, in order of collection and key, until
+    /// `limit` were shown; the last of them where the limit ended the walk.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn walk(
+        &self,
+        after: Option<&ItemKey>,
+        limit: usize,
+        visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
+    ) -> Result<Option<ItemKey>> {
+        let mut left = limit;
+        for directory in self.directories() {
+            let lower = match after {
+                Some(after) if *directory.collection < *after.collection() => continue,
+                Some(after) if *directory.collection == *after.collection() => {
+                    Bound::Excluded(after.key_bytes())
+                }
+                _ => Bound::Unbounded,
+            };
+            let mut last = None;
+            let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
+                visit(&directory.collection, key, head);
+                left -= 1;
+                if left == 0 {
+                    last = Some(key.to_vec());
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            };
+            let flow = self.scan_up(&directory, lower, Bound::Unbounded, &mut show)?;
+            if flow.is_break() {
+                return Ok(last.and_then(|key| ItemKey::new(&directory.collection, &key).ok()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn show<'a>(
+    mut rows: impl Iterator<Item = <Range<'a> as Iterator>::Item>,
+    visit: &mut impl Visit,
+) -> ControlFlow<()> {
+    rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
+}
+
+fn bound_key<'a>(bound: Bound<&'a [u8]>) -> Option<&'a [u8]> {
+    match bound {
+        Bound::Included(key) | Bound::Excluded(key) => Some(key),
+        Bound::Unbounded => None,
+    }
+}
+
+/// Whether no key from this place on is within an upper bound.
+fn is_beyond(place: &[u8], upper: Bound<&[u8]>) -> bool {
+    match upper {
+        Bound::Included(upper) => place > upper,
+        Bound::Excluded(upper) => place >= upper,
+        Bound::Unbounded => false,
+    }
+}
+
+/// Whether no key below this place is within a lower bound.
+fn is_below(place: &[u8], lower: Bound<&[u8]>) -> bool {
+    bound_key(lower).is_some_and(|lower| place <= lower)
+}

@@ -1,0 +1,292 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::values::etag::ETag;
+use crate::values::head::Head;
+
+const SMALL: u64 = 1 << 20;
+
+fn head(revision: u64) -> Head {
+    Head {
+        etag: ETag([revision as u8; 16]),
+        revision,
+        segment: 1,
+        offset: revision as u32,
+        len_bytes: 400,
+        checksum: revision as u32,
+        modified_ms: 1_800_000_000_000,
+        expires_ms: None,
+        deleted: revision.is_multiple_of(7),
+    }
+}
+
+fn key(collection: u8, number: u16) -> ItemKey {
+    let key = format!("item-{number:05}");
+    ItemKey::new(["alpha", "beta", ""][usize::from(collection % 3)], key.as_bytes()).unwrap()
+}
+
+fn value(number: u16) -> CachedValue {
+    CachedValue { parent: None, bytes: Bytes::from(vec![number as u8; 500]) }
+}
+
+fn put(index: &Index, key: &ItemKey, revision: u64, value: Option<CachedValue>) {
+    let pin = index.pin();
+    index.make_resident(key, &pin).unwrap();
+    index.put(key, &head(revision), value, &pin);
+}
+
+fn rows(index: &Index) -> BTreeMap<Vec<u8>, u64> {
+    let mut rows = BTreeMap::new();
+    index
+        .walk(None, usize::MAX, &mut |collection, key, head| {
+            let joined = [collection.as_bytes(), b"\0", &key.to_vec()].concat();
+            assert!(rows.insert(joined, head.revision).is_none());
+        })
+        .unwrap();
+    rows
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Put(u8, u16),
+    PutMany(u8, u16, u16),
+    Remove(u8, u16, u16),
+    Get(u8, u16),
+    WriteBack,
+    Evict,
+    Scan(u8, u16, u16, bool),
+    Replace,
+    Reopen,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let (c, n) = (0_u8..3, 0_u16..3_000);
+    prop_oneof![
+        4 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Put(c, n)),
+        3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::PutMany(c, n, m)),
+        3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::Remove(c, n, m)),
+        2 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Get(c, n)),
+        2 => Just(Step::WriteBack),
+        2 => Just(Step::Evict),
+        2 => (c, n.clone(), n, any::<bool>()).prop_map(|(c, a, b, r)| Step::Scan(c, a, b, r)),
+        1 => Just(Step::Replace),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// Evicts as if the index were far over its budget.
+fn evict_all(index: &Index) {
+    for _ in 0..3 {
+        index.memory.used_bytes.fetch_add(1 << 40, Ordering::Relaxed);
+        for _ in 0..4 {
+            index.evict();
+        }
+        index.memory.used_bytes.fetch_sub(1 << 40, Ordering::Relaxed);
+    }
+}
+
+fn check_memory(index: &Index) {
+    let (mut bytes, mut dirty) = (0, 0);
+    for directory in index.directories() {
+        for handle in directory.leaves_from(&[], usize::MAX) {
+            let state = handle.read();
+            bytes += state.memory_bytes() as u64;
+            dirty += u64::from(state.is_dirty());
+        }
+    }
+    assert_eq!(index.memory_bytes(), bytes);
+    assert_eq!(index.memory.dirty_leaves.load(Ordering::Relaxed), dirty);
+}
+
+fn scan(index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
+    let (lower, upper) = (key(c, a), key(c, b));
+    let bounds = (Bound::Included(lower.key_bytes()), Bound::Excluded(upper.key_bytes()));
+    let mut keys = Vec::new();
+    index
+        .scan(lower.collection(), bounds, reverse, |key, _, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    keys
+}
+
+fn reopened(index: Index, backing: &Arc<dyn Backing>, rows_of_map: usize) -> Index {
+    index.write_back(&mut |_| Ok(())).unwrap();
+    let file = index.to_file(1).expect("all leaves are in the backing store");
+    let decoded = opening::DirectoryFile::decode(&file.encode()).unwrap();
+    assert_eq!(decoded, file);
+    let mut seen = 0;
+    let mut visit = |_: &[u8], _: &Head| {
+        seen += 1;
+        true
+    };
+    let proven = Index::from_rows(Arc::clone(backing), SMALL, &mut visit).unwrap().unwrap();
+    assert_eq!(seen, rows_of_map);
+    assert_eq!(rows(&proven), rows(&index));
+    Index::from_file(decoded, Arc::clone(backing), SMALL).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_history_reads_like_a_map(steps in prop::collection::vec(any_step(), 1..60)) {
+        let backings = MemoryBackings::new();
+        let (mut generation, mut backing) = (1, backings.open(1).unwrap());
+        let mut index = Index::new(SMALL);
+        index.attach(Arc::clone(&backing));
+        let mut map: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+        let mut revision = 0;
+        for step in steps {
+            match step {
+                Step::Put(c, n) => {
+                    revision += 1;
+                    put(&index, &key(c, n), revision, Some(value(n)));
+                    map.insert(key(c, n).as_bytes().to_vec(), revision);
+                }
+                Step::PutMany(c, n, more) => for n in n..n + more {
+                    revision += 1;
+                    put(&index, &key(c, n), revision, None);
+                    map.insert(key(c, n).as_bytes().to_vec(), revision);
+                },
+                Step::Remove(c, n, more) => for n in n..n + more {
+                    let key = key(c, n);
+                    let pin = index.pin();
+                    index.make_resident(&key, &pin).unwrap();
+                    index.remove_if(&key, &pin, |_| true);
+                    map.remove(key.as_bytes());
+                },
+                Step::Get(c, n) => {
+                    let found = index.row(&key(c, n)).unwrap();
+                    let expected = map.get(key(c, n).as_bytes()).map(|revision| head(*revision));
+                    prop_assert_eq!(found.as_ref().map(|row| row.head), expected);
+                    if let Some(value) = found.and_then(|row| row.value) {
+                        prop_assert_eq!(&*value.bytes, &[n as u8; 500][..]);
+                    }
+                }
+                Step::WriteBack => index.write_back(&mut |_| Ok(())).unwrap(),
+                Step::Evict => evict_all(&index),
+                Step::Scan(c, a, b, reverse) => {
+                    let mut found = scan(&index, c, a, b, reverse);
+                    if reverse {
+                        found.reverse();
+                    }
+                    let (lower, upper) = (key(c, a), key(c, b));
+                    let range = (lower.as_bytes().to_vec(), upper.as_bytes().to_vec());
+                    let expected: Vec<Vec<u8>> = if a < b {
+                        let prefix = lower.collection().len() + 1;
+                        map.range(range.0..range.1).map(|(key, _)| key[prefix..].to_vec()).collect()
+                    } else {
+                        Vec::new()
+                    };
+                    prop_assert_eq!(found, expected);
+                }
+                Step::Replace => {
+                    index.detach();
+                    let entries: Vec<(Vec<u8>, u64)> = map.clone().into_iter().collect();
+                    index.restore(|take| {
+                        for (joined, revision) in &entries {
+                            let (collection, low) = split_row_key(joined).unwrap();
+                            take(&ItemKey::new(collection, low).unwrap(), &head(*revision));
+                        }
+                        Ok(())
+                    }).unwrap();
+                    prop_assert!(!index.is_lost());
+                    generation += 1;
+                    backing = backings.open(generation).unwrap();
+                    index.attach(Arc::clone(&backing));
+                }
+                Step::Reopen => index = reopened(index, &backing, map.len()),
+            }
+            check_memory(&index);
+        }
+        prop_assert_eq!(rows(&index), map);
+    }
+}
+
+#[test]
+fn a_row_that_is_not_the_one_that_was_written_is_not_believed() {
+    let backing = MemoryBackings::new().open(1).unwrap();
+    let index = Index::new(SMALL);
+    index.attach(Arc::clone(&backing));
+    put(&index, &key(0, 1), 1, None);
+    index.write_back(&mut |_| Ok(())).unwrap();
+    let older = backing.get(&row_key("alpha", b"")).unwrap().unwrap();
+    put(&index, &key(0, 1), 2, None);
+    index.write_back(&mut |_| Ok(())).unwrap();
+    evict_all(&index);
+    backing.insert(&row_key("alpha", b""), &older).unwrap();
+    assert!(index.row(&key(0, 1)).is_err());
+    assert!(index.is_lost());
+    // What is in memory goes on.
+    put(&index, &key(1, 1), 3, None);
+    assert_eq!(index.head(&key(1, 1)).unwrap().unwrap().revision, 3);
+}
+
+/// A kill after each call of a checkpoint: with the journal's heads since the last checkpoint the
+/// index is whole, and no row is ahead of what was made durable.
+#[test]
+fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_index() {
+    let mut rng = fastrand::Rng::with_seed(7);
+    for round in 0..60 {
+        let backings = MemoryBackings::simulated();
+        let index = Index::new(SMALL);
+        index.attach(backings.open(1).unwrap());
+        let mut map = BTreeMap::new();
+        let mut revision = 0;
+        for n in 0..rng.u16(1..1_500) {
+            revision += 1;
+            put(&index, &key((n % 2) as u8, n), revision, None);
+            map.insert(key((n % 2) as u8, n).as_bytes().to_vec(), revision);
+        }
+        index.write_back(&mut |_| Ok(())).unwrap();
+        let mut replay = Vec::new();
+        for _ in 0..rng.u16(1..2_000) {
+            revision += 1;
+            let key = key(rng.u8(..2), rng.u16(..3_000));
+            put(&index, &key, revision, None);
+            map.insert(key.as_bytes().to_vec(), revision);
+            replay.push((key, revision));
+        }
+        for n in 0..rng.u16(..800) {
+            // Purged: neither the journal nor the index holds it any more.
+            let key = key((n % 2) as u8, n);
+            replay.retain(|(other, _)| *other != key);
+            let pin = index.pin();
+            index.make_resident(&key, &pin).unwrap();
+            index.remove_if(&key, &pin, |_| true);
+            map.remove(key.as_bytes());
+        }
+        backings.fail_after(rng.u64(..80));
+        let mut durable = 0;
+        let _ = index.write_back(&mut |revision| {
+            durable = durable.max(revision);
+            Ok(())
+        });
+        let killed = backings.kill(&mut rng).open(1).unwrap();
+        let mut newest = 0;
+        let mut visit = |_: &[u8], head: &Head| {
+            newest = newest.max(head.revision);
+            true
+        };
+        let found = Index::from_rows(killed, SMALL, &mut visit).unwrap().expect("sound rows");
+        assert!(newest <= durable.max(1_500), "a row is ahead of the journal");
+        for (key, revision) in &replay {
+            let present = found.head(key).unwrap();
+            if present.is_none_or(|present| present.revision < *revision) {
+                put(&found, key, *revision, None);
+            }
+        }
+        let mut found = rows(&found);
+        // Purged rows may be back.
+        found.retain(|key, _| map.contains_key(key));
+        assert_eq!(found, map, "round {round}");
+    }
+}
