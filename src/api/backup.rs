@@ -69,7 +69,11 @@ impl Store {
             }
             let (hold, manifest) = journal.guard_copy();
             if let Err(failure) = journal.sync() {
-                log::warn!("a backup takes what is durable: {:?}", failure.source);
+                log::warn!(
+                    "a backup holds only the commits that were durable before it, since the \
+                     journal could not be synced: {}",
+                    failure.cause
+                );
             }
             (hold, manifest, journal.durable(), engine.clock.now_ms())
         };
