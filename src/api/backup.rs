@@ -160,7 +160,7 @@ fn resolve(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
 /// Refuses to write a copy into the directory that it is made of; both paths are resolved.
 fn check_apart(store: &Path, target: &Path) -> Result<()> {
     if target.starts_with(store) {
-        let message = "the directory lies within the store's own";
+        let message = "the directory lies within the store's own; choose one outside of it";
         let source = io::Error::new(io::ErrorKind::InvalidInput, message);
         return Err(Error::io("copying a store to", target)(source));
     }

@@ -88,7 +88,9 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             Err(Refusal::NeedsPatch(base)) => base,
             Err(_) => return Ok(()),
         };
-        let Action::Patch(plan) = &mut operation.action else { continue };
+        let Action::Patch(plan) = &mut operation.action else {
+            return Err(at(Error::Internal { what: "an operation without a patch asked for one" }));
+        };
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;

@@ -205,9 +205,9 @@ impl Engine {
         };
         let Some(segment) = self.journal.segments().get(head.segment) else { return Ok(None) };
         let (entry, used) =
-            Entry::decode(record).ok_or_else(|| corrupt("an entry is malformed"))?;
+            Entry::decode(record).ok_or_else(|| corrupt("an entry cannot be decoded"))?;
         let incarnation = segment.incarnations.get(usize::from(entry.incarnation));
-        let incarnation = incarnation.ok_or_else(|| corrupt("an entry is malformed"))?;
+        let incarnation = incarnation.ok_or_else(|| corrupt("an entry cannot be decoded"))?;
         let etag = entry.etag(incarnation, head.revision);
         let same_item = entry.collection == key.collection() && entry.key == key.key_bytes();
         if etag != head.etag || !same_item || used != record.len() {

@@ -74,7 +74,8 @@ pub(super) fn attempt_within(
         Ok(())
     });
     if let Err(reason) = outcome {
-        log::warn!("{}", failure_text(what, &reason));
+        let failure = failure_text(what, &reason);
+        log::warn!("the table's files may stay locked until the process ends: {failure}");
     }
 }
 

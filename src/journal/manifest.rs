@@ -295,7 +295,7 @@ impl ManifestFile {
     /// Lays out the payload of a slot, for which there is room then.
     fn encode(&mut self, manifest: &Manifest, limit: u64) -> Result<Vec<u8>> {
         let payload = bincode::encode_to_vec(manifest, config::standard())
-            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))?;
+            .map_err(|_| Error::Internal { what: "the manifest could not be encoded" })?;
         let size = (SLOT_HEADER_BYTES + payload.len()) as u64;
         if size > limit {
             return Err(Error::TooManySegments { segments: manifest.segments.len() as u64 });

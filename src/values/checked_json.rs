@@ -10,7 +10,7 @@ use serde::ser::{
 /// How deeply arrays and objects may nest: what `serde_json` reads.
 pub(crate) const MAX_DEPTH: usize = 127;
 
-const NOT_FINITE: &str = "a non-finite number has no JSON form";
+const NOT_FINITE: &str = "a non-finite number has no JSON form; store it as null or as a string";
 const TOO_DEEP: &str = "arrays and objects nest deeper than 127 levels";
 
 /// Writes a value as JSON; fails on NaN, on infinity, and on one that nests too deeply.

@@ -182,10 +182,10 @@ impl FromIterator<ETag> for Tags {
 ///
 /// ```
 /// let error = "\"a\" \"b\"".parse::<ifmatch::Tags>().unwrap_err();
-/// assert_eq!(error.to_string(), "a tag list is * or entity tags separated by commas");
+/// assert_eq!(error.to_string(), "the text is not a tag list, which is * or entity tags separated by commas");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a tag list is * or entity tags separated by commas")]
+#[error("the text is not a tag list, which is * or entity tags separated by commas")]
 pub struct ParseTagsError(());
 
 impl FromStr for Tags {

@@ -45,7 +45,7 @@ fn a_conflict_names_the_item_and_the_stored_version() {
         format!(r#"collection "numbers" already has an item "a": its tag is {now}"#),
     );
     says(
-        numbers.replace("a", &3, &stored.etag()),
+        numbers.replace("a", &3, Precondition::from(&stored.etag())),
         format!(
             r#"the precondition on item "a" of collection "numbers" does not hold: its tag is {now}"#
         ),
@@ -184,7 +184,8 @@ fn a_collection_of_another_codec_is_told_with_the_right_one() {
     numbers(&store).create("a", &1).unwrap();
     says(
         store.raw("numbers"),
-        r#"collection "numbers" is stored as json and was opened as raw; open it as json"#,
+        "collection \"numbers\" is stored as json and was opened as raw; open it with the codec \
+         that it is stored as",
     );
 }
 

@@ -56,7 +56,7 @@ impl Error {
             Self::CodecMismatch { collection, stored, opened } => write!(
                 f,
                 "collection {collection:?} is stored as {stored} and was opened as {opened}; \
-                 open it as {stored}"
+                 open it with the codec that it is stored as"
             ),
             Self::InvalidKey { reason } => f.write_str(reason),
             Self::TooLarge { what, unit, actual, limit } => {

@@ -102,7 +102,7 @@ pub enum Error {
     },
 
     /// A patch could not be read (400) or applied (422; a failed `test` operation is 409, a result
-    /// over 64 MiB is 413).
+    /// over 64 MiB is 413, a stored document that is not JSON is 500).
     Patch(PatchError),
 
     /// A document could not be turned into bytes or back: one that the caller gave (422), or one
