@@ -150,9 +150,10 @@ impl Store {
         // Only a store at rest can be held against one count and sum.
         let at_rest = at_rest && engine.journal.content() == before;
         if at_rest && found != before.1 {
-            engine.journal.distrust_table();
-            let message = "the table does not hold the items that the journal says";
-            return Err(Error::Table(TableError::new(message)));
+            let message = "it does not hold the items that the journal says";
+            let error = Error::Table(TableError::new(message));
+            engine.journal.distrust_table(&error);
+            return Err(error);
         }
         Ok(())
     }
@@ -272,7 +273,7 @@ mod tests {
 
         let store = open();
         assert!(matches!(store.verify(), Err(Error::Table(_))));
-        assert!(matches!(store.close(), Err(Error::Poisoned)));
+        assert!(matches!(store.close(), Err(Error::Poisoned { .. })));
 
         let store = open();
         let numbers = store.collection::<u64>("numbers").unwrap();

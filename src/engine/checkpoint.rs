@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::journal::manifest::Checkpoint;
 use crate::seams::clock::instant;
 use crate::seams::sync::Ordering;
-use crate::values::error::{Error, Result};
+use crate::values::error::Result;
 
 /// What the table on disk holds.
 #[derive(Debug)]
@@ -36,16 +36,14 @@ impl Engine {
     }
 
     fn checkpoint_as(&self, flushed: &mut Flushed) -> Result<()> {
-        if self.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        self.journal.check_poison()?;
         let (revision, content) = self.journal.content();
         // Every commit up to the revision is applied and in the journal for good before the table
         // is said to hold it.
-        self.journal.sync().map_err(|_| Error::Poisoned)?;
+        self.journal.sync()?;
         // Before the flush: what a sweep takes away later may be in the table on disk.
         let next_expiry_ms = self.expiries.next_ms();
-        self.table.flush().inspect_err(|_| self.journal.poison())?;
+        self.table.flush().inspect_err(|error| self.journal.poison(error))?;
         let table_generation = flushed.generation;
         let checkpoint = Checkpoint { revision, content, table_generation, next_expiry_ms };
         let now_ms = self.clock.now_ms();
@@ -76,7 +74,10 @@ impl Engine {
         // Scans may be reading it yet.
         drop(replaced);
         if let Err(error) = tables.remove_all_but(flushed.generation) {
-            log::warn!("the replaced table could not be removed: {error}");
+            log::warn!(
+                "the table that was replaced takes space until the next renewal or open removes \
+                 it: {error}"
+            );
         }
         Ok(())
     }
@@ -85,7 +86,10 @@ impl Engine {
         self.renewable.abandon_copy();
         let generation = self.flushed.lock().generation;
         if let Err(error) = self.environment.tables.remove_all_but(generation) {
-            log::warn!("an unfinished table could not be removed: {error}");
+            log::warn!(
+                "an unfinished copy of the table takes space until the next renewal or open \
+                 removes it: {error}"
+            );
         }
     }
 
@@ -97,7 +101,7 @@ impl Engine {
     /// Makes moved heads durable, of which no checkpoint knows.
     pub(crate) fn flush_table(&self) -> Result<()> {
         let _flushing = self.flushed.lock();
-        self.table.flush().inspect_err(|_| self.journal.poison())
+        self.table.flush().inspect_err(|error| self.journal.poison(error))
     }
 
     /// Whether rows of purged tombstones may point into retired segments.
@@ -125,17 +129,15 @@ impl Engine {
     }
 
     pub(crate) fn close(self) -> Result<()> {
-        if self.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        self.journal.check_poison()?;
         self.checkpoint()?;
         if !self.table_on_disk {
             // Without a table on disk there is nothing to believe at the next open.
-            self.journal.sync().map_err(|_| Error::Poisoned)?;
+            self.journal.sync()?;
             return Ok(());
         }
         // A table that failed at a read is not left as one to be believed.
-        self.table.size_on_disk_bytes().inspect_err(|_| self.journal.distrust_table())?;
+        self.table.size_on_disk_bytes().inspect_err(|error| self.journal.distrust_table(error))?;
         let Self { journal, table, renewable, clock, expiries, environment, flushed, .. } = self;
         let table_generation = flushed.lock().generation;
         let unfinished = renewable.abandon_copy();

@@ -7,7 +7,7 @@ use crate::engine::cache::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
 use crate::journal::frame::Entry;
-use crate::values::error::{Error, Result};
+use crate::values::error::{Error, Result, TableError};
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
@@ -97,7 +97,7 @@ impl Engine {
 
     fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
-        Error::corrupt(&path, 0, "a head points into a segment that does not exist")
+        Error::corrupt(&path, 0, "the table points into this segment, and it does not exist")
     }
 
     /// The current versions of several items, as of one moment between batches.
@@ -205,13 +205,13 @@ impl Engine {
         };
         let Some(segment) = self.journal.segments().get(head.segment) else { return Ok(None) };
         let (entry, used) =
-            Entry::decode(record).ok_or_else(|| corrupt("an entry is malformed"))?;
+            Entry::decode(record).ok_or_else(|| corrupt("an entry cannot be decoded"))?;
         let incarnation = segment.incarnations.get(usize::from(entry.incarnation));
-        let incarnation = incarnation.ok_or_else(|| corrupt("an entry is malformed"))?;
+        let incarnation = incarnation.ok_or_else(|| corrupt("an entry cannot be decoded"))?;
         let etag = entry.etag(incarnation, head.revision);
         let same_item = entry.collection == key.collection() && entry.key == key.key_bytes();
         if etag != head.etag || !same_item || used != record.len() {
-            return Err(corrupt("an item does not match its tag"));
+            return Err(corrupt("the item that is stored here does not match its tag"));
         }
         let meta = Meta {
             etag,
@@ -271,7 +271,8 @@ impl Engine {
     }
 
     pub(super) fn table_is_damaged(&self) -> Error {
-        self.journal.distrust_table();
-        Error::Table(crate::values::error::TableError::new("a row of the table is no head"))
+        let error = Error::Table(TableError::new("one of its rows is not a valid row"));
+        self.journal.distrust_table(&error);
+        error
     }
 }

@@ -74,7 +74,8 @@ pub(super) fn attempt_within(
         Ok(())
     });
     if let Err(reason) = outcome {
-        log::warn!("{}", failure_text(what, &reason));
+        let failure = failure_text(what, &reason);
+        log::warn!("the table's files may stay locked until the process ends: {failure}");
     }
 }
 
@@ -125,13 +126,13 @@ fn failure_text(what: &'static str, reason: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-    use std::error::Error as _;
     use std::sync::Arc;
 
     use super::*;
 
     fn text<T: std::fmt::Debug>(outcome: Result<T>) -> String {
-        outcome.unwrap_err().source().unwrap().to_string()
+        let Error::Table(error) = outcome.unwrap_err() else { panic!("not the table's error") };
+        error.to_string()
     }
 
     fn calls_after_failure(guard: &Guard) -> String {

@@ -69,7 +69,7 @@ impl RenewableTable {
             && let Err(error) = change(&**copy)
             && !self.copy_failed.swap(true, Ordering::AcqRel)
         {
-            log::warn!("a new copy of the table is given up: {error}");
+            log::warn!("the renewal of the table is given up and will begin anew: {error}");
         }
         Ok(())
     }

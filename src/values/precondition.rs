@@ -21,8 +21,8 @@ use crate::values::item::{Item, Meta};
 /// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused |
 /// | `check` in a batch | refused | yes | yes | must be absent | refused |
 ///
-/// An [`ETag`] converts to `IfMatch` of that tag, and a `&Item` to `IfMatch` of its tag. There is
-/// no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
+/// An [`ETag`] converts to `IfMatch` of that tag, and a [`Meta`] and a `&Item` to `IfMatch` of
+/// theirs. There is no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
 ///
 /// ```
 /// use ifmatch::{ETag, Precondition, Tags};
@@ -90,6 +90,19 @@ impl Precondition {
 impl From<ETag> for Precondition {
     fn from(tag: ETag) -> Self {
         Self::IfMatch(tag.into())
+    }
+}
+
+impl From<&ETag> for Precondition {
+    fn from(tag: &ETag) -> Self {
+        Self::from(*tag)
+    }
+}
+
+/// As for its tag: the item is still the version that a write returned.
+impl From<Meta> for Precondition {
+    fn from(meta: Meta) -> Self {
+        Self::from(meta.etag())
     }
 }
 
@@ -169,10 +182,10 @@ impl FromIterator<ETag> for Tags {
 ///
 /// ```
 /// let error = "\"a\" \"b\"".parse::<ifmatch::Tags>().unwrap_err();
-/// assert_eq!(error.to_string(), "a tag list is * or entity tags separated by commas");
+/// assert_eq!(error.to_string(), "the text is not a tag list, which is * or entity tags separated by commas");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a tag list is * or entity tags separated by commas")]
+#[error("the text is not a tag list, which is * or entity tags separated by commas")]
 pub struct ParseTagsError(());
 
 impl FromStr for Tags {
@@ -278,19 +291,26 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
 
     let holds = match (precondition, verb) {
         (Precondition::Always, Check) => {
-            return Verdict::Refused("a check needs a precondition to check");
+            return Verdict::Refused(
+                "a check demands nothing with Always; give it IfMatch or IfNoneMatch",
+            );
         }
         (Precondition::Always, _) => true,
         (Precondition::IfMatch(tags), _) => stored.is_some_and(|s| tags.hold(s.etag)),
         (Precondition::IfNoneMatch(Tags::Any), Replace | Patch | Delete) => {
-            return Verdict::Refused("the verb needs a present item and the precondition none");
+            return Verdict::Refused(
+                "replace, patch and delete need a stored item, and IfNoneMatch(Any) demands that there \
+                 is none; use create or upsert",
+            );
         }
         (Precondition::IfNoneMatch(tags), _) => !stored.is_some_and(|s| tags.hold(s.etag)),
         (Precondition::IfModifiedSince(since), Get) => {
             stored.is_none_or(|s| s.modified_ms > millis(*since))
         }
         (Precondition::IfModifiedSince(_), _) => {
-            return Verdict::Refused("IfModifiedSince is for reads: time cannot order writes");
+            return Verdict::Refused(
+                "IfModifiedSince is for reads only, since time cannot order writes; use IfMatch",
+            );
         }
     };
     if holds { Verdict::CopyCount } else { Verdict::Fails }

@@ -182,7 +182,7 @@ fn create_around(
     };
     engine.table.insert(key.as_bytes(), &head.encode()).unwrap();
     between();
-    engine.journal.finish(appended.revision).map_err(|_| Error::Poisoned)?;
+    engine.journal.finish(appended.revision)?;
     Ok(*etag)
 }
 

@@ -64,11 +64,11 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
     let mut done = Compaction::default();
     {
         let engine = maintenance.engine()?;
-        if engine.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        engine.journal.check_poison()?;
         if !engine.has_table_on_disk() {
-            return Err(Error::Table(TableError::new("it stands in memory in this run")));
+            return Err(Error::Table(TableError::new(
+                "it is kept in memory until the next open, because it could not be kept on disk",
+            )));
         }
         if engine.journal.is_being_copied() {
             return Ok(done);
@@ -125,7 +125,7 @@ fn compact_range(
     let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
     let engine = maintenance.engine()?;
     // What superseded the entries that were left behind must not be lost when they are gone.
-    let copied = copied.and_then(|()| engine.journal.sync().map_err(|_| Error::Poisoned).map(drop));
+    let copied = copied.and_then(|()| Ok(engine.journal.sync().map(drop)?));
     let record = match copied.and_then(|()| rewrite.finish(&engine.journal)) {
         Ok(record) => record,
         Err(error) => {

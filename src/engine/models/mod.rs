@@ -201,5 +201,5 @@ fn current_of(conflict: &Conflict) -> Option<(ETag, String)> {
 
 /// Whether an error says that a write's fate is unknown, or that nothing is written any more.
 fn is_poisoned<T>(result: &Result<T>) -> bool {
-    matches!(result, Err(Error::CommitUnknown { .. } | Error::Poisoned))
+    matches!(result, Err(Error::CommitUnknown { .. } | Error::Poisoned { .. }))
 }

@@ -75,13 +75,20 @@ pub(super) fn open(
             Ok(Some(opened)) => {
                 // A copy of the table that a run did not finish.
                 if let Err(error) = tables.remove_all_but(opened.generation) {
-                    log::warn!("an unfinished table could not be removed: {error}");
+                    log::warn!(
+                        "an unfinished copy of the table takes space until the next open removes \
+                         it: {error}"
+                    );
                 }
                 return Ok(opened);
             }
-            Ok(None) => log::warn!("the table is not the journal's; rebuilding it"),
+            Ok(None) => log::warn!(
+                "the table does not hold what the journal says, so it is rebuilt from the journal"
+            ),
             Err(error @ Error::Corrupt { .. }) => return Err(error),
-            Err(error) => log::warn!("the table cannot be used; rebuilding it: {error}"),
+            Err(error) => {
+                log::warn!("the table cannot be used, so it is rebuilt from the journal: {error}");
+            }
         }
     }
     let rebuilt = rebuild(environment, recovered, distrust, &mut report)?;
@@ -158,7 +165,10 @@ fn rebuild(
         Ok(built) => built,
         Err(error @ Error::Corrupt { .. }) => return Err(error),
         Err(error) => {
-            log::warn!("no table can be had on disk; it is kept in memory: {error}");
+            log::warn!(
+                "the table cannot be kept on disk, so it is kept in memory until the next open, \
+                 which rebuilds it: {error}"
+            );
             let table = MemoryTables::new().open(previous)?;
             let filled = fill(recovered, table, previous, damaged, report)?;
             return Ok(OpenedTable { on_disk: false, ..filled });
@@ -181,7 +191,9 @@ fn rebuild(
     recovered.manifest_file.replace(&manifest)?;
     recovered.manifest = manifest;
     if let Err(error) = tables.remove_all_but(generation) {
-        log::warn!("the replaced table could not be removed: {error}");
+        log::warn!(
+            "the table that was replaced takes space until the next open removes it: {error}"
+        );
     }
     Ok(built)
 }

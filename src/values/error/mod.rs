@@ -1,15 +1,33 @@
 //! What can go wrong: one public [`Error`], and the [`Conflict`] it carries.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Error`] and its HTTP statuses |
+//! | `display.rs` | its texts |
+//! | `kind.rs` | [`ErrorKind`] |
+//! | `conflict.rs`, `codec.rs` | [`Conflict`] and [`CodecError`], which errors carry |
+
+mod codec;
+mod conflict;
+mod display;
+mod kind;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 
-use crate::values::codec::CodecId;
-use crate::values::item::{Item, Meta};
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
+
+pub use codec::CodecError;
+pub(crate) use codec::CodecStep;
+pub use conflict::Conflict;
+pub(crate) use display::FailedCall;
+pub use kind::ErrorKind;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -18,7 +36,13 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// A verb that returns an error has changed nothing, with one named exception:
 /// [`CommitUnknown`](Self::CommitUnknown). [`http_status`](Self::http_status) maps the errors to
-/// HTTP for those who put a store behind a server.
+/// HTTP for those who put a store behind a server, [`kind`](Self::kind) names them in one word,
+/// and [`collection`](Self::collection) and [`key`](Self::key) name the item.
+///
+/// The text of an error is one sentence that includes its causes, as
+/// `writing "/x/1.seg" failed: No space left on device (os error 28)`. So that a report that
+/// prints a chain of errors prints each text once, [`source`](std::error::Error::source) leads to
+/// what is *behind* the causes in the text; the causes themselves are in the variants' fields.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -36,30 +60,30 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The verb needs a present item and there is none (404).
-    #[error("no item under this key")]
-    NotFound,
+    NotFound {
+        /// The collection's name.
+        collection: String,
+        /// The key.
+        key: Bytes,
+    },
 
     /// The verb creates and the item is there already (409). Carries the current item.
-    #[error("an item exists under this key")]
     AlreadyExists(Box<Conflict>),
 
     /// The stored version is not what the precondition demands (412). Carries the current item.
-    #[error("the precondition does not hold for the stored version")]
     PreconditionFailed(Box<Conflict>),
 
     /// The verb does not take this precondition (400).
-    #[error("the precondition cannot be used here: {reason}")]
     InvalidPrecondition {
         /// Which rule was broken.
         reason: &'static str,
     },
 
     /// An update lost every race that its retry policy allows (409).
-    #[error("gave up after {attempts} lost races in {elapsed:?}")]
     Contended {
         /// How often the update was tried.
         attempts: u32,
@@ -70,7 +94,6 @@ pub enum Error {
     },
 
     /// An operation of a batch failed, and so the whole batch did: nothing of it was applied.
-    #[error("operation {index} of the batch failed")]
     Batch {
         /// Which operation, counted from 0 in the order they were added.
         index: usize,
@@ -79,19 +102,14 @@ pub enum Error {
     },
 
     /// A patch could not be read (400) or applied (422; a failed `test` operation is 409, a result
-    /// over 64 MiB is 413).
-    #[error("the patch could not be applied")]
-    Patch(#[source] PatchError),
+    /// over 64 MiB is 413, a stored document that is not JSON is 500).
+    Patch(PatchError),
 
-    /// A document could not be turned into bytes or back (422).
-    #[error("the document could not be encoded or decoded")]
-    Codec {
-        /// What the codec says.
-        source: BoxError,
-    },
+    /// A document could not be turned into bytes or back: one that the caller gave (422), or one
+    /// that is stored (500).
+    Codec(Box<CodecError>),
 
     /// The collection was written with another codec (400).
-    #[error("the collection {collection:?} is stored as {stored} and was opened as {opened}")]
     CodecMismatch {
         /// The collection's name.
         collection: String,
@@ -103,54 +121,57 @@ pub enum Error {
 
     /// A key or a collection's name is not within the limits, or a collection of another store was
     /// given to a batch or snapshot (400).
-    #[error("invalid name: {reason}")]
     InvalidKey {
         /// Which limit was broken.
         reason: &'static str,
     },
 
-    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations; or the list of the
-    /// journal's segments has no room for another, until compaction has made them fewer (413).
-    #[error("{what} of {actual} is over the limit of {limit}")]
+    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations (413).
     TooLarge {
-        /// What is too large, and its unit.
+        /// What is too large.
         what: &'static str,
+        /// What its size is counted in.
+        unit: &'static str,
         /// Its size.
         actual: u64,
         /// The largest size that is taken.
         limit: u64,
     },
 
+    /// The list of the journal's segments has no room for another, until compaction, as by
+    /// [`Store::compact`](crate::Store::compact), has made them fewer (507). Nothing was changed.
+    TooManySegments {
+        /// The number of segments in the list.
+        segments: u64,
+    },
+
     /// The write was made, but writing or syncing the journal failed, or the table did while it was
     /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look
     /// for this tag in the item's tag or its chain of parents.
-    #[error("whether the write survives is unknown; reopen the store and compare tags")]
     CommitUnknown {
         /// The version as it was written; for a batch, that of its first changed item.
         meta: Box<Meta>,
         /// What failed, if this write's own thread saw it.
         source: Option<io::Error>,
+        /// The text of the failure that ended writing, whichever thread saw it.
+        cause: Arc<str>,
     },
 
     /// The cursor is older than the newest tombstone that compaction has dropped, so the feed
     /// cannot report every removal since (410). Take a [`snapshot`](crate::Store::snapshot), list
     /// it, drop what it lacks, and go on from its [`cursor`](crate::Snapshot::cursor).
-    #[error("the cursor is older than the oldest removal that the change feed still holds")]
     Compacted,
 
     /// The cursor is of another incarnation of the store, or ahead of it, as after a restore (409).
     /// What was read with it need not be part of this store: start again.
-    #[error("the cursor belongs to another history of the store")]
     Diverged,
 
     /// The snapshot was given up, since keeping it would have taken more memory or disk space than
     /// it may (410). Take another.
-    #[error("the snapshot was given up to bound what it keeps from being reclaimed")]
     SnapshotTooOld,
 
     /// A file of the store is damaged (500). Nothing was changed; see
     /// [`Options::on_damage`](crate::Options::on_damage).
-    #[error("{file:?} is damaged at byte {offset}: {reason}")]
     Corrupt {
         /// The damaged file.
         file: PathBuf,
@@ -161,23 +182,29 @@ pub enum Error {
     },
 
     /// Another opener, in this process or another, holds the store (503).
-    #[error("{path:?} is open elsewhere")]
     Locked {
         /// The store's directory.
         path: PathBuf,
     },
 
+    /// The directory at the store's path is not the one that this store locked: it was moved,
+    /// removed or replaced (503). Nothing in it was created, renamed or removed.
+    Moved {
+        /// The store's directory, as it was opened.
+        path: PathBuf,
+    },
+
     /// An earlier write or sync failed, or the table was found damaged, so nothing more is accepted
     /// (503). Reads go on; reopening recovers.
-    #[error("an earlier failure ended writing; reopen the store")]
-    Poisoned,
+    Poisoned {
+        /// The text of the first failure.
+        cause: Arc<str>,
+    },
 
     /// The store was closed (503).
-    #[error("the store is closed")]
     Closed,
 
     /// The store was written by a newer version of this crate (500). It was left untouched.
-    #[error("{path:?} has format version {found}, and this version reads up to {supported}")]
     Unsupported {
         /// The file that says so.
         path: PathBuf,
@@ -192,7 +219,6 @@ pub enum Error {
     /// Space is reserved before it is written to, so a full disk is met before anything is begun. Not
     /// so where a file system copies what is overwritten (btrfs, ZFS, snapshots of APFS): there it
     /// may be met in the middle, and is [`CommitUnknown`](Self::CommitUnknown).
-    #[error("{operation} {path:?}")]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -203,15 +229,97 @@ pub enum Error {
     },
 
     /// The table engine failed (500). The journal is whole: reopening rebuilds the table.
-    #[error("the table failed")]
-    Table(#[source] TableError),
+    Table(TableError),
+
+    /// Something that cannot be was found in memory: a bug in this crate (500). Please report it.
+    Internal {
+        /// What was found.
+        what: &'static str,
+    },
+}
+
+impl std::error::Error for Error {
+    /// What is behind the causes that the text includes.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Batch { source, .. } => source.source(),
+            Self::Codec(error) => error.source(),
+            Self::Io { source, .. } | Self::CommitUnknown { source: Some(source), .. } => {
+                source.source()
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Error {
-    /// The HTTP status that says the same: 404, 409, 410, 412, 413, 400, 422, 503, 507 or 500.
+    /// Makes a [`NotFound`](Self::NotFound), for a caller to whom an absent item is an error.
     ///
     /// ```
-    /// assert_eq!(ifmatch::Error::NotFound.http_status(), 404);
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Error;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let error = notes.get("a")?.ok_or(Error::not_found("notes", "a")).unwrap_err();
+    /// assert_eq!(error.to_string(), "collection \"notes\" has no item \"a\"");
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn not_found(collection: impl Into<String>, key: impl AsRef<[u8]>) -> Self {
+        let key = Bytes::copy_from_slice(key.as_ref());
+        Self::NotFound { collection: collection.into(), key }
+    }
+
+    /// The key of the item that the error is about, where it is about one:
+    /// [`NotFound`](Self::NotFound), [`AlreadyExists`](Self::AlreadyExists),
+    /// [`PreconditionFailed`](Self::PreconditionFailed), [`Contended`](Self::Contended),
+    /// [`Codec`](Self::Codec), and a [`Batch`](Self::Batch) that one of these made fail.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let error = notes.delete("a", ifmatch::Precondition::Always).unwrap_err();
+    /// assert_eq!((error.collection(), error.key()), (Some("notes"), Some(&b"a"[..])));
+    /// assert_eq!(ifmatch::Error::Closed.key(), None);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::NotFound { key, .. } => Some(key),
+            Self::AlreadyExists(conflict)
+            | Self::PreconditionFailed(conflict)
+            | Self::Contended { current: conflict, .. } => Some(conflict.key()),
+            Self::Codec(error) => error.key(),
+            Self::Batch { source, .. } => source.key(),
+            _ => None,
+        }
+    }
+
+    /// The name of the collection that the error is about, where it is about one: that of the
+    /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch).
+    ///
+    /// See [`key`](Self::key) for an example.
+    #[must_use]
+    pub fn collection(&self) -> Option<&str> {
+        match self {
+            Self::NotFound { collection, .. } | Self::CodecMismatch { collection, .. } => {
+                Some(collection)
+            }
+            Self::AlreadyExists(conflict)
+            | Self::PreconditionFailed(conflict)
+            | Self::Contended { current: conflict, .. } => Some(conflict.collection()),
+            Self::Codec(error) => error.collection(),
+            Self::Batch { source, .. } => source.collection(),
+            _ => None,
+        }
+    }
+
+    /// The HTTP status that says the same. What the caller can mend is 4xx: 400, 404, 409, 410,
+    /// 412, 413 or 422. What is the server's is 5xx: 500, 503, or 507 where space is short.
+    ///
+    /// ```
+    /// assert_eq!(ifmatch::Error::not_found("notes", "a").http_status(), 404);
     /// ```
     #[must_use]
     pub fn http_status(&self) -> u16 {
@@ -219,21 +327,35 @@ impl Error {
             Self::InvalidPrecondition { .. }
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. } => 400,
-            Self::NotFound => 404,
+            Self::NotFound { .. } => 404,
             Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,
             Self::PreconditionFailed(_) => 412,
             Self::TooLarge { .. } => 413,
             Self::Patch(error) => error.http_status(),
-            Self::Codec { .. } => 422,
+            Self::Codec(error) => error.http_status(),
             Self::Batch { source, .. } => source.http_status(),
-            Self::Locked { .. } | Self::Poisoned | Self::Closed => 503,
+            Self::Locked { .. } | Self::Moved { .. } | Self::Poisoned { .. } | Self::Closed => 503,
+            Self::TooManySegments { .. } => 507,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => 507,
             Self::CommitUnknown { .. }
             | Self::Corrupt { .. }
             | Self::Unsupported { .. }
             | Self::Io { .. }
-            | Self::Table(_) => 500,
+            | Self::Table(_)
+            | Self::Internal { .. } => 500,
+        }
+    }
+
+    pub(crate) fn absent(item: &ItemKey) -> Self {
+        Self::NotFound { collection: item.collection().to_owned(), key: item.key() }
+    }
+
+    /// Names the item in an error of a codec, which does not know it.
+    pub(crate) fn with_item(self, collection: &str, key: &[u8]) -> Self {
+        match self {
+            Self::Codec(error) => Self::Codec(Box::new(error.with_item(collection, key))),
+            other => other,
         }
     }
 
@@ -255,7 +377,7 @@ impl Error {
 ///         other => other.to_string(),
 ///     }
 /// }
-/// assert_eq!(explain(&ifmatch::Error::Closed), "the store is closed");
+/// assert_eq!(explain(&ifmatch::Error::Closed), "the store is closed; open it again");
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -266,99 +388,6 @@ pub struct TableError {
 impl TableError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
-    }
-}
-
-/// The stored item that a refused write ran into, so that resolving or merging needs no second
-/// read. Its version is the one that the write was decided against; if that was superseded and
-/// reclaimed by compaction meanwhile, the newest one, or none where the item is gone.
-///
-/// ```
-/// # fn main() -> Result<(), ifmatch::Error> {
-/// use ifmatch::Error;
-///
-/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
-/// let stored = notes.create("a", &"theirs".to_owned())?;
-/// match notes.create("a", &"mine".to_owned()) {
-///     Err(Error::AlreadyExists(conflict)) => {
-///         assert_eq!((conflict.collection(), conflict.key()), ("notes", &b"a"[..]));
-///         assert_eq!(conflict.http_status(), 409);
-///         assert_eq!(conflict.meta(), Some(&stored));
-///         let bytes = conflict.current_bytes().map(|item| &item.value[..]);
-///         assert_eq!(bytes, Some(&b"\"theirs\""[..]));
-///         let mut current = conflict.current::<String>()?.ok_or(Error::NotFound)?;
-///         current.value.push_str(" and mine");
-///         notes.save(&mut current)?;
-///     }
-///     other => panic!("expected a conflict, got {other:?}"),
-/// }
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    collection: String,
-    key: Bytes,
-    codec: CodecId,
-    current: Option<Item<Bytes>>,
-    http_status: u16,
-}
-
-impl Conflict {
-    pub(crate) fn new(
-        collection: &str,
-        key: Bytes,
-        codec: CodecId,
-        current: Option<Item<Bytes>>,
-        http_status: u16,
-    ) -> Self {
-        Self { collection: collection.to_owned(), key, codec, current, http_status }
-    }
-
-    /// Makes this the conflict of an update that gave up: the precondition that failed was the
-    /// update's own.
-    pub(crate) fn give_up(&mut self) {
-        self.http_status = 409;
-    }
-
-    /// The collection that the write was for.
-    #[must_use]
-    pub fn collection(&self) -> &str {
-        &self.collection
-    }
-
-    /// The key that the write was for.
-    #[must_use]
-    pub fn key(&self) -> &[u8] {
-        &self.key
-    }
-
-    /// The current item, decoded; `None` when there is none. `T` is the collection's document
-    /// type, or `Bytes` for a raw collection.
-    ///
-    /// # Errors
-    /// [`Error::Codec`] when the stored bytes are not a document of this type.
-    pub fn current<T: DeserializeOwned>(&self) -> Result<Option<Item<T>>> {
-        let decode = |item: Item<Bytes>| item.try_map(|bytes| self.codec.decode(bytes));
-        self.current.clone().map(decode).transpose()
-    }
-
-    /// The current item with its stored bytes; `None` when there is none.
-    #[must_use]
-    pub fn current_bytes(&self) -> Option<&Item<Bytes>> {
-        self.current.as_ref()
-    }
-
-    /// The version of the current item; `None` when there is none.
-    #[must_use]
-    pub fn meta(&self) -> Option<&Meta> {
-        self.current.as_ref().map(Item::meta)
-    }
-
-    /// 412 for a failed precondition, 409 for a create over a present item or an update that gave
-    /// up.
-    #[must_use]
-    pub fn http_status(&self) -> u16 {
-        self.http_status
     }
 }
 
