@@ -274,7 +274,7 @@ impl fmt::Display for Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The precondition holds.
-    CopyCount,
+    Holds,
     /// It fails: 412, or on a read 304 where it was an `IfNoneMatch` or `IfModifiedSince`.
     Fails,
     /// This verb does not take this precondition.
@@ -313,7 +313,7 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
             );
         }
     };
-    if holds { Verdict::CopyCount } else { Verdict::Fails }
+    if holds { Verdict::Holds } else { Verdict::Fails }
 }
 
 #[cfg(test)]
@@ -333,38 +333,38 @@ mod tests {
     #[test]
     fn the_matrix_of_verbs_and_preconditions_is_as_written() {
         use Verb::{Check, Delete, Get, Patch, Replace, Upsert};
-        use Verdict::{CopyCount, Fails};
+        use Verdict::{Holds, Fails};
         let refused = |v: Verdict| matches!(v, Verdict::Refused(_));
         for verb in [Get, Upsert, Replace, Patch, Delete, Check] {
             let p = |precondition: Precondition, present| verdict(verb, precondition, present);
             for present in [false, true] {
                 let always = p(Precondition::Always, present);
-                assert!(if verb == Check { refused(always) } else { always == CopyCount });
+                assert!(if verb == Check { refused(always) } else { always == Holds });
                 assert_eq!(p(Precondition::if_match(OTHER), present), Fails);
-                assert_eq!(p(Precondition::if_none_match(OTHER), present), CopyCount);
+                assert_eq!(p(Precondition::if_none_match(OTHER), present), Holds);
                 let any = p(Precondition::if_none_match(Tags::Any), present);
                 match verb {
                     Replace | Patch | Delete => assert!(refused(any)),
-                    _ => assert_eq!(any, if present { Fails } else { CopyCount }),
+                    _ => assert_eq!(any, if present { Fails } else { Holds }),
                 }
                 let since = p(Precondition::if_modified_since(UNIX_EPOCH), present);
-                assert!(if verb == Get { since == CopyCount } else { refused(since) });
+                assert!(if verb == Get { since == Holds } else { refused(since) });
             }
-            assert_eq!(p(TAG.into(), true), CopyCount);
+            assert_eq!(p(TAG.into(), true), Holds);
             assert_eq!(p(TAG.into(), false), Fails);
-            assert_eq!(p(Precondition::if_match([OTHER, TAG]), true), CopyCount);
+            assert_eq!(p(Precondition::if_match([OTHER, TAG]), true), Holds);
             assert_eq!(p(Precondition::if_match(Tags::List(vec![])), true), Fails);
-            assert_eq!(p(Precondition::if_match(Tags::Any), true), CopyCount);
+            assert_eq!(p(Precondition::if_match(Tags::Any), true), Holds);
             assert_eq!(p(Precondition::if_match(Tags::Any), false), Fails);
             assert_eq!(p(Precondition::if_none_match([OTHER, TAG]), true), Fails);
-            assert_eq!(p(Precondition::if_none_match(Tags::List(vec![])), true), CopyCount);
+            assert_eq!(p(Precondition::if_none_match(Tags::List(vec![])), true), Holds);
         }
     }
 
     #[test]
     fn if_modified_since_is_not_met_by_the_same_millisecond() {
         let at = |ms| Precondition::if_modified_since(UNIX_EPOCH + Duration::from_millis(ms));
-        assert_eq!(verdict(Verb::Get, at(999), true), Verdict::CopyCount);
+        assert_eq!(verdict(Verb::Get, at(999), true), Verdict::Holds);
         assert_eq!(verdict(Verb::Get, at(1_000), true), Verdict::Fails);
         assert_eq!(verdict(Verb::Get, at(1_001), true), Verdict::Fails);
     }
