@@ -211,7 +211,9 @@ impl Mirror {
             .and_then(|()| put(&self.here, &here, &mut made.here));
         match written {
             // Another write came first. Its change is still to come in its feed.
-            Err(Error::PreconditionFailed(_) | Error::AlreadyExists(_) | Error::NotFound) => {
+            Err(
+                Error::PreconditionFailed(_) | Error::AlreadyExists(_) | Error::NotFound { .. },
+            ) => {
                 return Ok(batch);
             }
             written => written?,

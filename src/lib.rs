@@ -15,14 +15,14 @@
 //! prices.create("apple", &0.5)?;
 //!
 //! // Two readers hold the same version; the first to save wins.
-//! let mut mine = prices.get("apple")?.ok_or(Error::NotFound)?;
-//! let mut theirs = prices.get("apple")?.ok_or(Error::NotFound)?;
+//! let mut mine = prices.get("apple")?.ok_or(Error::not_found("prices", "apple"))?;
+//! let mut theirs = prices.get("apple")?.ok_or(Error::not_found("prices", "apple"))?;
 //! theirs.value = 0.6;
 //! prices.save(&mut theirs)?;
 //! mine.value = 0.7;
 //! match prices.save(&mut mine) {
 //!     Err(Error::PreconditionFailed(conflict)) => {
-//!         let current = conflict.current::<f64>()?.ok_or(Error::NotFound)?;
+//!         let current = conflict.current::<f64>()?.expect("the item is present");
 //!         assert_eq!(current.value, 0.6);
 //!     }
 //!     other => panic!("expected a conflict, got {other:?}"),
@@ -155,7 +155,7 @@ pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
 pub use values::codec::{Bincode, Codec, Json, Raw};
 pub use values::damage::Damage;
-pub use values::error::{Conflict, Error, TableError};
+pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
 pub use values::etag::{ETag, ParseETagError};
 pub use values::history::HistoryPolicy;
 pub use values::item::{Item, Meta};

@@ -69,7 +69,11 @@ impl Store {
             }
             let (hold, manifest) = journal.guard_copy();
             if let Err(failure) = journal.sync() {
-                log::warn!("a backup takes what is durable: {:?}", failure.source);
+                log::warn!(
+                    "a backup holds only the commits that were durable before it, since the \
+                     journal could not be synced: {}",
+                    failure.cause
+                );
             }
             (hold, manifest, journal.durable(), engine.clock.now_ms())
         };
@@ -156,7 +160,7 @@ fn resolve(disk: &dyn Disk, path: &Path) -> Result<PathBuf> {
 /// Refuses to write a copy into the directory that it is made of; both paths are resolved.
 fn check_apart(store: &Path, target: &Path) -> Result<()> {
     if target.starts_with(store) {
-        let message = "the directory lies within the store's own";
+        let message = "the directory lies within the store's own; choose one outside of it";
         let source = io::Error::new(io::ErrorKind::InvalidInput, message);
         return Err(Error::io("copying a store to", target)(source));
     }

@@ -1,6 +1,6 @@
 //! Batches: several changes, one commit.
 
-use crate::api::collection::Collection;
+use crate::api::collection::{Collection, OTHER_STORE};
 use crate::api::store::Store;
 use crate::api::submit;
 use crate::engine::operation::{Action, Operation};
@@ -76,7 +76,7 @@ impl Batch {
         key: impl AsRef<[u8]>,
         value: &T,
     ) -> Self {
-        let action = || collection.new_value(value).map(Action::Create);
+        let action = || collection.new_value(key.as_ref(), value).map(Action::Create);
         self.add(collection, key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
     }
 
@@ -98,7 +98,7 @@ impl Batch {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Self {
-        let action = || collection.new_value(value).map(Action::Replace);
+        let action = || collection.new_value(key.as_ref(), value).map(Action::Replace);
         self.add(collection, key.as_ref(), action, precondition.into())
     }
 
@@ -119,7 +119,7 @@ impl Batch {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Self {
-        let action = || collection.new_value(value).map(Action::Upsert);
+        let action = || collection.new_value(key.as_ref(), value).map(Action::Upsert);
         self.add(collection, key.as_ref(), action, precondition.into())
     }
 
@@ -263,11 +263,11 @@ impl Batch {
     fn check_limits(&self) -> Result<()> {
         let (actual, limit) = (self.operations.len() as u64, MAX_BATCH_OPERATIONS as u64);
         if actual > limit {
-            return Err(Error::TooLarge { what: "a batch in operations", actual, limit });
+            return Err(Error::TooLarge { what: "batch", unit: "operations", actual, limit });
         }
         let (actual, limit) = (self.bytes, MAX_BATCH_BYTES);
         if actual > limit {
-            return Err(Error::TooLarge { what: "a batch in bytes", actual, limit });
+            return Err(Error::TooLarge { what: "batch", unit: "bytes", actual, limit });
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl Batch {
         let operation = if self.store.is_same(collection.store()) {
             action().and_then(|action| collection.operation(key, action, precondition))
         } else {
-            Err(Error::InvalidKey { reason: "the collection belongs to another store" })
+            Err(Error::InvalidKey { reason: OTHER_STORE })
         };
         match operation {
             Ok(operation) => {

@@ -23,7 +23,7 @@ impl Store {
     /// - [`Error::Table`], also when the table stands in memory, as after an open on a full disk:
     ///   free some space and open the store again.
     /// - [`Error::CommitUnknown`] when taking expired items away was written and not synced.
-    /// - [`Error::TooLarge`] when the list of segments is full.
+    /// - [`Error::TooManySegments`] when the list of segments is full.
     /// - [`Error::Poisoned`], [`Error::Closed`].
     ///
     /// See [`Compaction`] for an example.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::api::collection::{Collection, decode};
+use crate::api::collection::{Collection, OTHER_STORE, decode};
 use crate::api::feed::Cursor;
 use crate::api::iter::{Iter, Keys, Selection};
 use crate::api::store::Store;
@@ -92,7 +92,7 @@ impl Snapshot {
     fn view(&self) -> Result<&Arc<View>> {
         match &self.view {
             Some(view) => Ok(view),
-            None => self.store.engine().and(Err(Error::Poisoned)),
+            None => Err(self.store.engine()?.journal.poisoned()),
         }
     }
 
@@ -124,7 +124,7 @@ impl Snapshot {
         let engine = self.store.engine()?;
         let journal = &engine.journal;
         if journal.durable() < revision {
-            journal.sync().map_err(|_| Error::Poisoned)?;
+            journal.sync()?;
         }
         Ok(Cursor::after(*journal.incarnation(), revision, 0))
     }
@@ -168,7 +168,7 @@ impl Snapshot {
 /// prices.create("apple", &0.5)?;
 /// let snapshot = store.snapshot();
 ///
-/// let mut apple = snapshot.collection(&prices).get("apple")?.ok_or(ifmatch::Error::NotFound)?;
+/// let mut apple = snapshot.collection(&prices).get("apple")?.expect("it is there");
 /// apple.value = 0.6;
 /// prices.save(&mut apple)?; // nobody changed it since
 /// # Ok(()) }
@@ -367,7 +367,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
         if self.snapshot.store.is_same(self.collection.store()) {
             return self.snapshot.view();
         }
-        Err(Error::InvalidKey { reason: "the collection belongs to another store" })
+        Err(Error::InvalidKey { reason: OTHER_STORE })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Figures about an open store.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::api::store::Store;
@@ -66,6 +67,8 @@ pub struct Stats {
     pub conflicts: u64,
     /// Whether an earlier failure ended writing.
     pub poisoned: bool,
+    /// The text of that failure.
+    pub poison_cause: Option<Arc<str>>,
 }
 
 impl Store {
@@ -83,6 +86,7 @@ impl Store {
         // Before the frames: what is appended in between is then no live byte without a frame.
         let live_bytes = journal.segments().total_live_bytes();
         let frame_bytes = frame_bytes(&journal.extents());
+        let poisoned = journal.is_poisoned();
         Ok(Stats {
             items: content.count.saturating_sub(engine.recorded_collections()),
             revision: Revision(journal.applied()),
@@ -99,7 +103,8 @@ impl Store {
             cache_hits: engine.counters.cache_hits(),
             cache_misses: engine.counters.cache_misses(),
             conflicts: engine.counters.conflicts(),
-            poisoned: journal.is_poisoned(),
+            poisoned,
+            poison_cause: poisoned.then(|| journal.poison_cause()),
         })
     }
 }

@@ -63,7 +63,10 @@ impl Drop for Handle {
     fn drop(&mut self) {
         match self.shared.close() {
             Ok(()) | Err(Error::Closed) => {}
-            Err(error) => log::error!("closing a dropped store failed: {error}"),
+            Err(error) => log::error!(
+                "closing a store whose last handle was dropped failed; the next open recovers it \
+                 from the journal: {error}"
+            ),
         }
     }
 }
@@ -211,7 +214,7 @@ impl Store {
     /// See [`Durability`] for an example.
     pub fn sync(&self) -> Result<()> {
         let engine = self.engine()?;
-        engine.journal.sync().map_err(|_| Error::Poisoned)?;
+        engine.journal.sync()?;
         Ok(())
     }
 

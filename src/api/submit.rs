@@ -38,7 +38,9 @@ pub(crate) fn commit(
         };
         let Err(exhausted) = attempts.lost() else { continue };
         let at = |error| Failed { index: Some(index), error };
-        let operation = operations.get(index).ok_or(Error::NotFound)?;
+        let unknown =
+            Error::Internal { what: "a commit refused an operation that it does not have" };
+        let operation = operations.get(index).ok_or(unknown)?;
         let current = store.engine()?.conflict(operation, base.into(), 409).map_err(at)?;
         let (attempts, elapsed) = (exhausted.attempts, exhausted.elapsed);
         return Err(at(Error::Contended { attempts, elapsed, current }));
@@ -50,9 +52,13 @@ pub(crate) fn commit(
 fn help_upkeep(store: &Store) {
     let background = store.background();
     background.note_commit();
-    if background.take_backlog() {
-        let worked_off = work_off_backlog(store.shared());
-        worked_off.unwrap_or_else(|error| log::warn!("what earlier runs left stays: {error}"));
+    if background.take_backlog()
+        && let Err(error) = work_off_backlog(store.shared())
+    {
+        log::warn!(
+            "the maintenance backlog of earlier sessions could not be worked off and is left to \
+             the store's upkeep: {error}"
+        );
     }
     let delay_us = || store.engine().map_or(0, |engine| write_delay_us(&engine));
     background.wait_for_compaction(delay_us);
@@ -82,7 +88,9 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             Err(Refusal::NeedsPatch(base)) => base,
             Err(_) => return Ok(()),
         };
-        let Action::Patch(plan) = &mut operation.action else { continue };
+        let Action::Patch(plan) = &mut operation.action else {
+            return Err(at(Error::Internal { what: "an operation without a patch asked for one" }));
+        };
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
@@ -92,7 +100,7 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             }
             Base::Pending(value) => value.bytes.clone(),
         };
-        plan.compute(base.id(), &bytes);
+        plan.compute(&operation.key, base.id(), &bytes);
         if plan.has_failed() || state.decide(operation).is_err() {
             return Ok(());
         }

@@ -149,7 +149,7 @@ impl Store {
         let at_rest = at_rest && engine.journal.content() == before;
         if at_rest && found != before.1 {
             engine.journal.distrust_index();
-            let message = "the index does not hold the items that the journal says";
+            let message = "it does not hold the items that the journal says";
             return Err(Error::Table(TableError::new(message)));
         }
         Ok(())

@@ -157,7 +157,10 @@ impl Background {
         let others = threads.into_iter().filter(|t| t.thread().id() != thread::current().id());
         for thread in others {
             if thread.join().is_err() {
-                log::error!("one of the store's background threads panicked");
+                log::error!(
+                    "one of the store's background threads panicked before the store was closed, \
+                     so its syncs or its upkeep were not done; the panic's own message says why"
+                );
             }
         }
     }
@@ -210,8 +213,12 @@ impl Background {
         self.sync_requested.store(false, Ordering::Release);
         let synced = shared.engine()?.journal.sync();
         synced.map(drop).map_err(|failure| {
-            log::error!("syncing the journal failed: {:?}", failure.source);
-            Error::Poisoned
+            log::error!(
+                "the store accepts no more writes until it is reopened, since its journal could \
+                 not be synced: {}",
+                failure.cause
+            );
+            failure.into()
         })
     }
 
@@ -282,7 +289,9 @@ impl Background {
             }
             match sweep_pass::step(&engine, self) {
                 Err(error) if can_be_put_off(&error) => {
-                    log::warn!("the sweep of expired items is put off: {error}");
+                    log::warn!(
+                        "the sweep of expired items is put off and will be tried again: {error}"
+                    );
                     seen.sweep_at = None;
                 }
                 stepped => {
@@ -322,10 +331,12 @@ impl Background {
             match engine.checkpoint() {
                 // The next one is due after as much again.
                 Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
-                    log::warn!("a checkpoint is put off: {error}");
+                    log::warn!("a checkpoint is put off and will be tried again: {error}");
                 }
                 taken => {
-                    taken.inspect_err(|error| log::error!("a checkpoint failed: {error}"))?;
+                    taken.inspect_err(|error| {
+                        log::error!("a checkpoint failed, and the store's upkeep ends: {error}");
+                    })?;
                 }
             }
             seen.checkpoint_segment = position.segment;
@@ -344,7 +355,7 @@ impl Background {
             self.behind.store(true, Ordering::Relaxed)
         }) {
             Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
-                log::warn!("compaction is put off: {error}");
+                log::warn!("compaction is put off and will be tried again: {error}");
                 seen.compact_at = Some(Instant::now() + COMPACTION_DELAY);
                 Ok(false)
             }
@@ -356,7 +367,7 @@ impl Background {
 /// Whether upkeep goes on after this error and tries again later: the system refused a call, or
 /// MANIFEST has no room, and nothing was changed.
 fn can_be_put_off(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::TooLarge { .. })
+    matches!(error, Error::Io { .. } | Error::TooManySegments { .. })
 }
 
 /// What upkeep saw when it last looked.

@@ -50,7 +50,7 @@ impl Catalog {
         match recorded {
             None => Ok(false),
             Some(Some(stored)) => check_same(collection, stored, codec).map(|()| true),
-            Some(None) => Err(mismatch(collection, "a form of a newer version", codec)),
+            Some(None) => Err(mismatch(collection, "a codec of a newer version of ifmatch", codec)),
         }
     }
 }

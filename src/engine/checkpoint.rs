@@ -62,15 +62,13 @@ impl Engine {
     }
 
     fn take_checkpoint(&self, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
-        if self.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        self.journal.check_poison()?;
         // Before the first leaf is looked at: what is changed later is not of this checkpoint.
         state.begun += 1;
         self.checkpoints_begun.store(state.begun, Ordering::Release);
         let (revision, content) = self.journal.content();
         // Every commit up to the revision is applied, and in the journal for good.
-        self.journal.sync().map_err(|_| Error::Poisoned)?;
+        self.journal.sync()?;
         // Before the leaves are written: what a sweep takes away later may be on disk.
         let next_expiry_ms = self.expiries.next_ms();
         let on_disk = self.write_index(state)?;
@@ -99,7 +97,8 @@ impl Engine {
             if self.journal.durable() >= revision {
                 return Ok(());
             }
-            self.journal.sync().map(drop).map_err(|_| Error::Poisoned)
+            self.journal.sync()?;
+            Ok(())
         };
         if self.index.is_on_disk() && !self.index.is_lost() {
             match self.index.write_back(durable) {
@@ -125,7 +124,7 @@ impl Engine {
                 state.generation = generation;
                 return Ok(true);
             }
-            Err(error @ Error::Poisoned) => return Err(error),
+            Err(error @ Error::Poisoned { .. }) => return Err(error),
             Err(error) => {
                 log::warn!("no index can be had on disk; it stays in memory for now: {error}");
             }
@@ -178,9 +177,7 @@ impl Engine {
     }
 
     pub(crate) fn close(self) -> Result<()> {
-        if self.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        self.journal.check_poison()?;
         self.checkpoint()?;
         let (generation, known) = {
             let state = self.checkpoints.lock();
@@ -189,7 +186,7 @@ impl Engine {
         let file = self.index.to_file(generation).filter(|_| self.index.is_on_disk());
         let Some(file) = file else {
             // Without an index on disk there is nothing to believe at the next open.
-            self.journal.sync().map_err(|_| Error::Poisoned)?;
+            self.journal.sync()?;
             return Ok(());
         };
         let Self { journal, index, clock, expiries, environment, .. } = self;

@@ -59,7 +59,7 @@ impl NewValue {
         let limit = crate::values::limits::MAX_VALUE_BYTES;
         if bytes.len() > limit {
             let (actual, limit) = (bytes.len() as u64, limit as u64);
-            return Err(Error::TooLarge { what: "a value in bytes", actual, limit });
+            return Err(Error::TooLarge { what: "value", unit: "bytes", actual, limit });
         }
         let hash = value_hash(&bytes);
         Ok(Self { bytes, hash, expiry })
@@ -123,13 +123,14 @@ impl PatchPlan {
     }
 
     /// Applies the patch to a version's bytes, and keeps what came of it.
-    pub(crate) fn compute(&mut self, base: BaseId, bytes: &[u8]) {
+    pub(crate) fn compute(&mut self, key: &ItemKey, base: BaseId, bytes: &[u8]) {
         let patched = self.patch.apply_to_bytes(bytes).map_err(Error::from);
         let value = patched.and_then(|patched| {
             (self.check)(&patched)?;
             NewValue::new(patched.into(), self.expiry)
         });
-        self.computed = Some((base, value));
+        let named = value.map_err(|error| error.with_item(key.collection(), key.key_bytes()));
+        self.computed = Some((base, named));
     }
 }
 
@@ -208,7 +209,10 @@ impl KeyState {
         };
         let invalid = |reason| Refusal::Error(Error::InvalidPrecondition { reason });
         if self.touched && names_tags(&operation.precondition) {
-            return Err(invalid("the batch has written this item, so its tag is not known yet"));
+            return Err(invalid(
+                "an earlier operation of the batch writes this item, so its tag is not known before the \
+                 commit; demand Tags::Any, or put the precondition on the earlier operation",
+            ));
         }
         let stored = self.current.stored();
         let verdict = evaluate(verb, &operation.precondition, stored);

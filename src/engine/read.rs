@@ -95,7 +95,7 @@ impl Engine {
 
     fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
-        Error::corrupt(&path, 0, "a head points into a segment that does not exist")
+        Error::corrupt(&path, 0, "the table points into this segment, and it does not exist")
     }
 
     /// The current versions of several items, as of one moment between batches.

@@ -1,7 +1,6 @@
 //! Writing: deciding, appending and applying one commit.
 
 use std::collections::HashMap;
-use std::io;
 use std::mem;
 
 use crate::engine::Engine;
@@ -14,7 +13,7 @@ use crate::engine::operation::{
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
 use crate::journal::PreparedCommit;
-use crate::journal::append::Appended;
+use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
@@ -26,9 +25,7 @@ impl Engine {
     /// Decides the operations in order and applies all of them, or none. Returns when the commit is
     /// as durable as the store promises.
     pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
-        if self.journal.is_poisoned() {
-            return Err(Error::Poisoned.into());
-        }
+        self.journal.check_poison()?;
         let unrecorded = self.unrecorded(operations)?;
         let keys = operations.iter().map(|operation| &operation.key);
         let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
@@ -75,7 +72,7 @@ impl Engine {
         self.index.evict();
         match finished {
             Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas })),
-            Err(failure) => Err(unknown(&metas, failure.source)),
+            Err(failure) => Err(unknown(&metas, failure)),
         }
     }
 
@@ -98,9 +95,9 @@ impl Engine {
                     index_of.insert(operation.key.clone(), at);
                 }
             }
-            if let Some(state) = states.get_mut(at) {
-                state.decide(operation).map_err(|refusal| (index, refusal))?;
-            }
+            #[expect(clippy::expect_used, reason = "`at` is known, or was pushed just now")]
+            let state = states.get_mut(at).expect("each key has a state");
+            state.decide(operation).map_err(|refusal| (index, refusal))?;
         }
         Ok(states)
     }
@@ -155,10 +152,10 @@ impl Engine {
         };
         let incarnation = self.journal.incarnation();
         for record in records {
-            if let Ok(value) = NewValue::new(record_value(record.codec), Expiry::Never) {
-                let change = Change::created(&record.key, &value, now_ms);
-                prepared.push(incarnation, &change);
-            }
+            #[expect(clippy::expect_used, reason = "the record of a codec is one byte")]
+            let value = NewValue::new(record_value(record.codec), Expiry::Never)
+                .expect("a byte is within the limit of a value");
+            prepared.push(incarnation, &Change::created(&record.key, &value, now_ms));
         }
         for change in &changes {
             prepared.push(incarnation, change);
@@ -228,13 +225,12 @@ impl Engine {
         if matches!(refusal, Refusal::AlreadyExists(_) | Refusal::PreconditionFailed(_)) {
             self.counters.count_conflict();
         }
-        let conflict = |current, status| match operations.get(index) {
-            Some(operation) => self.conflict(operation, current, status).map_err(at),
-            None => Err(at(Error::NotFound)),
-        };
+        #[expect(clippy::expect_used, reason = "`decide` counts the operations themselves")]
+        let operation = operations.get(index).expect("an operation that was decided");
+        let conflict = |current, status| self.conflict(operation, current, status).map_err(at);
         Err(at(match refusal {
             Refusal::NeedsPatch(base) => return Ok(Attempt::NeedsPatch { index, base }),
-            Refusal::NotFound => Error::NotFound,
+            Refusal::NotFound => Error::absent(&operation.key),
             Refusal::AlreadyExists(current) => Error::AlreadyExists(conflict(current, 409)?),
             Refusal::PreconditionFailed(current) => {
                 Error::PreconditionFailed(conflict(current, 412)?)
@@ -276,12 +272,13 @@ fn check_size(states: &[KeyState]) -> Result<()> {
     };
     let (actual, limit) = (states.iter().map(len).sum(), MAX_BATCH_BYTES);
     if actual > limit {
-        return Err(Error::TooLarge { what: "a batch in bytes", actual, limit });
+        return Err(Error::TooLarge { what: "batch", unit: "bytes", actual, limit });
     }
     Ok(())
 }
 
-fn unknown(metas: &[Meta], source: Option<io::Error>) -> Failed {
+fn unknown(metas: &[Meta], failure: CommitFailure) -> Failed {
+    let CommitFailure { source, cause } = failure;
     let meta = Box::new(metas.first().copied().unwrap_or(Meta::UNSAVED));
-    Error::CommitUnknown { meta, source }.into()
+    Error::CommitUnknown { meta, source, cause }.into()
 }

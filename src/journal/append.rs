@@ -8,9 +8,10 @@
 //! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::journal::content_sum::ContentSum;
 use crate::journal::copy_guard::CopyCount;
@@ -66,6 +67,8 @@ pub(crate) struct Journal {
     pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
     failed: AtomicBool,
+    /// The text of the first failure; set before `failed` is.
+    cause: OnceLock<Arc<str>>,
     pub(super) notifier: Arc<Notifier>,
 }
 
@@ -185,6 +188,15 @@ pub(crate) struct Extent {
 pub(crate) struct CommitFailure {
     /// What failed, where this thread was the one to see it.
     pub(crate) source: Option<io::Error>,
+    /// The text of the first failure, whichever thread saw it.
+    pub(crate) cause: Arc<str>,
+}
+
+impl From<CommitFailure> for Error {
+    /// For those who made no commit of their own and only asked for one more sync.
+    fn from(failure: CommitFailure) -> Self {
+        Self::Poisoned { cause: failure.cause }
+    }
 }
 
 /// What an opened journal starts from.
@@ -248,6 +260,7 @@ impl Journal {
             durable: AtomicU64::new(last),
             syncs: AtomicU64::new(0),
             failed: AtomicBool::new(false),
+            cause: OnceLock::new(),
             notifier: Arc::new(Notifier::new(last)),
         }
     }
@@ -293,10 +306,27 @@ impl Journal {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Ends writing for good: nothing later is acknowledged.
-    pub(crate) fn poison(&self) {
+    /// # Errors
+    /// [`Error::Poisoned`] once a failure has ended writing.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        if self.is_poisoned() { Err(self.poisoned()) } else { Ok(()) }
+    }
+
+    /// The error of everything that is asked for after writing has ended.
+    pub(crate) fn poisoned(&self) -> Error {
+        Error::Poisoned { cause: self.poison_cause() }
+    }
+
+    /// Why writing has ended.
+    #[expect(clippy::expect_used, reason = "`fail` sets the cause before it says that it failed")]
+    pub(crate) fn poison_cause(&self) -> Arc<str> {
+        Arc::clone(self.cause.get().expect("a journal that failed has a cause"))
+    }
+
+    /// Ends writing for good: nothing later is acknowledged, and the first cause is remembered.
+    pub(crate) fn poison(&self, cause: impl fmt::Display) {
         let mut state = self.state.lock();
-        self.fail(&mut state);
+        self.fail(&mut state, cause);
     }
 
     /// Has the next open build the index anew instead of believing it. One sync.
@@ -312,7 +342,8 @@ impl Journal {
         PoisonOnPanic::new(self)
     }
 
-    pub(super) fn fail(&self, state: &mut State) {
+    pub(super) fn fail(&self, state: &mut State, cause: impl fmt::Display) {
+        self.cause.get_or_init(|| cause.to_string().into());
         state.failed = true;
         self.failed.store(true, Ordering::Release);
         self.notifier.fail();
@@ -330,11 +361,12 @@ impl Journal {
         let unsynced_after = state.synced.max(state.opened_at);
         if state.next_revision - unsynced_after > MAX_UNSYNCED_COMMITS {
             let all = state.appended;
-            state = self.wait(state, all, Level::Synced).map_err(|_| Error::Poisoned)?;
+            state = self.wait(state, all, Level::Synced)?;
         }
         state = self.make_room(state, commit.frame.len() as u64)?;
         let state = &mut *state;
-        let Some(active) = &mut state.active else { return Err(Error::Poisoned) };
+        #[expect(clippy::expect_used, reason = "`make_room` leaves a segment with room")]
+        let active = state.active.as_mut().expect("there is an active segment");
 
         let revision = state.next_revision;
         for entry in &mut commit.entries {

@@ -54,7 +54,7 @@ impl<'s> EntrySource<'s> {
         frame: &ScannedFrame<'a>,
         f: &mut dyn FnMut(FoundEntry<'s, 'a>) -> Result<()>,
     ) -> Result<()> {
-        let malformed = || Error::corrupt(self.path, frame.offset, "an entry is malformed");
+        let malformed = || Error::corrupt(self.path, frame.offset, "an entry cannot be decoded");
         let Some(Body::Commit(entries)) = Body::decode(frame.body) else {
             return Err(malformed());
         };

@@ -4,6 +4,7 @@
 //! what is waited for, and wakes everyone once. The leader holds no lock while it does. Writing
 //! and syncing have a leader each, so that an `Eventual` write does not wait for a sync.
 
+use std::io;
 use std::mem;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::journal::append::{CommitFailure, Journal, State, pack};
 use crate::journal::in_flight::Flight;
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::DiskFile;
-use crate::values::error::Result;
+use crate::values::error::{FailedCall, Result};
 use crate::values::options::Durability;
 
 /// A buffer larger than this is given back to the allocator after it was written.
@@ -41,7 +42,7 @@ impl Journal {
                 return Ok(state);
             }
             if state.failed {
-                return Err(CommitFailure { source: None });
+                return Err(CommitFailure { source: None, cause: self.poison_cause() });
             }
             // Whoever wants a sync while one is under way waits for the next, which will cover
             // all that gathered meanwhile. A write need not wait for a sync, nor a sync for a
@@ -83,8 +84,7 @@ impl Journal {
         state.writing = false;
         if let Err(error) = result {
             // The flight stays where readers find it: what it holds was applied.
-            self.fail(&mut state);
-            return Err(CommitFailure { source: Some(error) });
+            return Err(self.fail_at(&mut state, "writing", flight.segment, error));
         }
         state.written = goal;
         let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
@@ -114,19 +114,23 @@ impl Journal {
             self.changed.notify_all();
         }
         let goal = state.written;
-        let file = state.active.as_ref().map(|active| Arc::clone(&active.file));
+        let active = state.active.as_ref();
+        let active = active.map(|active| (active.number, Arc::clone(&active.file)));
         let watermark = state.watermark.take();
         drop(state);
 
         let release = self.poison_on_panic();
-        let result = file.map_or(Ok(()), |file| file.sync_data());
+        let result = active.as_ref().map_or(Ok(()), |(_, file)| file.sync_data());
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let watermark = watermark.map(|mut watermark| {
             // The frames are safe already: a mark that lags only blunts the search for damage.
             if result.is_ok()
                 && let Err(error) = watermark.record(goal)
             {
-                log::warn!("the watermark could not be moved: {error}");
+                log::warn!(
+                    "the watermark, which helps the next open to tell damage from a torn write, \
+                     could not be moved and stays where it was until the next sync: {error}"
+                );
             }
             watermark
         });
@@ -143,10 +147,25 @@ impl Journal {
                 Ok(state)
             }
             Err(error) => {
-                self.fail(&mut state);
-                Err(CommitFailure { source: Some(error) })
+                let segment = active.map_or(0, |(number, _)| number);
+                Err(self.fail_at(&mut state, "syncing", segment, error))
             }
         }
+    }
+
+    /// Ends writing because of what the system says of a segment's file.
+    fn fail_at(
+        &self,
+        state: &mut State,
+        operation: &'static str,
+        segment: u32,
+        error: io::Error,
+    ) -> CommitFailure {
+        self.fail(
+            state,
+            FailedCall { operation, path: &self.segment_path(segment), error: &error },
+        );
+        CommitFailure { source: Some(error), cause: self.poison_cause() }
     }
 
     /// Waits until nobody writes or syncs.
@@ -195,6 +214,6 @@ impl<'a> PoisonOnPanic<'a> {
 
 impl Drop for PoisonOnPanic<'_> {
     fn drop(&mut self) {
-        self.0.poison();
+        self.0.poison("a thread panicked in the middle of a commit");
     }
 }

@@ -283,7 +283,7 @@ impl ManifestFile {
     /// is left out where there is none for it.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] when there are too many segments; [`Error::Io`] when there is no space.
+    /// [`Error::TooManySegments`] when there are too many segments; [`Error::Io`] when there is no space.
     /// Either way MANIFEST says what it said before.
     pub(crate) fn make_room(&mut self, manifest: &mut Manifest, for_more: bool) -> Result<()> {
         let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
@@ -298,10 +298,10 @@ impl ManifestFile {
     /// Lays out the payload of a slot, for which there is room then.
     fn encode(&mut self, manifest: &Manifest, limit: u64) -> Result<Vec<u8>> {
         let payload = bincode::encode_to_vec(manifest, config::standard())
-            .map_err(|_| Error::corrupt(&self.path, 0, "the manifest cannot be encoded"))?;
+            .map_err(|_| Error::Internal { what: "the manifest could not be encoded" })?;
         let size = (SLOT_HEADER_BYTES + payload.len()) as u64;
         if size > limit {
-            return Err(Error::TooLarge { what: "a manifest in bytes", actual: size, limit });
+            return Err(Error::TooManySegments { segments: manifest.segments.len() as u64 });
         }
         if size > self.allocated {
             let goal = size.next_multiple_of(GROWTH_BYTES).min(SLOT_BYTES);
@@ -423,7 +423,7 @@ mod tests {
         write(&store, 10).unwrap();
         add_segments(&store, 20_000);
         let refused = write(&store, LARGE);
-        assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::TooManySegments { .. })), "{refused:?}");
         write(&store, 20).unwrap();
         let stats = store.stats().unwrap();
         assert!(!stats.poisoned && stats.items == 1);

@@ -4,7 +4,7 @@
 use crate::journal::append::{CommitFailure, Journal, State};
 use crate::journal::group_commit::Level;
 use crate::seams::sync::{MutexGuard, Ordering};
-use crate::values::error::{Error, Result};
+use crate::values::error::Result;
 use crate::values::options::Durability;
 
 impl Journal {
@@ -49,7 +49,7 @@ impl Journal {
     ) -> Result<MutexGuard<'a, State>, CommitFailure> {
         while self.applied.load(Ordering::Acquire) < revision {
             if state.failed {
-                return Err(CommitFailure { source: None });
+                return Err(CommitFailure { source: None, cause: self.poison_cause() });
             }
             state.applied_waiters += 1;
             state = self.changed.wait(state);
@@ -62,22 +62,21 @@ impl Journal {
     /// commit up to it is applied. `begin` takes no lock but a leaf.
     ///
     /// # Errors
-    /// [`Error::Poisoned`] when a failure left one of them unapplied.
+    /// [`Error::Poisoned`](crate::Error::Poisoned) when a failure left one of them unapplied.
     pub(crate) fn at_newest<T>(&self, begin: impl FnOnce(u64) -> T) -> Result<T> {
         let state = self.state.lock();
         let newest = state.appended;
         let begun = begin(newest);
-        let applied = self.wait_applied(state, newest);
-        drop(applied.map_err(|_| Error::Poisoned)?);
+        drop(self.wait_applied(state, newest)?);
         Ok(begun)
     }
 
     fn mark_applied(&self, state: &mut State, revision: u64) {
-        if let Ok(index) = state.unapplied.binary_search_by_key(&revision, |u| u.revision)
-            && let Some(commit) = state.unapplied.get_mut(index)
-        {
-            commit.applied = true;
-        }
+        let index = state.unapplied.binary_search_by_key(&revision, |u| u.revision);
+        let commit = index.ok().and_then(|index| state.unapplied.get_mut(index));
+        #[expect(clippy::expect_used, reason = "`append` listed it, and only this takes it off")]
+        let commit = commit.expect("a commit that was appended waits to be applied");
+        commit.applied = true;
         let mut applied = None;
         while let Some(first) = state.unapplied.front().filter(|commit| commit.applied) {
             applied = Some(first.revision);

@@ -267,7 +267,8 @@ pub(crate) fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest)
     for number in unnamed(disk, store, manifest)? {
         let path = segment_path(store, number);
         if let Err(error) = disk.remove_file(&path) {
-            log::warn!("an unused segment could not be removed: {error}");
+            let error = Error::io("removing", &path)(error);
+            log::warn!("an unused segment takes space until the next open removes it: {error}");
         }
     }
     Ok(())

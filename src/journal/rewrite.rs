@@ -52,14 +52,16 @@ impl Journal {
     /// # Errors
     /// [`Error::Io`] with nothing changed when there is no space; [`Error::Poisoned`].
     pub(crate) fn begin_rewrite(&self, sources: Vec<SegmentRecord>) -> Result<Rewrite> {
+        self.check_poison()?;
         let last = sources.last().and_then(|last| last.sealed);
-        let (Some(first), Some(last), false) = (sources.first(), last, self.is_poisoned()) else {
-            return Err(Error::Poisoned);
+        let (Some(first), Some(last)) = (sources.first(), last) else {
+            return Err(Error::Internal { what: "a rewrite was begun of no sealed segment" });
         };
         let (first_revision, last_revision) = (first.first_revision, last.last_revision);
         let mut incarnations: Vec<[u8; 16]> = Vec::new();
         for source in &sources {
-            let known = self.segments.get(source.number).ok_or(Error::Poisoned)?;
+            let unknown = Error::Internal { what: "a rewrite was begun of an unknown segment" };
+            let known = self.segments.get(source.number).ok_or(unknown)?;
             for incarnation in &known.incarnations {
                 if !incarnations.contains(incarnation) {
                     incarnations.push(*incarnation);
@@ -95,7 +97,9 @@ impl Journal {
                 let is_source = |record: &SegmentRecord| {
                     sources.iter().any(|source| source.number == record.number)
                 };
-                let at = manifest.segments.iter().position(is_source).unwrap_or_default();
+                let at = manifest.segments.iter().position(is_source);
+                #[expect(clippy::expect_used, reason = "only a switch takes sources off the list")]
+                let at = at.expect("MANIFEST lists the sources of a rewrite");
                 manifest.segments.retain(|record| !is_source(record));
                 manifest.segments.insert(at, record);
                 // What a source had replaced in turn now lives on in this segment, too.
@@ -130,7 +134,10 @@ impl Journal {
             if let Err(error) = self.disk.remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
-                log::warn!("a compacted segment could not be removed: {error}");
+                let error = Error::io("removing", &path)(error);
+                log::warn!(
+                    "a compacted segment takes space until the next open removes it: {error}"
+                );
             }
         }
         Ok(())
@@ -177,7 +184,8 @@ impl Rewrite {
         let path = self.segment.path().to_owned();
         drop(self.segment);
         if let Err(error) = journal.disk.remove_file(&path) {
-            log::warn!("an unfinished segment could not be removed: {error}");
+            let error = Error::io("removing", &path)(error);
+            log::warn!("an unfinished segment takes space until the next open removes it: {error}");
         }
     }
 }

@@ -43,7 +43,7 @@ impl Journal {
         frame_bytes: u64,
     ) -> Result<MutexGuard<'a, State>> {
         if state.failed {
-            return Err(Error::Poisoned);
+            return Err(self.poisoned());
         }
         let full = match &state.active {
             None => true,
@@ -55,7 +55,7 @@ impl Journal {
         if full {
             state = self.wait_idle(state);
             if state.failed {
-                return Err(Error::Poisoned);
+                return Err(self.poisoned());
             }
             // Another writer may have made the room while this one waited.
             return if state.has_room(frame_bytes) {
@@ -81,7 +81,7 @@ impl Journal {
         let mut next = manifest.current.clone();
         next.clean = None;
         let replaced = manifest.file.replace(&next);
-        replaced.inspect_err(|_| self.fail(state))?;
+        replaced.inspect_err(|error| self.fail(state, error))?;
         manifest.current = next;
         state.opened_for_writing = true;
         Ok(())
@@ -107,7 +107,7 @@ impl Journal {
         }
         let mut state = self.wait_idle(state);
         if state.failed {
-            return Err(Error::Poisoned);
+            return Err(self.poisoned());
         }
         self.rotate(&mut state, 0)
     }
@@ -146,9 +146,9 @@ impl Journal {
         let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
 
         // From here on a failure leaves open which segments the store has, so it ends writing.
-        self.seal(state).inspect_err(|_| self.fail(state))?;
+        self.seal(state).inspect_err(|error| self.fail(state, error))?;
         let replaced = manifest.file.replace(&changed);
-        replaced.inspect_err(|_| self.fail(state))?;
+        replaced.inspect_err(|error| self.fail(state, error))?;
         manifest.current = changed;
 
         self.segments.add(number, vec![self.incarnation], next.tail.chain);
@@ -156,7 +156,9 @@ impl Journal {
             // Gives back what was filled ahead; behind the seal nothing is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
             if let Err(error) = cut {
-                log::warn!("a sealed segment could not be cut to its length: {error}");
+                let path = segment_path(&self.store, sealed.number);
+                let error = Error::io("cutting to its length", &path)(error);
+                log::warn!("a sealed segment keeps the space that was reserved for it: {error}");
             }
         }
         self.written_up_to.store(pack(number, next.tail.offset), Ordering::Release);
@@ -202,7 +204,10 @@ impl Journal {
         if let Err(error) = made {
             drop(active);
             if let Err(error) = self.disk.remove_file(&path) {
-                log::warn!("an unfinished segment could not be removed: {error}");
+                let error = Error::io("removing", &path)(error);
+                log::warn!(
+                    "an unfinished segment takes space until one of its number is made: {error}"
+                );
             }
             return Err(error);
         }
@@ -246,7 +251,7 @@ impl Journal {
     /// Replaces MANIFEST by a changed one.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::Io`] with nothing changed when there is no room for it.
+    /// [`Error::TooManySegments`] and [`Error::Io`] with nothing changed when there is no room for it.
     /// After any other nobody knows which of them is on disk, so that poisons.
     pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         self.change_manifest_if(|| true, change).map(drop)
@@ -272,7 +277,7 @@ impl Journal {
             Ok(()) => manifest.current = changed,
             Err(error) => {
                 drop(manifest);
-                self.poison();
+                self.poison(&error);
                 return Err(error);
             }
         }
@@ -288,7 +293,7 @@ impl Journal {
     ) -> Result<()> {
         let state = self.state.lock();
         if state.failed {
-            return Err(Error::Poisoned);
+            return Err(self.poisoned());
         }
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.current.clone();

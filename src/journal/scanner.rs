@@ -31,9 +31,15 @@ impl<'a> ScannedFrame<'a> {
     /// in ascending order of revision.
     pub(crate) fn check(&self, path: &Path, last_revision: u64) -> Result<Body<'a>> {
         let body = Body::decode(self.body);
-        let body = body.ok_or_else(|| Error::corrupt(path, self.offset, "a frame is malformed"))?;
+        let body = body.ok_or_else(|| {
+            Error::corrupt(path, self.offset, "a frame matches its checksum and cannot be decoded")
+        })?;
         if matches!(body, Body::Commit(_)) && self.revision <= last_revision {
-            return Err(Error::corrupt(path, self.offset, "a frame's revision does not ascend"));
+            return Err(Error::corrupt(
+                path,
+                self.offset,
+                "a frame's revision is not above that of the frame before it",
+            ));
         }
         Ok(body)
     }

@@ -161,7 +161,7 @@ impl OpenSegment {
         }
         let (header, seed) = SegmentHeader::decode(&path, &bytes)?;
         if header.number != number {
-            return Err(Error::corrupt(&path, 12, "the segment's header has another number"));
+            return Err(Error::corrupt(&path, 12, "the segment's header names another segment"));
         }
         Ok(Self { file, facts: SegmentFacts { path, header, seed, len_bytes } })
     }

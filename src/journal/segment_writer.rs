@@ -43,7 +43,10 @@ impl SegmentWriter {
     ) -> Result<Self> {
         let path = segment_path(store, number);
         if incarnations.len() > MAX_INCARNATIONS {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "too many incarnations");
+            let source = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "its entries are of more incarnations than a segment can list",
+            );
             return Err(Error::io("creating", &path)(source));
         }
         let header = SegmentHeader::new(number, entropy, first_revision, incarnations);

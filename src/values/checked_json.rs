@@ -10,7 +10,7 @@ use serde::ser::{
 /// How deeply arrays and objects may nest: what `serde_json` reads.
 pub(crate) const MAX_DEPTH: usize = 127;
 
-const NOT_FINITE: &str = "a non-finite number has no JSON form";
+const NOT_FINITE: &str = "a non-finite number has no JSON form; store it as null or as a string";
 const TOO_DEEP: &str = "arrays and objects nest deeper than 127 levels";
 
 /// Writes a value as JSON; fails on NaN, on infinity, and on one that nests too deeply.
@@ -301,8 +301,8 @@ mod tests {
     #[track_caller]
     fn refused<T: Serialize + for<'de> Deserialize<'de> + std::fmt::Debug>(value: &T) {
         match Json::encode(value) {
-            Err(CrateError::Codec { source }) => {
-                assert!(source.to_string().contains(NOT_FINITE), "{value:?}: {source}");
+            Err(CrateError::Codec(error)) => {
+                assert!(error.to_string().contains(NOT_FINITE), "{value:?}: {error}");
             }
             other => panic!("{value:?} gave {other:?}"),
         }
@@ -404,7 +404,7 @@ mod tests {
             assert!(serde_json::from_slice::<Nest>(&text).is_err(), "{levels} levels");
             let error = Json::encode(&value).unwrap_err();
             assert!(
-                matches!(&error, CrateError::Codec { source } if source.to_string().contains(TOO_DEEP))
+                matches!(&error, CrateError::Codec(error) if error.to_string().contains(TOO_DEEP))
             );
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::values::error::{BoxError, Error, Result};
+use crate::values::error::{BoxError, CodecError, CodecStep, Error, Result};
 
 /// How a collection turns its documents into stored bytes and back.
 ///
@@ -67,9 +67,9 @@ impl CodecId {
     /// Decodes bytes of this codec, whichever it is.
     pub(crate) fn decode<T: DeserializeOwned>(self, bytes: Bytes) -> Result<T> {
         match self {
-            Self::Json => decode_json(&bytes),
+            Self::Json => decode_json(&bytes, CodecStep::Decode),
             Self::Bincode => decode_bincode(&bytes),
-            Self::Raw => T::deserialize(BytesDeserializer(bytes)).map_err(codec_error),
+            Self::Raw => T::deserialize(BytesDeserializer(bytes)).map_err(undecodable),
         }
     }
 }
@@ -96,11 +96,11 @@ impl sealed::Sealed for Json {
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     fn encode(value: &T) -> Result<Bytes> {
-        crate::values::checked_json::to_vec(value).map(Bytes::from).map_err(codec_error)
+        crate::values::checked_json::to_vec(value).map(Bytes::from).map_err(unencodable)
     }
 
     fn decode(bytes: Bytes) -> Result<T> {
-        decode_json(&bytes)
+        decode_json(&bytes, CodecStep::Decode)
     }
 }
 
@@ -130,7 +130,7 @@ impl sealed::Sealed for Bincode {
 impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     fn encode(value: &T) -> Result<Bytes> {
         let bytes = bincode::serde::encode_to_vec(value, bincode::config::standard());
-        bytes.map(Bytes::from).map_err(codec_error)
+        bytes.map(Bytes::from).map_err(unencodable)
     }
 
     fn decode(bytes: Bytes) -> Result<T> {
@@ -166,8 +166,8 @@ impl Codec<Bytes> for Raw {
     }
 }
 
-pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(codec_error)
+pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8], step: CodecStep) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| codec_error(step, error))
 }
 
 fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
@@ -176,12 +176,24 @@ fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // may have been written in one.
     let config =
         bincode::config::standard().with_limit::<{ 16 * crate::values::limits::MAX_VALUE_BYTES }>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, config).map_err(codec_error)?;
-    if used == bytes.len() { Ok(value) } else { Err(codec_error("bytes after the document")) }
+    let (value, used) = bincode::serde::decode_from_slice(bytes, config).map_err(undecodable)?;
+    if used == bytes.len() {
+        Ok(value)
+    } else {
+        Err(undecodable("there are bytes after the document"))
+    }
 }
 
-pub(crate) fn codec_error(source: impl Into<BoxError>) -> Error {
-    Error::Codec { source: source.into() }
+fn codec_error(step: CodecStep, source: impl Into<BoxError>) -> Error {
+    Error::Codec(Box::new(CodecError::new(step, source)))
+}
+
+fn unencodable(source: impl Into<BoxError>) -> Error {
+    codec_error(CodecStep::Encode, source)
+}
+
+fn undecodable(source: impl Into<BoxError>) -> Error {
+    codec_error(CodecStep::Decode, source)
 }
 
 /// Gives bytes to any type that can be made of bytes: `Bytes`, byte buffers.

@@ -74,10 +74,10 @@ impl FromStr for ETag {
 ///
 /// ```
 /// let error = "not quoted".parse::<ifmatch::ETag>().unwrap_err();
-/// assert_eq!(error.to_string(), "an etag is 32 lower-case hexadecimal digits in double quotes");
+/// assert_eq!(error.to_string(), "the text is not an etag, which is 32 lower-case hexadecimal digits in double quotes");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an etag is 32 lower-case hexadecimal digits in double quotes")]
+#[error("the text is not an etag, which is 32 lower-case hexadecimal digits in double quotes")]
 pub struct ParseETagError(());
 
 impl Serialize for ETag {

@@ -1,8 +1,10 @@
 //! An item as a reader holds it: its value and what names this version of it.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::seams::clock::instant;
 use crate::values::etag::ETag;
@@ -25,12 +27,25 @@ use crate::values::revision::Revision;
 /// item.value.push_str(", revised");
 /// notes.save(&mut item)?;
 ///
-/// let stored = notes.get("a")?.ok_or(ifmatch::Error::NotFound)?;
+/// let stored = notes.get("a")?.expect("the item was saved");
 /// assert_eq!(stored, item);
 /// assert_eq!((stored.key(), stored.key_str()), (&b"a"[..], Some("a")));
 /// assert_eq!((stored.etag(), stored.revision()), (item.meta().etag(), item.meta().revision()));
 /// assert!(stored.parent().is_some() && stored.expires().is_none());
 /// assert_eq!(stored.map(|text| text.len()).value, 14);
+/// # Ok(()) }
+/// ```
+///
+/// With serde an item is a map of its key, its value and what [`Meta`] is; to write only. The key
+/// is text where it is UTF-8, and else the hexadecimal digits of its bytes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+/// let meta = notes.create("a", &"one".to_owned())?;
+/// let json = serde_json::to_value(notes.get("a")?)?;
+/// assert_eq!((&json["key"], &json["value"]), (&"a".into(), &"one".into()));
+/// assert_eq!(json["etag"], meta.etag().to_string());
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +146,16 @@ impl<T> Item<T> {
 /// assert!(second.modified() > first.modified());
 /// # Ok(()) }
 /// ```
+///
+/// With serde it is a map, to write only:
+///
+/// | field | what it is |
+/// |---|---|
+/// | `etag` | the tag as its quoted text, as in an HTTP `ETag` header |
+/// | `parent` | the tag that it replaced, or null |
+/// | `revision` | a number |
+/// | `modified_ms` | milliseconds since 1970, a number |
+/// | `expires_ms` | milliseconds since 1970, a number, or null |
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Meta {
     pub(crate) etag: ETag,
@@ -179,5 +204,44 @@ impl Meta {
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires_ms.map(instant)
+    }
+}
+
+/// How many fields [`Meta`] has for serde.
+const META_FIELDS: usize = 5;
+
+impl Meta {
+    fn serialize_fields<S: SerializeStruct>(&self, to: &mut S) -> Result<(), S::Error> {
+        to.serialize_field("etag", &format_args!("{}", self.etag))?;
+        to.serialize_field("parent", &self.parent.map(|tag| tag.to_string()))?;
+        to.serialize_field("revision", &self.revision.0)?;
+        to.serialize_field("modified_ms", &self.modified_ms)?;
+        to.serialize_field("expires_ms", &self.expires_ms)
+    }
+}
+
+impl Serialize for Meta {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Meta", META_FIELDS)?;
+        self.serialize_fields(&mut fields)?;
+        fields.end()
+    }
+}
+
+impl<T: Serialize> Serialize for Item<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Item", 2 + META_FIELDS)?;
+        fields.serialize_field("key", &key_text(&self.key))?;
+        fields.serialize_field("value", &self.value)?;
+        self.meta.serialize_fields(&mut fields)?;
+        fields.end()
+    }
+}
+
+/// A key as text: itself where it is UTF-8, and else the hexadecimal digits of its bytes.
+fn key_text(key: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(key) {
+        Ok(text) => text.into(),
+        Err(_) => key.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
     }
 }

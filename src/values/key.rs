@@ -66,17 +66,19 @@ impl ItemKey {
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
     match key.len() {
         1..=MAX_KEY_BYTES => Ok(()),
-        0 => Err(Error::InvalidKey { reason: "a key has at least 1 byte" }),
-        _ => Err(Error::InvalidKey { reason: "a key has at most 511 bytes" }),
+        0 => Err(Error::InvalidKey { reason: "the key is empty; a key has 1 to 511 bytes" }),
+        _ => Err(Error::InvalidKey { reason: "the key is too long; a key has 1 to 511 bytes" }),
     }
 }
 
 pub(crate) fn check_collection(name: &str) -> Result<()> {
     let reason = match name.len() {
-        0 => "a collection's name has at least 1 byte",
+        0 => "the collection's name is empty; a name has 1 to 128 bytes",
         1..=MAX_COLLECTION_BYTES if !name.as_bytes().contains(&ItemKey::SEPARATOR) => return Ok(()),
-        1..=MAX_COLLECTION_BYTES => "a collection's name holds no NUL",
-        _ => "a collection's name has at most 128 bytes",
+        1..=MAX_COLLECTION_BYTES => {
+            "the collection's name holds a NUL character; a name holds none"
+        }
+        _ => "the collection's name is too long; a name has 1 to 128 bytes",
     };
     Err(Error::InvalidKey { reason })
 }

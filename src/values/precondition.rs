@@ -21,8 +21,8 @@ use crate::values::item::{Item, Meta};
 /// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused |
 /// | `check` in a batch | refused | yes | yes | must be absent | refused |
 ///
-/// An [`ETag`] converts to `IfMatch` of that tag, and a `&Item` to `IfMatch` of its tag. There is
-/// no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
+/// An [`ETag`] converts to `IfMatch` of that tag, and a [`Meta`] and a `&Item` to `IfMatch` of
+/// theirs. There is no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
 ///
 /// ```
 /// use ifmatch::{ETag, Precondition, Tags};
@@ -90,6 +90,19 @@ impl Precondition {
 impl From<ETag> for Precondition {
     fn from(tag: ETag) -> Self {
         Self::IfMatch(tag.into())
+    }
+}
+
+impl From<&ETag> for Precondition {
+    fn from(tag: &ETag) -> Self {
+        Self::from(*tag)
+    }
+}
+
+/// As for its tag: the item is still the version that a write returned.
+impl From<Meta> for Precondition {
+    fn from(meta: Meta) -> Self {
+        Self::from(meta.etag())
     }
 }
 
@@ -169,10 +182,10 @@ impl FromIterator<ETag> for Tags {
 ///
 /// ```
 /// let error = "\"a\" \"b\"".parse::<ifmatch::Tags>().unwrap_err();
-/// assert_eq!(error.to_string(), "a tag list is * or entity tags separated by commas");
+/// assert_eq!(error.to_string(), "the text is not a tag list, which is * or entity tags separated by commas");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a tag list is * or entity tags separated by commas")]
+#[error("the text is not a tag list, which is * or entity tags separated by commas")]
 pub struct ParseTagsError(());
 
 impl FromStr for Tags {
@@ -261,7 +274,7 @@ impl fmt::Display for Verb {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The precondition holds.
-    CopyCount,
+    Holds,
     /// It fails: 412, or on a read 304 where it was an `IfNoneMatch` or `IfModifiedSince`.
     Fails,
     /// This verb does not take this precondition.
@@ -278,22 +291,29 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
 
     let holds = match (precondition, verb) {
         (Precondition::Always, Check) => {
-            return Verdict::Refused("a check needs a precondition to check");
+            return Verdict::Refused(
+                "a check demands nothing with Always; give it IfMatch or IfNoneMatch",
+            );
         }
         (Precondition::Always, _) => true,
         (Precondition::IfMatch(tags), _) => stored.is_some_and(|s| tags.hold(s.etag)),
         (Precondition::IfNoneMatch(Tags::Any), Replace | Patch | Delete) => {
-            return Verdict::Refused("the verb needs a present item and the precondition none");
+            return Verdict::Refused(
+                "replace, patch and delete need a stored item, and IfNoneMatch(Any) demands that there \
+                 is none; use create or upsert",
+            );
         }
         (Precondition::IfNoneMatch(tags), _) => !stored.is_some_and(|s| tags.hold(s.etag)),
         (Precondition::IfModifiedSince(since), Get) => {
             stored.is_none_or(|s| s.modified_ms > millis(*since))
         }
         (Precondition::IfModifiedSince(_), _) => {
-            return Verdict::Refused("IfModifiedSince is for reads: time cannot order writes");
+            return Verdict::Refused(
+                "IfModifiedSince is for reads only, since time cannot order writes; use IfMatch",
+            );
         }
     };
-    if holds { Verdict::CopyCount } else { Verdict::Fails }
+    if holds { Verdict::Holds } else { Verdict::Fails }
 }
 
 #[cfg(test)]
@@ -313,38 +333,38 @@ mod tests {
     #[test]
     fn the_matrix_of_verbs_and_preconditions_is_as_written() {
         use Verb::{Check, Delete, Get, Patch, Replace, Upsert};
-        use Verdict::{CopyCount, Fails};
+        use Verdict::{Fails, Holds};
         let refused = |v: Verdict| matches!(v, Verdict::Refused(_));
         for verb in [Get, Upsert, Replace, Patch, Delete, Check] {
             let p = |precondition: Precondition, present| verdict(verb, precondition, present);
             for present in [false, true] {
                 let always = p(Precondition::Always, present);
-                assert!(if verb == Check { refused(always) } else { always == CopyCount });
+                assert!(if verb == Check { refused(always) } else { always == Holds });
                 assert_eq!(p(Precondition::if_match(OTHER), present), Fails);
-                assert_eq!(p(Precondition::if_none_match(OTHER), present), CopyCount);
+                assert_eq!(p(Precondition::if_none_match(OTHER), present), Holds);
                 let any = p(Precondition::if_none_match(Tags::Any), present);
                 match verb {
                     Replace | Patch | Delete => assert!(refused(any)),
-                    _ => assert_eq!(any, if present { Fails } else { CopyCount }),
+                    _ => assert_eq!(any, if present { Fails } else { Holds }),
                 }
                 let since = p(Precondition::if_modified_since(UNIX_EPOCH), present);
-                assert!(if verb == Get { since == CopyCount } else { refused(since) });
+                assert!(if verb == Get { since == Holds } else { refused(since) });
             }
-            assert_eq!(p(TAG.into(), true), CopyCount);
+            assert_eq!(p(TAG.into(), true), Holds);
             assert_eq!(p(TAG.into(), false), Fails);
-            assert_eq!(p(Precondition::if_match([OTHER, TAG]), true), CopyCount);
+            assert_eq!(p(Precondition::if_match([OTHER, TAG]), true), Holds);
             assert_eq!(p(Precondition::if_match(Tags::List(vec![])), true), Fails);
-            assert_eq!(p(Precondition::if_match(Tags::Any), true), CopyCount);
+            assert_eq!(p(Precondition::if_match(Tags::Any), true), Holds);
             assert_eq!(p(Precondition::if_match(Tags::Any), false), Fails);
             assert_eq!(p(Precondition::if_none_match([OTHER, TAG]), true), Fails);
-            assert_eq!(p(Precondition::if_none_match(Tags::List(vec![])), true), CopyCount);
+            assert_eq!(p(Precondition::if_none_match(Tags::List(vec![])), true), Holds);
         }
     }
 
     #[test]
     fn if_modified_since_is_not_met_by_the_same_millisecond() {
         let at = |ms| Precondition::if_modified_since(UNIX_EPOCH + Duration::from_millis(ms));
-        assert_eq!(verdict(Verb::Get, at(999), true), Verdict::CopyCount);
+        assert_eq!(verdict(Verb::Get, at(999), true), Verdict::Holds);
         assert_eq!(verdict(Verb::Get, at(1_000), true), Verdict::Fails);
         assert_eq!(verdict(Verb::Get, at(1_001), true), Verdict::Fails);
     }

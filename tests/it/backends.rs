@@ -125,7 +125,7 @@ pub(crate) fn already_exists<D: DeserializeOwned, R: Debug>(result: Result<R, Er
 
 #[track_caller]
 pub(crate) fn not_found<R: Debug>(result: Result<R, Error>) {
-    assert!(matches!(result, Err(Error::NotFound)), "expected NotFound, got {result:?}");
+    assert!(matches!(result, Err(Error::NotFound { .. })), "expected NotFound, got {result:?}");
 }
 
 #[track_caller]

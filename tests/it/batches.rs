@@ -246,9 +246,7 @@ fn a_failed_batch_answers_with_its_operations_status() {
     let numbers = store.collection::<u64>("numbers").unwrap();
     let error = store.batch().delete(&numbers, "k", ALWAYS).commit().unwrap_err();
     assert_eq!(error.http_status(), 404);
-    assert_eq!(error.to_string(), "operation 0 of the batch failed");
-    let source = std::error::Error::source(&error).unwrap();
-    assert_eq!(source.to_string(), Error::NotFound.to_string());
+    assert_eq!((error.collection(), error.key()), (Some("numbers"), Some(&b"k"[..])));
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn a_failed_batch_records_no_codec() {
         let numbers = bench.collection::<u64>("docs");
         let batch = store.batch().create(&numbers, "a", &1);
         let batch = batch.replace(&numbers, "b", &1, Precondition::Always);
-        assert!(matches!(failed_at(1, batch.commit()), Err(Error::NotFound)));
+        assert!(matches!(failed_at(1, batch.commit()), Err(Error::NotFound { .. })));
         store.raw("docs").unwrap().create("k", &Bytes::new()).unwrap();
         bench.step();
         assert_eq!(bench.store().raw("docs").unwrap().len().unwrap(), 1);

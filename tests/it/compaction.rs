@@ -212,7 +212,7 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
         let compacted = store.compact();
         let struck = sim.disk().faults_struck() > 0;
         if let Err(error) = &compacted {
-            assert!(matches!(error, Error::Io { .. } | Error::Poisoned), "{error:?}");
+            assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error:?}");
         }
         let mut rng = fastrand::Rng::with_seed(cut);
         for _ in 0..6 {

@@ -153,14 +153,15 @@ fn check_failure(
     ledger: &mut Ledger,
     rng: &mut fastrand::Rng,
 ) {
-    let clear = matches!(error, Error::Io { .. } | Error::Poisoned | Error::CommitUnknown { .. });
+    let clear =
+        matches!(error, Error::Io { .. } | Error::Poisoned { .. } | Error::CommitUnknown { .. });
     assert!(clear, "{error:?}");
     let Some(writer) = writer else { return };
     ledger.check_now(&writer.read().expect("reads go on"));
     match (error, writer.single(rng, ledger)) {
-        (_, Err(Error::Poisoned)) => {
+        (_, Err(Error::Poisoned { .. })) => {
             let again = writer.single(rng, ledger);
-            assert!(matches!(again, Err(Error::Poisoned)), "poison does not wear off");
+            assert!(matches!(again, Err(Error::Poisoned { .. })), "poison does not wear off");
         }
         (Error::Io { .. }, Ok(())) => {}
         (_, next) => panic!("after {error:?}, the next write gave {next:?}"),
@@ -193,10 +194,10 @@ fn a_failed_sync_or_a_torn_frame_poisons_and_what_was_written_stays_readable() {
         let error = writer.single(&mut rng, &mut ledger).unwrap_err();
         assert!(matches!(error, Error::CommitUnknown { .. }), "{error:?}");
         assert_eq!(error.http_status(), 500);
-        assert!(matches!(writer.single(&mut rng, &mut ledger), Err(Error::Poisoned)));
-        assert!(matches!(writer.store().sync(), Err(Error::Poisoned)));
+        assert!(matches!(writer.single(&mut rng, &mut ledger), Err(Error::Poisoned { .. })));
+        assert!(matches!(writer.store().sync(), Err(Error::Poisoned { .. })));
         ledger.check_now(&writer.read().unwrap());
-        assert!(matches!(writer.close(), Err(Error::Poisoned)));
+        assert!(matches!(writer.close(), Err(Error::Poisoned { .. })));
 
         reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
         // Pages whose sync failed look clean now: what opening shows must be written again.
@@ -299,13 +300,13 @@ fn a_failing_table_ends_writing_and_is_rebuilt() {
             failed += 1;
             let source = if let Error::Batch { source, .. } = &error { source } else { &error };
             let table = matches!(source, Error::Table(_) | Error::CommitUnknown { .. });
-            assert!(table || matches!(error, Error::Poisoned), "{error:?}");
+            assert!(table || matches!(error, Error::Poisoned { .. }), "{error:?}");
             assert_eq!(error.http_status(), if table { 500 } else { 503 });
             // Reading alone does not poison; the first write that meets the table does.
             let next = writer.roll(&mut rng, &mut ledger).expect_err("a write without a table");
-            assert!(matches!(next, Error::Table(_) | Error::Poisoned), "{next:?}");
+            assert!(matches!(next, Error::Table(_) | Error::Poisoned { .. }), "{next:?}");
             let next = writer.roll(&mut rng, &mut ledger).expect_err("a write without a table");
-            assert!(matches!(next, Error::Poisoned), "{next:?}");
+            assert!(matches!(next, Error::Poisoned { .. }), "{next:?}");
         }
         drop(writer.close());
         // With the table still failing there is one in memory instead.

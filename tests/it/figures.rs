@@ -90,7 +90,7 @@ fn refused_writes_are_conflicts_and_other_errors_are_not() {
         assert!(numbers.delete("a", first.etag()).is_err());
         assert!(store.batch().create(&numbers, "a", &3).commit().is_err());
         assert_eq!(store.stats().unwrap().conflicts, 4);
-        assert!(matches!(numbers.replace("b", &3, second.etag()), Err(Error::NotFound)));
+        assert!(matches!(numbers.replace("b", &3, second.etag()), Err(Error::NotFound { .. })));
         numbers.get_if("a", Precondition::from(first.etag())).unwrap_err();
         assert_eq!(store.stats().unwrap().conflicts, 4);
     });

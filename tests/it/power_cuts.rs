@@ -301,5 +301,5 @@ impl World<'_> {
 
 /// What a cut may be answered with while the process still runs.
 fn is_clear(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::Poisoned | Error::CommitUnknown { .. })
+    matches!(error, Error::Io { .. } | Error::Poisoned { .. } | Error::CommitUnknown { .. })
 }

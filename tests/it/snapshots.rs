@@ -356,12 +356,12 @@ fn where_a_commit_is_half_applied_no_snapshot_can_begin_and_its_reads_say_so() {
     assert!(failed.is_err(), "{failed:?}");
     let after = store.snapshot();
     assert_eq!(after.revision(), Revision::ZERO);
-    assert!(matches!(after.cursor(), Err(Error::Poisoned)));
+    assert!(matches!(after.cursor(), Err(Error::Poisoned { .. })));
     let seen = after.collection(&numbers);
-    assert!(matches!(seen.get("a"), Err(Error::Poisoned)));
-    assert!(matches!(seen.get_many(["a"]), Err(Error::Poisoned)));
-    assert!(matches!(seen.iter(), Err(Error::Poisoned)));
-    assert!(matches!(seen.keys(), Err(Error::Poisoned)));
+    assert!(matches!(seen.get("a"), Err(Error::Poisoned { .. })));
+    assert!(matches!(seen.get_many(["a"]), Err(Error::Poisoned { .. })));
+    assert!(matches!(seen.iter(), Err(Error::Poisoned { .. })));
+    assert!(matches!(seen.keys(), Err(Error::Poisoned { .. })));
     assert_eq!(before.revision(), store.revision());
     store.close().unwrap_err();
     assert!(matches!(seen.get("a"), Err(Error::Closed)));

@@ -134,7 +134,7 @@ fn a_task_is_woken_by_a_commit_a_failure_and_a_close() {
     assert!(store.sync().is_err());
     assert_eq!(counter.count(), before + 2);
     let waker = Waker::from(Arc::clone(&counter));
-    assert!(matches!(poll(&mut one, &waker), Poll::Ready(Some(Err(Error::Poisoned)))));
+    assert!(matches!(poll(&mut one, &waker), Poll::Ready(Some(Err(Error::Poisoned { .. })))));
     assert!(matches!(poll(&mut one, &waker), Poll::Ready(None)));
 
     let store = Store::in_memory();

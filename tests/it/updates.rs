@@ -50,7 +50,7 @@ fn update_of_absent_item_is_not_found_and_runs_no_closure() {
     on_every_backend(|bench| {
         not_found(bench.numbers().update("k", |_| panic!("there is nothing to update")));
         let tried = bench.numbers().try_update("k", |_| Err::<(), _>("refused"));
-        assert!(matches!(tried, Err(UpdateError::Store(Error::NotFound))), "{tried:?}");
+        assert!(matches!(tried, Err(UpdateError::Store(Error::NotFound { .. }))), "{tried:?}");
         bench.step();
         assert!(bench.numbers().is_empty().unwrap());
     });

@@ -211,9 +211,9 @@ fn a_watch_ends_when_writing_has_failed_and_everything_durable_is_received() {
     assert!(matches!(blobs.create("c", &bytes(3)), Err(Error::CommitUnknown { .. })));
     assert_eq!(watch.next().unwrap().unwrap().key_str(), Some("a"));
     assert_eq!(watch.next().unwrap().unwrap().key_str(), Some("b"));
-    assert!(matches!(watch.next(), Some(Err(Error::Poisoned))));
+    assert!(matches!(watch.next(), Some(Err(Error::Poisoned { .. }))));
     assert!(watch.next().is_none());
-    assert!(matches!(watch.recv(), Err(Error::Poisoned)));
+    assert!(matches!(watch.recv(), Err(Error::Poisoned { .. })));
     // The iterator that does not wait just ends.
     assert_eq!(all(&store, Cursor::START).len(), 2);
 }
@@ -229,7 +229,7 @@ fn a_failure_wakes_a_watch() {
         sim.disk().inject(FaultPlan::after(0, Fault::Eio).only(Operation::Sync));
         assert!(store.sync().is_err());
     };
-    assert!(matches!(beside(fail, || watch.recv()), Err(Error::Poisoned)));
+    assert!(matches!(beside(fail, || watch.recv()), Err(Error::Poisoned { .. })));
 }
 
 #[test]

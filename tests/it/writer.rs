@@ -203,8 +203,8 @@ impl Writer {
     ) -> Result<(), Error> {
         let (meta, acknowledged) = match outcome {
             Ok(meta) => (meta, Ok(())),
-            Err(Error::CommitUnknown { meta, source }) => {
-                (*meta, Err(Error::CommitUnknown { meta, source }))
+            Err(Error::CommitUnknown { meta, source, cause }) => {
+                (*meta, Err(Error::CommitUnknown { meta, source, cause }))
             }
             Err(error) => return Err(error),
         };
@@ -320,8 +320,8 @@ impl Writer {
         let (revision, mut failure) = match batch.commit() {
             Ok(_) if after.is_empty() => return Ok(()),
             Ok(revision) => (revision, None),
-            Err(Error::CommitUnknown { meta, source }) => {
-                (meta.revision(), Some(Error::CommitUnknown { meta, source }))
+            Err(Error::CommitUnknown { meta, source, cause }) => {
+                (meta.revision(), Some(Error::CommitUnknown { meta, source, cause }))
             }
             Err(error) => return Err(error),
         };

@@ -159,7 +159,7 @@ impl World {
                 let present = self.model.live(place).is_some();
                 let as_expected = match refused {
                     Err(UpdateError::Aborted("no")) => present,
-                    Err(UpdateError::Store(Error::NotFound)) => !present,
+                    Err(UpdateError::Store(Error::NotFound { .. })) => !present,
                     _ => false,
                 };
                 assert!(as_expected, "an update that refuses was not refused as it should be");

@@ -334,7 +334,7 @@ impl World {
     pub(super) fn failure(&self, error: &Error, places: &[Place]) -> Failure {
         let seen = |conflict| self.handles[places[0].collection].seen(places[0], conflict);
         match error {
-            Error::NotFound => Failure::NotFound,
+            Error::NotFound { .. } => Failure::NotFound,
             Error::AlreadyExists(conflict) => {
                 assert_eq!((conflict.http_status(), error.http_status()), (409, 409));
                 Failure::AlreadyExists(seen(conflict).expect("what exists is there"))

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+
 pub use self::reads::Read;
 pub use self::update::UpdateError;
 
@@ -50,7 +52,7 @@ use crate::values::retry::RetryPolicy;
 /// [`Error::InvalidKey`] for a key that is not within the limits, and, where it reads,
 /// [`Error::Corrupt`], [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
 /// [`Error::Poisoned`], [`Error::CommitUnknown`], [`Error::Io`] when the disk is full,
-/// [`Error::TooLarge`] and [`Error::Codec`].
+/// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`].
 pub struct Collection<T, C = Json> {
     store: Store,
     name: Arc<Name>,
@@ -197,13 +199,17 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     /// Encodes a document that is written whatever was there before, and hashes it.
-    pub(crate) fn new_value(&self, value: &T) -> Result<NewValue> {
-        NewValue::new(C::encode(value)?, self.expiry(Expiry::Never))
+    pub(crate) fn new_value(&self, key: &[u8], value: &T) -> Result<NewValue> {
+        NewValue::new(self.encode(key, value)?, self.expiry(Expiry::Never))
     }
 
     /// Encodes a document that was read and changed.
-    fn changed_value(&self, value: &T) -> Result<NewValue> {
-        NewValue::new(C::encode(value)?, self.expiry(Expiry::Keep))
+    fn changed_value(&self, key: &[u8], value: &T) -> Result<NewValue> {
+        NewValue::new(self.encode(key, value)?, self.expiry(Expiry::Keep))
+    }
+
+    fn encode(&self, key: &[u8], value: &T) -> Result<Bytes> {
+        C::encode(value).map_err(|error| error.with_item(self.name(), key))
     }
 
     /// When a write through this handle expires; the verb says when without a ttl.
@@ -219,12 +225,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
     fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
         let committed = submit::commit(&self.store, operations, &self.retry);
         let committed = committed.map_err(|failed| failed.error)?;
-        committed.metas.first().copied().ok_or(Error::NotFound)
+        let nothing = Error::Internal { what: "a commit of one operation wrote nothing" };
+        committed.metas.first().copied().ok_or(nothing)
     }
 }
 
+/// Why a collection of another store is [`Error::InvalidKey`].
+pub(crate) const OTHER_STORE: &str =
+    "the collection belongs to another store; open the collection from this store";
+
 pub(crate) fn decode<T, C: Codec<T>>(key: &ItemKey, version: Version) -> Result<Item<T>> {
-    Ok(Item::stored(key.key(), C::decode(version.value)?, version.meta))
+    let value = C::decode(version.value)
+        .map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
+    Ok(Item::stored(key.key(), value, version.meta))
 }
 
 impl<T, C> Clone for Collection<T, C> {

@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 use crate::api::collection::{Collection, decode};
 use crate::engine::Version;
 use crate::engine::operation::{Action, Expiry, PatchPlan};
-use crate::values::codec::Json;
-use crate::values::error::{Error, Result};
+use crate::values::codec::{Json, decode_json};
+use crate::values::error::{CodecStep, Error, Result};
 use crate::values::item::Item;
 use crate::values::patch::Patch;
 use crate::values::precondition::Precondition;
@@ -69,7 +69,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         let [operation] = operations;
         let Action::Patch(PatchPlan { computed: Some((_, Ok(value))), .. }) = operation.action
         else {
-            return Err(Error::NotFound);
+            return Err(Error::Internal { what: "a patch was committed and never applied" });
         };
         decode::<T, Json>(&operation.key, Version { meta, value: value.bytes })
     }
@@ -77,7 +77,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// A patch to be applied to a document of this type.
     pub(crate) fn patch_action(&self, patch: &Patch) -> Action {
         fn check<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()> {
-            crate::values::codec::decode_json::<T>(bytes).map(drop)
+            decode_json::<T>(bytes, CodecStep::CheckPatched).map(drop)
         }
         let (patch, expiry) = (Arc::new(patch.clone()), self.expiry(Expiry::Keep));
         Action::Patch(PatchPlan { patch, check: check::<T>, expiry, computed: None })

@@ -1,6 +1,7 @@
 //! Read, change, write back: retried until nobody came in between.
 
 use std::convert::Infallible;
+use std::fmt;
 
 use crate::api::collection::Collection;
 use crate::values::codec::Codec;
@@ -16,19 +17,65 @@ use crate::values::retry::Exhausted;
 ///
 /// let stock = ifmatch::Store::in_memory().collection::<u64>("stock")?;
 /// match stock.try_update("01AC0", |_| Err("not for sale")) {
-///     Err(UpdateError::Store(Error::NotFound)) => {} // the closure was not run
+///     Err(UpdateError::Store(Error::NotFound { .. })) => {} // the closure was not run
 ///     other => panic!("expected no item, got {other:?}"),
 /// }
 /// # Ok(()) }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum UpdateError<E> {
     /// The closure refused; nothing was written.
-    #[error("the update was aborted")]
-    Aborted(#[source] E),
+    Aborted(E),
     /// The store refused or failed.
-    #[error(transparent)]
-    Store(#[from] Error),
+    Store(Error),
+}
+
+impl<E> UpdateError<E> {
+    /// The HTTP status that says the same: that of the store's error, or 422 where the closure
+    /// refused. What its error means only the caller knows, who may have a better one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let stock = ifmatch::Store::in_memory().collection::<u64>("stock")?;
+    /// let refused = stock.try_update("01AC0", |_| Err("sold out"));
+    /// assert_eq!(refused.map_err(|error| error.http_status()), Err(404));
+    /// stock.create("01AC0", &0)?;
+    /// let refused = stock.try_update("01AC0", |_| Err("sold out"));
+    /// assert_eq!(refused.map_err(|error| error.http_status()), Err(422));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn http_status(&self) -> u16 {
+        match self {
+            Self::Aborted(_) => 422,
+            Self::Store(error) => error.http_status(),
+        }
+    }
+}
+
+impl<E> From<Error> for UpdateError<E> {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for UpdateError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted(error) => write!(f, "the update was aborted: {error}"),
+            Self::Store(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl<E: std::error::Error> std::error::Error for UpdateError<E> {
+    /// What is behind the closure's or the store's error, whose text this one's includes.
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Aborted(error) => error.source(),
+            Self::Store(error) => error.source(),
+        }
+    }
 }
 
 impl<T, C: Codec<T>> Collection<T, C> {
@@ -130,7 +177,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
             let mut item = match (self.get(key)?, &mut default) {
                 (Some(item), _) => item,
                 (None, Some(default)) => Item::new(key, default()),
-                (None, None) => return Err(Error::NotFound.into()),
+                (None, None) => return Err(Error::not_found(self.name(), key).into()),
             };
             f(&mut item.value).map_err(UpdateError::Aborted)?;
             let current = match self.save(&mut item) {

@@ -23,7 +23,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn create(&self, key: impl AsRef<[u8]>, value: &T) -> Result<Meta> {
-        let action = Action::Create(self.new_value(value)?);
+        let action = Action::Create(self.new_value(key.as_ref(), value)?);
         self.write(key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
     }
 
@@ -53,7 +53,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Result<Meta> {
-        let action = Action::Replace(self.new_value(value)?);
+        let action = Action::Replace(self.new_value(key.as_ref(), value)?);
         self.write(key.as_ref(), action, precondition.into())
     }
 
@@ -81,7 +81,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         value: &T,
         precondition: impl Into<Precondition>,
     ) -> Result<Meta> {
-        let action = Action::Upsert(self.new_value(value)?);
+        let action = Action::Upsert(self.new_value(key.as_ref(), value)?);
         self.write(key.as_ref(), action, precondition.into())
     }
 
@@ -132,10 +132,10 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn save(&self, item: &mut Item<T>) -> Result<()> {
         let meta = if item.is_saved() {
-            let action = Action::Upsert(self.changed_value(&item.value)?);
+            let action = Action::Upsert(self.changed_value(item.key(), &item.value)?);
             self.write(item.key(), action, Precondition::from(&*item))?
         } else {
-            let action = Action::Create(self.new_value(&item.value)?);
+            let action = Action::Create(self.new_value(item.key(), &item.value)?);
             self.write(item.key(), action, Precondition::IfNoneMatch(Tags::Any))?
         };
         item.set_meta(meta);

@@ -160,6 +160,8 @@ impl<T> Change<T> {
 
     pub(super) fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Change<U>> {
         let Self { kind, key, meta, value, cursor } = self;
-        Ok(Change { kind, key, meta, value: value.map(f).transpose()?, cursor })
+        let value = value.map(f).transpose();
+        let value = value.map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
+        Ok(Change { kind, key, meta, value, cursor })
     }
 }

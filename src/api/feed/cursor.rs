@@ -169,10 +169,10 @@ fn parse(text: &str) -> Option<Cursor> {
 ///
 /// ```
 /// let error = "somewhere".parse::<ifmatch::Cursor>().unwrap_err();
-/// assert_eq!(error.to_string(), "not a cursor of a change feed");
+/// assert_eq!(error.to_string(), "the value is not a cursor of a change feed");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a cursor of a change feed")]
+#[error("the value is not a cursor of a change feed")]
 pub struct ParseCursorError(());
 
 /// The form in formats that are not for people.

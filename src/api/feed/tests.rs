@@ -185,7 +185,7 @@ fn create_around(
     engine.index.put(key, &head, None, &pin);
     drop(pin);
     between();
-    engine.journal.finish(appended.revision).map_err(|_| Error::Poisoned)?;
+    engine.journal.finish(appended.revision)?;
     Ok(*etag)
 }
 

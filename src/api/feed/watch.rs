@@ -151,7 +151,7 @@ impl<T> Watch<T> {
         // The user's last clone may go meanwhile; then the store is closed here.
         let store = self.store.upgrade()?;
         match self.feed.refill_from(&store)? {
-            Refill::Reached(_) if failed => Err(Error::Poisoned),
+            Refill::Reached(_) if failed => Err(store.engine()?.journal.poisoned()),
             Refill::Reached(seen) => Ok(Step::Wait(seen)),
             _ => Ok(self.take().map_or(Step::More, Step::Change)),
         }

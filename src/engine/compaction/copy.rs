@@ -40,7 +40,8 @@ pub(super) fn copy(
                 }
                 // Those of all sources are listed.
                 let incarnation = rewrite.incarnation_index(found.incarnation);
-                let incarnation = incarnation.ok_or(Error::Poisoned)?;
+                let incarnation =
+                    incarnation.ok_or(internal("a rewritten segment lacks an incarnation"))?;
                 kept.push(Entry { incarnation, ..found.entry });
                 Ok(())
             })?;
@@ -85,12 +86,14 @@ pub(super) fn read_frames(
     throttle: Throttle,
     visit: &mut dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
-    let end_offset = source.sealed.ok_or(Error::Poisoned)?.offset;
+    let end_offset =
+        source.sealed.ok_or(internal("compaction reads a segment that is not sealed"))?.offset;
     let (known, mut scan) = {
         let engine = maintenance.engine()?;
         let segments = engine.journal.segments();
-        let known = segments.get(source.number).ok_or(Error::Poisoned)?;
-        let file = segments.file(source.number)?.ok_or(Error::Poisoned)?;
+        let unknown = || internal("compaction reads a segment that was dropped");
+        let known = segments.get(source.number).ok_or_else(unknown)?;
+        let file = segments.file(source.number)?.ok_or_else(unknown)?;
         let first = known.place_after(0);
         (known.clone(), FrameScanner::new(file, known.path.clone(), end_offset, first))
     };
@@ -105,6 +108,10 @@ pub(super) fn read_frames(
         drop(engine);
         throttle.pause(began);
     }
+}
+
+fn internal(what: &'static str) -> Error {
+    Error::Internal { what }
 }
 
 /// The revisions of items' versions that the history policy keeps, as they were looked up.

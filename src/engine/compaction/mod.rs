@@ -23,7 +23,7 @@ mod retire;
 use crate::engine::shared::{MaintenanceGuard, Shared};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
-use crate::values::error::{Error, Result};
+use crate::values::error::Result;
 
 pub(crate) use backlog::{has_backlog, work_off_backlog};
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
@@ -64,9 +64,7 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
     let mut done = Compaction::default();
     {
         let engine = maintenance.engine()?;
-        if engine.journal.is_poisoned() {
-            return Err(Error::Poisoned);
-        }
+        engine.journal.check_poison()?;
         if engine.journal.is_being_copied() {
             return Ok(done);
         }
@@ -122,7 +120,7 @@ fn compact_range(
     let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
     let engine = maintenance.engine()?;
     // What superseded the entries that were left behind must not be lost when they are gone.
-    let copied = copied.and_then(|()| engine.journal.sync().map_err(|_| Error::Poisoned).map(drop));
+    let copied = copied.and_then(|()| Ok(engine.journal.sync().map(drop)?));
     let record = match copied.and_then(|()| rewrite.finish(&engine.journal)) {
         Ok(record) => record,
         Err(error) => {

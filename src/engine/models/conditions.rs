@@ -69,7 +69,7 @@ fn a_delete_and_a_replace_with_one_tag_exclude_each_other() {
         let replaced = replaced.join().unwrap();
 
         match (deleted, replaced) {
-            (Ok(_), Err(Error::NotFound)) => assert_eq!(read(&rig.engine, A), None),
+            (Ok(_), Err(Error::NotFound { .. })) => assert_eq!(read(&rig.engine, A), None),
             (Err(Error::PreconditionFailed(conflict)), Ok(meta)) => {
                 let after = Some((meta.etag, "after".to_owned()));
                 assert_eq!(read(&rig.engine, A), after);
@@ -161,7 +161,7 @@ fn a_write_after_poisoning_is_refused_and_changes_nothing() {
     model(|| {
         let (rig, _) = Rig::eventual().with([(A, "before")]);
         let engine = Arc::clone(&rig.engine);
-        let poisoner = thread::spawn(move || engine.journal.poison());
+        let poisoner = thread::spawn(move || engine.journal.poison("the test says so"));
         let written = one(&rig.engine, replacing(A, "after", Precondition::Always));
         poisoner.join().unwrap();
         match &written {
@@ -174,6 +174,6 @@ fn a_write_after_poisoning_is_refused_and_changes_nothing() {
             }
         }
         let later = replace(&rig.engine, A, "later", Precondition::Always);
-        assert!(matches!(later, Err(Error::Poisoned)), "{later:?}");
+        assert!(matches!(later, Err(Error::Poisoned { .. })), "{later:?}");
     });
 }

@@ -30,7 +30,7 @@ fn write_two(rig: &Rig) -> [Outcome; 2] {
 fn assert_ended(rig: &Rig) {
     assert!(rig.engine.journal.is_poisoned());
     let later = replace(&rig.engine, A, "later", Precondition::Always);
-    assert!(matches!(later, Err(Error::Poisoned)), "{later:?}");
+    assert!(matches!(later, Err(Error::Poisoned { .. })), "{later:?}");
 }
 
 /// Asserts that no write was acknowledged that a crash can take.

@@ -117,7 +117,7 @@ fn a_failure_ends_a_watch_that_waits_or_is_about_to() {
             let lost = items.upsert(B, &value, Precondition::Always);
             assert!(matches!(lost, Err(Error::CommitUnknown { .. })));
         });
-        assert!(matches!(watch.recv(), Err(Error::Poisoned)));
+        assert!(matches!(watch.recv(), Err(Error::Poisoned { .. })));
         writer.join().unwrap();
     });
 }

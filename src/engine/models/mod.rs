@@ -2,8 +2,8 @@
 //!
 //! `cargo test --lib models` runs each some times as an ordinary test. With
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`, loom tries every order in which the
-//! threads' steps can follow each other, with up to three preemptions. Each patch in
-//! `scripts/bugs/loom-*.patch` seeds a bug that a model here must find.
+//! threads' steps can follow each other, with up to three preemptions. Each bug of `scripts/bugs`
+//! with a line `test loom` is one that a model here must find.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -198,5 +198,5 @@ fn current_of(conflict: &Conflict) -> Option<(ETag, String)> {
 
 /// Whether an error says that a write's fate is unknown, or that nothing is written any more.
 fn is_poisoned<T>(result: &Result<T>) -> bool {
-    matches!(result, Err(Error::CommitUnknown { .. } | Error::Poisoned))
+    matches!(result, Err(Error::CommitUnknown { .. } | Error::Poisoned { .. }))
 }

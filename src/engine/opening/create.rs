@@ -20,7 +20,10 @@ use crate::values::error::{Error, Result};
 pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> Result<()> {
     if !disk.exists(path).map_err(Error::io("looking for", path))? {
         if !create {
-            return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
+            return Err(Error::io("opening", path)(io::Error::new(
+                io::ErrorKind::NotFound,
+                "there is no store",
+            )));
         }
         return disk.create_dir_all(path).map_err(Error::io("creating", path));
     }
@@ -29,14 +32,17 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
         return Ok(());
     }
     if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
-        let message = format!("the directory holds {foreign:?} and no store");
+        let message = format!("the directory holds {foreign:?} and no store; choose an empty one");
         let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
         return Err(Error::io("creating a store in", path)(source));
     }
     // What an unfinished copy or creation has left is no store either.
     let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
     if !create && (unfinished || is_vacant(disk, path)?) {
-        return Err(Error::io("opening", path)(io::ErrorKind::NotFound.into()));
+        return Err(Error::io("opening", path)(io::Error::new(
+            io::ErrorKind::NotFound,
+            "there is no store",
+        )));
     }
     Ok(())
 }

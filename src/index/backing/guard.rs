@@ -141,13 +141,13 @@ fn failure_text(what: &'static str, reason: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-    use std::error::Error as _;
     use std::sync::Arc;
 
     use super::*;
 
     fn text<T: std::fmt::Debug>(outcome: Result<T>) -> String {
-        outcome.unwrap_err().source().unwrap().to_string()
+        let Error::Table(error) = outcome.unwrap_err() else { panic!("not the table's error") };
+        error.to_string()
     }
 
     fn calls_after_failure(guard: &Guard) -> String {

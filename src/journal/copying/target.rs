@@ -85,7 +85,7 @@ fn check_free(disk: &dyn Disk, path: &Path) -> Result<()> {
     match names.iter().find(|name| !left_over(name)) {
         None => Ok(()),
         Some(other) => {
-            let message = format!("the directory holds {other:?}");
+            let message = format!("the directory holds {other:?}; choose an empty one");
             let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
             Err(Error::io("copying a store to", path)(source))
         }

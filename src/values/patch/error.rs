@@ -11,6 +11,7 @@ use crate::values::error::Error;
 /// | a `test` failed | 409 |
 /// | the patch itself: no array of operations, an operation, pointer or value that is none | 400 |
 /// | the patch does not fit the document, or the result is not allowed | 422 |
+/// | the stored document is not JSON | 500 |
 /// | the result is over 64 MiB | 413 |
 ///
 /// ```
@@ -25,7 +26,7 @@ use crate::values::error::Error;
 #[non_exhaustive]
 pub enum PatchError {
     /// The text is not an array of operations (400).
-    #[error("not a patch: {reason}")]
+    #[error("it is not an array of operations: {reason}")]
     NotAPatch {
         /// What does not fit, and where in the text.
         reason: String,
@@ -42,7 +43,7 @@ pub enum PatchError {
 
     /// A path is not a JSON pointer: it does not begin with `/`, or holds a `~` that is neither
     /// `~0` nor `~1` (400).
-    #[error("operation {index}: {path:?} is not a JSON pointer")]
+    #[error("operation {index}: the path {path:?} is not a JSON pointer")]
     InvalidPointer {
         /// Which operation, counted from 0.
         index: usize,
@@ -53,7 +54,7 @@ pub enum PatchError {
     /// The value given with an operation has no exact JSON form: it failed to serialize, holds a
     /// non-finite number or an integer beyond 64 bits, is too deep, or is not the number that
     /// `incr` takes (400).
-    #[error("operation {index} at {path:?} has an invalid value: {reason}")]
+    #[error("operation {index}: the value for {path:?} is invalid: {reason}")]
     InvalidValue {
         /// Which operation, counted from 0.
         index: usize,
@@ -64,7 +65,7 @@ pub enum PatchError {
     },
 
     /// A `test` found another value, or none (409).
-    #[error("operation {index}: the document has another value at {path:?}")]
+    #[error("operation {index}: the test failed, since the document has another value at {path:?}")]
     TestFailed {
         /// Which operation, counted from 0.
         index: usize,
@@ -73,7 +74,7 @@ pub enum PatchError {
     },
 
     /// The document has nothing at this path, or no place for a value there (422).
-    #[error("operation {index}: the document has no {path:?}")]
+    #[error("operation {index}: the document has nothing at {path:?}")]
     PathNotFound {
         /// Which operation, counted from 0.
         index: usize,
@@ -91,7 +92,7 @@ pub enum PatchError {
     },
 
     /// A `remove` of the whole document (422): that is what `delete` is for.
-    #[error("operation {index}: a patch cannot remove the whole document")]
+    #[error("operation {index}: a patch cannot remove the whole document; delete the item instead")]
     RemovesDocument {
         /// Which operation, counted from 0.
         index: usize,
@@ -107,7 +108,7 @@ pub enum PatchError {
     },
 
     /// The sum of an `incr` is below the least `i64` or above the greatest `u64` (422).
-    #[error("operation {index}: the sum at {path:?} is beyond 64 bits")]
+    #[error("operation {index}: the sum at {path:?} does not fit into 64 bits")]
     Overflow {
         /// Which operation, counted from 0.
         index: usize,
@@ -125,7 +126,7 @@ pub enum PatchError {
     },
 
     /// The document would be nested deeper than 127 levels, and so could not be read again (422).
-    #[error("operation {index}: the document would be too deep at {path:?}")]
+    #[error("operation {index}: the document would nest deeper than 127 levels at {path:?}")]
     TooDeep {
         /// Which operation, counted from 0.
         index: usize,
@@ -134,13 +135,13 @@ pub enum PatchError {
     },
 
     /// The document would be over [`MAX_VALUE_BYTES`](crate::values::limits::MAX_VALUE_BYTES) (413).
-    #[error("the document would be larger than {limit} bytes")]
+    #[error("the document would have more than {limit} bytes, the limit of a value")]
     TooLarge {
         /// The largest size of a document in bytes.
         limit: usize,
     },
 
-    /// The stored bytes are not JSON (422).
+    /// The stored bytes are not JSON (500).
     #[error("the stored document is not JSON: {reason}")]
     InvalidDocument {
         /// What does not fit, and where.
@@ -149,7 +150,7 @@ pub enum PatchError {
 
     /// The stored document holds a number that a patch could not carry over exactly, in whatever
     /// field: an integer beyond 64 bits, or more than 17 significant digits (422).
-    #[error("the stored document holds {number}, which a patch would change")]
+    #[error("the stored document holds the number {number}, which a patch would change")]
     InexactNumber {
         /// The beginning of the number.
         number: String,
@@ -226,8 +227,8 @@ impl PatchError {
             | Self::Overflow { .. }
             | Self::NotFinite { .. }
             | Self::TooDeep { .. }
-            | Self::InvalidDocument { .. }
             | Self::InexactNumber { .. } => 422,
+            Self::InvalidDocument { .. } => 500,
             Self::TooLarge { .. } => 413,
         }
     }

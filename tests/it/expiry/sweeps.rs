@@ -295,6 +295,6 @@ fn a_poisoned_store_is_not_swept() {
     sim.disk().inject(plan);
     let failed = Simulation::sweep(&store);
     assert!(matches!(failed, Err(Error::CommitUnknown { .. })), "{failed:?}");
-    assert!(matches!(Simulation::sweep(&store), Err(Error::Poisoned)));
+    assert!(matches!(Simulation::sweep(&store), Err(Error::Poisoned { .. })));
     assert_eq!(metas(&store).len(), live.len() + 1);
 }

@@ -305,7 +305,7 @@ impl Thread {
     fn refused(&mut self, index: usize, key: usize, error: &Error) -> Answer {
         let current = |conflict: &Conflict| conflict.current::<Write>().unwrap();
         let current = match error {
-            Error::NotFound => None,
+            Error::NotFound { .. } => None,
             Error::AlreadyExists(conflict) | Error::PreconditionFailed(conflict) => {
                 current(conflict)
             }

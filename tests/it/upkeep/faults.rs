@@ -83,11 +83,15 @@ fn fail_disk_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) -> 
             check_reads(&store);
             match outcome {
                 Ok(()) => check(&store),
-                Err(Error::Io { .. } | Error::Poisoned) => {
+                Err(Error::Io { .. } | Error::Poisoned { .. }) => {
                     check_images(&sim, calls, again);
                     let created = store.raw("blobs").unwrap().create("new", &value(1, 10));
                     let poisoned = store.stats().unwrap().poisoned;
-                    assert_eq!(matches!(created, Err(Error::Poisoned)), poisoned, "{created:?}");
+                    assert_eq!(
+                        matches!(created, Err(Error::Poisoned { .. })),
+                        poisoned,
+                        "{created:?}"
+                    );
                     if !poisoned {
                         created.unwrap();
                         store.raw("blobs").unwrap().delete("new", Precondition::Always).unwrap();
@@ -138,7 +142,7 @@ fn fail_table_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) ->
         }
         match outcome {
             Ok(()) => return calls,
-            Err(Error::Table(_) | Error::Poisoned) => {}
+            Err(Error::Table(_) | Error::Poisoned { .. }) => {}
             Err(error) => panic!("unexpected: {error:?}"),
         }
         // The table is back: whether writing goes on or not, nothing is lost.

@@ -161,7 +161,7 @@ impl World {
             12..19 => {
                 let collection = self.collection();
                 let deleted = collection.delete([self.rng.u8(0..KEYS)], Precondition::Always);
-                assert!(matches!(deleted, Ok(_) | Err(Error::NotFound)), "{deleted:?}");
+                assert!(matches!(deleted, Ok(_) | Err(Error::NotFound { .. })), "{deleted:?}");
             }
             19..24 => self.write_batch(),
             24..26 => self.store().sync().unwrap(),

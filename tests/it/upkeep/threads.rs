@@ -197,7 +197,7 @@ impl World {
                     let updated = documents.update([other], |document| {
                         document["updated"] = (document["updated"].as_u64().unwrap() + 1).into();
                     });
-                    assert!(matches!(updated, Ok(_) | Err(Error::NotFound)), "{updated:?}");
+                    assert!(matches!(updated, Ok(_) | Err(Error::NotFound { .. })), "{updated:?}");
                 }
                 4 if self.durability == Durability::Eventual && rng.u8(0..40) == 0 => {
                     let done = Progress::loads(&progress.done);

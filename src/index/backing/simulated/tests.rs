@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::super::{Backing, Backings};
+use super::super::Backings;
 use super::*;
 
 const ROUNDS: usize = 300;
