@@ -271,11 +271,10 @@ impl KeyState {
 }
 
 fn names_tags(precondition: &Precondition) -> bool {
-    matches!(
-        precondition,
-        Precondition::IfMatch(Tags::One(_) | Tags::List(_))
-            | Precondition::IfNoneMatch(Tags::One(_) | Tags::List(_))
-    )
+    match precondition {
+        Precondition::IfMatch(tags) | Precondition::IfNoneMatch(tags) => *tags != Tags::Any,
+        Precondition::Always | Precondition::IfModifiedSince(_) => false,
+    }
 }
 
 /// What one attempt at a commit came to.

@@ -130,8 +130,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         let stored = version.as_ref().map(|version| Stored::from(&version.meta));
         match (evaluate(Verb::Get, &precondition, stored), version) {
             (Verdict::Refused(reason), _) => Err(Error::InvalidPrecondition { reason }),
-            (Verdict::CopyCount, None) => Ok(Read::Missing),
-            (Verdict::CopyCount, Some(version)) => decode::<T, C>(&key, version).map(Read::Found),
+            (Verdict::Holds, None) => Ok(Read::Missing),
+            (Verdict::Holds, Some(version)) => decode::<T, C>(&key, version).map(Read::Found),
             (Verdict::Fails, Some(version))
                 if !matches!(precondition, Precondition::IfMatch(_)) =>
             {
