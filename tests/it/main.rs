@@ -12,6 +12,7 @@ mod collections;
 mod compaction;
 mod cursors;
 mod damage;
+mod depth;
 mod etags;
 mod expiry;
 mod faults;
