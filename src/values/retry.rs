@@ -86,8 +86,8 @@ pub(crate) struct Attempts<'a> {
 }
 
 /// How often an update may lose to a write that its own closure made. A closure that does so every
-/// time never gets through; one that does so once may.
-const MAX_LOST_TO_ITSELF: u32 = 3;
+/// time never gets through; one that does so a few times may.
+const MAX_LOST_TO_ITSELF: u32 = 16;
 
 /// Why no further attempt is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

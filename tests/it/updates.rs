@@ -58,7 +58,7 @@ fn an_update_whose_closure_writes_its_own_key_gives_up_soon() {
             numbers.upsert("k", n, Precondition::Always).unwrap();
         });
         assert!(matches!(updated, Err(Error::Contended { .. })), "{updated:?}");
-        assert!(runs.get() <= 10, "the closure ran {} times", runs.get());
+        assert!(runs.get() <= 16, "the closure ran {} times", runs.get());
         // In a batch, and in an update of another key, it is its own write too.
         runs.set(0);
         numbers.create("other", &0).unwrap();
@@ -69,7 +69,7 @@ fn an_update_whose_closure_writes_its_own_key_gives_up_soon() {
             bench.store().batch().upsert(&numbers, "k", n, Precondition::Always).commit().unwrap();
         });
         assert!(matches!(updated, Err(Error::Contended { .. })), "{updated:?}");
-        assert!(runs.get() <= 10, "the closure ran {} times", runs.get());
+        assert!(runs.get() <= 16, "the closure ran {} times", runs.get());
     });
 }
 

@@ -39,7 +39,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// The closure runs once for each attempt, on a freshly read value each time and under no
     /// lock: it may use the store, and may panic without harm to it. Only a lost race is retried,
     /// by the collection's [`RetryPolicy`](crate::RetryPolicy). A closure that itself writes the item
-    /// loses to its own write; it is run three times at most.
+    /// loses to its own write; after sixteen such losses the update gives up.
     ///
     /// # Errors
     /// - [`Error::NotFound`] when there is no item, also one that was deleted meanwhile.
