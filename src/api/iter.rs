@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::api::collection::{Collection, decode};
@@ -52,15 +52,15 @@ impl Selection {
         Self { lower: Bound::Included(first), upper: Bound::Excluded(end.min(after)) }
     }
 
-    pub(crate) fn range<K: AsRef<[u8]>>(collection: &str, range: &impl RangeBounds<K>) -> Self {
+    pub(crate) fn range(collection: &str, (start, end): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
         let (first, after) = collection_range(collection);
-        let join = |key: &K| [first.as_slice(), key.as_ref()].concat();
-        let lower = match range.start_bound() {
+        let join = |key: &[u8]| [first.as_slice(), key].concat();
+        let lower = match start {
             Bound::Included(key) => Bound::Included(join(key)),
             Bound::Excluded(key) => Bound::Excluded(join(key)),
             Bound::Unbounded => Bound::Included(first.clone()),
         };
-        let upper = match range.end_bound() {
+        let upper = match end {
             Bound::Included(key) => Bound::Included(join(key)),
             Bound::Excluded(key) => Bound::Excluded(join(key)),
             Bound::Unbounded => Bound::Excluded(after),

@@ -60,6 +60,7 @@ use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
 
 pub(crate) use cache::Version;
+pub(crate) use catalog::CollectionRecord;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};
