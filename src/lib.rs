@@ -53,7 +53,7 @@
 //! | [`Watch`] | the change feed, waited on |
 //! | [`Cursor`] | a place in the change feed, to go on from later |
 //! | [`HistoryPolicy`] | how many superseded versions are kept and how long, and how long removals are remembered |
-//! | [`Options`] | how a store is opened: durability, memory, history, what to do about damage |
+//! | [`Options`] | how a store is opened: durability, memory, history, what to do about damage; also in memory, for tests with a [`ManualClock`] |
 //! | [`Stats`], [`Verified`], [`Compaction`], [`Damage`] | figures about an open store, and what a verification, a compaction and a repair came to |
 //!
 //! | to | call |
@@ -64,12 +64,15 @@
 //! | let the last write win | [`upsert`](Collection::upsert) with [`Precondition::Always`] |
 //! | change one field | [`patch`](Collection::patch) |
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
+//! | ask whether an item is there, or for its version alone | [`contains`](Collection::contains), [`head`](Collection::head) |
+//! | learn what became of a write whose answer was lost | [`was_written`](Collection::was_written) |
 //! | change several items together | [`Store::batch`] |
 //! | read many items as of one moment | [`Store::snapshot`] |
 //! | read what an item was before | [`history`](Collection::history), [`get_version`](Collection::get_version), with [`Options::history`] |
 //! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
 //! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
-//! | let items expire | [`with_ttl`](Collection::with_ttl) |
+//! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
+//! | list the collections | [`Store::collections`] |
 //! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |
 //! | know that it is whole | [`Store::verify`] |
 //! | reclaim space at once, and not bit by bit | [`Store::compact`] |
@@ -142,17 +145,18 @@ pub mod simulation;
 mod storage;
 mod values;
 
-pub use api::batch::Batch;
-pub use api::collection::{Collection, Read, UpdateError};
+pub use api::batch::{Batch, Committed};
+pub use api::collection::{Collection, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
 pub use api::iter::{Iter, Keys};
 pub use api::snapshot::{Snapshot, SnapshotCollection};
 pub use api::stats::Stats;
-pub use api::store::Store;
+pub use api::store::{CollectionInfo, Store};
 pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
+pub use seams::clock::ManualClock;
 pub use values::codec::{Bincode, Codec, Json, Raw};
 pub use values::damage::Damage;
 pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};

@@ -108,7 +108,7 @@ fn plain_tags(text: &str) -> Option<Tags> {
     if text.trim_matches([' ', '\t']) == "*" {
         return Some(Tags::Any);
     }
-    let (mut tags, mut elements) = (Vec::new(), 0);
+    let (mut strong, mut weak, mut elements) = (Vec::new(), Vec::new(), 0);
     for element in split_outside_quotes(text) {
         let element = element.trim_matches([' ', '\t']);
         if element.is_empty() {
@@ -120,9 +120,13 @@ fn plain_tags(text: &str) -> Option<Tags> {
         if inner.chars().any(|c| matches!(c, '\0'..=' ' | '"' | '\x7f')) {
             return None;
         }
-        tags.extend(plain_tag(element));
+        match element.strip_prefix("W/") {
+            Some(tag) => weak.extend(plain_tag(tag)),
+            None => strong.extend(plain_tag(element)),
+        }
     }
-    (elements > 0).then_some(Tags::List(tags))
+    let tags = if weak.is_empty() { Tags::List(strong) } else { Tags::Mixed { strong, weak } };
+    (elements > 0).then_some(tags)
 }
 
 /// The elements between the commas that are outside quotes.

@@ -1,11 +1,15 @@
 //! Batches: several changes, one commit.
 
+use std::collections::HashMap;
+
 use crate::api::collection::{Collection, OTHER_STORE};
 use crate::api::store::Store;
 use crate::api::submit;
-use crate::engine::operation::{Action, Operation};
+use crate::engine::operation::{self, Action, Operation};
 use crate::values::codec::{Codec, Json};
 use crate::values::error::{Error, Result};
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
 use crate::values::patch::Patch;
 use crate::values::precondition::{Precondition, Tags};
@@ -218,9 +222,32 @@ impl Batch {
         self.operations.is_empty()
     }
 
-    /// Applies the batch and gives its revision. A batch that changes nothing, because it is
-    /// empty, only checks, or creates and deletes again, writes nothing and gives the store's
-    /// revision.
+    /// Takes the operations out of the batch, which is then empty and of the same store: to commit a
+    /// batch that a struct or a loop holds, and go on with it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<u64>("notes")?;
+    /// let mut batch = store.batch();
+    /// for n in 0..25_u64 {
+    ///     batch.extend([store.batch().create(&notes, n.to_be_bytes(), &n)]);
+    ///     if batch.len() == 10 {
+    ///         batch.take().commit()?;
+    ///     }
+    /// }
+    /// batch.commit()?;
+    /// assert_eq!(notes.len()?, 25);
+    /// # Ok(()) }
+    /// ```
+    pub fn take(&mut self) -> Self {
+        let empty = Self::new(self.store.clone());
+        std::mem::replace(self, empty)
+    }
+
+    /// Applies the batch and gives its revision and the versions that it wrote. A batch that changes
+    /// nothing, because it is empty, only checks, or creates and deletes again, writes nothing and
+    /// gives the store's revision.
     ///
     /// Patches whose documents other writers change meanwhile are applied again, by the default
     /// [`RetryPolicy`].
@@ -239,25 +266,40 @@ impl Batch {
     /// # fn main() -> Result<(), ifmatch::Error> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<u64>("notes")?;
-    /// let revision = store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
-    /// assert_eq!(store.revision(), revision);
+    /// let done = store.batch().create(&notes, "a", &1).create(&notes, "b", &2).commit()?;
+    /// assert_eq!(store.revision(), done.revision());
     /// let failed = store.batch().create(&notes, "c", &3).create(&notes, "a", &4).commit();
     /// assert!(matches!(failed, Err(ifmatch::Error::Batch { index: 1, .. })));
     /// assert_eq!(notes.get("c")?, None);
     /// # Ok(()) }
     /// ```
-    pub fn commit(mut self) -> Result<Revision> {
+    pub fn commit(mut self) -> Result<Committed> {
         self.check_limits()?;
         if let Some((index, source)) = self.failed {
             return Err(Error::Batch { index, source: Box::new(source) });
         }
         match submit::commit(&self.store, &mut self.operations, &RetryPolicy::new()) {
-            Ok(committed) => Ok(Revision(committed.revision)),
+            Ok(committed) => Ok(Committed::new(&self.operations, committed)),
             Err(failed) => Err(match failed.index {
                 Some(index) => Error::Batch { index, source: Box::new(failed.error) },
                 None => failed.error,
             }),
         }
+    }
+
+    fn append(&mut self, other: Self) {
+        if self.failed.is_some() {
+            return;
+        }
+        let before = self.operations.len();
+        if !self.store.is_same(&other.store) {
+            let reason = "the batch belongs to another store";
+            self.failed = Some((before, Error::InvalidKey { reason }));
+            return;
+        }
+        self.operations.extend(other.operations);
+        self.bytes += other.bytes;
+        self.failed = other.failed.map(|(index, error)| (before + index, error));
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -295,5 +337,79 @@ impl Batch {
             Err(error) => self.failed = Some((self.operations.len(), error)),
         }
         self
+    }
+}
+
+/// Appends the operations of other batches of the same store. A batch of another store fails as an
+/// operation that cannot be written does, when the batch is committed.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let notes = store.collection::<u64>("notes")?;
+/// let mut batch = store.batch();
+/// batch.extend(["a", "b", "c"].map(|key| store.batch().create(&notes, key, &1)));
+/// assert_eq!(batch.commit()?.metas().len(), 3);
+/// # Ok(()) }
+/// ```
+impl Extend<Batch> for Batch {
+    fn extend<I: IntoIterator<Item = Batch>>(&mut self, batches: I) {
+        batches.into_iter().for_each(|batch| self.append(batch));
+    }
+}
+
+/// What a [`Batch`] came to: its revision, and the version of each operation's item.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// let store = ifmatch::Store::in_memory();
+/// let notes = store.collection::<u64>("notes")?;
+/// let a = notes.create("a", &1)?;
+/// let done = store.batch().check(&notes, "a", a).create(&notes, "b", &2).commit()?;
+/// assert_eq!(done.meta(0), None); // a check writes nothing
+/// let b = done.meta(1).expect("it was created");
+/// notes.replace("b", &3, b)?;
+/// assert_eq!(b.revision(), done.revision());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    revision: Revision,
+    metas: Vec<Option<Meta>>,
+}
+
+impl Committed {
+    fn new(operations: &[Operation], committed: operation::Committed) -> Self {
+        let operation::Committed { revision, metas, keys } = committed;
+        let version_of: HashMap<&ItemKey, &Meta> = keys.iter().zip(&metas).collect();
+        let meta = |operation: &Operation| match &operation.action {
+            Action::Check => None,
+            // Of a single operation there is one version at most.
+            _ if operations.len() == 1 => metas.first().copied(),
+            _ => version_of.get(&operation.key).map(|meta| **meta),
+        };
+        Self { revision: Revision(revision), metas: operations.iter().map(meta).collect() }
+    }
+
+    /// The revision of the commit; the store's revision where the batch changed nothing.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// For each operation, in the order in which they were added, the version that its item has
+    /// after the batch; of a removal that of the removal. Operations on one item have the same, since
+    /// only its last state is written. `None` for a check, and where the item was absent before the
+    /// batch and is absent after it.
+    #[must_use]
+    pub fn metas(&self) -> &[Option<Meta>] {
+        &self.metas
+    }
+
+    /// The version of one operation's item, as in [`metas`](Self::metas); operations are counted
+    /// from 0.
+    #[must_use]
+    pub fn meta(&self, index: usize) -> Option<&Meta> {
+        self.metas.get(index)?.as_ref()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
-use std::ops::{Bound, RangeBounds};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::api::collection::{Collection, decode};
@@ -51,9 +51,8 @@ impl Selection {
         Self { collection: collection.into(), lower, upper }
     }
 
-    pub(crate) fn range<K: AsRef<[u8]>>(collection: &str, range: &impl RangeBounds<K>) -> Self {
-        let lower = range.start_bound().map(|key| key.as_ref().to_vec());
-        let upper = range.end_bound().map(|key| key.as_ref().to_vec());
+    pub(crate) fn range(collection: &str, (start, end): (Bound<&[u8]>, Bound<&[u8]>)) -> Self {
+        let (lower, upper) = (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec));
         Self { collection: collection.into(), lower, upper }
     }
 

@@ -1,10 +1,9 @@
 //! Reading a store as it was at one revision, while writers go on.
 
 use std::fmt;
-use std::ops::RangeBounds;
 use std::sync::Arc;
 
-use crate::api::collection::{Collection, OTHER_STORE, decode};
+use crate::api::collection::{Collection, KeyRange, OTHER_STORE, decode};
 use crate::api::feed::Cursor;
 use crate::api::iter::{Iter, Keys, Selection};
 use crate::api::store::Store;
@@ -297,8 +296,8 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// assert_eq!(last.map(|item| item.value), Some(3));
     /// # Ok(()) }
     /// ```
-    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Iter<T, C>> {
-        self.select(Selection::range(self.collection.name(), &range))
+    pub fn range<K: ?Sized, R: KeyRange<K>>(&self, range: R) -> Result<Iter<T, C>> {
+        self.select(Selection::range(self.collection.name(), range.bounds()))
     }
 
     /// Iterates over the keys that there were, in order and from either end; reads no values.

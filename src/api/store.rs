@@ -1,8 +1,9 @@
 //! An open store: [`Store`], its handles, and how it closes.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -10,8 +11,9 @@ use serde::de::DeserializeOwned;
 
 use crate::api::batch::Batch;
 use crate::api::collection::Collection;
+use crate::engine::CollectionRecord;
 use crate::engine::Engine;
-use crate::engine::background::Background;
+use crate::engine::background::{Background, Watching};
 use crate::engine::environment::Environment;
 use crate::engine::opening;
 use crate::engine::shared::{EngineGuard, Shared};
@@ -57,6 +59,8 @@ pub struct Store {
 /// Closes the store when the user's last clone goes, whatever the store's own thread is doing.
 struct Handle {
     shared: Arc<Shared>,
+    /// `None` for a store in memory.
+    path: Option<PathBuf>,
 }
 
 impl Drop for Handle {
@@ -92,7 +96,7 @@ impl Store {
     }
 
     /// Makes a store that lives in memory and is gone when closed: the same semantics, nothing on
-    /// disk.
+    /// disk. [`Options::in_memory`] makes one with other options.
     ///
     /// # Panics
     /// When the system refuses it a thread, which cleans up behind its writers.
@@ -100,17 +104,7 @@ impl Store {
     /// See the [crate](crate) for an example.
     #[must_use]
     pub fn in_memory() -> Self {
-        let tables = Arc::new(MemoryBackings::new());
-        let environment = Environment {
-            backup_disk: Some(Arc::new(RealDisk)),
-            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
-        };
-        #[expect(
-            clippy::expect_used,
-            reason = "memory has no damage, no locks and no full disk; see Panics"
-        )]
-        Self::open_in(environment, Path::new("memory"), &Options::new())
-            .expect("a store in memory opens")
+        Options::new().in_memory()
     }
 
     pub(crate) fn open_in(
@@ -118,6 +112,20 @@ impl Store {
         path: &Path,
         options: &Options,
     ) -> Result<Self> {
+        Self::open_at(environment, path, Some(path.to_owned()), options)
+    }
+
+    /// Opens the store in this directory of the environment's disk; `shown` is what the user is told
+    /// about where it is.
+    fn open_at(
+        mut environment: Environment,
+        path: &Path,
+        shown: Option<PathBuf>,
+        options: &Options,
+    ) -> Result<Self> {
+        if let Some(clock) = &options.clock {
+            environment.time = clock.source();
+        }
         let mut opened = opening::open(&environment, path, options)?;
         let damage = opened.damage.take();
         let engine = Engine::new(&environment, opened, options)?;
@@ -132,7 +140,7 @@ impl Store {
             damage,
         });
         // Closes the store, and ends what was started, should a thread be refused.
-        let store = Self { handle: Arc::new(Handle { shared }) };
+        let store = Self { handle: Arc::new(Handle { shared, path: shown }) };
         if environment.background {
             let started = Background::start(&store.handle.shared);
             started.map_err(Error::io("starting a thread for", path))?;
@@ -204,6 +212,49 @@ impl Store {
         self.engine().map_or(Revision::ZERO, |engine| Revision(engine.journal.applied()))
     }
 
+    /// Lists the collections, in order of their names. A collection is there from its first write
+    /// on, also when all of its items are gone. Costs no I/O; [`Collection::len`] counts items.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let store = ifmatch::Store::in_memory();
+    /// store.collection::<f64>("prices")?.create("apple", &0.5)?;
+    /// store.raw("icons")?.create("apple", &vec![0x89].into())?;
+    /// let found = store.collections()?;
+    /// let found: Vec<_> = found.iter().map(|info| (info.name(), info.codec())).collect();
+    /// assert_eq!(found, [("icons", Some("raw")), ("prices", Some("json"))]);
+    /// # Ok(()) }
+    /// ```
+    pub fn collections(&self) -> Result<Vec<CollectionInfo>> {
+        let records = self.engine()?.collections();
+        let info = |(name, record): (String, Option<CollectionRecord>)| CollectionInfo {
+            name,
+            codec: record.map(|record| record.codec.name()),
+            default_ttl: record.and_then(|record| record.default_ttl_ms).map(Duration::from_millis),
+        };
+        Ok(records.into_iter().map(info).collect())
+    }
+
+    /// The store's directory, absolute and with links resolved as they were at the open; `None` for
+    /// a store in memory.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("shop.ifm");
+    /// let store = ifmatch::Store::open(&path)?;
+    /// assert_eq!(store.path(), Some(&*std::fs::canonicalize(&path)?));
+    /// assert_eq!(ifmatch::Store::in_memory().path(), None);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.handle.path.as_deref()
+    }
+
     /// Returns when every write made before the call is on stable storage. Costs one sync, or
     /// none if there is nothing to sync. Of use for `Eventual` stores; an `Immediate` one has
     /// synced before each write returned.
@@ -270,6 +321,11 @@ impl Store {
         &self.handle.shared.notifier
     }
 
+    /// What counts as watching for as long as it lives.
+    pub(crate) fn begin_watching(&self) -> Watching {
+        self.background().begin_watching()
+    }
+
     /// A handle that does not keep the store open.
     pub(crate) fn downgrade(&self) -> WeakStore {
         WeakStore(Arc::downgrade(&self.handle))
@@ -301,6 +357,82 @@ impl Options {
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let (environment, path) = Environment::on_disk(path.as_ref())?;
         Store::open_in(environment, &path, self)
+    }
+
+    /// Makes a store with these options that lives in memory and is gone when closed: the same
+    /// semantics, nothing on disk. [`create`](Self::create) has no effect: it is always new.
+    ///
+    /// # Panics
+    /// When the system refuses it a thread, which cleans up behind its writers.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{HistoryPolicy, Options};
+    ///
+    /// let store = Options::new().history(HistoryPolicy::new().versions(5)).in_memory();
+    /// let notes = store.collection::<String>("notes")?;
+    /// let first = notes.create("a", &"one".to_owned())?;
+    /// notes.replace("a", &"two".to_owned(), first)?;
+    /// assert_eq!(notes.history("a")?.len(), 2);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn in_memory(&self) -> Store {
+        let tables = Arc::new(MemoryBackings::new());
+        let environment = Environment {
+            backup_disk: Some(Arc::new(RealDisk)),
+            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
+        };
+        let options = self.clone().create(true);
+        #[expect(
+            clippy::expect_used,
+            reason = "memory has no damage, no locks and no full disk; see Panics"
+        )]
+        Store::open_at(environment, Path::new("memory"), None, &options)
+            .expect("a store in memory opens")
+    }
+}
+
+/// What a store records about one of its collections; listed by [`Store::collections`].
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use std::time::Duration;
+///
+/// let store = ifmatch::Store::in_memory();
+/// let hour = Duration::from_secs(3_600);
+/// store.collection::<String>("sessions")?.set_default_ttl(Some(hour))?;
+/// let sessions = &store.collections()?[0];
+/// assert_eq!((sessions.name(), sessions.codec()), ("sessions", Some("json")));
+/// assert_eq!(sessions.default_ttl(), Some(hour));
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionInfo {
+    name: String,
+    codec: Option<&'static str>,
+    default_ttl: Option<Duration>,
+}
+
+impl CollectionInfo {
+    /// The collection's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The form that its documents are stored in: `json`, `bincode` or `raw`; `None` for a form
+    /// that only a newer version of this crate knows.
+    #[must_use]
+    pub fn codec(&self) -> Option<&'static str> {
+        self.codec
+    }
+
+    /// How long its items live that are created without an expiry of their own; see
+    /// [`Collection::set_default_ttl`].
+    #[must_use]
+    pub fn default_ttl(&self) -> Option<Duration> {
+        self.default_ttl
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
@@ -30,6 +31,7 @@ pub(crate) fn commit(
         let (index, base) = match attempt {
             Attempt::Done(committed) => {
                 if !committed.metas.is_empty() {
+                    own_writes::note(&committed.metas);
                     help_upkeep(store);
                 }
                 return Ok(committed);

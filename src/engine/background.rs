@@ -48,6 +48,10 @@ pub(crate) struct Background {
     deadlines: Mutex<Deadlines>,
     woken: Condvar,
     sync_requested: AtomicBool,
+    /// Whether the sync that was requested is to begin at once.
+    sync_is_urgent: AtomicBool,
+    /// How many watches there are; each holds it as a [`Watching`].
+    watches: Arc<AtomicU64>,
     /// How many commits there were, and [`RESTING`].
     commits: AtomicU64,
     /// Whether there is something that upkeep can compact.
@@ -71,6 +75,21 @@ impl Deadlines {
     fn wake_by(&mut self, at: Option<Instant>) {
         self.tick_at = [self.tick_at, at].into_iter().flatten().min();
     }
+
+    /// Makes a sync begin at this time at the latest.
+    fn sync_by(&mut self, at: Option<Instant>) {
+        self.sync_at = [self.sync_at, at].into_iter().flatten().min();
+    }
+}
+
+/// Counts as a watch until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Watching(Arc<AtomicU64>);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Background {
@@ -82,6 +101,8 @@ impl Background {
             deadlines: Mutex::default(),
             woken: Condvar::new(),
             sync_requested: AtomicBool::new(false),
+            sync_is_urgent: AtomicBool::new(false),
+            watches: Arc::new(AtomicU64::new(0)),
             commits: AtomicU64::new(IDLE),
             behind: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
@@ -113,10 +134,7 @@ impl Background {
         // Upkeep rests only if the count is still the one that it has seen.
         let rests = self.commits.fetch_add(1, Ordering::AcqRel) & IDLE != 0;
         let tell = rests && self.commits.fetch_and(!IDLE, Ordering::AcqRel) & IDLE != 0;
-        let sync_within = self.sync_interval.filter(|_| {
-            !self.sync_requested.load(Ordering::Relaxed)
-                && !self.sync_requested.swap(true, Ordering::AcqRel)
-        });
+        let sync_within = self.sync_interval.and_then(|interval| self.request_sync(interval));
         if tell || sync_within.is_some() {
             let mut deadlines = self.deadlines.lock();
             let now = Instant::now();
@@ -124,10 +142,34 @@ impl Background {
                 deadlines.wake_by(Some(now + TICK));
             }
             if let Some(interval) = sync_within {
-                deadlines.sync_at = now.checked_add(interval);
+                deadlines.sync_by(now.checked_add(interval));
             }
             self.woken.notify_all();
         }
+    }
+
+    /// Says how soon a sync is wanted, if it was not said since the last sync began.
+    fn request_sync(&self, interval: Duration) -> Option<Duration> {
+        let is_first =
+            |said: &AtomicBool| !said.load(Ordering::Relaxed) && !said.swap(true, Ordering::AcqRel);
+        if self.watches.load(Ordering::Acquire) > 0 {
+            return is_first(&self.sync_is_urgent).then_some(Duration::ZERO);
+        }
+        is_first(&self.sync_requested).then_some(interval)
+    }
+
+    /// Has each commit synced at once for as long as what it returns lives, and what was written
+    /// before synced now.
+    pub(crate) fn begin_watching(&self) -> Watching {
+        self.watches.fetch_add(1, Ordering::AcqRel);
+        if self.sync_interval.is_some() {
+            let mut deadlines = self.deadlines.lock();
+            if deadlines.sync_at.is_some() {
+                deadlines.sync_by(Some(Instant::now()));
+                self.woken.notify_all();
+            }
+        }
+        Watching(Arc::clone(&self.watches))
     }
 
     /// Whether it is for this writer to do what runs before this one left; only the first is told.
@@ -211,6 +253,7 @@ impl Background {
     fn sync(&self, shared: &Shared) -> Result<(), Error> {
         // Before the sync: whatever is written during it wishes for another.
         self.sync_requested.store(false, Ordering::Release);
+        self.sync_is_urgent.store(false, Ordering::Release);
         let synced = shared.engine()?.journal.sync();
         synced.map(drop).map_err(|failure| {
             log::error!(

@@ -1,24 +1,105 @@
-//! Which codec each collection is written with.
+//! What is recorded of each collection: its codec, and how long its items live by default.
 //!
-//! A codec is recorded as an item of the system collection, whose name is empty: in the same frame
-//! as the collection's first write, found again by a scan at open.
+//! A record is an item of the system collection, whose name is empty: written in the same frame as
+//! the collection's first write, found again by a scan at open, and written anew when the default
+//! changes.
 
 use std::collections::HashMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::{Engine, Span, Window};
 use crate::seams::sync::RwLock;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
+use crate::values::precondition::Precondition;
 
-/// The recorded codecs of a store.
+/// The records of a store's collections.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    /// `None` for a codec that only a newer version of this crate knows.
-    codecs: RwLock<HashMap<String, Option<CodecId>>>,
+    /// `None` for a record that only a newer version of this crate can read.
+    records: RwLock<HashMap<String, Option<CollectionRecord>>>,
+}
+
+/// What is recorded of one collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CollectionRecord {
+    pub(crate) codec: CodecId,
+    /// How long items live that are created without an expiry of their own; `None` for ever.
+    pub(crate) default_ttl_ms: Option<u64>,
+}
+
+/// The layout of what follows the codec's byte.
+const RECORD_VERSION: u8 = 1;
+
+impl CollectionRecord {
+    pub(crate) fn new(codec: CodecId) -> Self {
+        Self { codec, default_ttl_ms: None }
+    }
+
+    /// The record's value: the codec's byte, and where there is more to say, the layout's version
+    /// and the default time to live.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut bytes = vec![self.codec as u8];
+        if let Some(ttl_ms) = self.default_ttl_ms {
+            bytes.push(RECORD_VERSION);
+            bytes.extend_from_slice(&ttl_ms.to_le_bytes());
+        }
+        bytes.into()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote; `None` for anything else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (codec, rest) = bytes.split_first()?;
+        let default_ttl_ms = match rest.split_first() {
+            None => None,
+            Some((&RECORD_VERSION, ttl_ms)) => Some(u64::from_le_bytes(ttl_ms.try_into().ok()?)),
+            Some(_) => return None,
+        };
+        Some(Self { codec: CodecId::from_byte(*codec)?, default_ttl_ms })
+    }
+}
+
+impl Operation {
+    /// Writes a collection's record, whatever it was.
+    ///
+    /// # Errors
+    /// [`Error::InvalidKey`] for a name that no collection has.
+    pub(crate) fn record(collection: &str, record: CollectionRecord) -> Result<Self> {
+        let value = NewValue::new(record.encode(), Expiry::Never)?;
+        Ok(Self {
+            key: record_key(collection)?,
+            codec: record.codec,
+            precondition: Precondition::Always,
+            action: Action::Upsert(value),
+        })
+    }
+
+    /// The collection whose record this writes, if it does.
+    pub(super) fn recorded_collection(&self) -> Option<&str> {
+        let is_record = self.key.collection().is_empty();
+        is_record.then(|| std::str::from_utf8(self.key.key_bytes()).ok()).flatten()
+    }
+}
+
+impl Engine {
+    /// The recorded collections in order of their names; `None` for a record that only a newer
+    /// version of this crate can read.
+    pub(crate) fn collections(&self) -> Vec<(String, Option<CollectionRecord>)> {
+        let records = self.catalog.records.read();
+        let mut all: Vec<_> =
+            records.iter().map(|(name, record)| (name.clone(), *record)).collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// What is recorded of a collection.
+    pub(crate) fn collection_record(&self, collection: &str) -> Option<CollectionRecord> {
+        self.catalog.get(collection)
+    }
 }
 
 /// The key of a collection's record.
@@ -26,30 +107,34 @@ pub(crate) fn record_key(collection: &str) -> Result<ItemKey> {
     ItemKey::new("", collection.as_bytes())
 }
 
-/// The value of a collection's record.
-pub(crate) fn record_value(codec: CodecId) -> Bytes {
-    Bytes::copy_from_slice(&[codec as u8])
-}
-
 impl Catalog {
     pub(crate) fn is_recorded(&self, collection: &str) -> bool {
-        self.codecs.read().contains_key(collection)
+        self.records.read().contains_key(collection)
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.codecs.read().len() as u64
+        self.records.read().len() as u64
     }
 
-    pub(crate) fn record(&self, collection: &str, codec: CodecId) {
-        self.codecs.write().insert(collection.to_owned(), Some(codec));
+    pub(crate) fn record(&self, collection: &str, record: CollectionRecord) {
+        self.records.write().insert(collection.to_owned(), Some(record));
+    }
+
+    fn get(&self, collection: &str) -> Option<CollectionRecord> {
+        self.records.read().get(collection).copied().flatten()
+    }
+
+    /// How long an item lives that is created without an expiry of its own.
+    pub(crate) fn default_ttl_ms(&self, collection: &str) -> Option<u64> {
+        self.get(collection)?.default_ttl_ms
     }
 
     /// Whether the collection is recorded, and with this codec.
     pub(crate) fn check(&self, collection: &str, codec: CodecId) -> Result<bool> {
-        let recorded = self.codecs.read().get(collection).copied();
+        let recorded = self.records.read().get(collection).copied();
         match recorded {
             None => Ok(false),
-            Some(Some(stored)) => check_same(collection, stored, codec).map(|()| true),
+            Some(Some(stored)) => check_same(collection, stored.codec, codec).map(|()| true),
             Some(None) => Err(mismatch(collection, "a codec of a newer version of ifmatch", codec)),
         }
     }
@@ -83,11 +168,43 @@ impl Engine {
         let catalog = Catalog::default();
         for row in self.versions_of(None, rows) {
             let (key, version) = row?;
-            let codec = version.value.first().copied().and_then(CodecId::from_byte);
+            let record = CollectionRecord::decode(&version.value);
             if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
-                catalog.codecs.write().insert(name.to_owned(), codec);
+                catalog.records.write().insert(name.to_owned(), record);
             }
         }
         Ok(catalog)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        for default_ttl_ms in [None, Some(0), Some(1), Some(u64::MAX)] {
+            for codec in [CodecId::Json, CodecId::Bincode, CodecId::Raw] {
+                let record = CollectionRecord { codec, default_ttl_ms };
+                assert_eq!(CollectionRecord::decode(&record.encode()), Some(record));
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_is_one_byte_while_there_is_no_more_to_say() {
+        assert_eq!(&*CollectionRecord::new(CodecId::Raw).encode(), [3]);
+        let more = CollectionRecord { codec: CodecId::Json, default_ttl_ms: Some(0x0102) };
+        assert_eq!(&*more.encode(), [1, 1, 2, 1, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_record_of_a_newer_version_is_not_taken_for_one_of_this() {
+        for bytes in [&[][..], &[0], &[4], &[1, 2], &[1, 1], &[1, 1, 0, 0, 0, 0, 0, 0, 0], &[1; 11]]
+        {
+            assert_eq!(CollectionRecord::decode(bytes), None, "{bytes:?}");
+        }
     }
 }

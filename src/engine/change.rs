@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::engine::catalog::Catalog;
 use crate::engine::operation::{Current, Expiry, KeyState, NewValue};
 use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::{PreparedCommit, PreparedEntry};
@@ -65,7 +66,7 @@ impl<'a> Change<'a> {
     }
 
     /// The difference that a key's final state makes; `None` from absent to absent.
-    pub(super) fn of(state: &'a KeyState, now_ms: u64) -> Option<Self> {
+    pub(super) fn of(state: &'a KeyState, now_ms: u64, catalog: &Catalog) -> Option<Self> {
         let before = state.before.as_ref().filter(|head| !head.deleted);
         let present = before.filter(|head| head.is_live(now_ms));
         let value = match &state.current {
@@ -83,8 +84,12 @@ impl<'a> Change<'a> {
         let floor = state.before.as_ref().map_or(0, |head| head.modified_ms.saturating_add(1));
         let expires_ms = value.and_then(|value| match value.expiry {
             Expiry::Never => None,
-            Expiry::Keep => present.and_then(|head| head.expires_ms),
+            Expiry::Keep if present.is_some() => present.and_then(|head| head.expires_ms),
+            Expiry::Keep | Expiry::Default => catalog
+                .default_ttl_ms(state.key.collection())
+                .and_then(|ttl_ms| expires_at(now_ms, ttl_ms)),
             Expiry::After(ttl_ms) => expires_at(now_ms, ttl_ms),
+            Expiry::At(at_ms) => Some(at_ms),
         });
         // An expired item that no sweep has met is replaced in the count and sum as well.
         let parent = before.map(|head| head.etag);
@@ -140,6 +145,14 @@ impl Prepared {
             value: change.value.map(|value| value.bytes.clone()),
             before: change.before,
         });
+    }
+
+    /// The keys of these versions, for those who must tell several operations apart.
+    pub(super) fn keys_written(&self, operations: usize) -> Vec<ItemKey> {
+        if operations < 2 {
+            return Vec::new();
+        }
+        self.commit.entries.iter().skip(self.records).map(|entry| entry.key.clone()).collect()
     }
 
     /// The versions that the operations wrote, with the tags that the journal gave.

@@ -55,6 +55,7 @@ use crate::values::error::Result;
 use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
 
+pub(crate) use catalog::CollectionRecord;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use snapshots::View;

@@ -46,10 +46,14 @@ pub(crate) struct NewValue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expiry {
     Never,
-    /// When the version before it would have.
+    /// When the version before it would have; without one, as [`Default`](Self::Default).
     Keep,
+    /// As the collection records for what is created in it.
+    Default,
     /// So many milliseconds after the commit.
     After(u64),
+    /// At this instant, in milliseconds since 1970.
+    At(u64),
 }
 
 impl NewValue {
@@ -252,10 +256,12 @@ impl KeyState {
     }
 
     /// The item with this value. What keeps the expiry of a version that the same commit wrote
-    /// takes that over; otherwise it keeps the stored version's.
+    /// takes that over, and what follows a removal in the same commit keeps none; otherwise it keeps
+    /// the stored version's.
     fn pending(&self, value: NewValue) -> Current {
         let expiry = match (&self.current, value.expiry) {
             (Current::Pending(before), Expiry::Keep) => before.expiry,
+            (Current::Absent, Expiry::Keep) => Expiry::Default,
             (_, expiry) => expiry,
         };
         Current::Pending(NewValue { expiry, ..value })
@@ -275,11 +281,10 @@ impl KeyState {
 }
 
 fn names_tags(precondition: &Precondition) -> bool {
-    matches!(
-        precondition,
-        Precondition::IfMatch(Tags::One(_) | Tags::List(_))
-            | Precondition::IfNoneMatch(Tags::One(_) | Tags::List(_))
-    )
+    match precondition {
+        Precondition::IfMatch(tags) | Precondition::IfNoneMatch(tags) => *tags != Tags::Any,
+        Precondition::Always | Precondition::IfModifiedSince(_) => false,
+    }
 }
 
 /// What one attempt at a commit came to.
@@ -299,6 +304,8 @@ pub(crate) struct Committed {
     pub(crate) revision: u64,
     /// The versions written, in the order in which the operations first touched their keys.
     pub(crate) metas: Vec<Meta>,
+    /// The keys of these versions, where there were several operations.
+    pub(crate) keys: Vec<ItemKey>,
 }
 
 /// Why a commit was refused or failed, and at which operation, where it was one.

@@ -13,6 +13,7 @@ use crate::engine::Version;
 use crate::journal::frame::Entry;
 use crate::journal::frame_reader::FrameReader;
 use crate::values::error::{Error, Result};
+use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
@@ -37,17 +38,61 @@ impl Engine {
         visit: &mut dyn FnMut(PastEntry) -> ControlFlow<()>,
     ) -> Result<()> {
         let now_ms = self.clock.now_ms();
+        let mut steps_left = self.history.depth();
+        self.chain(key, &mut |entry| {
+            let too_old = !self.history.keeps_replaced_at(entry.version.meta.modified_ms, now_ms);
+            if visit(entry).is_break() || too_old || steps_left == 0 {
+                return ControlFlow::Break(());
+            }
+            steps_left -= 1;
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Whether a write with this tag was made to an item, as far as the journal holds the entries
+    /// that lead back to it: the write itself, or one that names it as its parent.
+    ///
+    /// Costs as [`past`](Self::past).
+    pub(crate) fn has_written(&self, key: &ItemKey, etag: ETag) -> Result<bool> {
+        let mut found = false;
+        self.chain(key, &mut |entry| {
+            let meta = entry.version.meta;
+            found = etag != ETag::UNSAVED && (meta.etag == etag || meta.parent == Some(etag));
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Whether an item is there. Costs at most one read of the index.
+    pub(crate) fn is_present(&self, key: &ItemKey) -> Result<bool> {
+        let live = |head: Option<Head>| head.is_some_and(|head| head.is_live(self.clock.now_ms()));
+        let stripe = self.stripes.of(key.as_bytes());
+        let sequence = stripe.begin_read();
+        let head = self.head(key)?;
+        if stripe.is_unchanged(sequence) {
+            return Ok(live(head));
+        }
+        // A commit was being applied: it may be a batch, of which all is seen or nothing.
+        let _guard = stripe.lock();
+        self.head(key).map(live)
+    }
+
+    /// The entries of an item, the newest first, from each to the one that it displaced, until one is
+    /// not in the journal any more.
+    fn chain(
+        &self,
+        key: &ItemKey,
+        visit: &mut dyn FnMut(PastEntry) -> ControlFlow<()>,
+    ) -> Result<()> {
         let Some(head) = self.head(key)? else { return Ok(()) };
         // Entries are looked for in the files, up to what this head displaced.
         self.journal.write_out();
         let mut found = self.newest_entry(key, &head)?;
-        let depth = self.history.depth();
-        for step in 0..=depth {
-            let Some(entry) = found else { return Ok(()) };
+        while let Some(entry) = found {
             let (meta, previous) = (entry.version.meta, entry.previous);
-            let too_old = !self.history.keeps_replaced_at(meta.modified_ms, now_ms);
-            let at_end = step == depth || previous == 0 || previous >= meta.revision.0;
-            if visit(entry).is_break() || too_old || at_end {
+            // Revisions descend, so this ends.
+            let at_end = previous == 0 || previous >= meta.revision.0;
+            if visit(entry).is_break() || at_end {
                 return Ok(());
             }
             found = self.entry_at(key, previous)?;

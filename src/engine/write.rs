@@ -5,7 +5,7 @@ use std::mem;
 
 use crate::engine::Engine;
 use crate::engine::Version;
-use crate::engine::catalog::{check_same, record_key, record_value};
+use crate::engine::catalog::{CollectionRecord, check_same, record_key};
 use crate::engine::change::{Change, Prepared, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
@@ -38,6 +38,12 @@ impl Engine {
             let at = |error| Failed { index: Some(record.index), error };
             self.catalog.check(record.collection(), record.codec).map_err(at)?;
         }
+        for (index, operation) in operations.iter().enumerate() {
+            let at = |error| Failed { index: Some(index), error };
+            if let Some(collection) = operation.recorded_collection() {
+                self.catalog.check(collection, operation.codec).map_err(at)?;
+            }
+        }
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
         let states = match self.decide(operations, now_ms) {
@@ -52,7 +58,8 @@ impl Engine {
         let mut prepared = self.prepare(&unrecorded, &states, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
-            return Ok(Attempt::Done(Committed { revision, metas: Vec::new() }));
+            let (metas, keys) = (Vec::new(), Vec::new());
+            return Ok(Attempt::Done(Committed { revision, metas, keys }));
         }
         let appended = self.journal.append(&mut prepared.commit)?;
         // From here on the commit is made: a panic before it is applied must not leave later
@@ -61,18 +68,32 @@ impl Engine {
         let metas = prepared.metas(appended.revision);
         let recorded = prepared.commit.entries.iter().take(prepared.records);
         let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
+        let keys = prepared.keys_written(operations.len());
         self.apply(&mut locked, &pin, prepared, &appended);
         for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
-            self.catalog.record(record.collection(), record.codec);
+            self.catalog.record(record.collection(), CollectionRecord::new(record.codec));
         }
+        self.note_records(operations);
         drop(pin);
         drop(locked);
         mem::forget(unapplied);
         let finished = self.journal.finish(appended.revision);
         self.index.evict();
         match finished {
-            Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas })),
+            Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas, keys })),
             Err(failure) => Err(unknown(&metas, failure)),
+        }
+    }
+
+    /// Takes over the collections' records that a commit wrote.
+    fn note_records(&self, operations: &[Operation]) {
+        for operation in operations {
+            if let (Some(collection), Action::Upsert(value)) =
+                (operation.recorded_collection(), &operation.action)
+                && let Some(record) = CollectionRecord::decode(&value.bytes)
+            {
+                self.catalog.record(collection, record);
+            }
         }
     }
 
@@ -116,9 +137,10 @@ impl Engine {
         for (index, operation) in operations.iter().enumerate() {
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
-            // A sweep puts nothing into a collection, so it need not know its form.
-            let is_sweep = matches!(operation.action, Action::Expire);
-            if is_sweep || self.catalog.check(name, operation.codec).map_err(at)? {
+            // A sweep puts nothing into a collection, so it need not know its form; and a record has
+            // no record of its own.
+            let needs_none = matches!(operation.action, Action::Expire) || name.is_empty();
+            if needs_none || self.catalog.check(name, operation.codec).map_err(at)? {
                 continue;
             }
             if let Some(record) = records.iter().find(|record| record.collection() == name) {
@@ -134,7 +156,8 @@ impl Engine {
     /// Lays out the frame: the final state of each changed key, one entry each.
     fn prepare(&self, unrecorded: &[Record], states: &[KeyState], now_ms: u64) -> Prepared {
         let changes = states.iter().filter(|state| state.touched);
-        let changes: Vec<Change<'_>> = changes.filter_map(|s| Change::of(s, now_ms)).collect();
+        let changes: Vec<Change<'_>> =
+            changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
         // Recorded by another writer since the look outside the locks, or about to be.
         let written = |record: &&Record| {
             !self.catalog.is_recorded(record.collection())
@@ -152,9 +175,9 @@ impl Engine {
         };
         let incarnation = self.journal.incarnation();
         for record in records {
-            #[expect(clippy::expect_used, reason = "the record of a codec is one byte")]
-            let value = NewValue::new(record_value(record.codec), Expiry::Never)
-                .expect("a byte is within the limit of a value");
+            #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
+            let value = NewValue::new(CollectionRecord::new(record.codec).encode(), Expiry::Never)
+                .expect("a record is within the limit of a value");
             prepared.push(incarnation, &Change::created(&record.key, &value, now_ms));
         }
         for change in &changes {

@@ -37,6 +37,65 @@ impl fmt::Debug for Clock {
     }
 }
 
+/// A clock for tests: it stands still until it is set or advanced. Clones are the same clock.
+///
+/// Give it to [`Options::clock`](crate::Options::clock), and expiry, `modified` and the age of
+/// tombstones go by it. It counts whole milliseconds. A store's own time never goes back, so setting
+/// the clock back has no effect on an open store until the clock is ahead again. Expired items are
+/// absent at once; the sweep that removes what is left of them runs in real time.
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use std::time::{Duration, SystemTime};
+/// use ifmatch::{ManualClock, Options};
+///
+/// let clock = ManualClock::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000));
+/// let store = Options::new().clock(&clock).in_memory();
+/// let hour = Duration::from_secs(3_600);
+/// let sessions = store.collection::<String>("sessions")?.with_ttl(hour);
+/// sessions.create("s1", &"ada".to_owned())?;
+/// clock.advance(hour - Duration::from_millis(1));
+/// assert!(sessions.get("s1")?.is_some());
+/// clock.advance(Duration::from_millis(1));
+/// assert!(sessions.get("s1")?.is_none());
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ManualClock {
+    now_ms: Arc<AtomicU64>,
+}
+
+impl ManualClock {
+    /// Makes a clock that stands at this instant.
+    #[must_use]
+    pub fn new(now: SystemTime) -> Self {
+        Self { now_ms: Arc::new(AtomicU64::new(millis(now))) }
+    }
+
+    /// The instant that the clock stands at.
+    #[must_use]
+    pub fn now(&self) -> SystemTime {
+        instant(self.now_ms.load(Ordering::SeqCst))
+    }
+
+    /// Sets the clock, forward or back.
+    pub fn set(&self, now: SystemTime) {
+        self.now_ms.store(millis(now), Ordering::SeqCst);
+    }
+
+    /// Moves the clock forward; a fraction of a millisecond counts as a whole one.
+    pub fn advance(&self, by: Duration) {
+        let add = |now_ms: u64| Some(now_ms.saturating_add(span_ms(by)));
+        // The closure never refuses.
+        let _ = self.now_ms.fetch_update(Ordering::SeqCst, Ordering::SeqCst, add);
+    }
+
+    pub(crate) fn source(&self) -> TimeSource {
+        let clock = self.clone();
+        Arc::new(move || clock.now())
+    }
+}
+
 /// Milliseconds since 1970; instants before 1970 are 0, and ones past the year 584 million the
 /// maximum.
 pub(crate) fn millis(instant: SystemTime) -> u64 {

@@ -1,4 +1,5 @@
-//! The check that nothing is written as JSON that could not be read again.
+//! The check that nothing is written that could not be read again: numbers that JSON has no form
+//! for, and documents that nest too deeply.
 
 use std::fmt::Display;
 
@@ -6,6 +7,8 @@ use serde::ser::{
     Error, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
+
+use crate::values::depth;
 
 /// How deeply arrays and objects may nest: what `serde_json` reads.
 pub(crate) const MAX_DEPTH: usize = 127;
@@ -17,28 +20,61 @@ const TOO_DEEP: &str = "arrays and objects nest deeper than 127 levels";
 pub(crate) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = Vec::with_capacity(128);
     let serializer = &mut serde_json::Serializer::new(&mut bytes);
-    value.serialize(Readable { inner: serializer, depth: 0 })?;
+    value.serialize(Readable { inner: serializer, depth: 0, rules: &JSON })?;
     Ok(bytes)
 }
 
+/// A value that fails when it nests deeper than [`depth`] lets it be read again.
+pub(crate) fn limited<T: Serialize + ?Sized>(value: &T) -> impl Serialize {
+    Nested { value, depth: 0, rules: &BINCODE }
+}
+
+/// What one form can hold.
+#[derive(Debug)]
+struct Rules {
+    max_depth: usize,
+    too_deep: &'static str,
+    /// Whether NaN and infinity can be written.
+    non_finite: bool,
+    /// The levels of `Some` and of a newtype around what they hold.
+    wrapper_levels: usize,
+}
+
+/// JSON shows no wrapper: `Some(5)` is `5`.
+static JSON: Rules =
+    Rules { max_depth: MAX_DEPTH, too_deep: TOO_DEEP, non_finite: false, wrapper_levels: 0 };
+
+static BINCODE: Rules = Rules {
+    max_depth: depth::MAX_DEPTH,
+    too_deep: depth::TOO_DEEP,
+    non_finite: true,
+    wrapper_levels: 1,
+};
+
 /// Hands everything to the serializer `inner`, and fails on what that would write without a word
-/// though it cannot be read again: a float that is NaN or infinite, for which `serde_json` writes
-/// `null`, and arrays and objects beyond the depth that it reads.
+/// though it cannot be read again: in JSON a float that is NaN or infinite, for which `serde_json`
+/// writes `null`, and arrays and objects beyond the depth that is read.
 struct Readable<S> {
     inner: S,
-    /// How many arrays and objects it is inside of.
+    /// How many levels it is inside of.
     depth: usize,
+    rules: &'static Rules,
 }
 
 impl<S> Readable<S> {
-    /// The depth inside so many more arrays and objects.
+    /// The depth inside so many more levels.
     fn deeper<E: Error>(&self, levels: usize) -> Result<usize, E> {
         let depth = self.depth + levels;
-        if depth > MAX_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(depth) }
+        if depth > self.rules.max_depth { Err(E::custom(self.rules.too_deep)) } else { Ok(depth) }
     }
 
     fn nested<'a, T: ?Sized>(&self, value: &'a T) -> Nested<'a, T> {
-        Nested { value, depth: self.depth }
+        Nested { value, depth: self.depth, rules: self.rules }
+    }
+
+    fn wrapped<'a, T: ?Sized, E: Error>(&self, value: &'a T) -> Result<Nested<'a, T>, E> {
+        let depth = self.deeper(self.rules.wrapper_levels)?;
+        Ok(Nested { value, depth, rules: self.rules })
     }
 }
 
@@ -46,11 +82,13 @@ impl<S> Readable<S> {
 struct Nested<'a, T: ?Sized> {
     value: &'a T,
     depth: usize,
+    rules: &'static Rules,
 }
 
 impl<T: Serialize + ?Sized> Serialize for Nested<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.value.serialize(Readable { inner: serializer, depth: self.depth })
+        let (depth, rules) = (self.depth, self.rules);
+        self.value.serialize(Readable { inner: serializer, depth, rules })
     }
 }
 
@@ -65,8 +103,8 @@ macro_rules! hand_on {
 macro_rules! hand_on_open {
     ($($method:ident($($argument:ident: $kind:ty),*) -> $compound:ident, $levels:literal;)*) => {
         $(fn $method(self, $($argument: $kind),*) -> Result<Self::$compound, S::Error> {
-            let depth = self.deeper($levels)?;
-            Ok(Readable { inner: self.inner.$method($($argument),*)?, depth })
+            let (depth, rules) = (self.deeper($levels)?, self.rules);
+            Ok(Readable { inner: self.inner.$method($($argument),*)?, depth, rules })
         })*
     };
 }
@@ -83,7 +121,7 @@ impl<S: Serializer> Serializer for Readable<S> {
     type SerializeStructVariant = Readable<S::SerializeStructVariant>;
 
     fn serialize_f32(self, value: f32) -> Result<S::Ok, S::Error> {
-        if value.is_finite() {
+        if value.is_finite() || self.rules.non_finite {
             self.inner.serialize_f32(value)
         } else {
             Err(S::Error::custom(NOT_FINITE))
@@ -91,7 +129,7 @@ impl<S: Serializer> Serializer for Readable<S> {
     }
 
     fn serialize_f64(self, value: f64) -> Result<S::Ok, S::Error> {
-        if value.is_finite() {
+        if value.is_finite() || self.rules.non_finite {
             self.inner.serialize_f64(value)
         } else {
             Err(S::Error::custom(NOT_FINITE))
@@ -125,7 +163,8 @@ impl<S: Serializer> Serializer for Readable<S> {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_some(&Nested { value, depth: self.depth })
+        let value = self.wrapped(value)?;
+        self.inner.serialize_some(&value)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -133,7 +172,8 @@ impl<S: Serializer> Serializer for Readable<S> {
         name: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        self.inner.serialize_newtype_struct(name, &Nested { value, depth: self.depth })
+        let value = self.wrapped(value)?;
+        self.inner.serialize_newtype_struct(name, &value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -143,7 +183,7 @@ impl<S: Serializer> Serializer for Readable<S> {
         variant: &'static str,
         value: &T,
     ) -> Result<S::Ok, S::Error> {
-        let inner = Nested { value, depth: self.deeper(1)? };
+        let inner = Nested { value, depth: self.deeper(1)?, rules: self.rules };
         self.inner.serialize_newtype_variant(name, index, variant, &inner)
     }
 

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::values::checked_json::limited;
+use crate::values::depth::Document;
 use crate::values::error::{BoxError, CodecError, CodecStep, Error, Result};
 
 /// How a collection turns its documents into stored bytes and back.
@@ -109,6 +111,10 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 /// Fields are told apart by position alone: adding, removing or reordering one makes older
 /// documents unreadable, and `#[serde(flatten)]`, `untagged` and `skip_serializing_if` do not work.
 ///
+/// A document nests at most 255 levels: structs, sequences, maps, newtypes and `Some` are a level
+/// each, variants with several fields two. A deeper one is [`Error::Codec`] when it is written and
+/// when it is read; it could overflow the stack of a reader.
+///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
 /// use ifmatch::{Bincode, Error, Store};
@@ -129,7 +135,7 @@ impl sealed::Sealed for Bincode {
 
 impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
     fn encode(value: &T) -> Result<Bytes> {
-        let bytes = bincode::serde::encode_to_vec(value, bincode::config::standard());
+        let bytes = bincode::serde::encode_to_vec(limited(value), bincode::config::standard());
         bytes.map(Bytes::from).map_err(unencodable)
     }
 
@@ -176,7 +182,8 @@ fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // may have been written in one.
     let config =
         bincode::config::standard().with_limit::<{ 16 * crate::values::limits::MAX_VALUE_BYTES }>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, config).map_err(undecodable)?;
+    let (Document(value), used) =
+        bincode::serde::decode_from_slice(bytes, config).map_err(undecodable)?;
     if used == bytes.len() {
         Ok(value)
     } else {

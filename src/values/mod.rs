@@ -3,6 +3,7 @@
 pub(crate) mod checked_json;
 pub(crate) mod codec;
 pub(crate) mod damage;
+pub(crate) mod depth;
 pub(crate) mod error;
 pub(crate) mod etag;
 pub(crate) mod head;

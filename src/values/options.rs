@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::seams::clock::ManualClock;
 use crate::values::history::HistoryPolicy;
 
 /// When a write returns, and what it then survives. Chosen per store, for all its writes.
@@ -125,6 +126,7 @@ pub struct Options {
     pub(crate) on_damage: OnDamage,
     pub(crate) history: HistoryPolicy,
     pub(crate) create: bool,
+    pub(crate) clock: Option<ManualClock>,
     pub(crate) on_progress: Option<OnProgress>,
 }
 
@@ -140,6 +142,7 @@ impl Options {
             on_damage: OnDamage::Refuse,
             history: HistoryPolicy::new(),
             create: true,
+            clock: None,
             on_progress: None,
         }
     }
@@ -211,6 +214,14 @@ impl Options {
         self
     }
 
+    /// Sets the clock that the store goes by, in place of the system's: for tests.
+    ///
+    /// See [`ManualClock`] for an example.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
     /// Sets a function that is told how far an open has come while it reads the journal, which it
     /// does after a crash and when the table has to be rebuilt. The search for damage of
     /// [`OnDamage::KeepPrefix`] comes before that and is not told of. Called on the opening thread,
@@ -237,6 +248,7 @@ impl fmt::Debug for Options {
             .field("on_damage", &self.on_damage)
             .field("history", &self.history)
             .field("create", &self.create)
+            .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
 }

@@ -2,15 +2,17 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::seams::clock::millis;
+use crate::values::error::{Error, Result};
 use crate::values::etag::ETag;
 use crate::values::item::{Item, Meta};
 
 /// A demand on the stored version of an item, decided before anything is written.
 ///
-/// The words are those of [RFC 9110 §13.1]. Comparison is strong: a weak tag never matches. A
+/// The words are those of [RFC 9110 §13.1]. `IfMatch` compares strongly: a weak tag (`W/"…"`) never
+/// matches there. `IfNoneMatch` compares weakly: a weak tag matches the version that it names. A
 /// precondition is honoured or refused with
 /// [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition), never ignored:
 ///
@@ -21,8 +23,9 @@ use crate::values::item::{Item, Meta};
 /// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused |
 /// | `check` in a batch | refused | yes | yes | must be absent | refused |
 ///
-/// An [`ETag`] converts to `IfMatch` of that tag, and a [`Meta`] and a `&Item` to `IfMatch` of
-/// theirs. There is no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what `None` means.
+/// An [`ETag`] converts to `IfMatch` of that tag; a [`Meta`] and a `&Item` to `IfMatch` of their
+/// tag. There is no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what
+/// `None` means. The headers of an HTTP request are read by [`from_headers`](Self::from_headers).
 ///
 /// ```
 /// use ifmatch::{ETag, Precondition, Tags};
@@ -42,8 +45,10 @@ pub enum Precondition {
     IfMatch(Tags),
     /// The stored version has none of these tags, or with [`Tags::Any`] the item is absent.
     IfNoneMatch(Tags),
-    /// The stored version is newer than this instant, at the resolution of one millisecond.
-    /// Only reads take it: two writes within the clock's error cannot be told apart by time.
+    /// The stored version is newer than this instant. An instant of whole seconds, as an HTTP date
+    /// is, is compared with the whole second of the write, as a `Last-Modified` header shows it; any
+    /// other instant is compared to the millisecond. Only reads take it: two writes within one
+    /// second, or within the clock's error, cannot be told apart by time.
     IfModifiedSince(SystemTime),
 }
 
@@ -60,7 +65,8 @@ impl Precondition {
         Self::IfNoneMatch(tags.into())
     }
 
-    /// Demands on a read that the item was modified after this instant.
+    /// Demands on a read that the item was modified after this instant; whole seconds are compared
+    /// in whole seconds, see [`IfModifiedSince`](Self::IfModifiedSince).
     #[must_use]
     pub fn if_modified_since(instant: SystemTime) -> Self {
         Self::IfModifiedSince(instant)
@@ -85,6 +91,59 @@ impl Precondition {
             None => Self::IfNoneMatch(Tags::Any),
         }
     }
+
+    /// Reads the precondition of an HTTP request from the values of its `If-Match`,
+    /// `If-None-Match` and `If-Modified-Since` headers; none of them is [`Always`](Self::Always).
+    ///
+    /// As [RFC 9110 §13.2.2] says, `If-Modified-Since` is ignored beside `If-None-Match`. It is for
+    /// reads: pass `None` for any other method, and for a date that cannot be read (the crate
+    /// `httpdate` reads the three forms of HTTP dates). Join the values of a header that occurs
+    /// several times with commas.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition), HTTP status 400:
+    /// - for a value that is neither `*` nor a list of entity tags;
+    /// - for `If-Match` together with one of the others: a request that means both is rare, and no
+    ///   verb of this crate takes two preconditions.
+    ///
+    /// ```
+    /// use ifmatch::{Precondition, Tags};
+    ///
+    /// let tag = "\"00112233445566778899aabbccddeeff\"";
+    /// let put = Precondition::from_headers(Some(tag), None, None)?;
+    /// assert_eq!(put, Precondition::if_match([tag.parse().unwrap()]));
+    /// let create = Precondition::from_headers(None, Some("*"), None)?;
+    /// assert_eq!(create, Precondition::IfNoneMatch(Tags::Any));
+    /// assert_eq!(Precondition::from_headers(None, None, None)?, Precondition::Always);
+    ///
+    /// let refused = Precondition::from_headers(Some("no quotes"), None, None);
+    /// assert_eq!(refused.map_err(|error| error.http_status()), Err(400));
+    /// # Ok::<(), ifmatch::Error>(())
+    /// ```
+    ///
+    /// [RFC 9110 §13.2.2]: https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2
+    pub fn from_headers(
+        if_match: Option<&str>,
+        if_none_match: Option<&str>,
+        if_modified_since: Option<SystemTime>,
+    ) -> Result<Self> {
+        let refused = |reason| Error::InvalidPrecondition { reason };
+        let tags = |text: &str, reason| text.parse::<Tags>().map_err(|_| refused(reason));
+        match (if_match, if_none_match, if_modified_since) {
+            (None, None, None) => Ok(Self::Always),
+            (Some(text), None, None) => {
+                tags(text, "If-Match is neither * nor a list of entity tags").map(Self::IfMatch)
+            }
+            (Some(_), _, _) => {
+                Err(refused("a request has If-Match and another condition; send one of them"))
+            }
+            (None, Some(text), _) => {
+                let reason = "If-None-Match is neither * nor a list of entity tags";
+                tags(text, reason).map(Self::IfNoneMatch)
+            }
+            (None, None, Some(since)) => Ok(Self::IfModifiedSince(since)),
+        }
+    }
 }
 
 impl From<ETag> for Precondition {
@@ -99,9 +158,14 @@ impl From<&ETag> for Precondition {
     }
 }
 
-/// As for its tag: the item is still the version that a write returned.
 impl From<Meta> for Precondition {
     fn from(meta: Meta) -> Self {
+        Self::from(meta.etag())
+    }
+}
+
+impl From<&Meta> for Precondition {
+    fn from(meta: &Meta) -> Self {
         Self::from(meta.etag())
     }
 }
@@ -114,9 +178,9 @@ impl<T> From<&Item<T>> for Precondition {
 
 /// The tags of a precondition: any, or a list of which one must equal the stored tag.
 ///
-/// [`FromStr`] reads the value of an HTTP `If-Match` or `If-None-Match` header. Weak tags and tags
-/// of another form than [`ETag`]'s are legal there and match nothing, so they are left out; a list
-/// of nothing else is an empty list, which matches nothing either.
+/// [`FromStr`] reads the value of an HTTP `If-Match` or `If-None-Match` header. Tags of another
+/// form than [`ETag`]'s are legal there and match nothing, so they are left out; a list of nothing
+/// else is an empty list, which matches nothing either.
 ///
 /// ```
 /// use ifmatch::{ETag, Tags};
@@ -124,6 +188,8 @@ impl<T> From<&Item<T>> for Precondition {
 /// assert_eq!("*".parse(), Ok(Tags::Any));
 /// let list: Tags = "\"00000000000000000000000000000007\", W/\"x\", \"a,b\"".parse()?;
 /// assert_eq!(list, Tags::List(vec![ETag(7u128.to_be_bytes())]));
+/// let weak: Tags = "W/\"00000000000000000000000000000007\"".parse()?;
+/// assert_eq!(weak, Tags::Mixed { strong: vec![], weak: vec![ETag(7u128.to_be_bytes())] });
 /// assert!("no quotes".parse::<Tags>().is_err());
 /// # Ok::<(), ifmatch::ParseTagsError>(())
 /// ```
@@ -135,16 +201,36 @@ pub enum Tags {
     One(ETag),
     /// One of these; an empty list matches nothing.
     List(Vec<ETag>),
+    /// A list with weak tags in it, as a cache or proxy makes of strong ones. `IfNoneMatch` takes
+    /// the weak ones like the strong ones, `IfMatch` leaves them out.
+    Mixed {
+        /// The tags that were given as they are.
+        strong: Vec<ETag>,
+        /// The tags that were given as `W/"…"`.
+        weak: Vec<ETag>,
+    },
+}
+
+/// How two entity tags are compared: RFC 9110 §8.8.3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
 }
 
 impl Tags {
-    /// Whether the stored tag is among these.
-    fn hold(&self, stored: ETag) -> bool {
-        match self {
-            Self::Any => true,
-            Self::One(tag) => stored != ETag::UNSAVED && *tag == stored,
-            Self::List(tags) => stored != ETag::UNSAVED && tags.contains(&stored),
-        }
+    /// Whether the stored tag, which is a strong one, is among these.
+    fn hold(&self, stored: ETag, comparison: Comparison) -> bool {
+        let named = match self {
+            Self::Any => return true,
+            Self::One(tag) => *tag == stored,
+            Self::List(tags) => tags.contains(&stored),
+            Self::Mixed { strong, weak } => {
+                strong.contains(&stored)
+                    || (comparison == Comparison::Weak && weak.contains(&stored))
+            }
+        };
+        named && stored != ETag::UNSAVED
     }
 }
 
@@ -197,7 +283,7 @@ impl FromStr for Tags {
         if rest == "*" {
             return Ok(Self::Any);
         }
-        let mut tags = Vec::new();
+        let (mut strong, mut weak) = (Vec::new(), Vec::new());
         let mut elements = 0;
         // RFC 9110 §5.6.1.2: a recipient accepts empty list elements, but not a list of none.
         loop {
@@ -211,13 +297,20 @@ impl FromStr for Tags {
             }
             let (tag, after) = entity_tag(rest).ok_or(ParseTagsError(()))?;
             elements += 1;
-            tags.extend(tag.parse::<ETag>());
+            match tag.strip_prefix("W/") {
+                Some(tag) => weak.extend(tag.parse::<ETag>()),
+                None => strong.extend(tag.parse::<ETag>()),
+            }
             rest = after.trim_start_matches(BLANK);
             if !rest.is_empty() && !rest.starts_with(',') {
                 return Err(ParseTagsError(()));
             }
         }
-        if elements == 0 { Err(ParseTagsError(())) } else { Ok(Self::List(tags)) }
+        match (elements, weak.is_empty()) {
+            (0, _) => Err(ParseTagsError(())),
+            (_, true) => Ok(Self::List(strong)),
+            (_, false) => Ok(Self::Mixed { strong, weak }),
+        }
     }
 }
 
@@ -296,16 +389,20 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
             );
         }
         (Precondition::Always, _) => true,
-        (Precondition::IfMatch(tags), _) => stored.is_some_and(|s| tags.hold(s.etag)),
+        (Precondition::IfMatch(tags), _) => {
+            stored.is_some_and(|s| tags.hold(s.etag, Comparison::Strong))
+        }
         (Precondition::IfNoneMatch(Tags::Any), Replace | Patch | Delete) => {
             return Verdict::Refused(
                 "replace, patch and delete need a stored item, and IfNoneMatch(Any) demands that there \
                  is none; use create or upsert",
             );
         }
-        (Precondition::IfNoneMatch(tags), _) => !stored.is_some_and(|s| tags.hold(s.etag)),
+        (Precondition::IfNoneMatch(tags), _) => {
+            !stored.is_some_and(|s| tags.hold(s.etag, Comparison::Weak))
+        }
         (Precondition::IfModifiedSince(since), Get) => {
-            stored.is_none_or(|s| s.modified_ms > millis(*since))
+            stored.is_none_or(|s| is_newer(s.modified_ms, *since))
         }
         (Precondition::IfModifiedSince(_), _) => {
             return Verdict::Refused(
@@ -316,9 +413,20 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
     if holds { Verdict::Holds } else { Verdict::Fails }
 }
 
+/// Whether a write is newer than an instant, at the resolution at which the instant was given: an
+/// HTTP date has whole seconds, and a write within that second was shown with the same date.
+fn is_newer(modified_ms: u64, since: SystemTime) -> bool {
+    let since_ms = millis(since);
+    let whole_seconds =
+        since.duration_since(UNIX_EPOCH).is_ok_and(|since| since.subsec_nanos() == 0);
+    if whole_seconds { modified_ms / 1_000 > since_ms / 1_000 } else { modified_ms > since_ms }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, UNIX_EPOCH};
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::Duration;
 
     use super::*;
 
@@ -369,6 +477,65 @@ mod tests {
         assert_eq!(verdict(Verb::Get, at(1_001), true), Verdict::Fails);
     }
 
+    /// Regression: compared by the millisecond, a date of whole seconds, which is all that HTTP can
+    /// say, was older than nearly every write of its own second.
+    #[test]
+    fn if_modified_since_in_whole_seconds_is_met_by_the_next_second_only() {
+        let verdict = |modified_ms, since_ms| {
+            let stored = Some(Stored { etag: TAG, modified_ms });
+            let since = UNIX_EPOCH + Duration::from_millis(since_ms);
+            evaluate(Verb::Get, &Precondition::if_modified_since(since), stored)
+        };
+        assert_eq!(verdict(5_999, 5_000), Verdict::Fails);
+        assert_eq!(verdict(6_000, 5_000), Verdict::Holds);
+        assert_eq!(verdict(5_999, 5_998), Verdict::Holds);
+        assert_eq!(verdict(0, 0), Verdict::Fails);
+        let before_1970 = Precondition::if_modified_since(UNIX_EPOCH - Duration::from_secs(1));
+        let stored = Some(Stored { etag: TAG, modified_ms: 1 });
+        assert_eq!(evaluate(Verb::Get, &before_1970, stored), Verdict::Holds);
+    }
+
+    /// Regression: a weak tag was left out of the list, so If-None-Match, which RFC 9110 §13.1.2
+    /// compares weakly, held for the version that the tag names.
+    #[test]
+    fn weak_tags_match_for_if_none_match_and_never_for_if_match() {
+        let weak: Tags = format!("W/{TAG}").parse().unwrap();
+        let both: Tags = format!("W/{OTHER}, {TAG}").parse().unwrap();
+        let unsaved: Tags = format!("W/{}", ETag::UNSAVED).parse().unwrap();
+        for verb in [Verb::Get, Verb::Upsert, Verb::Replace, Verb::Patch, Verb::Delete, Verb::Check]
+        {
+            let none_match = |tags: &Tags| Precondition::if_none_match(tags.clone());
+            assert_eq!(verdict(verb, none_match(&weak), true), Verdict::Fails);
+            assert_eq!(verdict(verb, none_match(&both), true), Verdict::Fails);
+            assert_eq!(verdict(verb, none_match(&unsaved), true), Verdict::Holds);
+            assert_eq!(verdict(verb, Precondition::if_match(weak.clone()), true), Verdict::Fails);
+            assert_eq!(verdict(verb, Precondition::if_match(both.clone()), true), Verdict::Holds);
+        }
+    }
+
+    #[test]
+    fn the_headers_of_a_request_are_one_precondition_or_refused() {
+        let since = UNIX_EPOCH + Duration::from_secs(5);
+        let (tag, other) = (TAG.to_string(), OTHER.to_string());
+        let read = |m: Option<&str>, n: Option<&str>, s| Precondition::from_headers(m, n, s).ok();
+        assert_eq!(read(None, None, None), Some(Precondition::Always));
+        assert_eq!(read(Some("*"), None, None), Some(Precondition::if_match(Tags::Any)));
+        assert_eq!(read(Some(&tag), None, None), Some(Precondition::if_match([TAG])));
+        let none_match = Some(Precondition::if_none_match([OTHER]));
+        assert_eq!(read(None, Some(&other), None), none_match);
+        assert_eq!(read(None, Some(&other), Some(since)), none_match);
+        let modified = Some(Precondition::if_modified_since(since));
+        assert_eq!(read(None, None, Some(since)), modified);
+        for (if_match, if_none_match, since) in [
+            (Some("x"), None, None),
+            (None, Some(""), None),
+            (Some(&*tag), Some(&*other), None),
+            (Some(&*tag), None, Some(since)),
+        ] {
+            assert_eq!(read(if_match, if_none_match, since), None);
+        }
+    }
+
     #[test]
     fn the_unsaved_tag_matches_nothing() {
         let stored = Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 });
@@ -387,7 +554,8 @@ mod tests {
             (&*format!("{tag}"), Some([tag].into())),
             (&*format!(" {tag} ,\t{tag},"), Some([tag, tag].into())),
             (&*format!(",, {tag}"), Some([tag].into())),
-            (&*format!("W/{tag}"), Some(Tags::List(vec![]))),
+            (&*format!("W/{tag}"), Some(Tags::Mixed { strong: vec![], weak: vec![tag] })),
+            ("W/\"x\"", Some(Tags::List(vec![]))),
             ("\"a,b\", \"\"", Some(Tags::List(vec![]))),
             ("\"é\"", Some(Tags::List(vec![]))),
             ("", None),

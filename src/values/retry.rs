@@ -28,14 +28,14 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The default: 10 000 attempts, waits drawn from up to 20 µs at first and up to 10 ms at last,
-    /// and no deadline. It converges for 64 threads on one key.
+    /// The default: 10 000 attempts within 30 s, with waits drawn from up to 20 µs at first and up to
+    /// 10 ms at last. It converges for 64 threads on one key.
     pub const fn new() -> Self {
         Self {
             max_attempts: 10_000,
             base_delay: Duration::from_micros(10),
             max_delay: Duration::from_millis(10),
-            deadline: None,
+            deadline: Some(Duration::from_secs(30)),
         }
     }
 
@@ -58,15 +58,15 @@ impl RetryPolicy {
         self
     }
 
-    /// Sets for how long attempts are begun. An attempt under way is not cut short, so the whole
-    /// may take one attempt longer.
+    /// Sets for how long attempts are begun, 30 s by default; `Duration::MAX` for as long as it takes.
+    /// An attempt under way is not cut short, so the whole may take one attempt longer.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self
     }
 
     pub(crate) fn start(&self) -> Attempts<'_> {
-        Attempts { policy: self, made: 0, began: Instant::now() }
+        Attempts { policy: self, made: 0, lost_to_itself: 0, began: Instant::now() }
     }
 }
 
@@ -81,8 +81,13 @@ impl Default for RetryPolicy {
 pub(crate) struct Attempts<'a> {
     policy: &'a RetryPolicy,
     made: u32,
+    lost_to_itself: u32,
     began: Instant,
 }
+
+/// How often an update may lose to a write that its own closure made. A closure that does so every
+/// time never gets through; one that does so a few times may.
+const MAX_LOST_TO_ITSELF: u32 = 16;
 
 /// Why no further attempt is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +97,15 @@ pub(crate) struct Exhausted {
 }
 
 impl Attempts<'_> {
+    /// As [`lost`](Self::lost), of a race against a write that the attempt itself made.
+    pub(crate) fn lost_to_itself(&mut self) -> Result<(), Exhausted> {
+        self.lost_to_itself += 1;
+        if self.lost_to_itself < MAX_LOST_TO_ITSELF {
+            return self.lost();
+        }
+        Err(Exhausted { attempts: self.made + 1, elapsed: self.began.elapsed() })
+    }
+
     /// Counts a lost race; waits before the next attempt, or says that there is none.
     pub(crate) fn lost(&mut self) -> Result<(), Exhausted> {
         self.made += 1;

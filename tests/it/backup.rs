@@ -81,8 +81,8 @@ fn write_until(done: &AtomicBool, highest: &AtomicU64, store: &Store, thread: u8
             let batch = if removes { batch.delete(&items, keys[1], always) } else { batch };
             let second = (!removes).then(|| value.clone());
             match batch.commit() {
-                Ok(revision) => {
-                    (revision, vec![(keys[0], Some(value), None), (keys[1], second, None)])
+                Ok(done) => {
+                    (done.revision(), vec![(keys[0], Some(value), None), (keys[1], second, None)])
                 }
                 other => panic!("{other:?}"),
             }

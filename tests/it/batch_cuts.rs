@@ -63,7 +63,7 @@ fn write(store: &Store, items: usize, len: usize, version: u8) -> Result<Revisio
     let add = |batch: ifmatch::Batch, item: usize| {
         batch.upsert(&blobs, item.to_be_bytes(), &value, Precondition::Always)
     };
-    (0..items).fold(store.batch(), add).commit()
+    (0..items).fold(store.batch(), add).commit().map(|done| done.revision())
 }
 
 /// Opens an image and gives the one version that all items have.

@@ -51,7 +51,8 @@ fn every_verb_works_in_a_batch_over_several_collections() {
             .create(&blobs, "blob", &Bytes::from_static(b"\0"))
             .create(&points, "point", &(1, -1))
             .commit()
-            .unwrap();
+            .unwrap()
+            .revision();
         bench.step();
         let expected = [("a", 10), ("b", 42), ("d", 4), ("e", 5)];
         assert_eq!(values(bench), expected.map(|(key, value)| (key.to_owned(), value)));
@@ -96,7 +97,7 @@ fn several_changes_of_one_item_make_one_version() {
         let numbers = bench.numbers();
         let batch = bench.store().batch().replace(&numbers, "a", &7, a);
         let batch = batch.replace(&numbers, "a", &8, ALWAYS).upsert(&numbers, "a", &9, ANY);
-        let revision = batch.commit().unwrap();
+        let revision = batch.commit().unwrap().revision();
         bench.step();
         let item = bench.numbers().get("a").unwrap().unwrap();
         assert_eq!((item.value, item.parent(), item.revision()), (9, Some(a), revision));
@@ -138,12 +139,12 @@ fn a_batch_that_changes_nothing_writes_nothing() {
         let before = bench.store().revision();
         let (numbers, store) = (bench.numbers(), bench.store());
         assert!(store.batch().is_empty());
-        assert_eq!(store.batch().commit().unwrap(), before);
-        assert_eq!(store.batch().check(&numbers, "a", a).commit().unwrap(), before);
+        assert_eq!(store.batch().commit().unwrap().revision(), before);
+        assert_eq!(store.batch().check(&numbers, "a", a).commit().unwrap().revision(), before);
         let batch = store.batch().create(&numbers, "k", &1).replace(&numbers, "k", &2, ALWAYS);
         let batch = batch.delete(&numbers, "k", ALWAYS);
         assert_eq!(batch.len(), 3);
-        assert_eq!(batch.commit().unwrap(), before);
+        assert_eq!(batch.commit().unwrap().revision(), before);
         bench.step();
         assert_eq!((bench.store().revision(), values(bench)), (before, three_as_created()));
     });
@@ -385,4 +386,77 @@ fn transfers_between_accounts_keep_their_sum() {
             assert_eq!(sum, 100 * i64::from(KEYS));
         }
     });
+}
+
+#[test]
+fn a_batch_gives_the_version_of_each_operations_item() {
+    on_every_backend(|bench| {
+        let numbers = bench.numbers();
+        let a = numbers.create("a", &1).unwrap();
+        let b = numbers.create("b", &1).unwrap();
+        let done = bench
+            .store()
+            .batch()
+            .check(&numbers, "a", a)
+            .create(&numbers, "c", &1)
+            .replace(&numbers, "c", &2, Precondition::if_match(Tags::Any))
+            .delete(&numbers, "b", b)
+            .create(&numbers, "passing", &1)
+            .delete(&numbers, "passing", Precondition::Always)
+            .replace(&numbers, "a", &2, Precondition::from(&a))
+            .commit()
+            .unwrap();
+        let c = *numbers.get("c").unwrap().unwrap().meta();
+        let a = *numbers.get("a").unwrap().unwrap().meta();
+        let removal = *done.meta(3).unwrap();
+        assert_eq!(done.metas(), [None, Some(c), Some(c), Some(removal), None, None, Some(a)]);
+        assert_eq!(removal.parent(), Some(b.etag()));
+        assert_eq!(done.meta(7), None);
+        assert_eq!([c, a, removal].map(|meta| meta.revision()), [done.revision(); 3]);
+
+        // Of one operation, and of nothing.
+        let done = bench.store().batch().delete(&numbers, "a", a).commit().unwrap();
+        assert_eq!(done.meta(0).unwrap().parent(), Some(a.etag()));
+        let checked = bench.store().batch().check(&numbers, "c", c).commit().unwrap();
+        assert_eq!((checked.metas(), checked.revision()), (&[None][..], done.revision()));
+        assert_eq!(bench.store().batch().commit().unwrap().metas(), []);
+    });
+}
+
+#[test]
+fn batches_are_put_together_and_taken_apart_in_a_loop() {
+    on_every_backend(|bench| {
+        let numbers = bench.numbers();
+        let one = |n: u64| bench.store().batch().create(&numbers, n.to_be_bytes(), &n);
+        let mut batch = bench.store().batch();
+        for n in 0..25 {
+            batch.extend([one(n)]);
+            if batch.len() == 10 {
+                assert_eq!(batch.take().commit().unwrap().metas().len(), 10);
+                assert!(batch.is_empty());
+            }
+        }
+        batch.extend((25..30).map(one));
+        assert_eq!(batch.commit().unwrap().metas().len(), 10);
+        assert_eq!(numbers.len().unwrap(), 30);
+    });
+}
+
+#[test]
+fn what_cannot_be_written_is_told_with_its_place_in_the_whole_batch() {
+    let (store, other) = (ifmatch::Store::in_memory(), ifmatch::Store::in_memory());
+    let numbers = store.collection::<u64>("numbers").unwrap();
+    let foreign = other.collection::<u64>("numbers").unwrap();
+    let mut batch = store.batch().create(&numbers, "a", &1);
+    batch.extend([store.batch().create(&numbers, "b", &1).create(&numbers, "", &1)]);
+    batch.extend([store.batch().create(&numbers, "c", &1)]);
+    let refused = batch.commit();
+    assert!(matches!(refused, Err(Error::Batch { index: 2, .. })), "{refused:?}");
+
+    let mut batch = store.batch().create(&numbers, "a", &1);
+    batch.extend([other.batch().create(&foreign, "b", &1)]);
+    let refused = batch.commit();
+    let Err(Error::Batch { index: 1, source }) = refused else { panic!("{refused:?}") };
+    assert!(matches!(*source, Error::InvalidKey { .. }), "{source:?}");
+    assert!(numbers.is_empty().unwrap());
 }

@@ -186,7 +186,7 @@ fn a_handle_opened_before_the_first_write_is_refused_after_it() {
             raw.update("k", |_| {}),
             raw.iter().map(|_| ()),
             raw.prefix("").map(|_| ()),
-            raw.range::<&str>(..).map(|_| ()),
+            raw.range(..).map(|_| ()),
             raw.keys().map(|_| ()),
             raw.len(),
             raw.is_empty(),
@@ -322,4 +322,37 @@ fn a_json_document_may_gain_fields_that_an_older_type_does_not_know() {
         let older = bench.collection::<Older>("docs").get("k").unwrap().unwrap();
         assert_eq!(older.value.text, doc().text);
     });
+}
+
+#[test]
+fn the_collections_are_listed_by_name_with_their_forms() {
+    on_every_backend(|bench| {
+        assert_eq!(bench.store().collections().unwrap(), []);
+        let listed = || -> Vec<(String, Option<&'static str>)> {
+            let all = bench.store().collections().unwrap();
+            all.iter().map(|info| (info.name().to_owned(), info.codec())).collect()
+        };
+        bench.collection::<u64>("only opened");
+        bench.collection::<u64>("b").create("k", &1).unwrap();
+        bench.store().raw("a").unwrap().create("k", &Bytes::from_static(b"x")).unwrap();
+        let points = bench.collection_with::<u64, Bincode>("c");
+        points.create("k", &1).unwrap();
+        points.delete("k", Precondition::Always).unwrap();
+        bench.step();
+        let expected = [("a", "raw"), ("b", "json"), ("c", "bincode")];
+        assert_eq!(listed(), expected.map(|(name, codec)| (name.to_owned(), Some(codec))));
+    });
+    let store = Store::in_memory();
+    store.clone().close().unwrap();
+    assert!(matches!(store.collections(), Err(Error::Closed)));
+}
+
+#[test]
+fn a_store_on_disk_tells_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.path().unwrap(), std::fs::canonicalize(&path).unwrap());
+    store.clone().close().unwrap();
+    assert!(store.path().is_some(), "it is forgotten by a close");
 }

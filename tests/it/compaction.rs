@@ -93,7 +93,7 @@ fn a_tombstone_of_an_item_that_was_made_again_is_not_counted_as_purged() {
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
     let store = sim.open(&options).unwrap();
     let blobs = store.raw("blobs").unwrap();
-    let cursor = store.cursor();
+    let cursor = store.cursor().unwrap();
     for item in 0..10_u64 {
         blobs.create(item.to_be_bytes(), &value(item, 1_000)).unwrap();
         blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
@@ -166,10 +166,10 @@ fn compaction_keeps_the_versions_that_the_policy_keeps_and_no_others() {
     let rounds = |blobs: &Collection<Bytes, Raw>, item: u64| -> Vec<u64> {
         let versions = blobs.history(item.to_be_bytes()).unwrap();
         let stamp = |bytes: &Bytes| u64::from_le_bytes(bytes[..8].try_into().unwrap());
-        versions.iter().map(|version| stamp(&version.value) >> 32).collect()
+        versions.into_iter().map(|version| stamp(&version.unwrap().value) >> 32).collect()
     };
     let expected = |item| if item == 0 { vec![9, 8, 7] } else { vec![9, 8, 7, 6] };
-    let old = blobs.history(7_u64.to_be_bytes()).unwrap()[3].clone();
+    let old = blobs.history(7_u64.to_be_bytes()).unwrap().remove(3).unwrap();
     for _ in 0..2 {
         let compaction = store.compact().unwrap();
         // Four versions of each item, and no more.

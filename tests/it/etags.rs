@@ -135,7 +135,7 @@ fn all_items_of_a_batch_share_its_revision() {
         for key in ["a", "b", "c"] {
             batch = batch.create(&bench.numbers(), key, &1);
         }
-        let revision = batch.commit().unwrap();
+        let revision = batch.commit().unwrap().revision();
         bench.step();
         assert!(revision > before);
         for item in bench.numbers().get_many(["a", "b", "c"]).unwrap() {

@@ -226,7 +226,7 @@ fn a_batch_meets_an_expired_item_as_absent() {
     // From absent to absent nothing is written, although something expired lies there.
     let revision = rig.store.revision();
     let passing = batch().create(&plain, "a", &1).delete(&plain, "a", ALWAYS);
-    assert_eq!(passing.commit().unwrap(), revision);
+    assert_eq!(passing.commit().unwrap().revision(), revision);
 
     let failed = batch().create(&fleeting, "a", &5).create(&plain, "a", &6).commit();
     assert_eq!(already_exists::<u64, _>(failed_at(1, failed)).value, 5);

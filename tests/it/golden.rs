@@ -126,7 +126,7 @@ fn list_past(store: &Store, kept: Cursor) -> String {
     let notes = store.raw("notes").unwrap();
     for key in notes.keys().unwrap() {
         let key = key.unwrap();
-        for version in notes.history(&key).unwrap() {
+        for version in notes.history(&key).unwrap().into_iter().map(Result::unwrap) {
             let found = notes.get_version(&key, &version.etag()).unwrap();
             assert_eq!(found.as_ref(), Some(&version));
             let (key, value) = (hex(&key), hex(&version.value));
@@ -237,7 +237,7 @@ fn write_a_past() -> (Folder, Store, Cursor) {
 
     let store = restored.open(&options()).unwrap();
     write_notes(&store, "third");
-    let before = store.cursor();
+    let before = store.cursor().unwrap();
     let notes = store.raw("notes").unwrap();
     let mut batch = store.batch();
     for key in ["x", "y", "z"] {

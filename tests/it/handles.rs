@@ -98,7 +98,7 @@ fn every_method_of_a_closed_store_says_so() {
             numbers.update_or_insert_with("k", || 1, |_| {}),
             numbers.iter().and_then(|mut items| items.next().unwrap()),
             numbers.prefix("").and_then(|mut items| items.next().unwrap()),
-            numbers.range::<&str>(..).and_then(|mut items| items.next().unwrap()),
+            numbers.range(..).and_then(|mut items| items.next().unwrap()),
             numbers.keys().and_then(|mut keys| keys.next().unwrap()),
             numbers.len(),
             numbers.is_empty(),

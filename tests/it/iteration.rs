@@ -68,7 +68,7 @@ fn an_empty_collection_has_no_items() {
             assert!(numbers.iter().unwrap().next_back().is_none());
             assert!(numbers.keys().unwrap().next().is_none());
             assert!(numbers.prefix("").unwrap().next().is_none());
-            assert!(numbers.range::<&str>(..).unwrap().next().is_none());
+            assert!(numbers.range(..).unwrap().next().is_none());
         };
         look();
         bench.collection::<u64>("other").create("k", &1).unwrap();
@@ -161,8 +161,8 @@ fn ranges_take_every_kind_of_bound() {
                     std::ops::RangeBounds::<&[u8]>::contains(&range, &KEYS[*place as usize])
                 };
                 let expected: Vec<u64> = (0..9).filter(inside).collect();
-                assert_eq!(places(numbers.range::<&[u8]>(range).unwrap()), expected, "{range:?}");
-                let mut backward = places(numbers.range::<&[u8]>(range).unwrap().rev());
+                assert_eq!(places(numbers.range(range).unwrap()), expected, "{range:?}");
+                let mut backward = places(numbers.range(range).unwrap().rev());
                 backward.reverse();
                 assert_eq!(backward, expected, "{range:?}, from the end");
             }
@@ -426,4 +426,38 @@ fn items_that_go_while_their_heads_are_held_do_not_end_an_iteration() {
         expected.insert(0, 0);
         assert_eq!(both, expected);
     }
+}
+
+#[test]
+fn every_form_of_a_range_is_taken_as_it_stands() {
+    use std::ops::Bound::{Excluded, Included, Unbounded};
+
+    let store = Store::in_memory();
+    let numbers = store.collection::<u64>("numbers").unwrap();
+    for (key, n) in ["a", "b", "c", "d"].iter().zip(0..) {
+        numbers.create(key, &n).unwrap();
+    }
+    let snapshot = store.snapshot();
+    let past = snapshot.collection(&numbers);
+    macro_rules! gives {
+        ($range:expr, $expected:expr) => {
+            for items in [numbers.range($range).unwrap(), past.range($range).unwrap()] {
+                let values: Vec<u64> = items.map(|item| item.unwrap().value).collect();
+                assert_eq!(values, $expected, "{}", stringify!($range));
+            }
+        };
+    }
+    let last = numbers.get("b").unwrap().unwrap();
+    gives!(.., [0, 1, 2, 3]);
+    gives!("b".., [1, 2, 3]);
+    gives!(.."c", [0, 1]);
+    gives!(..="c", [0, 1, 2]);
+    gives!("b".."d", [1, 2]);
+    gives!("b"..="d", [1, 2, 3]);
+    gives!(vec![b'b']..vec![b'c'], [1]);
+    gives!([b'c'].., [2, 3]);
+    gives!((Excluded(last.key()), Unbounded), [2, 3]);
+    gives!((Excluded("a"), Included("c")), [1, 2]);
+    let page = numbers.range::<[u8], _>((Excluded(last.key()), Unbounded)).unwrap();
+    assert_eq!(page.count(), 2);
 }

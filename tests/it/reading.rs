@@ -109,6 +109,14 @@ fn get_if_none_match_of_current_tag_is_not_modified() {
     not_modified(|present| Precondition::if_none_match([present.stale, present.item.etag()]));
 }
 
+/// Regression: weak tags were left out, so a cache that sends them was given everything again.
+#[test]
+fn get_if_none_match_of_the_current_tag_as_a_weak_one_is_not_modified() {
+    let weak = |tag: ifmatch::ETag| format!("W/{tag}").parse::<Tags>().unwrap();
+    not_modified(|present| Precondition::if_none_match(weak(present.item.etag())));
+    found(|present| Precondition::if_none_match(weak(present.stale)));
+}
+
 #[test]
 fn get_if_none_match_of_stale_tag_finds() {
     found(|present| Precondition::if_none_match(present.stale));
@@ -131,6 +139,19 @@ fn get_if_modified_since_is_not_modified_from_the_time_of_the_write_on() {
     not_modified(|present| Precondition::if_modified_since(present.item.modified()));
     let later = Duration::from_secs(60);
     not_modified(|present| Precondition::if_modified_since(present.item.modified() + later));
+}
+
+/// Regression: compared by the millisecond, the date that a `Last-Modified` header shows, which has
+/// whole seconds, was nearly always older than the write.
+#[test]
+fn get_if_modified_since_the_second_of_the_write_is_not_modified() {
+    let second = |at: SystemTime| {
+        let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+    };
+    not_modified(|present| Precondition::if_modified_since(second(present.item.modified())));
+    let before = Duration::from_secs(1);
+    found(|present| Precondition::if_modified_since(second(present.item.modified()) - before));
 }
 
 #[test]

@@ -85,7 +85,7 @@ async fn tasks_receive_what_threads_write() {
     for task in tasks {
         let (received, cursor) = task.await.unwrap();
         assert_eq!(received, all(&store, Cursor::START));
-        assert_eq!(cursor, store.cursor());
+        assert_eq!(cursor, store.cursor().unwrap());
     }
     writers.into_iter().for_each(|writer| writer.join().unwrap());
 }

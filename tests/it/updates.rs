@@ -45,6 +45,50 @@ fn eight_threads_lose_no_increment_in_an_immediate_store() {
     count_together(&store.collection("counters").unwrap(), 8, 25);
 }
 
+/// Regression: it ran ten thousand times, since each run lost to its own write.
+#[test]
+fn an_update_whose_closure_writes_its_own_key_gives_up_soon() {
+    on_every_backend(|bench| {
+        let numbers = bench.numbers();
+        numbers.create("k", &0).unwrap();
+        let runs = Cell::new(0);
+        let updated = numbers.update("k", |n| {
+            runs.set(runs.get() + 1);
+            *n += 1;
+            numbers.upsert("k", n, Precondition::Always).unwrap();
+        });
+        assert!(matches!(updated, Err(Error::Contended { .. })), "{updated:?}");
+        assert!(runs.get() <= 16, "the closure ran {} times", runs.get());
+        // In a batch, and in an update of another key, it is its own write too.
+        runs.set(0);
+        numbers.create("other", &0).unwrap();
+        let updated = numbers.update("k", |n| {
+            runs.set(runs.get() + 1);
+            *n += 1;
+            numbers.update("other", |other| *other += 1).unwrap();
+            bench.store().batch().upsert(&numbers, "k", n, Precondition::Always).commit().unwrap();
+        });
+        assert!(matches!(updated, Err(Error::Contended { .. })), "{updated:?}");
+        assert!(runs.get() <= 16, "the closure ran {} times", runs.get());
+    });
+}
+
+#[test]
+fn an_update_whose_closure_writes_its_own_key_once_goes_through() {
+    on_every_backend(|bench| {
+        let numbers = bench.numbers();
+        numbers.create("k", &0).unwrap();
+        let mut first = true;
+        let item = numbers.update("k", |n| {
+            if std::mem::take(&mut first) {
+                numbers.upsert("k", &10, Precondition::Always).unwrap();
+            }
+            *n += 1;
+        });
+        assert_eq!(item.unwrap().value, 11);
+    });
+}
+
 #[test]
 fn update_of_absent_item_is_not_found_and_runs_no_closure() {
     on_every_backend(|bench| {

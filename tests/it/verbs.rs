@@ -320,8 +320,17 @@ fn an_empty_list_of_tags_matches_nothing() {
     fails(CONDITIONAL, |_| Precondition::if_match(Tags::List(Vec::new())));
 }
 
+/// Regression: the condition held, so an item was written over that must not be.
 #[test]
-fn a_weak_tag_never_matches() {
+fn if_none_match_of_the_current_tag_as_a_weak_one_fails() {
+    fails(CONDITIONAL, |present| {
+        let weak = format!("W/{}", present.item.etag());
+        Precondition::if_none_match(weak.parse::<Tags>().unwrap())
+    });
+}
+
+#[test]
+fn if_match_of_a_weak_tag_never_matches() {
     fails(CONDITIONAL, |present| {
         let weak = format!("W/{}", present.item.etag());
         Precondition::if_match(weak.parse::<Tags>().unwrap())
@@ -387,4 +396,11 @@ fn a_deleted_item_is_absent_to_every_verb() {
             run(bench, Check, Precondition::if_none_match(Tags::Any)).unwrap();
         });
     });
+}
+
+#[test]
+fn a_version_as_precondition_is_its_tag() {
+    holds(CONDITIONAL, |present| Precondition::from(*present.item.meta()));
+    holds(CONDITIONAL, |present| Precondition::from(present.item.meta()));
+    holds(CONDITIONAL, |present| Precondition::from(&present.item.etag()));
 }

@@ -105,6 +105,32 @@ fn eight_writers_are_watched_on_disk() {
     }
 }
 
+/// Regression: a user interface saw its own changes only after `sync_interval`.
+#[test]
+fn a_change_of_an_eventual_store_is_seen_at_once_while_somebody_watches() {
+    let folder = tempfile::tempdir().unwrap();
+    // As long as no test that passes ever waits.
+    let options = Options::new().durability(Durability::Eventual).sync_interval(LONG);
+    let store = options.open(folder.path().join("store")).unwrap();
+    let numbers = store.collection::<u64>("numbers").unwrap();
+    // Written before anybody watches, so that its sync is far off when the watch begins.
+    numbers.create("before", &0).unwrap();
+    let mut watch = store.watch(Cursor::START).unwrap();
+    for n in 0..20 {
+        let soon = Duration::from_secs(10);
+        let change = watch.recv_timeout(soon).unwrap().expect("it is synced at once");
+        assert_eq!(change.key_str(), Some(if n == 0 { "before" } else { "k" }));
+        numbers.upsert("k", &n, Precondition::Always).unwrap();
+    }
+    watch.recv_timeout(LONG).unwrap().unwrap();
+    drop(watch);
+    let synced = store.stats().unwrap().durable_revision;
+    numbers.upsert("k", &0, Precondition::Always).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    let durable = store.stats().unwrap().durable_revision;
+    assert_eq!(durable, synced, "it is synced at once though nobody watches any more");
+}
+
 #[test]
 fn watches_that_nobody_reads_hold_up_no_writer() {
     let store = Store::in_memory();
@@ -132,7 +158,7 @@ fn watches_that_nobody_reads_hold_up_no_writer() {
 #[test]
 fn a_watch_waits_no_longer_than_it_is_told() {
     let store = Store::in_memory();
-    let mut watch = store.watch(store.cursor()).unwrap();
+    let mut watch = store.watch(store.cursor().unwrap()).unwrap();
     for wait in [Duration::ZERO, Duration::from_millis(3)] {
         assert!(watch.recv_timeout(wait).unwrap().is_none());
     }
@@ -224,7 +250,7 @@ fn a_failure_wakes_a_watch() {
     let store = sim.open(&Options::new().durability(Durability::Eventual)).unwrap();
     let blobs = store.raw("blobs").unwrap();
     blobs.create("a", &bytes(1)).unwrap();
-    let mut watch = store.watch(store.cursor()).unwrap();
+    let mut watch = store.watch(store.cursor().unwrap()).unwrap();
     let fail = || {
         sim.disk().inject(FaultPlan::after(0, Fault::Eio).only(Operation::Sync));
         assert!(store.sync().is_err());

@@ -319,7 +319,7 @@ impl Writer {
         after.retain(|key, value| value.is_some() || ledger.now().contains_key(key));
         let (revision, mut failure) = match batch.commit() {
             Ok(_) if after.is_empty() => return Ok(()),
-            Ok(revision) => (revision, None),
+            Ok(done) => (done.revision(), None),
             Err(Error::CommitUnknown { meta, source, cause }) => {
                 (meta.revision(), Some(Error::CommitUnknown { meta, source, cause }))
             }
@@ -392,7 +392,7 @@ fn gather<T>(
 }
 
 fn check_history<T, C: Codec<T>>(items: &Collection<T, C>, key: &[u8]) -> Result<(), Error> {
-    let history = items.history(key)?;
+    let history: Vec<Item<T>> = items.history(key)?.into_iter().collect::<Result<_, _>>()?;
     let newest = items.get(key)?.map(|item| item.etag());
     assert_eq!(history.first().map(Item::etag), newest, "a history of something else");
     assert!(history.windows(2).all(|pair| pair[0].revision() > pair[1].revision()), "no order");

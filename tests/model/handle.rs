@@ -90,10 +90,16 @@ impl Handle {
 
     /// The handle whose writes expire like this.
     pub(super) fn expiring(&self, expires: Expires) -> Self {
-        let Expires::After(ttl) = expires else { return self.clone() };
-        match self.clone() {
-            Self::Documents(documents) => Self::Documents(documents.with_ttl(ttl)),
-            Self::Raw(raw) => Self::Raw(raw.with_ttl(ttl)),
+        match (self.clone(), expires) {
+            (same, Expires::Keep) => same,
+            (Self::Documents(documents), Expires::Never) => {
+                Self::Documents(documents.without_ttl())
+            }
+            (Self::Documents(documents), Expires::After(ttl)) => {
+                Self::Documents(documents.with_ttl(ttl))
+            }
+            (Self::Raw(raw), Expires::Never) => Self::Raw(raw.without_ttl()),
+            (Self::Raw(raw), Expires::After(ttl)) => Self::Raw(raw.with_ttl(ttl)),
         }
     }
 

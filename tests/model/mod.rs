@@ -214,7 +214,15 @@ impl Model {
             Want::Match(_) => return Err(Failure::PreconditionFailed(Some(item.seen()))),
             Want::NoneMatch(tags) => !tags.contains(&item.meta.etag()),
             Want::NoneMatchAny => false,
-            Want::ModifiedSince(time) => item.meta.modified() > *time,
+            Want::ModifiedSince(time) => {
+                let [modified, since] = [item.meta.modified(), *time]
+                    .map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap());
+                // Whole seconds, as HTTP has them, are compared in whole seconds.
+                match since.subsec_nanos() {
+                    0 => modified.as_secs() > since.as_secs(),
+                    _ => modified > since,
+                }
+            }
         };
         let meta = item.meta;
         Ok(if found { Reading::Found(item.clone()) } else { Reading::NotModified(meta) })
@@ -238,10 +246,11 @@ impl Model {
             }
             let left = decide(action, want, current).map_err(|failure| (index, failure))?;
             if let Some(mut left) = left {
-                if let (Some(Some(own)), Some(new)) = (own, &mut left)
+                if let (Some(own), Some(new)) = (own, &mut left)
                     && new.expires == Expires::Keep
                 {
-                    new.expires = own.expires;
+                    // What the batch itself removed has left nothing to keep.
+                    new.expires = own.as_ref().map_or(Expires::Never, |own| own.expires);
                 }
                 written.insert(*place, left);
             }

@@ -66,6 +66,8 @@ pub(crate) struct Step {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ttl {
     None,
+    /// That makes the item stay.
+    Without,
     Zero,
     Millisecond,
     Seconds,
@@ -263,6 +265,7 @@ impl Choices<'_> {
 
     fn ttl(&mut self) -> Ttl {
         match self.below(32) {
+            18..20 => Ttl::Without,
             20..22 => Ttl::Zero,
             22..25 => Ttl::Millisecond,
             25..30 => Ttl::Seconds,

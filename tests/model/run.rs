@@ -123,10 +123,10 @@ impl World {
         item.value = value.clone();
         let tag = item.etag();
         let (verb, decision) = if tag == ifmatch::ETag::UNSAVED {
-            let new = New { value, expires: self.expires(ttl, Expires::Never) };
+            let new = New { value, expires: self.expires(ttl) };
             ("save of a new item", (Action::Create(new), Want::Always))
         } else {
-            let new = New { value, expires: self.expires(ttl, Expires::Keep) };
+            let new = New { value, expires: self.expires(ttl) };
             ("save of a read item", (Action::Upsert(new), Want::Match(vec![tag])))
         };
         let before = item.clone();
@@ -141,7 +141,7 @@ impl World {
     }
 
     pub(super) fn update(&mut self, place: Place, how: Update, ttl: Ttl) {
-        let expires = self.expires(ttl, Expires::Keep);
+        let expires = self.expires(ttl);
         let (handle, key) = (self.handles[place.collection].expiring(expires), KEYS[place.key]);
         let (verb, action, updated) = match how {
             Update::Change(seed) => {
@@ -205,7 +205,7 @@ impl World {
         }
         let committed = batch.commit();
         match (self.model.decide_all(&operations), committed) {
-            (Ok(written), Ok(revision)) => {
+            (Ok(written), Ok(done)) => {
                 self.note("batch", if written.is_empty() { "changes nothing" } else { "ok" });
                 if written.len() > 1 {
                     self.note("batch", "changes several items");
@@ -219,7 +219,17 @@ impl World {
                     assert_eq!(item.as_ref().map(|item| &item.value), left);
                     metas.extend(item.map(|ModelItem { meta, .. }| (*place, meta)));
                 }
-                self.model.commit(revision, written, &metas);
+                for (index, (place, action, _)) in operations.iter().enumerate() {
+                    let is_written =
+                        written.contains_key(place) && !matches!(action, Action::Check);
+                    assert_eq!(done.meta(index).is_some(), is_written, "{operations:?}: {done:?}");
+                    if let Some(meta) = done.meta(index) {
+                        // Of a removal there was nothing to read.
+                        assert_eq!(metas.entry(*place).or_insert(*meta), meta);
+                    }
+                }
+                assert_eq!(done.metas().len(), operations.len());
+                self.model.commit(done.revision(), written, &metas);
             }
             (Err((index, failure)), Err(error)) => {
                 let places: Vec<Place> = operations.iter().map(|(place, ..)| *place).collect();

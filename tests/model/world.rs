@@ -261,7 +261,7 @@ impl World {
         };
         let value = |seed: &u8| New {
             value: value_of(step.place.collection, *seed),
-            expires: self.expires(ttl, Expires::Never),
+            expires: self.expires(ttl),
         };
         let action = match &step.verb {
             Verb::Create(seed) => Action::Create(value(seed)),
@@ -269,7 +269,7 @@ impl World {
             Verb::Upsert(seed) => Action::Upsert(value(seed)),
             Verb::Patch(steps) => {
                 place.collection %= RAW;
-                Action::Patch(steps.clone(), self.expires(ttl, Expires::Keep))
+                Action::Patch(steps.clone(), self.expires(ttl))
             }
             Verb::Delete => Action::Delete,
             Verb::Check => Action::Check,
@@ -277,11 +277,12 @@ impl World {
         (place, action, self.want(place, &step.cond))
     }
 
-    /// When a write through a handle with this ttl expires, and otherwise as its verb has it.
-    pub(super) fn expires(&self, ttl: Ttl, without: Expires) -> Expires {
+    /// When a write through a handle with this ttl expires.
+    pub(super) fn expires(&self, ttl: Ttl) -> Expires {
         let is_exact = matches!(self.home, Home::Simulated(_));
         let ms = match ttl {
-            Ttl::None => return without,
+            Ttl::None => return Expires::Keep,
+            Ttl::Without => return Expires::Never,
             Ttl::Zero => 0,
             Ttl::Millisecond if is_exact => 1,
             Ttl::Seconds if is_exact => 3_000,

@@ -16,11 +16,15 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// the item was created again, follows. Removals themselves are not listed, and neither is a
     /// version that has expired.
     ///
+    /// Each version is decoded by itself: one that is no `T`, as after a field was renamed, is an
+    /// `Err` in its place, and the others are still there.
+    ///
     /// Costs, for each version, a read of up to 256 KiB of the journal; the first look into a
     /// segment after an open reads it from its beginning. All versions are held in memory.
     ///
     /// # Errors
-    /// [`Error::Codec`](crate::Error::Codec) when one of the versions is no `T`.
+    /// Those that every method can return; see [`Collection`]. Of a single version,
+    /// [`Error::Codec`](crate::Error::Codec).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -33,18 +37,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// let first = notes.create("a", &"one".to_owned())?;
     /// let second = notes.replace("a", &"two".to_owned(), first.etag())?;
     /// notes.delete("a", second.etag())?;
-    /// let past: Vec<String> = notes.history("a")?.into_iter().map(|item| item.value).collect();
+    /// let past: Vec<String> =
+    ///     notes.history("a")?.into_iter().flatten().map(|item| item.value).collect();
     /// assert_eq!(past, ["two", "one"]);
     /// # Ok(()) }
     /// ```
-    pub fn history(&self, key: impl AsRef<[u8]>) -> Result<Vec<Item<T>>> {
+    pub fn history(&self, key: impl AsRef<[u8]>) -> Result<Vec<Result<Item<T>>>> {
         let mut versions = Vec::new();
         self.visit_past(key.as_ref(), &mut |entry| {
             versions.push(entry.version);
             ControlFlow::Continue(())
         })?;
         let key = self.key(key.as_ref())?;
-        versions.into_iter().map(|version| decode::<T, C>(&key, version)).collect()
+        Ok(versions.into_iter().map(|version| decode::<T, C>(&key, version)).collect())
     }
 
     /// Reads one retained version of an item by its tag: the base of a three-way merge, or what an

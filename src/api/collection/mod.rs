@@ -1,17 +1,27 @@
 //! A collection of documents: what its verbs share.
 
-mod history;
-mod patching;
+// In the order in which their methods are documented.
 mod reads;
-mod scans;
-mod update;
+
 mod writes;
+
+mod update;
+
+mod patching;
+
+mod scans;
+
+mod history;
+
+mod key_range;
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+pub use self::key_range::KeyRange;
 
 use bytes::Bytes;
 
@@ -20,9 +30,9 @@ pub use self::update::UpdateError;
 
 use crate::api::store::Store;
 use crate::api::submit;
-use crate::engine::Version;
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
-use crate::seams::clock::span_ms;
+use crate::engine::{CollectionRecord, Version};
+use crate::seams::clock::{expires_at, span_ms};
 use crate::values::codec::{Codec, CodecId, Json};
 use crate::values::error::{Error, Result};
 use crate::values::item::{Item, Meta};
@@ -57,7 +67,8 @@ pub struct Collection<T, C = Json> {
     store: Store,
     name: Arc<Name>,
     retry: RetryPolicy,
-    ttl_ms: Option<u64>,
+    /// When what is written through this handle expires.
+    expiry: Expiry,
     documents: PhantomData<fn() -> (T, C)>,
 }
 
@@ -75,7 +86,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         let recorded = store.engine()?.check_codec(name, C::ID)?;
         let recorded = AtomicBool::new(recorded);
         let name = Arc::new(Name { name: name.to_owned(), codec: C::ID, recorded });
-        Ok(Self { store, name, retry: RetryPolicy::new(), ttl_ms: None, documents: PhantomData })
+        let (retry, expiry) = (RetryPolicy::new(), Expiry::Keep);
+        Ok(Self { store, name, retry, expiry, documents: PhantomData })
     }
 
     /// Gives a handle to the same collection whose updates and patches are retried by this policy.
@@ -99,14 +111,20 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// commit. From that instant on it is absent to every read and every precondition; the store
     /// removes what is left of it later, by itself.
     ///
-    /// | written by | through a handle with a ttl | through one without |
-    /// |---|---|---|
-    /// | `create`, `replace`, `upsert`; `save` and `update_or_insert_with` where they create | expires after the ttl | never expires |
-    /// | `patch`, `update`, `save` of an item that was read | expires after the ttl, counted anew | expires when the version before it would have |
+    /// A write keeps the item's own expiry, unless the handle that it goes through says otherwise:
     ///
-    /// The same holds in batches, and [`Meta::expires`] tells. So an item that is kept for as long
-    /// as it is used is updated through a handle with a ttl; one whose time is set once, through
-    /// one without; and `replace` through a handle without makes it stay.
+    /// | handle | an item that is there | an item that is created |
+    /// |---|---|---|
+    /// | as it was opened | expires when the version before would have, or never | expires after the collection's [default](Self::set_default_ttl), or never |
+    /// | `with_ttl(ttl)` | expires after the ttl, counted anew | expires after the ttl |
+    /// | [`expires_at(instant)`](Self::expires_at) | expires then | expires then |
+    /// | [`without_ttl()`](Self::without_ttl) | never expires from now on | never expires |
+    ///
+    /// The same holds for every verb that writes, also in batches, and [`Meta::expires`] tells. An
+    /// item that is created where one has expired is created; so is one that a batch creates after
+    /// it deleted it. So an item that lives for as long as it is used is updated through a handle
+    /// with a ttl; one whose time is set once, through one as it was opened; and `without_ttl` makes
+    /// a draft stay.
     ///
     /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and gives
     /// its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means never.
@@ -121,7 +139,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// before the expiry until the store is opened again.
     ///
     /// A system clock that was ahead when the store looked holds the store's there until the time
-    /// is reached: what expires by then is gone early, and nothing expires meanwhile.
+    /// is reached: what expires by then is gone early, and nothing expires meanwhile. Tests set a
+    /// [`ManualClock`](crate::ManualClock).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -133,13 +152,15 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// let begun = fleeting.create("s1", &"ada".to_owned())?;
     /// assert!(begun.expires() > Some(begun.modified()));
     ///
-    /// // A change leaves the expiry as it is, or sets it anew.
+    /// // A write leaves the expiry as it is, or sets it anew.
     /// let changed = sessions.update("s1", |user| user.push_str(" lovelace"))?;
     /// assert_eq!(changed.expires(), begun.expires());
+    /// let replaced = sessions.replace("s1", &"ada".to_owned(), Precondition::Always)?;
+    /// assert_eq!(replaced.expires(), begun.expires());
     /// let used = fleeting.update("s1", |_| {})?;
     /// assert!(used.expires() >= changed.expires());
     ///
-    /// let kept = sessions.replace("s1", &"ada".to_owned(), Precondition::Always)?;
+    /// let kept = sessions.clone().without_ttl().update("s1", |_| {})?;
     /// assert_eq!(kept.expires(), None);
     ///
     /// let gone = sessions.clone().with_ttl(Duration::ZERO);
@@ -148,8 +169,103 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn with_ttl(mut self, ttl: Duration) -> Self {
-        self.ttl_ms = Some(span_ms(ttl));
+        self.expiry = Expiry::After(span_ms(ttl));
         self
+    }
+
+    /// Gives a handle to the same collection whose writes make the item stay: it does not expire,
+    /// whatever it was and whatever the collection's default is. See [`with_ttl`](Self::with_ttl).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.set_default_ttl(Some(Duration::from_secs(86_400)))?; // drafts
+    /// let mut note = ifmatch::Item::new("a", "draft".to_owned());
+    /// notes.save(&mut note)?;
+    /// assert!(note.expires().is_some());
+    /// notes.clone().without_ttl().save(&mut note)?; // published
+    /// assert_eq!(note.expires(), None);
+    /// notes.save(&mut note)?;
+    /// assert_eq!(note.expires(), None);
+    /// # Ok(()) }
+    /// ```
+    pub fn without_ttl(mut self) -> Self {
+        self.expiry = Expiry::Never;
+        self
+    }
+
+    /// Gives a handle to the same collection whose writes make the item expire at this instant,
+    /// rounded up to a whole millisecond. An instant that is past makes it absent at once, and one
+    /// beyond the year 9999 means never. See [`with_ttl`](Self::with_ttl).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::{Duration, SystemTime};
+    ///
+    /// let offers = ifmatch::Store::in_memory().collection::<f64>("offers")?;
+    /// let end = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800); // 2100-01-01
+    /// let offer = offers.clone().expires_at(end).create("lamp", &49.5)?;
+    /// assert_eq!(offer.expires(), Some(end));
+    /// # Ok(()) }
+    /// ```
+    pub fn expires_at(mut self, instant: SystemTime) -> Self {
+        let since_1970 = instant.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.expiry = expires_at(0, span_ms(since_1970)).map_or(Expiry::Never, Expiry::At);
+        self
+    }
+
+    /// Sets how long items live that are created in this collection from now on through a handle
+    /// that says nothing about expiry; `None`, as in the beginning, for ever. It is kept with the
+    /// collection, for all handles and all runs. What is there already keeps its own expiry: see
+    /// [`with_ttl`](Self::with_ttl).
+    ///
+    /// The time is rounded up to a whole millisecond. Costs one commit, as durable as any write,
+    /// where it differs from what is recorded, and nothing where it does not: a program may set it
+    /// whenever it starts. The change feed does not show it.
+    ///
+    /// # Errors
+    /// Those of every write; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use std::time::Duration;
+    /// use ifmatch::Precondition;
+    ///
+    /// let store = ifmatch::Store::in_memory();
+    /// let sessions = store.collection::<String>("sessions")?;
+    /// let hour = Duration::from_secs(3_600);
+    /// sessions.set_default_ttl(Some(hour))?;
+    /// assert_eq!(store.collection::<String>("sessions")?.default_ttl()?, Some(hour));
+    ///
+    /// let begun = sessions.create("s1", &"ada".to_owned())?;
+    /// assert_eq!(begun.expires(), Some(begun.modified() + hour));
+    /// let changed = sessions.replace("s1", &"grace".to_owned(), Precondition::Always)?;
+    /// assert_eq!(changed.expires(), begun.expires());
+    /// # Ok(()) }
+    /// ```
+    pub fn set_default_ttl(&self, ttl: Option<Duration>) -> Result<()> {
+        self.check_codec()?;
+        let record = CollectionRecord { codec: C::ID, default_ttl_ms: ttl.map(span_ms) };
+        if self.recorded_default()? == record.default_ttl_ms {
+            return Ok(());
+        }
+        self.run(&mut [Operation::record(self.name(), record)?]).map(drop)
+    }
+
+    /// How long items live that are created in this collection through a handle that says nothing
+    /// about expiry; `None` for ever. See [`set_default_ttl`](Self::set_default_ttl). Costs no I/O.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn default_ttl(&self) -> Result<Option<Duration>> {
+        Ok(self.recorded_default()?.map(Duration::from_millis))
+    }
+
+    fn recorded_default(&self) -> Result<Option<u64>> {
+        let record = self.store.engine()?.collection_record(self.name());
+        Ok(record.and_then(|record| record.default_ttl_ms))
     }
 
     /// The collection's name.
@@ -198,23 +314,13 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(Operation { key: ItemKey::new(self.name(), key)?, codec, precondition, action })
     }
 
-    /// Encodes a document that is written whatever was there before, and hashes it.
+    /// Encodes a document, and hashes it.
     pub(crate) fn new_value(&self, key: &[u8], value: &T) -> Result<NewValue> {
-        NewValue::new(self.encode(key, value)?, self.expiry(Expiry::Never))
-    }
-
-    /// Encodes a document that was read and changed.
-    fn changed_value(&self, key: &[u8], value: &T) -> Result<NewValue> {
-        NewValue::new(self.encode(key, value)?, self.expiry(Expiry::Keep))
+        NewValue::new(self.encode(key, value)?, self.expiry)
     }
 
     fn encode(&self, key: &[u8], value: &T) -> Result<Bytes> {
         C::encode(value).map_err(|error| error.with_item(self.name(), key))
-    }
-
-    /// When a write through this handle expires; the verb says when without a ttl.
-    fn expiry(&self, without_ttl: Expiry) -> Expiry {
-        self.ttl_ms.map_or(without_ttl, Expiry::After)
     }
 
     fn write(&self, key: &[u8], action: Action, precondition: Precondition) -> Result<Meta> {
@@ -246,7 +352,7 @@ impl<T, C> Clone for Collection<T, C> {
             store: self.store.clone(),
             name: Arc::clone(&self.name),
             retry: self.retry.clone(),
-            ttl_ms: self.ttl_ms,
+            expiry: self.expiry,
             documents: PhantomData,
         }
     }

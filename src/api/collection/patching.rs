@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::collection::{Collection, decode};
 use crate::engine::Version;
-use crate::engine::operation::{Action, Expiry, PatchPlan};
+use crate::engine::operation::{Action, PatchPlan};
 use crate::values::codec::{Json, decode_json};
 use crate::values::error::{CodecStep, Error, Result};
 use crate::values::item::Item;
@@ -79,7 +79,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         fn check<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<()> {
             decode_json::<T>(bytes, CodecStep::CheckPatched).map(drop)
         }
-        let (patch, expiry) = (Arc::new(patch.clone()), self.expiry(Expiry::Keep));
+        let (patch, expiry) = (Arc::new(patch.clone()), self.expiry);
         Action::Patch(PatchPlan { patch, check: check::<T>, expiry, computed: None })
     }
 }

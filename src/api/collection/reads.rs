@@ -4,6 +4,7 @@ use crate::api::collection::{Collection, decode};
 use crate::engine::Version;
 use crate::values::codec::Codec;
 use crate::values::error::{Conflict, Error, Result};
+use crate::values::etag::ETag;
 use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
 use crate::values::precondition::{Precondition, Stored, Verb, Verdict, evaluate};
@@ -72,6 +73,74 @@ impl<T, C: Codec<T>> Collection<T, C> {
         let key = self.key(key.as_ref())?;
         let version = self.store.engine()?.read(&key)?;
         version.map(|version| decode::<T, C>(&key, version)).transpose()
+    }
+
+    /// Reads the version of an item without its document; `None` when there is none. Costs as
+    /// [`get`](Self::get), but that the document is not decoded: the parent tag is stored beside it.
+    ///
+    /// # Errors
+    /// Those that every method can return; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let meta = notes.create("a", &"one".to_owned())?;
+    /// assert_eq!(notes.head("a")?, Some(meta));
+    /// assert_eq!(notes.head("b")?, None);
+    /// # Ok(()) }
+    /// ```
+    pub fn head(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>> {
+        let key = self.key(key.as_ref())?;
+        let version = self.store.engine()?.read(&key)?;
+        Ok(version.map(|version| version.meta))
+    }
+
+    /// Whether an item is there. Costs at most one read of the index and none of the journal.
+    ///
+    /// # Errors
+    /// Those that every method can return; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// notes.create("a", &"one".to_owned())?;
+    /// assert!(notes.contains("a")? && !notes.contains("b")?);
+    /// # Ok(()) }
+    /// ```
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
+        let key = self.key(key.as_ref())?;
+        self.store.engine()?.is_present(&key)
+    }
+
+    /// Whether the write with this tag was made to this item: what became of a write that returned
+    /// [`Error::CommitUnknown`], asked after the store was reopened. It was made if it is the item's
+    /// current version, or if later versions lead back to it, removals among them.
+    ///
+    /// The answer comes from the journal, not from [`history`](Self::history): it does not need a
+    /// [`HistoryPolicy`](crate::HistoryPolicy) with versions. It goes as far back as the journal
+    /// still holds the item's entries. `true` is certain. `false` is certain while compaction has
+    /// dropped none of the versions since; so ask right after reopening, before the item is written
+    /// often, or keep versions.
+    ///
+    /// Costs, for each version since, a read of up to 256 KiB of the journal; the first look into a
+    /// segment after an open reads it from its beginning.
+    ///
+    /// # Errors
+    /// Those that every method can return; see [`Collection`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let notes = ifmatch::Store::in_memory().collection::<String>("notes")?;
+    /// let first = notes.create("a", &"one".to_owned())?;
+    /// let second = notes.replace("a", &"two".to_owned(), first)?;
+    /// notes.delete("a", second)?;
+    /// assert!(notes.was_written("a", &first.etag())?);
+    /// assert!(!notes.was_written("b", &first.etag())?);
+    /// # Ok(()) }
+    /// ```
+    pub fn was_written(&self, key: impl AsRef<[u8]>, etag: &ETag) -> Result<bool> {
+        let key = self.key(key.as_ref())?;
+        self.store.engine()?.has_written(&key, *etag)
     }
 
     /// Reads several items, in the order of the keys, as of one moment between batches: of a batch

@@ -1,8 +1,6 @@
 //! Iterating over the items of a collection.
 
-use std::ops::RangeBounds;
-
-use crate::api::collection::Collection;
+use crate::api::collection::{Collection, KeyRange};
 use crate::api::iter::{Iter, Keys, Selection};
 use crate::values::codec::Codec;
 use crate::values::error::Result;
@@ -54,6 +52,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     /// Iterates over the items whose keys lie in this range. An empty or inverted range has none.
+    /// [`KeyRange`] lists the forms, and shows how to read page by page.
     ///
     /// # Errors
     /// None of its own: what cannot be read is an `Err` of the iterator.
@@ -68,8 +67,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// assert_eq!(notes.range("b".."a")?.count(), 0);
     /// # Ok(()) }
     /// ```
-    pub fn range<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> Result<Iter<T, C>> {
-        Iter::new(self, None, Selection::range(self.name(), &range))
+    pub fn range<K: ?Sized, R: KeyRange<K>>(&self, range: R) -> Result<Iter<T, C>> {
+        Iter::new(self, None, Selection::range(self.name(), range.bounds()))
     }
 
     /// Iterates over the keys alone, in order and from either end; reads no values.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 
 use crate::api::collection::Collection;
+use crate::api::own_writes::OwnWrites;
 use crate::values::codec::Codec;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::item::Item;
@@ -84,11 +85,12 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ///
     /// The closure runs once for each attempt, on a freshly read value each time and under no
     /// lock: it may use the store, and may panic without harm to it. Only a lost race is retried,
-    /// by the collection's [`RetryPolicy`](crate::RetryPolicy).
+    /// by the collection's [`RetryPolicy`](crate::RetryPolicy). A closure that itself writes the item
+    /// loses to its own write; after sixteen such losses the update gives up.
     ///
     /// # Errors
     /// - [`Error::NotFound`] when there is no item, also one that was deleted meanwhile.
-    /// - [`Error::Contended`] when the policy is exhausted.
+    /// - [`Error::Contended`] when the policy is exhausted, or the closure writes the item.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -179,13 +181,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
                 (None, Some(default)) => Item::new(key, default()),
                 (None, None) => return Err(Error::not_found(self.name(), key).into()),
             };
+            let own_writes = OwnWrites::collect();
             f(&mut item.value).map_err(UpdateError::Aborted)?;
             let current = match self.save(&mut item) {
                 Ok(()) => return Ok(item),
                 Err(Error::PreconditionFailed(current) | Error::AlreadyExists(current)) => current,
                 Err(error) => return Err(error.into()),
             };
-            attempts.lost().map_err(|exhausted| contended(exhausted, current))?;
+            let lost = if own_writes.include(current.meta()) {
+                attempts.lost_to_itself()
+            } else {
+                attempts.lost()
+            };
+            lost.map_err(|exhausted| contended(exhausted, current))?;
         }
     }
 }

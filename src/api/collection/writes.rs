@@ -132,7 +132,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn save(&self, item: &mut Item<T>) -> Result<()> {
         let meta = if item.is_saved() {
-            let action = Action::Upsert(self.changed_value(item.key(), &item.value)?);
+            let action = Action::Upsert(self.new_value(item.key(), &item.value)?);
             self.write(item.key(), action, Precondition::from(&*item))?
         } else {
             let action = Action::Create(self.new_value(item.key(), &item.value)?);

@@ -58,7 +58,7 @@ impl<T> Changes<T> {
     /// store.raw("icons")?.create("a", &vec![0x89].into())?;
     /// let mut changes = notes.changes(Cursor::START)?;
     /// assert!(changes.next().is_none());
-    /// assert_eq!(changes.cursor(), store.cursor());
+    /// assert_eq!(changes.cursor(), store.cursor()?);
     /// # Ok(()) }
     /// ```
     #[must_use]

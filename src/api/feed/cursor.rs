@@ -21,7 +21,7 @@ use crate::journal::append::Purged;
 ///
 /// let store = Store::in_memory();
 /// store.collection::<f64>("prices")?.create("apple", &0.5)?;
-/// let place: Cursor = store.cursor();
+/// let place: Cursor = store.cursor()?;
 /// let kept = serde_json::to_string(&place)?;
 /// assert_eq!(serde_json::from_str::<Cursor>(&kept)?, place);
 /// assert_eq!(place.to_string().parse::<Cursor>()?, place);

@@ -82,6 +82,10 @@ impl Store {
     /// A watch does not keep the store open, and never holds up a writer: it keeps at most some
     /// 256 KiB of changes, or one commit's, and reads the rest from the journal when it gets there.
     ///
+    /// While a watch lives, an [`Eventual`](crate::Durability::Eventual) store begins to sync at once
+    /// after a commit, not after `sync_interval`, so that a change is seen within the time of a disk
+    /// sync. Writers do not wait for that; those who write without a pause share a sync.
+    ///
     /// # Errors
     /// As [`changes`](Self::changes).
     ///
@@ -90,24 +94,26 @@ impl Store {
         Watch::new(self, cursor, None, <Raw as Codec<Bytes>>::decode)
     }
 
-    /// The place after everything that is durable now; [`Cursor::START`] once the store is closed.
+    /// The place after everything that is durable now.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed). A closed store has no place to go on from.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
     /// let store = ifmatch::Store::in_memory();
     /// let notes = store.collection::<String>("notes")?;
     /// notes.create("a", &"one".to_owned())?;
-    /// let now = store.cursor();
+    /// let now = store.cursor()?;
     /// notes.create("b", &"two".to_owned())?;
     /// let since: Vec<_> = store.changes(now)?.collect::<Result<_, _>>()?;
     /// assert_eq!((since.len(), since[0].key_str()), (1, Some("b")));
     /// # Ok(()) }
     /// ```
-    #[must_use]
-    pub fn cursor(&self) -> Cursor {
-        let Ok(engine) = self.engine() else { return Cursor::START };
+    pub fn cursor(&self) -> Result<Cursor> {
+        let engine = self.engine()?;
         let journal = &engine.journal;
-        Cursor::after(*journal.incarnation(), journal.durable(), 0)
+        Ok(Cursor::after(*journal.incarnation(), journal.durable(), 0))
     }
 }
 

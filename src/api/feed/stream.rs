@@ -31,7 +31,7 @@ use crate::values::error::Result;
 /// runtime.block_on(async {
 ///     let store = ifmatch::Store::in_memory();
 ///     let notes = store.collection::<String>("notes")?;
-///     let mut stream = notes.watch(store.cursor())?.into_stream();
+///     let mut stream = notes.watch(store.cursor()?)?.into_stream();
 ///     notes.create("a", &"one".to_owned())?;
 ///     // With futures' or tokio's StreamExt: stream.next().await
 ///     let change = poll_fn(|task| Pin::new(&mut stream).poll_next(task)).await.transpose()?;

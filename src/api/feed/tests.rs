@@ -117,7 +117,7 @@ fn a_cursor_inside_a_commit_may_need_a_tombstone_of_that_commit() {
     let batch = store.batch();
     let batch = batch.create(&items, "a", &Bytes::new()).create(&items, "b", &Bytes::new());
     let batch = batch.delete(&items, [0], Precondition::Always);
-    let revision = batch.delete(&items, [1], Precondition::Always).commit().unwrap();
+    let revision = batch.delete(&items, [1], Precondition::Always).commit().unwrap().revision();
     let changes = all(&store, Cursor::START);
     note_purge(&store, revision.0);
     let within: Vec<bool> =
@@ -226,7 +226,7 @@ fn what_a_roll_that_failed_has_made_durable_is_told() {
 fn an_item_that_has_expired_and_is_not_swept_is_told_as_expired() {
     const PAST_MS: u64 = 10;
     let (store, items, _) = store_of(1, 10);
-    let from = store.cursor();
+    let from = store.cursor().unwrap();
     let gone = create_expiring(&store, "gone", PAST_MS);
     let superseded = create_expiring(&store, "superseded", PAST_MS);
     let there = create_expiring(&store, "there", u64::MAX);

@@ -9,6 +9,7 @@ use crate::api::feed::change::Change;
 use crate::api::feed::cursor::Cursor;
 use crate::api::feed::reader::{Feed, Refill, Selected};
 use crate::api::store::{Store, WeakStore};
+use crate::engine::background::Watching;
 use crate::journal::notify::Notifier;
 use crate::values::error::{Error, Result};
 
@@ -30,7 +31,7 @@ use crate::values::error::{Error, Result};
 ///
 /// let store = Store::in_memory();
 /// let notes = store.collection::<String>("notes")?;
-/// let mut watch = notes.watch(store.cursor())?;
+/// let mut watch = notes.watch(store.cursor()?)?;
 /// assert!(watch.try_recv()?.is_none());
 ///
 /// let writer = std::thread::spawn(move || notes.create("a", &"one".to_owned()));
@@ -50,6 +51,7 @@ pub struct Watch<T = Bytes> {
     feed: Feed,
     decode: fn(Bytes) -> Result<T>,
     ended: bool,
+    _watching: Watching,
 }
 
 /// What one look at the feed came to.
@@ -71,8 +73,9 @@ impl<T> Watch<T> {
         decode: fn(Bytes) -> Result<T>,
     ) -> Result<Self> {
         let feed = Feed::open(store, cursor, selected)?;
+        let _watching = store.begin_watching();
         let (store, notifier) = (store.downgrade(), Arc::clone(store.notifier()));
-        Ok(Self { store, notifier, feed, decode, ended: false })
+        Ok(Self { store, notifier, feed, decode, ended: false, _watching })
     }
 
     /// Waits for the next change.

@@ -34,7 +34,7 @@ impl Rig {
     }
 
     fn watch(&self) -> Watch {
-        self.store.watch(self.store.cursor()).unwrap()
+        self.store.watch(self.store.cursor().unwrap()).unwrap()
     }
 
     fn assert_durable(&self, change: &Change) {
@@ -73,10 +73,10 @@ fn a_watch_is_told_of_each_commit_once_in_order_and_when_it_is_durable() {
 fn what_is_committed_while_a_watch_begins_is_before_it_or_is_told() {
     model(|| {
         let rig = Rig::new();
-        let before = rig.store.cursor();
+        let before = rig.store.cursor().unwrap();
         let items = rig.items.clone();
         let writer = thread::spawn(move || write(&items, A));
-        let began = rig.store.cursor();
+        let began = rig.store.cursor().unwrap();
         let mut watch = rig.store.watch(began).unwrap();
         let told = (began == before).then(|| watch.recv().unwrap().revision().0);
         assert_eq!(told.unwrap_or_else(|| newest(&rig, before)), writer.join().unwrap());
@@ -97,7 +97,7 @@ fn newest(rig: &Rig, after: Cursor) -> u64 {
 fn a_close_ends_a_watch_that_waits_or_is_about_to() {
     model(|| {
         let Rig { store, items, .. } = Rig::new();
-        let mut watch = store.watch(store.cursor()).unwrap();
+        let mut watch = store.watch(store.cursor().unwrap()).unwrap();
         drop(items);
         let closer = thread::spawn(move || store.close().unwrap());
         assert!(matches!(watch.recv(), Err(Error::Closed)));

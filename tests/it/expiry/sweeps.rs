@@ -110,7 +110,7 @@ fn a_pass_that_finds_nothing_expired_writes_nothing_and_is_not_repeated() {
     let rig = Rig::new();
     rig.fleeting().create("a", &1).unwrap();
     rig.fleeting().create("b", &1).unwrap();
-    rig.plain().replace("b", &2, ALWAYS).unwrap();
+    rig.plain().without_ttl().replace("b", &2, ALWAYS).unwrap();
     rig.at(900);
     rig.fleeting().update("a", |_| {}).unwrap();
     rig.at(1_000);

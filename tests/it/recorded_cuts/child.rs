@@ -204,7 +204,7 @@ impl Writer<'_> {
                 changes.insert(key, Some(version));
             }
         }
-        let revision = batch.commit().unwrap().0;
+        let revision = batch.commit().unwrap().revision().0;
         let tags = self.items.get_many(changes.keys()).unwrap();
         let tags = tags.into_iter().map(|item| item.map(|item| item.etag()));
         let changes =

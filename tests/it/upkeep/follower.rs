@@ -314,9 +314,9 @@ fn a_place_inside_a_batch_stays_one_when_compaction_drops_parts_of_the_batch() {
             one.upsert([key], &value(9, 5_000), Precondition::Always).unwrap();
         }
         let later: Vec<Change> =
-            store.changes(store.cursor()).unwrap().collect::<Result<_, _>>().unwrap();
+            store.changes(store.cursor().unwrap()).unwrap().collect::<Result<_, _>>().unwrap();
         assert_eq!(later, []);
-        let newest = store.cursor();
+        let newest = store.cursor().unwrap();
         assert!(store.compact().unwrap().reclaimed_bytes > 4_000);
         let rest: Vec<Change> = store.changes(place).unwrap().collect::<Result<_, _>>().unwrap();
         let of_batch = (at + 1..4).filter(|key| *key > usize::from(dropped));

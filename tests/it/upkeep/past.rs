@@ -119,7 +119,8 @@ impl World {
 
     fn check(&self, key: usize) {
         let (blobs, expected) = (self.blobs(), self.expected(key));
-        let found = blobs.history([key as u8]).unwrap();
+        let found = blobs.history([key as u8]).unwrap().into_iter();
+        let found: Vec<_> = found.map(Result::unwrap).collect();
         let tags = |found: &[ETag]| found.to_vec();
         let found_tags: Vec<ETag> = found.iter().map(|item| item.etag()).collect();
         let expected_tags: Vec<ETag> = expected.iter().map(|entry| entry.meta.etag()).collect();

@@ -312,7 +312,8 @@ impl World {
             drop((old, snapshot));
 
             let key = [writer, rng.u8(0..KEYS)];
-            let versions = blobs.history(key).unwrap();
+            let versions = blobs.history(key).unwrap().into_iter();
+            let versions: Vec<_> = versions.map(Result::unwrap).collect();
             for two in versions.windows(2) {
                 let [newer, older] = [&two[0], &two[1]].map(|item| number_in(&item.value));
                 assert!(newer == older + 1 || newer == older + 2 && is_removal(older + 1));
