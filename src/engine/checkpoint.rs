@@ -193,8 +193,11 @@ impl Engine {
         drop(index);
         let bytes = file.encode();
         let digest = *blake3::hash(&bytes).as_bytes();
-        if known != Some(digest) {
-            write_directory(&*environment.disk, journal.files().1, &bytes)?;
+        if known != Some(digest)
+            && let Err(error) = write_directory(&*environment.disk, journal.files().1, &bytes)
+        {
+            log::warn!("the next open reads the whole index to prove it, as after a kill: {error}");
+            return Ok(());
         }
         let (revision, content) = journal.content();
         let checkpoint = Checkpoint {

@@ -320,7 +320,9 @@ fn make_newer(path: &Path, bytes: &mut [u8]) {
 fn a_newer_format_is_left_untouched() {
     let template = several_segments();
     for on_damage in [OnDamage::Refuse, OnDamage::KeepPrefix] {
-        for (path, bytes) in template.files.iter().filter(|(path, _)| path != Path::new("LOCK")) {
+        // INDEX is derived: one that cannot be read is not believed.
+        let has_format = |path: &Path| path != Path::new("LOCK") && path != Path::new("INDEX");
+        for (path, bytes) in template.files.iter().filter(|(path, _)| has_format(path)) {
             let sim = copy(&template);
             let mut newer = bytes.clone();
             make_newer(path, &mut newer);

@@ -1,7 +1,7 @@
 //! Stores written by the first version of the format, which every later version reads for ever.
 //!
 //! `tests/golden/v1` holds their files as hexadecimal text, without what is zero and without the
-//! table, which is no part of the format: `*.store`. Beside them stands what is in them, `*.items`,
+//! index, which is derived: `*.store`. Beside them stands what is in them, `*.items`,
 //! and what one that was compacted tells of the past: `compacted.past`.
 
 use std::fmt::Write as _;
@@ -39,7 +39,10 @@ fn unhex(text: &str) -> Vec<u8> {
 
 fn to_text(files: &Files) -> String {
     let mut text = String::new();
-    let kept = |path: &Path| !path.to_str().unwrap().starts_with("table-");
+    let kept = |path: &Path| {
+        let name = path.to_str().unwrap();
+        !name.starts_with("table-") && name != "INDEX"
+    };
     for (path, bytes) in files.iter().filter(|(path, _)| kept(path)) {
         writeln!(text, "file {} {}", path.to_str().unwrap(), bytes.len()).unwrap();
         for (index, line) in bytes.chunks(LINE_BYTES).enumerate() {

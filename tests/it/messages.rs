@@ -281,22 +281,6 @@ fn the_first_failure_is_the_cause_that_every_later_refusal_names() {
 }
 
 #[test]
-fn a_table_that_fails_says_why_and_is_the_cause_of_the_poisoning() {
-    let simulation = Simulation::new(1);
-    let store = simulation.open(&Options::new()).unwrap();
-    let numbers = numbers(&store);
-    numbers.create("a", &1).unwrap();
-    simulation.fail_table_after(0);
-    let failed = numbers.create("b", &2);
-    let text = "the table failed: the test said that it fails now; the journal is whole, and \
-                reopening the store rebuilds the table";
-    says(failed, text);
-    let poisoned = numbers.create("c", &3).unwrap_err();
-    let Error::Poisoned { cause } = &poisoned else { panic!("{poisoned:?}") };
-    assert_eq!(&**cause, text);
-}
-
-#[test]
 fn a_store_that_is_open_elsewhere_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("shop.ifm");
@@ -381,17 +365,6 @@ fn every_error_has_its_http_status_and_its_kind() {
     assert!(all().into_iter().all(|(status, _, error)| update(error) == status));
     assert_eq!(UpdateError::Aborted("sold out").http_status(), 422);
     assert_eq!(UpdateError::Aborted("sold out").to_string(), "the update was aborted: sold out");
-}
-
-#[test]
-fn a_failed_table_is_a_server_error() {
-    let simulation = Simulation::new(1);
-    let store = simulation.open(&Options::new()).unwrap();
-    numbers(&store).create("k", &1).unwrap();
-    simulation.fail_table_after(0);
-    let error = numbers(&store).get("other").unwrap_err();
-    assert!(matches!(error, Error::Table(_)), "{error:?}");
-    assert_eq!((error.http_status(), error.kind()), (500, ErrorKind::Table));
 }
 
 #[test]

@@ -344,25 +344,3 @@ fn a_poisoned_store_still_gives_snapshots_of_what_was_applied() {
     assert_eq!(values(before.collection(&numbers).iter().unwrap()), [0, 1, 2, 3, 4]);
     assert_eq!(values(after.collection(&numbers).iter().unwrap()), [9, 1, 2, 3, 4]);
 }
-
-#[test]
-fn where_a_commit_is_half_applied_no_snapshot_can_begin_and_its_reads_say_so() {
-    let simulation = Simulation::new(1);
-    let store = simulation.open(&Options::new()).unwrap();
-    let numbers = filled(&store);
-    let before = store.snapshot();
-    simulation.fail_table_after(0);
-    let failed = numbers.replace("a", &9, Precondition::Always);
-    assert!(failed.is_err(), "{failed:?}");
-    let after = store.snapshot();
-    assert_eq!(after.revision(), Revision::ZERO);
-    assert!(matches!(after.cursor(), Err(Error::Poisoned { .. })));
-    let seen = after.collection(&numbers);
-    assert!(matches!(seen.get("a"), Err(Error::Poisoned { .. })));
-    assert!(matches!(seen.get_many(["a"]), Err(Error::Poisoned { .. })));
-    assert!(matches!(seen.iter(), Err(Error::Poisoned { .. })));
-    assert!(matches!(seen.keys(), Err(Error::Poisoned { .. })));
-    assert_eq!(before.revision(), store.revision());
-    store.close().unwrap_err();
-    assert!(matches!(seen.get("a"), Err(Error::Closed)));
-}

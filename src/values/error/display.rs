@@ -134,8 +134,8 @@ impl Error {
             }
             Self::Table(error) => write!(
                 f,
-                "the table failed: {error}; the journal is whole, and reopening the store \
-                 rebuilds the table"
+                "the index failed: {error}; the journal is whole, and the index is rebuilt from it: \
+                 try again"
             ),
             Self::Internal { what } => write!(
                 f,

@@ -228,7 +228,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The table engine failed (500). The journal is whole: reopening rebuilds the table.
+    /// The index on disk failed, and what only it held is being rebuilt from the journal, which is
+    /// whole (503). Try again; what is in memory is read and written meanwhile.
     Table(TableError),
 
     /// Something that cannot be was found in memory: a bug in this crate (500). Please report it.
@@ -335,14 +336,17 @@ impl Error {
             Self::Patch(error) => error.http_status(),
             Self::Codec(error) => error.http_status(),
             Self::Batch { source, .. } => source.http_status(),
-            Self::Locked { .. } | Self::Moved { .. } | Self::Poisoned { .. } | Self::Closed => 503,
+            Self::Locked { .. }
+            | Self::Moved { .. }
+            | Self::Poisoned { .. }
+            | Self::Closed
+            | Self::Table(_) => 503,
             Self::TooManySegments { .. } => 507,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => 507,
             Self::CommitUnknown { .. }
             | Self::Corrupt { .. }
             | Self::Unsupported { .. }
             | Self::Io { .. }
-            | Self::Table(_)
             | Self::Internal { .. } => 500,
         }
     }
@@ -373,7 +377,7 @@ impl Error {
 /// ```
 /// fn explain(error: &ifmatch::Error) -> String {
 ///     match error {
-///         ifmatch::Error::Table(inner) => format!("the index failed, reopen: {inner}"),
+///         ifmatch::Error::Table(inner) => format!("the index failed, try again: {inner}"),
 ///         other => other.to_string(),
 ///     }
 /// }
