@@ -318,7 +318,20 @@ impl ManifestFile {
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
-        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &payload);
+        self.write_slots(&payload)
+    }
+
+    /// Makes the contents that were read durable in both slots: two syncs. The session that wrote
+    /// them may have ended before they were synced. A sync alone is not enough: the system takes a
+    /// page whose sync has failed for clean and does not write it again. The sequence stays as it
+    /// is, so a torn write leaves what was there or the same contents.
+    pub(crate) fn settle(&mut self, manifest: &Manifest) -> Result<()> {
+        let payload = self.encode(manifest, SLOT_BYTES)?;
+        self.write_slots(&payload)
+    }
+
+    fn write_slots(&self, payload: &[u8]) -> Result<()> {
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, payload);
         for slot in 0..2 {
             let written = self.file.write_all_at(&bytes, slot * SLOT_BYTES);
             written.map_err(Error::io("writing", &self.path))?;

@@ -63,22 +63,30 @@ impl FoundSegment {
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     store: &Path,
-    manifest_file: ManifestFile,
+    mut manifest_file: ManifestFile,
     manifest: Manifest,
     watermark: (Watermark, u64),
 ) -> Result<Recovered> {
     if manifest.segments.is_empty() {
+        // Also where the folder is there: the session that made it may have ended before the name
+        // was durable.
         ensure_folder(&**disk, store)?;
     }
     if is_outdated(&**disk, store, &manifest)? {
         let reason = "the manifest is older than the journal";
         return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
     }
-    let (watermark, mark) = watermark;
+    let (mut watermark, mark) = watermark;
     let Ends { segments, active, last_revision, clean, unproven } =
         find_ends(&**disk, store, &manifest, mark)?;
-    if let Some(unproven) = unproven {
-        unproven.write_again()?;
+    if clean.is_none() {
+        // What this session goes by was only read so far. It may be in the system's cache and not
+        // on the disk, and the next crash would show that.
+        if let Some(unproven) = unproven {
+            unproven.write_again()?;
+        }
+        manifest_file.settle(&manifest)?;
+        watermark.settle(mark)?;
     }
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
@@ -239,15 +247,15 @@ fn find_tail(
 /// A part of the last segment that may not be on stable storage.
 #[derive(Debug)]
 pub(crate) struct Unproven {
-    segment: OpenSegment,
-    from: u64,
-    to: u64,
+    pub(crate) segment: OpenSegment,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 impl Unproven {
     /// Writes the frames again and syncs them: a page whose sync failed before the crash may look
     /// clean and not be on disk.
-    fn write_again(&self) -> Result<()> {
+    pub(crate) fn write_again(&self) -> Result<()> {
         const CHUNK_BYTES: u64 = 1 << 20;
         let Self { segment: OpenSegment { file, facts }, from, to } = self;
         let mut at = *from;
@@ -278,7 +286,8 @@ pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) ->
     let numbers = unnamed(disk, store, manifest)?.into_iter();
     for number in numbers.filter(|number| *number >= manifest.next_segment) {
         match OpenSegment::open(disk, store, number) {
-            Ok(segment) if segment.scan(u64::MAX).next()?.is_some() => return Ok(true),
+            // A seal alone is no commit: a crash may come between it and MANIFEST.
+            Ok(segment) if segment.holds_commits()? => return Ok(true),
             // A header that cannot be read belongs to a segment that was never finished.
             Ok(_) | Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),

@@ -71,6 +71,16 @@ impl Watermark {
         written.map_err(Error::io("writing", &self.path))
     }
 
+    /// Makes the whole file durable with this mark in both slots: one sync. What was read of it may
+    /// have been written by a session that ended before it was synced, and a mark that a repair
+    /// has lowered must not come back.
+    pub(crate) fn settle(&mut self, revision: u64) -> Result<()> {
+        self.record(revision)?;
+        self.record(revision)?;
+        self.write_opening(self.is_opening()?)?;
+        self.sync()
+    }
+
     pub(crate) fn sync(&self) -> Result<()> {
         self.file.sync_data().map_err(Error::io("syncing", &self.path))
     }
@@ -88,10 +98,14 @@ impl Watermark {
 
     /// Sets or clears the marker of an open under way. Setting syncs; clearing need not.
     pub(crate) fn set_opening(&self, opening: bool) -> Result<()> {
+        self.write_opening(opening)?;
+        if opening { self.sync() } else { Ok(()) }
+    }
+
+    fn write_opening(&self, opening: bool) -> Result<()> {
         let bytes = if opening { OPENING } else { &[0; 8] };
         let written = self.file.write_all_at(bytes, OPENING_SECTOR * SECTOR_BYTES);
-        written.map_err(Error::io("writing", &self.path))?;
-        if opening { self.sync() } else { Ok(()) }
+        written.map_err(Error::io("writing", &self.path))
     }
 }
 

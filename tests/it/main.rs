@@ -39,6 +39,7 @@ mod reading;
 #[cfg(target_os = "linux")]
 mod recorded_cuts;
 mod repairs;
+mod same_boot;
 mod saving;
 mod shrink;
 mod snapshot_bounds;
