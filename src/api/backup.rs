@@ -73,7 +73,7 @@ impl Store {
             }
             (hold, manifest, journal.durable(), engine.clock.now_ms())
         };
-        let target = Target::begin(&**disk, path)?;
+        let target = Target::begin(disk, path)?;
         let collector = Collector::new(manifest.checkpoint);
         let mut source =
             OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };
@@ -139,7 +139,7 @@ impl Store {
         let from = &resolve(&*environment.disk, from)?;
         let mut source = ClosedStore::open(&environment.disk, from)?;
         check_apart(from, to)?;
-        let target = Target::begin(&*environment.disk, to)?;
+        let target = Target::begin(&environment.disk, to)?;
         let last_revision = source.last_revision;
         let origin = Origin { manifest: source.manifest.clone(), last_revision };
         copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)?;

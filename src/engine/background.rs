@@ -358,7 +358,7 @@ impl Background {
 /// Whether upkeep goes on after this error and tries again later: the system refused a call, or
 /// MANIFEST has no room, and nothing was changed.
 fn can_be_put_off(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::TooLarge { .. })
+    matches!(error, Error::Io { .. } | Error::TooLarge { .. } | Error::Moved { .. })
 }
 
 /// What upkeep saw when it last looked.

@@ -40,7 +40,6 @@ mod write;
 #[cfg(test)]
 mod models;
 
-use std::any::Any;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -54,6 +53,7 @@ use crate::index::{RenewableTable, Table};
 use crate::journal::Journal;
 use crate::seams::clock::Clock;
 use crate::seams::sync::{AtomicBool, AtomicU64, Mutex};
+use crate::storage::HeldLock;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::history::HistoryPolicy;
@@ -96,7 +96,7 @@ pub(crate) struct Engine {
     /// process, or of a purge that failed.
     rows_left_behind: AtomicBool,
     /// Keeps every other opener out.
-    _lock: Box<dyn Any + Send + Sync>,
+    _lock: Arc<dyn HeldLock>,
 }
 
 impl Engine {
@@ -106,7 +106,7 @@ impl Engine {
         opened: Opened,
         options: &Options,
     ) -> Result<Self> {
-        let Opened { lock, journal, table, clock_ms, .. } = opened;
+        let Opened { lock, tables, journal, table, clock_ms, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let renewable = Arc::new(RenewableTable::new(table.table));
@@ -119,7 +119,7 @@ impl Engine {
             clock,
             history: options.history,
             expiries: Expiries::new(),
-            environment: environment.clone(),
+            environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
             catalog: Catalog::default(),

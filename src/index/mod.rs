@@ -6,6 +6,7 @@
 
 mod escape;
 mod guard;
+mod guarded;
 mod memory;
 mod renewable;
 #[cfg(any(test, feature = "simulation"))]
@@ -21,6 +22,7 @@ use std::sync::Arc;
 
 use crate::values::error::Result;
 
+pub(crate) use self::guarded::GuardedTables;
 pub(crate) use self::memory::MemoryTables;
 pub(crate) use self::renewable::RenewableTable;
 pub(crate) use self::sled::SledTables;

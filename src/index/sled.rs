@@ -12,7 +12,7 @@ use super::escape::{escape, unescape};
 use super::guard::{Guard, attempt_within};
 use super::{Table, Tables, is_empty_range};
 use crate::storage::layout::INDEX_FOLDER_PREFIX;
-use crate::storage::platform::sync_dir;
+use crate::storage::platform::{create_dir_all, sync_dir};
 use crate::values::error::{Error, Result};
 
 /// How long opening may take. Ten million heads take 4.4 s, so the limit ends only an open that
@@ -101,6 +101,8 @@ pub(crate) struct SledTable {
 
 impl SledTable {
     fn open(dir: PathBuf, cache_bytes: u64) -> Result<Self> {
+        // sled would make it readable for all.
+        create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
         let guard = Guard::default();
         let config = sled::Config::default()
             .path(&dir)

@@ -23,6 +23,8 @@ pub(crate) struct Recovered {
     pub(crate) manifest_file: ManifestFile,
     pub(crate) manifest: Manifest,
     pub(crate) watermark: Watermark,
+    /// What WATERMARK said.
+    mark: u64,
     /// The named segments, each with where its frames end.
     pub(crate) segments: Vec<FoundSegment>,
     /// Segments that the table may still point into.
@@ -44,6 +46,16 @@ pub(crate) struct FoundSegment {
 }
 
 impl Recovered {
+    /// Makes durable what this session goes by and was only read so far. After an unclean end it
+    /// may be in the system's cache and not on the disk, and the next crash would show that.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.clean.is_none() {
+            self.manifest_file.settle(&self.manifest)?;
+            self.watermark.settle(self.mark)?;
+        }
+        Ok(())
+    }
+
     /// The bytes of items in each segment, as an orderly close counted them.
     pub(crate) fn counted_live_bytes(&self) -> HashMap<u32, u64> {
         self.manifest.segments.iter().map(|record| (record.number, record.live_bytes)).collect()
@@ -63,7 +75,7 @@ impl FoundSegment {
 pub(crate) fn recover(
     disk: &Arc<dyn Disk>,
     store: &Path,
-    mut manifest_file: ManifestFile,
+    manifest_file: ManifestFile,
     manifest: Manifest,
     watermark: (Watermark, u64),
 ) -> Result<Recovered> {
@@ -76,17 +88,11 @@ pub(crate) fn recover(
         let reason = "the manifest is older than the journal";
         return Err(Error::corrupt(&store.join(MANIFEST_FILE), 0, reason));
     }
-    let (mut watermark, mark) = watermark;
+    let (watermark, mark) = watermark;
     let Ends { segments, active, last_revision, clean, unproven } =
         find_ends(&**disk, store, &manifest, mark)?;
-    if clean.is_none() {
-        // What this session goes by was only read so far. It may be in the system's cache and not
-        // on the disk, and the next crash would show that.
-        if let Some(unproven) = unproven {
-            unproven.write_again()?;
-        }
-        manifest_file.settle(&manifest)?;
-        watermark.settle(mark)?;
+    if let Some(unproven) = unproven {
+        unproven.write_again()?;
     }
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
@@ -97,6 +103,7 @@ pub(crate) fn recover(
         manifest_file,
         manifest,
         watermark,
+        mark,
         segments,
         retired,
         active,

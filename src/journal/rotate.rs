@@ -125,7 +125,7 @@ impl Journal {
             active.reserve(&path, 0, self.durability)?;
         }
         let mut manifest = self.manifest.lock();
-        let number = manifest.current.next_segment;
+        let number = self.free_number(manifest.current.next_segment)?;
         let mut changed = manifest.current.clone();
         if let Some(last) = changed.segments.last_mut().filter(|last| last.sealed.is_none()) {
             last.sealed = state.active.as_ref().map(|active| SealedEnd {
@@ -166,6 +166,21 @@ impl Journal {
         Ok(())
     }
 
+    /// The first number, from this one on, of which there is no file. A file that an earlier attempt
+    /// could not remove stays until the next open: here nothing tells whose it is.
+    fn free_number(&self, from: u32) -> Result<u32> {
+        /// So many attempts may have failed.
+        const MOST_TAKEN: u32 = 1_000;
+        for number in from..from.saturating_add(MOST_TAKEN) {
+            let path = segment_path(&self.store, number);
+            if !self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
+                return Ok(number);
+            }
+        }
+        let path = segment_path(&self.store, from);
+        Err(Error::io("creating", &path)(io::ErrorKind::AlreadyExists.into()))
+    }
+
     /// Makes a segment's file, synced with its name, that has room for a frame of this length.
     fn create_segment(
         &self,
@@ -176,10 +191,6 @@ impl Journal {
     ) -> Result<Active> {
         let path = segment_path(&self.store, number);
         let folder = self.store.join(JOURNAL_FOLDER);
-        // What an earlier attempt left behind was never named by MANIFEST.
-        if self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
-            self.disk.remove_file(&path).map_err(Error::io("removing", &path))?;
-        }
         let incarnations = vec![self.incarnation];
         let header = SegmentHeader::new(number, &self.entropy, first_revision, incarnations);
         let (bytes, seed) = header.encode();

@@ -167,6 +167,19 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The store's directory is not at its path any more: while the store was open it was moved,
+    /// removed or replaced (503). Nothing was created, renamed or removed at the path. What is
+    /// stored can be read, as far as the files are open; close the store and open it where it lies
+    /// now.
+    #[error(
+        "the store's directory was moved, removed or replaced while it was open: \
+         {path:?} leads elsewhere; close the store and open it where it lies now"
+    )]
+    Moved {
+        /// The path at which the store was opened.
+        path: PathBuf,
+    },
+
     /// An earlier write or sync failed, or the table was found damaged, so nothing more is accepted
     /// (503). Reads go on; reopening recovers.
     #[error("an earlier failure ended writing; reopen the store")]
@@ -227,7 +240,7 @@ impl Error {
             Self::Patch(error) => error.http_status(),
             Self::Codec { .. } => 422,
             Self::Batch { source, .. } => source.http_status(),
-            Self::Locked { .. } | Self::Poisoned | Self::Closed => 503,
+            Self::Locked { .. } | Self::Moved { .. } | Self::Poisoned | Self::Closed => 503,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => 507,
             Self::CommitUnknown { .. }
             | Self::Corrupt { .. }
@@ -238,12 +251,23 @@ impl Error {
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, path: path.to_owned(), source }
+        move |source| match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(MovedAway { path }) => Self::Moved { path: path.clone() },
+            None => Self::Io { operation, path: path.to_owned(), source },
+        }
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, reason: &'static str) -> Self {
         Self::Corrupt { file: file.to_owned(), offset, reason }
     }
+}
+
+/// What a disk says, inside an [`io::Error`], of a call by a path that does not lead to the locked
+/// directory any more; it becomes [`Error::Moved`].
+#[derive(Debug, thiserror::Error)]
+#[error("{path:?} does not lead to the directory that was locked")]
+pub(crate) struct MovedAway {
+    pub(crate) path: PathBuf,
 }
 
 /// A failure inside the table engine, without the engine's own types.

@@ -30,6 +30,7 @@ mod linearizability;
 mod model;
 #[cfg(target_os = "linux")]
 mod mounted;
+mod moved;
 mod patching;
 mod place;
 mod power_cuts;

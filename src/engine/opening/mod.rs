@@ -6,17 +6,19 @@ mod create;
 mod repair;
 mod table;
 
-use std::any::Any;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::engine::environment::Environment;
+use crate::index::{GuardedTables, Tables};
 use crate::journal::Journal;
 use crate::journal::append::{Start, skip_beyond};
 use crate::journal::manifest::{Loaded, ManifestFile};
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{LOCK_FILE, manifest_path};
+use crate::storage::layout::manifest_path;
+use crate::storage::{HeldLock, StoreDirectory};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 use crate::values::options::{OnDamage, Options};
@@ -25,7 +27,8 @@ pub(crate) use table::OpenedTable;
 
 /// A store's parts, opened.
 pub(crate) struct Opened {
-    pub(crate) lock: Box<dyn Any + Send + Sync>,
+    pub(crate) lock: Arc<dyn HeldLock>,
+    pub(crate) tables: Arc<dyn Tables>,
     pub(crate) journal: Journal,
     pub(crate) table: OpenedTable,
     pub(crate) damage: Option<Damage>,
@@ -35,18 +38,22 @@ pub(crate) struct Opened {
 
 /// Opens the store in a directory, or creates it.
 pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) -> Result<Opened> {
+    create::prepare_directory(&*environment.disk, path, options.create)?;
+    let (directory, lock) = StoreDirectory::lock(&environment.disk, path)?;
+    // Again: what was looked at may have been replaced before the lock was had.
+    create::prepare_directory(&*directory, path, options.create)?;
+    let tables = Arc::new(GuardedTables::new(environment.tables.clone(), directory.clone()));
+    let environment = &Environment { disk: directory, tables, ..environment.clone() };
     let disk = &*environment.disk;
-    create::prepare_directory(disk, path, options.create)?;
-    let lock_path = path.join(LOCK_FILE);
-    let lock = disk.lock(&lock_path).map_err(Error::io("locking", &lock_path))?;
-    let lock = lock.ok_or_else(|| Error::Locked { path: path.to_owned() })?;
 
     create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let on_progress = options.on_progress.as_ref();
     let mut recovered = recovered;
     let table = table::open(environment, &mut recovered, on_progress)?;
-    // Only now: an open that is refused leaves the journal as it was found.
+    // Only now: an open that is refused leaves journal and MANIFEST as they were found. The table,
+    // which may have been replaced before, can be computed from them again.
+    recovered.settle()?;
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
     for found in recovered.segments.iter().chain(&recovered.retired) {
@@ -81,7 +88,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         segments,
         start,
     );
-    Ok(Opened { lock, journal, table, damage, clock_ms })
+    let tables = environment.tables.clone();
+    Ok(Opened { lock, tables, journal, table, damage, clock_ms })
 }
 
 /// Makes a copy that was never opened a store of its own, before anything is written to it: what

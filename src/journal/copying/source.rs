@@ -1,6 +1,5 @@
 //! The journal of a store that nobody has open, read without changing a byte of it.
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +11,8 @@ use crate::journal::manifest::{Checkpoint, Loaded, Manifest, ManifestFile};
 use crate::journal::recover::{FoundSegment, find_ends, is_outdated};
 use crate::journal::scanner::FrameScanner;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
-use crate::storage::{Disk, ReadOnlyDisk};
+use crate::storage::layout::{MANIFEST_FILE, WATERMARK_FILE};
+use crate::storage::{Disk, HeldLock, ReadOnlyDisk, StoreDirectory};
 use crate::values::error::{Error, Result};
 
 /// A store's directory, locked, with the ends of its segments found.
@@ -24,7 +23,7 @@ pub(crate) struct ClosedStore {
     segments: vec::IntoIter<FoundSegment>,
     current: Option<(FoundSegment, FrameScanner)>,
     collector: Collector,
-    _lock: Option<Box<dyn Any + Send + Sync>>,
+    _lock: Option<Arc<dyn HeldLock>>,
 }
 
 impl ClosedStore {
@@ -38,13 +37,12 @@ impl ClosedStore {
         if !disk.exists(&manifest_path).map_err(Error::io("looking for", &manifest_path))? {
             return Err(Error::io("opening", &manifest_path)(io::ErrorKind::NotFound.into()));
         }
-        let lock_path = path.join(LOCK_FILE);
-        let lock = match disk.lock(&lock_path) {
-            Ok(None) => return Err(Error::Locked { path: path.to_owned() }),
-            Ok(lock) => Ok(lock),
-            Err(error) => Err(Error::io("locking", &lock_path)(error)),
+        let (directory, lock) = match StoreDirectory::lock(disk, path) {
+            Ok((directory, lock)) => (directory, Ok(lock)),
+            Err(error @ Error::Locked { .. }) => return Err(error),
+            Err(error) => (Arc::new(StoreDirectory::unlocked(disk, path)), Err(error)),
         };
-        let disk = ReadOnlyDisk(Arc::clone(disk));
+        let disk = ReadOnlyDisk(directory);
         let manifest = match ManifestFile::load(&disk, path)? {
             Loaded::Found(found) => found.1,
             Loaded::Missing => {
@@ -58,7 +56,7 @@ impl ClosedStore {
         let lock = match lock {
             // Nobody opens a copy there: that would write to it.
             Err(error) if manifest.copied && cannot_be_written(&error) => None,
-            lock => lock?,
+            lock => Some(lock?),
         };
         if is_outdated(&disk, path, &manifest)? {
             let reason = "the manifest is older than the journal";
