@@ -101,8 +101,8 @@ pub(crate) struct SledTable {
 
 impl SledTable {
     fn open(dir: PathBuf, cache_bytes: u64) -> Result<Self> {
-        // sled would make it readable for all.
-        create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
+        // sled would make it readable for all. Where it cannot be made sled says why.
+        let _ = create_dir_all(&dir);
         let guard = Guard::default();
         let config = sled::Config::default()
             .path(&dir)

@@ -13,7 +13,7 @@ use crate::journal::content_sum::ContentSum;
 use crate::journal::dual_slot::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::segment::{FORMAT, SEGMENT_HEADER_BYTES};
 use crate::storage::layout::{MANIFEST_FILE, MAX_SEGMENT_NUMBER, UNFINISHED_MANIFEST_FILE};
-use crate::storage::{Disk, DiskFile};
+use crate::storage::{Disk, DiskFile, EntryKind};
 use crate::values::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"IFMMANI\0";
@@ -237,6 +237,20 @@ impl ManifestFile {
         disk.rename(&unfinished, &path).map_err(Error::io("renaming", &unfinished))?;
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
         Ok(Self { path, file, sequence, allocated })
+    }
+
+    /// Whether a file is what a crash may leave of one that [`create`](Self::create) has begun:
+    /// empty, zeros, or with the beginning of a slot.
+    pub(crate) fn is_unfinished(disk: &dyn Disk, path: &Path) -> Result<bool> {
+        if disk.kind(path).map_err(Error::io("looking for", path))? != Some(EntryKind::File) {
+            return Ok(false);
+        }
+        let file = disk.open_to_read(path).map_err(Error::io("opening", path))?;
+        let len = file.len().map_err(Error::io("reading the length of", path))?;
+        let mut bytes = [0; 8];
+        let there = bytes.get_mut(..len.min(8) as usize).unwrap_or_default();
+        file.read_exact_at(there, 0).map_err(Error::io("reading", path))?;
+        Ok(bytes == [0; 8] || bytes == *MAGIC)
     }
 
     pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<Loaded> {

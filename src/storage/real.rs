@@ -98,7 +98,7 @@ impl Disk for RealDisk {
         match file.try_lock() {
             Ok(()) => {
                 let path = path.to_owned();
-                Ok(Some(Box::new(Lock { _os: OsLock(file), path, registered })))
+                Ok(Some(Box::new(Lock { path, registered, file })))
             }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
@@ -142,12 +142,13 @@ impl DiskFile for RealFile {
     }
 }
 
-/// What a holder of the lock keeps. Fields are dropped in this order: whoever finds the file free
-/// in the registry then finds it unlocked as well.
+/// What a holder of the lock keeps. Dropped in this order, after it is unlocked: whoever finds the
+/// file free in the registry then finds it unlocked as well, and its identity is taken out before
+/// the file is closed, since that may give it to another.
 struct Lock {
-    _os: OsLock,
     path: PathBuf,
     registered: Registered,
+    file: File,
 }
 
 impl HeldLock for Lock {
@@ -157,14 +158,12 @@ impl HeldLock for Lock {
     }
 }
 
-/// A locked file. Unlocked by name, not only by closing: a child that another thread is just
-/// starting holds a copy of the handle for a moment, and with it the lock.
-struct OsLock(File);
-
-impl Drop for OsLock {
+impl Drop for Lock {
+    /// Unlocked by name, not only by closing: a child that another thread is just starting holds a
+    /// copy of the handle for a moment, and with it the lock.
     fn drop(&mut self) {
         // Closing, which follows, unlocks too; there is nobody to report a failure to.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 

@@ -18,6 +18,7 @@ mod faults;
 mod feed;
 mod figures;
 mod follower;
+mod foreign;
 mod golden;
 mod handles;
 mod iteration;

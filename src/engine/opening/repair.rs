@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::environment::Environment;
 use crate::journal::append::skip_beyond;
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, Unproven, is_outdated, recover};
@@ -12,7 +13,9 @@ use crate::journal::salvage::{Salvaged, salvage, segment_numbers, segment_number
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, ensure_folder};
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
-use crate::storage::layout::{DAMAGED_FOLDER, JOURNAL_FOLDER, manifest_path, segment_path};
+use crate::storage::layout::{
+    DAMAGED_FOLDER, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, manifest_path, segment_path,
+};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 use crate::values::revision::Revision;
@@ -97,7 +100,8 @@ fn keep(
             file
         }
         None => {
-            environment.tables.remove_all_but(u64::MAX)?;
+            // The next table gets a higher number, and those that are there go once MANIFEST says so.
+            manifest.checkpoint.table_generation = highest_generation(disk, path)?;
             let file = ManifestFile::create(disk, path, &manifest)?;
             disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             file
@@ -131,6 +135,14 @@ fn settle_end(disk: &dyn Disk, store: &Path, prefix: &Salvaged) -> Result<()> {
     Unproven { segment, from: 0, to }.write_again()?;
     let folder = store.join(JOURNAL_FOLDER);
     disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))
+}
+
+/// The highest number of a table's folder, 0 where there is none.
+fn highest_generation(disk: &dyn Disk, store: &Path) -> Result<u64> {
+    let names = disk.list(store).map_err(Error::io("listing", store))?;
+    let digits = names.iter().filter_map(|name| name.strip_prefix(INDEX_FOLDER_PREFIX));
+    let numbers = digits.filter_map(|digits| digits.parse::<u64>().ok());
+    Ok(numbers.filter(|number| *number < MAX_STORED).max().unwrap_or(0))
 }
 
 fn report(error: Error, kept: u64, lost_bytes: u64, moved: Vec<PathBuf>) -> Damage {

@@ -8,7 +8,7 @@ use crate::storage::layout::{
     JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE, UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE,
     WATERMARK_FILE, segment_number,
 };
-use crate::storage::{Disk, HeldLock, StoreDirectory, sync_ancestors};
+use crate::storage::{Disk, EntryKind, HeldLock, StoreDirectory, sync_ancestors};
 use crate::values::error::{Error, Result};
 
 /// A directory, locked and empty but for the marker.
@@ -78,7 +78,8 @@ fn check_free(disk: &dyn Disk, path: &Path) -> Result<()> {
         UNFINISHED_MANIFEST_FILE,
     ];
     let names = disk.list(path).map_err(Error::io("listing", path))?;
-    let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
+    let marker = path.join(UNFINISHED_FILE);
+    let unfinished = names.iter().any(|name| name == UNFINISHED_FILE) && is_empty(disk, &marker)?;
     let left_over = |name: &str| name == LOCK_FILE || unfinished && LEFT_OVER.contains(&name);
     match names.iter().find(|name| !left_over(name)) {
         None => Ok(()),
@@ -88,6 +89,15 @@ fn check_free(disk: &dyn Disk, path: &Path) -> Result<()> {
             Err(Error::io("copying a store to", path)(source))
         }
     }
+}
+
+/// A marker is an empty file.
+fn is_empty(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    if disk.kind(path).map_err(Error::io("looking for", path))? != Some(EntryKind::File) {
+        return Ok(false);
+    }
+    let file = disk.open_to_read(path).map_err(Error::io("opening", path))?;
+    Ok(file.len().map_err(Error::io("reading the length of", path))? == 0)
 }
 
 /// Removes the segments and WATERMARK of an unfinished copy, durably.
