@@ -180,8 +180,13 @@ impl Background {
         let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
         self.deadlines.lock().wake_by(first_at);
         while self.wait_until_due(|deadlines| &mut deadlines.tick_at) {
-            if self.tick(shared, &mut seen).is_err() {
-                return;
+            match self.tick(shared, &mut seen) {
+                Ok(()) => {}
+                Err(Error::Closed) => return,
+                Err(error) => {
+                    log::error!("upkeep ends until the store is opened again: {error}");
+                    return;
+                }
             }
         }
     }

@@ -106,7 +106,7 @@ impl Engine {
         opened: Opened,
         options: &Options,
     ) -> Result<Self> {
-        let Opened { lock, tables, journal, table, clock_ms, .. } = opened;
+        let Opened { lock, tables, journal, table, clock_ms, history, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let renewable = Arc::new(RenewableTable::new(table.table));
@@ -117,7 +117,7 @@ impl Engine {
             table: renewable.clone(),
             renewable,
             clock,
-            history: options.history,
+            history,
             expiries: Expiries::new(),
             environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),

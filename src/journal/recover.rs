@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::append::{Active, REVISION_SKIP};
+use crate::journal::dual_slot::MAX_STORED;
+use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
 use crate::journal::salvage::segment_numbers;
@@ -56,6 +58,11 @@ impl Recovered {
         Ok(())
     }
 
+    /// What an entry says of the clock, 0 where that was set back after it.
+    pub(crate) fn clock_of(&self, found: &FoundEntry<'_, '_>) -> u64 {
+        if found.revision > self.manifest.clock_since { found.entry.clock_ms() } else { 0 }
+    }
+
     /// The bytes of items in each segment, as an orderly close counted them.
     pub(crate) fn counted_live_bytes(&self) -> HashMap<u32, u64> {
         self.manifest.segments.iter().map(|record| (record.number, record.live_bytes)).collect()
@@ -97,6 +104,8 @@ pub(crate) fn recover(
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
     let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
+    // Beyond that nothing is given; see `Journal::append`.
+    let next_revision = next_revision.min(MAX_STORED + 1);
     Ok(Recovered {
         disk: Arc::clone(disk),
         store: store.to_owned(),
@@ -173,9 +182,12 @@ pub(crate) fn find_ends(
         }
         segments.push(FoundSegment { segment, end_offset, last_revision });
     }
-    if let Some(last) = segments.last().filter(|_| mark > last_revision) {
+    if mark > last_revision {
         let reason = "frames that were synced are missing";
-        return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
+        return Err(match segments.last() {
+            Some(last) => Error::corrupt(&last.segment.path, last.end_offset, reason),
+            None => Error::corrupt(&store.join(MANIFEST_FILE), 0, reason),
+        });
     }
     Ok(Ends { segments, active, last_revision, clean, unproven })
 }

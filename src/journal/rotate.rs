@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 
 use crate::journal::append::{Active, Journal, State, pack};
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::seams::sync::{MutexGuard, Ordering};
-use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
+use crate::storage::layout::{JOURNAL_FOLDER, manifest_path, segment_path};
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;
 
@@ -75,6 +76,15 @@ impl Journal {
         Ok(state)
     }
 
+    /// Refuses to give a revision that no reader would believe.
+    pub(super) fn check_revisions(&self, state: &State) -> Result<()> {
+        if state.next_revision <= MAX_STORED {
+            return Ok(());
+        }
+        let reason = "it says that all revisions were given";
+        Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
+    }
+
     /// Says in MANIFEST that the store is in use, synced before the first frame.
     fn clear_clean_mark(&self, state: &mut State) -> Result<()> {
         let mut manifest = self.manifest.lock();
@@ -115,6 +125,7 @@ impl Journal {
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
     /// for some syncs, once per segment.
     fn rotate(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
+        self.check_revisions(state)?;
         // Twice what the last one came to hold, which after a crash may be little.
         let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
         let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_capacity());

@@ -34,6 +34,7 @@ mod mounted;
 mod moved;
 mod patching;
 mod place;
+mod policy;
 mod power_cuts;
 mod processes;
 mod properties;

@@ -17,10 +17,12 @@ use crate::journal::manifest::{Loaded, ManifestFile};
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
+use crate::seams::clock::millis;
 use crate::storage::layout::manifest_path;
 use crate::storage::{HeldLock, StoreDirectory};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
+use crate::values::history::HistoryPolicy;
 use crate::values::options::{OnDamage, Options};
 
 pub(crate) use table::OpenedTable;
@@ -34,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) damage: Option<Damage>,
     /// The wall clock that this run must not go below.
     pub(crate) clock_ms: u64,
+    /// What is kept of the past.
+    pub(crate) history: HistoryPolicy,
 }
 
 /// Opens the store in a directory, or creates it.
@@ -69,7 +73,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     for (number, live_bytes) in &table.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
-    let clock_ms = recovered.manifest.clock_ms.max(table.newest_clock_ms);
+    let mut clock_ms = recovered.manifest.clock_ms.max(table.newest_clock_ms);
+    let history = adopt_wishes(environment, &mut recovered, options, &mut clock_ms)?;
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
         manifest_file,
@@ -89,7 +94,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         start,
     );
     let tables = environment.tables.clone();
-    Ok(Opened { lock, tables, journal, table, damage, clock_ms })
+    Ok(Opened { lock, tables, journal, table, damage, clock_ms, history })
 }
 
 /// Makes a copy that was never opened a store of its own, before anything is written to it: what
@@ -104,6 +109,31 @@ fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Re
     recovered.next_revision = manifest.revision_floor + 1;
     recovered.manifest = manifest;
     Ok(())
+}
+
+/// Records what this open wants to be different from now on; gives the policy to go by.
+fn adopt_wishes(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    options: &Options,
+    clock_ms: &mut u64,
+) -> Result<HistoryPolicy> {
+    let mut manifest = recovered.manifest.clone();
+    if let Some(wanted) = options.history {
+        manifest.history = Some(wanted.into());
+    }
+    let now_ms = millis((environment.time)());
+    if options.reset_clock && *clock_ms > now_ms {
+        log::warn!("the store's clock is set back by {} ms, as asked for", *clock_ms - now_ms);
+        *clock_ms = now_ms;
+        manifest.clock_ms = now_ms;
+        manifest.clock_since = recovered.last_revision;
+    }
+    if manifest != recovered.manifest {
+        recovered.manifest_file.replace(&manifest)?;
+        recovered.manifest = manifest;
+    }
+    Ok(recovered.manifest.history.map_or_else(HistoryPolicy::new, Into::into))
 }
 
 fn open_journal(

@@ -95,6 +95,8 @@ fn keep(
         Some((mut file, before)) => {
             manifest.next_segment = manifest.next_segment.max(before.next_segment);
             manifest.clock_ms = before.clock_ms;
+            manifest.clock_since = before.clock_since;
+            manifest.history = before.history;
             manifest.checkpoint.table_generation = before.checkpoint.table_generation;
             file.replace(&manifest)?;
             file

@@ -115,7 +115,7 @@ fn prove(
     for_each_entry(recovered, checkpoint.revision, report, &mut |found| {
         let (key, head) = (found.key.as_bytes(), found.head());
         expected.apply(key, found.entry.parent(), written(&head));
-        newest_clock_ms = newest_clock_ms.max(found.entry.clock_ms());
+        newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&found));
         let present = table.get(key)?.and_then(|bytes| Head::decode(&bytes));
         if present.is_none_or(|present| present.revision < head.revision) {
             table.insert(key, &head.encode())?;
@@ -202,7 +202,7 @@ fn fill(
         if head.revision > checkpoint.revision {
             expected.apply(key, found.entry.parent(), written(&head));
         }
-        newest_clock_ms = newest_clock_ms.max(found.entry.clock_ms());
+        newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&found));
         table.insert(key, &head.encode())
     })?;
     let found = scan_heads(recovered, &*table)?;
