@@ -77,8 +77,8 @@ impl Store {
             }
             (hold, manifest, journal.durable(), engine.clock.now_ms())
         };
-        let target = Target::begin(&**disk, path)?;
-        let collector = Collector::new(manifest.checkpoint);
+        let target = Target::begin(disk, path)?;
+        let collector = Collector::new(&manifest);
         let mut source =
             OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };
         let origin = Origin { manifest, last_revision };
@@ -90,8 +90,8 @@ impl Store {
     }
 
     /// Makes a store of a backup, or of the directory of any store that nobody has open, in
-    /// another directory, and opens it with the default [`Options`]; to open it with others, drop
-    /// it and open it again.
+    /// another directory, and opens it with the default [`Options`]; see [`Options::restore`] for
+    /// others. The history policy is the source's.
     ///
     /// What is restored is what opening the source would show. The source is only read, and
     /// locked meanwhile; a backup may lie on media that cannot be written to. The new store is one
@@ -129,9 +129,7 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn restore(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Self> {
-        let options = Options::new();
-        let (environment, to) = Environment::on_disk(to.as_ref())?;
-        Self::restore_in(environment, from.as_ref(), &to, &options)
+        Options::new().restore(from, to)
     }
 
     pub(crate) fn restore_in(
@@ -141,14 +139,43 @@ impl Store {
         options: &Options,
     ) -> Result<Self> {
         let from = &resolve(&*environment.disk, from)?;
-        let mut source = ClosedStore::open(&environment.disk, from)?;
+        let mut source = ClosedStore::open(&environment.disk, from, options.on_progress.as_ref())?;
         check_apart(from, to)?;
-        let target = Target::begin(&*environment.disk, to)?;
+        let target = Target::begin(&environment.disk, to)?;
         let last_revision = source.last_revision;
         let origin = Origin { manifest: source.manifest.clone(), last_revision };
         copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)?;
         drop(source);
         Self::open_in(environment, to, options)
+    }
+}
+
+impl Options {
+    /// Restores a store as [`Store::restore`] does, and opens it with these options.
+    ///
+    /// The history policy is the source's unless [`history`](Self::history) names another.
+    /// [`on_progress`](Self::on_progress) is told of the copy first, after each 4 MiB or so that are
+    /// read, and then, from the beginning again, of the open. A damaged source is refused, whatever
+    /// [`on_damage`](Self::on_damage) says.
+    ///
+    /// # Errors
+    /// As [`Store::restore`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let (copy, path) = (folder.path().join("copy.ifm"), folder.path().join("shop.ifm"));
+    /// # ifmatch::Store::in_memory().backup(&copy)?;
+    /// use ifmatch::{Durability, Options, Progress};
+    ///
+    /// let show = |progress: Progress| println!("{} bytes read", progress.done_bytes);
+    /// let options = Options::new().durability(Durability::Eventual).on_progress(show);
+    /// let store = options.restore(&copy, &path)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn restore(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<Store> {
+        let (environment, to) = Environment::on_disk(to.as_ref())?;
+        Store::restore_in(environment, from.as_ref(), &to, self)
     }
 }
 

@@ -342,6 +342,9 @@ impl Options {
     /// The path is resolved now, links and all: what becomes of the working directory, or of a link
     /// on the way, is of no matter to the open store.
     ///
+    /// On Unix the store's files are made with mode 0600, and folders with 0700, missing ones above
+    /// the store's among them; elsewhere they inherit who may read them.
+    ///
     /// Costs, after an orderly close: one sync, one read of the table's files and their opening by
     /// the table engine. After a crash the commits since the last checkpoint are read and applied,
     /// and the table is scanned once; a table that does not fit is rebuilt from the journal.
@@ -351,8 +354,10 @@ impl Options {
     /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
     ///   [`on_damage`](Self::on_damage).
     /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
-    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call, and when the directory
-    ///   holds other files and no store.
+    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced meanwhile.
+    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call; of kind `AlreadyExists`
+    ///   when the directory holds anything that is not plainly a store's and no MANIFEST; of kind
+    ///   `InvalidInput` when there is a link in the place of one of the store's files or folders.
     /// - [`Error::Table`](crate::Error::Table) when the table, once opened, fails at being read.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let (environment, path) = Environment::on_disk(path.as_ref())?;

@@ -226,8 +226,13 @@ impl Background {
         let first_at = if left_over { Some(Instant::now()) } else { sweep_at };
         self.deadlines.lock().wake_by(first_at);
         while self.wait_until_due(|deadlines| &mut deadlines.tick_at) {
-            if self.tick(shared, &mut seen).is_err() {
-                return;
+            match self.tick(shared, &mut seen) {
+                Ok(()) => {}
+                Err(Error::Closed) => return,
+                Err(error) => {
+                    log::error!("upkeep ends until the store is opened again: {error}");
+                    return;
+                }
             }
         }
     }
@@ -410,7 +415,10 @@ impl Background {
 /// Whether upkeep goes on after this error and tries again later: the system refused a call, or
 /// MANIFEST has no room, and nothing was changed.
 fn can_be_put_off(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::TooManySegments { .. })
+    matches!(
+        error,
+        Error::Io { .. } | Error::TooManySegments { .. } | Error::Moved { .. } | Error::Table(_)
+    )
 }
 
 /// What upkeep saw when it last looked.

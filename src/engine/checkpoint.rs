@@ -1,6 +1,7 @@
 //! Checkpoints: keeping the index on disk in step with the journal, and closing in order.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::engine::Engine;
@@ -189,12 +190,12 @@ impl Engine {
             self.journal.sync()?;
             return Ok(());
         };
-        let Self { journal, index, clock, expiries, environment, .. } = self;
+        let Self { journal, index, clock, expiries, .. } = self;
         drop(index);
         let bytes = file.encode();
         let digest = *blake3::hash(&bytes).as_bytes();
         if known != Some(digest)
-            && let Err(error) = write_directory(&*environment.disk, journal.files().1, &bytes)
+            && let Err(error) = write_directory(journal.files(), &bytes)
         {
             log::warn!("the next open reads the whole index to prove it, as after a kill: {error}");
             return Ok(());
@@ -213,7 +214,7 @@ impl Engine {
 
 /// Writes the directory file, synced. MANIFEST holds its digest, so one that is torn or older is
 /// not believed.
-fn write_directory(disk: &dyn Disk, store: &std::path::Path, bytes: &[u8]) -> Result<()> {
+fn write_directory((disk, store): (&dyn Disk, &Path), bytes: &[u8]) -> Result<()> {
     let path = store.join(INDEX_FILE);
     let exists = disk.exists(&path).map_err(Error::io("looking for", &path))?;
     let file = disk.open(&path, !exists).map_err(Error::io("opening", &path))?;

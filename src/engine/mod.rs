@@ -40,7 +40,6 @@ mod write;
 #[cfg(test)]
 mod models;
 
-use std::any::Any;
 use std::sync::Arc;
 
 use crate::engine::checkpoint::{CheckpointState, Relocated};
@@ -51,6 +50,7 @@ use crate::index::Index;
 use crate::journal::Journal;
 use crate::seams::clock::Clock;
 use crate::seams::sync::{AtomicBool, AtomicU64, Mutex};
+use crate::storage::HeldLock;
 use crate::values::error::Result;
 use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
@@ -92,7 +92,7 @@ pub(crate) struct Engine {
     /// process, or of a purge that failed.
     rows_left_behind: AtomicBool,
     /// Keeps every other opener out.
-    _lock: Box<dyn Any + Send + Sync>,
+    _lock: Arc<dyn HeldLock>,
 }
 
 impl Engine {
@@ -102,7 +102,7 @@ impl Engine {
         opened: Opened,
         options: &Options,
     ) -> Result<Self> {
-        let Opened { lock, journal, index, clock_ms, .. } = opened;
+        let Opened { lock, tables, journal, index, clock_ms, history, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let rows_left_behind = AtomicBool::new(!journal.retired_segments().is_empty());
@@ -117,9 +117,9 @@ impl Engine {
             journal,
             index: index.index,
             clock,
-            history: options.history,
+            history,
             expiries: Expiries::new(),
-            environment: environment.clone(),
+            environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
             catalog: Catalog::default(),

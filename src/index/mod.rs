@@ -43,7 +43,7 @@ use crate::seams::sync;
 use crate::values::error::Result;
 use crate::values::key::ItemKey;
 
-pub(crate) use self::backing::{Backing, Backings, MemoryBackings, SledBackings};
+pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::rows::Row;

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::journal::content_sum::ContentSum;
 use crate::journal::copy_guard::CopyCount;
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
@@ -39,7 +40,7 @@ pub(crate) const REVISION_SKIP: u64 = 1 << 20;
 /// one skip above any that may have been given.
 pub(crate) fn skip_beyond(last_revision: u64, highest: u64) -> u64 {
     let skips = highest.saturating_sub(last_revision).div_ceil(REVISION_SKIP) + 1;
-    last_revision + skips * REVISION_SKIP
+    (last_revision + skips * REVISION_SKIP).min(MAX_STORED)
 }
 
 /// Un-synced commits after which a writer syncs first: half of what an unclean open skips.
@@ -354,10 +355,11 @@ impl Journal {
     /// made: the caller applies it and calls [`finish`](Self::finish), or poisons.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; [`Error::Io`] when there is no room and none can be had, with nothing
-    /// changed.
+    /// [`Error::Poisoned`]; [`Error::Io`] when there is no room and none can be had, and
+    /// [`Error::Corrupt`] when no revision is left, with nothing changed.
     pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
         let mut state = self.state.lock();
+        self.check_revisions(&state)?;
         let unsynced_after = state.synced.max(state.opened_at);
         if state.next_revision - unsynced_after > MAX_UNSYNCED_COMMITS {
             let all = state.appended;

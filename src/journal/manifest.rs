@@ -13,8 +13,9 @@ use crate::journal::content_sum::ContentSum;
 use crate::journal::dual_slot::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::segment::{FORMAT, SEGMENT_HEADER_BYTES};
 use crate::storage::layout::{MANIFEST_FILE, MAX_SEGMENT_NUMBER, UNFINISHED_MANIFEST_FILE};
-use crate::storage::{Disk, DiskFile};
+use crate::storage::{Disk, DiskFile, EntryKind};
 use crate::values::error::{Error, Result};
+use crate::values::history::HistoryPolicy;
 
 const MAGIC: &[u8; 8] = b"IFMMANI\0";
 /// Room for one slot; some eight thousand segments.
@@ -59,6 +60,10 @@ pub(crate) struct Manifest {
     pub(crate) repaired: bool,
     /// What compaction had to keep of segments, where there is room to say so.
     pub(crate) retained: Vec<RetainedBytes>,
+    /// Commits up to this revision say nothing of the clock: it was set back after them.
+    pub(crate) clock_since: u64,
+    /// What is kept of the past; none where nobody has said so.
+    pub(crate) history: Option<PolicyRecord>,
 }
 
 impl Manifest {
@@ -84,12 +89,14 @@ impl Manifest {
             purges: 0,
             repaired: false,
             retained: Vec::new(),
+            clock_since: 0,
+            history: None,
         }
     }
 
-    /// Reads the payload of a slot, of one that ends before `purges`, `repaired` or `held` as well.
+    /// Reads the payload of a slot, of one that ends before `purges` or a later field as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
-        let payload = [payload, &[0, 0, 0]].concat();
+        let payload = [payload, &[0; 5]].concat();
         // A list takes no memory beyond what a slot full of records does, whatever length it says.
         let config = config::standard().with_limit::<DECODED_BYTES>();
         let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
@@ -107,6 +114,7 @@ impl Manifest {
             self.clock_ms,
             self.purge_floor,
             self.purges,
+            self.clock_since,
             revision,
             table_generation,
         ];
@@ -141,6 +149,28 @@ pub(crate) struct SegmentRecord {
     pub(crate) sealed: Option<SealedEnd>,
     /// Bytes of entries that hold items, as an orderly close last counted them.
     pub(crate) live_bytes: u64,
+}
+
+/// A [`HistoryPolicy`], as MANIFEST holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct PolicyRecord {
+    versions: u32,
+    max_age_ms: Option<u64>,
+    tombstones_ms: u64,
+}
+
+impl From<HistoryPolicy> for PolicyRecord {
+    fn from(policy: HistoryPolicy) -> Self {
+        let (versions, max_age_ms, tombstones_ms) = policy.to_parts();
+        Self { versions, max_age_ms, tombstones_ms }
+    }
+}
+
+impl From<PolicyRecord> for HistoryPolicy {
+    fn from(record: PolicyRecord) -> Self {
+        let PolicyRecord { versions, max_age_ms, tombstones_ms } = record;
+        Self::from_parts(versions, max_age_ms, tombstones_ms)
+    }
 }
 
 /// Bytes of a segment that are not live and that compaction could not reclaim.
@@ -242,6 +272,20 @@ impl ManifestFile {
         Ok(Self { path, file, sequence, allocated })
     }
 
+    /// Whether a file is what a crash may leave of one that [`create`](Self::create) has begun:
+    /// empty, zeros, or with the beginning of a slot.
+    pub(crate) fn is_unfinished(disk: &dyn Disk, path: &Path) -> Result<bool> {
+        if disk.kind(path).map_err(Error::io("looking for", path))? != Some(EntryKind::File) {
+            return Ok(false);
+        }
+        let file = disk.open_to_read(path).map_err(Error::io("opening", path))?;
+        let len = file.len().map_err(Error::io("reading the length of", path))?;
+        let mut bytes = [0; 8];
+        let there = bytes.get_mut(..len.min(8) as usize).unwrap_or_default();
+        file.read_exact_at(there, 0).map_err(Error::io("reading", path))?;
+        Ok(bytes == [0; 8] || bytes == *MAGIC)
+    }
+
     pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<Loaded> {
         let path = store.join(MANIFEST_FILE);
         if !disk.exists(&path).map_err(Error::io("looking for", &path))? {
@@ -321,7 +365,20 @@ impl ManifestFile {
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
-        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &payload);
+        self.write_slots(&payload)
+    }
+
+    /// Makes the contents that were read durable in both slots: two syncs. The session that wrote
+    /// them may have ended before they were synced. A sync alone is not enough: the system takes a
+    /// page whose sync has failed for clean and does not write it again. The sequence stays as it
+    /// is, so a torn write leaves what was there or the same contents.
+    pub(crate) fn settle(&mut self, manifest: &Manifest) -> Result<()> {
+        let payload = self.encode(manifest, SLOT_BYTES)?;
+        self.write_slots(&payload)
+    }
+
+    fn write_slots(&self, payload: &[u8]) -> Result<()> {
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, payload);
         for slot in 0..2 {
             let written = self.file.write_all_at(&bytes, slot * SLOT_BYTES);
             written.map_err(Error::io("writing", &self.path))?;
@@ -332,148 +389,4 @@ impl ManifestFile {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
-    use super::*;
-    use crate::simulation::Simulation;
-    use crate::values::precondition::Precondition;
-    use crate::{Options, Store};
-
-    fn segment(number: u32) -> SegmentRecord {
-        let sealed = Some(SealedEnd { last_revision: u64::MAX, offset: 1 << 26 });
-        SegmentRecord { number, first_revision: 1, sealed, live_bytes: 1 << 26 }
-    }
-
-    /// Gives MANIFEST so many segments that are none.
-    fn add_segments(store: &Store, count: u32) {
-        let engine = store.engine().unwrap();
-        let segments = &mut engine.journal.manifest.lock().current.segments;
-        segments.splice(0..0, (0..count).map(|number| segment(u32::MAX - number)));
-    }
-
-    fn remove_segments(store: &Store) {
-        let engine = store.engine().unwrap();
-        let mut manifest = engine.journal.manifest.lock();
-        manifest.current.segments.retain(|record| record.number < u32::MAX / 2);
-    }
-
-    fn write(store: &Store, len: usize) -> Result<()> {
-        let value = vec![7; len].into();
-        store.raw("blobs")?.upsert("k", &value, Precondition::Always).map(drop)
-    }
-
-    #[test]
-    fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
-        let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
-            let mut manifest = Manifest::empty([1; 16]);
-            let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
-            let (tail_offset, tail_chain, table_digest) = (6_000, 1, [2; 32]);
-            let revision = 20;
-            let mut clean =
-                CleanClose { revision, tail_offset, tail_chain, must_rotate: false, table_digest };
-            let record =
-                SegmentRecord { number: 1, first_revision: 1, sealed: None, live_bytes: 0 };
-            manifest.segments = vec![record, SegmentRecord { number: 2, ..record }];
-            change(&mut manifest, &mut clean, &mut end);
-            manifest.clean = Some(clean);
-            manifest.segments[0].sealed = Some(end);
-            let payload = bincode::encode_to_vec(&manifest, config::standard()).unwrap();
-            Manifest::decode_slot(&payload)
-        };
-        assert!(decoded(&|_, _, _| ()).is_some());
-        let above = MAX_STORED + 1;
-        assert_eq!(decoded(&|manifest, _, _| manifest.revision_floor = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.clock_ms = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.purge_floor = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.purges = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.revision = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.table_generation = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.next_segment = u32::MAX), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].number = u32::MAX), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].first_revision = above), None);
-        assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].live_bytes = above), None);
-        let held = RetainedBytes { segment: 1, bytes: 1, until_ms: 1 };
-        let with_held = |held| decoded(&|manifest, _, _| manifest.retained.push(held));
-        assert!(with_held(held).is_some());
-        assert_eq!(with_held(RetainedBytes { bytes: above, ..held }), None);
-        assert_eq!(with_held(RetainedBytes { until_ms: above, ..held }), None);
-        assert_eq!(decoded(&|_, clean, _| clean.revision = above), None);
-        assert_eq!(decoded(&|_, clean, _| clean.tail_offset = 0), None);
-        assert_eq!(decoded(&|_, clean, _| clean.tail_offset = above), None);
-        assert_eq!(decoded(&|_, _, end| end.last_revision = above), None);
-        assert_eq!(decoded(&|_, _, end| end.offset = SEGMENT_HEADER_BYTES - 1), None);
-        assert_eq!(decoded(&|_, _, end| end.offset = above), None);
-    }
-
-    #[test]
-    fn a_list_longer_than_its_slot_takes_no_memory() {
-        for count in [1_u64 << 40, u64::MAX] {
-            let payload = [&[1; 16][..], &[253], &count.to_le_bytes(), &[0; 100]].concat();
-            assert_eq!(Manifest::decode_slot(&payload), None);
-        }
-    }
-
-    /// A value that does not fit into the segment that is being written.
-    const LARGE: usize = 1 << 20;
-
-    #[test]
-    fn a_list_of_segments_that_is_full_refuses_what_needs_another_and_nothing_more() {
-        let store = Simulation::new(1).open(&Options::new()).unwrap();
-        write(&store, 10).unwrap();
-        add_segments(&store, 20_000);
-        let refused = write(&store, LARGE);
-        assert!(matches!(refused, Err(Error::TooManySegments { .. })), "{refused:?}");
-        write(&store, 20).unwrap();
-        let stats = store.stats().unwrap();
-        assert!(!stats.poisoned && stats.items == 1);
-        remove_segments(&store);
-        write(&store, LARGE).unwrap();
-        store.close().unwrap();
-    }
-
-    #[test]
-    fn what_is_held_gives_way_to_segments_in_a_list_that_is_full() {
-        let sim = Simulation::new(1);
-        let store = sim.open(&Options::new()).unwrap();
-        write(&store, 10).unwrap();
-        let held = RetainedBytes { segment: 1 << 30, bytes: 1 << 40, until_ms: 1 << 40 };
-        let count_held = || {
-            let engine = store.engine().unwrap();
-            engine.journal.manifest.lock().current.retained.len()
-        };
-        add_segments(&store, 2_000);
-        store.engine().unwrap().journal.manifest.lock().current.retained = vec![held; 2_000];
-        write(&store, LARGE).unwrap();
-        assert_eq!(count_held(), 2_000);
-        store.engine().unwrap().journal.manifest.lock().current.retained = vec![held; 10_000];
-        write(&store, LARGE).unwrap();
-        assert_eq!(count_held(), 0);
-        remove_segments(&store);
-        store.close().unwrap();
-    }
-
-    #[test]
-    fn a_full_disk_has_no_room_for_a_longer_list_of_segments_and_nothing_is_lost() {
-        let mut refusals = 0;
-        for room_bytes in (0..1_600_000).step_by(8_000) {
-            let sim = Simulation::new(1);
-            let store = sim.open(&Options::new()).unwrap();
-            write(&store, 10).unwrap();
-            // More than what a slot has room for from the beginning.
-            add_segments(&store, 800);
-            sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + room_bytes));
-            match write(&store, LARGE) {
-                Ok(()) => {}
-                Err(Error::Io { .. }) => refusals += 1,
-                Err(other) => panic!("{other:?} with room for {room_bytes} bytes"),
-            }
-            assert!(!store.stats().unwrap().poisoned, "with room for {room_bytes} bytes");
-            sim.disk().set_capacity(None);
-            write(&store, LARGE).unwrap();
-            remove_segments(&store);
-            store.close().unwrap();
-        }
-        assert!((100..200).contains(&refusals), "{refusals}");
-    }
-}
+mod tests;

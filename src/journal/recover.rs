@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::append::{Active, REVISION_SKIP};
+use crate::journal::dual_slot::MAX_STORED;
+use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
 use crate::journal::salvage::segment_numbers;
@@ -23,6 +25,8 @@ pub(crate) struct Recovered {
     pub(crate) manifest_file: ManifestFile,
     pub(crate) manifest: Manifest,
     pub(crate) watermark: Watermark,
+    /// What WATERMARK said.
+    mark: u64,
     /// The named segments, each with where its frames end.
     pub(crate) segments: Vec<FoundSegment>,
     /// Segments that the table may still point into.
@@ -44,6 +48,21 @@ pub(crate) struct FoundSegment {
 }
 
 impl Recovered {
+    /// Makes durable what this session goes by and was only read so far. After an unclean end it
+    /// may be in the system's cache and not on the disk, and the next crash would show that.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        if self.clean.is_none() {
+            self.manifest_file.settle(&self.manifest)?;
+            self.watermark.settle(self.mark)?;
+        }
+        Ok(())
+    }
+
+    /// What an entry says of the clock, 0 where that was set back after it.
+    pub(crate) fn clock_of(&self, found: &FoundEntry<'_, '_>) -> u64 {
+        if found.revision > self.manifest.clock_since { found.entry.clock_ms() } else { 0 }
+    }
+
     /// The bytes of items in each segment, as an orderly close counted them.
     pub(crate) fn counted_live_bytes(&self) -> HashMap<u32, u64> {
         self.manifest.segments.iter().map(|record| (record.number, record.live_bytes)).collect()
@@ -68,6 +87,8 @@ pub(crate) fn recover(
     watermark: (Watermark, u64),
 ) -> Result<Recovered> {
     if manifest.segments.is_empty() {
+        // Also where the folder is there: the session that made it may have ended before the name
+        // was durable.
         ensure_folder(&**disk, store)?;
     }
     if is_outdated(&**disk, store, &manifest)? {
@@ -83,12 +104,15 @@ pub(crate) fn recover(
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
     let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
+    // Beyond that nothing is given; see `Journal::append`.
+    let next_revision = next_revision.min(MAX_STORED + 1);
     Ok(Recovered {
         disk: Arc::clone(disk),
         store: store.to_owned(),
         manifest_file,
         manifest,
         watermark,
+        mark,
         segments,
         retired,
         active,
@@ -158,9 +182,12 @@ pub(crate) fn find_ends(
         }
         segments.push(FoundSegment { segment, end_offset, last_revision });
     }
-    if let Some(last) = segments.last().filter(|_| mark > last_revision) {
+    if mark > last_revision {
         let reason = "frames that were synced are missing";
-        return Err(Error::corrupt(&last.segment.path, last.end_offset, reason));
+        return Err(match segments.last() {
+            Some(last) => Error::corrupt(&last.segment.path, last.end_offset, reason),
+            None => Error::corrupt(&store.join(MANIFEST_FILE), 0, reason),
+        });
     }
     Ok(Ends { segments, active, last_revision, clean, unproven })
 }
@@ -239,15 +266,15 @@ fn find_tail(
 /// A part of the last segment that may not be on stable storage.
 #[derive(Debug)]
 pub(crate) struct Unproven {
-    segment: OpenSegment,
-    from: u64,
-    to: u64,
+    pub(crate) segment: OpenSegment,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
 }
 
 impl Unproven {
     /// Writes the frames again and syncs them: a page whose sync failed before the crash may look
     /// clean and not be on disk.
-    fn write_again(&self) -> Result<()> {
+    pub(crate) fn write_again(&self) -> Result<()> {
         const CHUNK_BYTES: u64 = 1 << 20;
         let Self { segment: OpenSegment { file, facts }, from, to } = self;
         let mut at = *from;
@@ -279,7 +306,8 @@ pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) ->
     let numbers = unnamed(disk, store, manifest)?.into_iter();
     for number in numbers.filter(|number| *number >= manifest.next_segment) {
         match OpenSegment::open(disk, store, number) {
-            Ok(segment) if segment.scan(u64::MAX).next()?.is_some() => return Ok(true),
+            // A seal alone is no commit: a crash may come between it and MANIFEST.
+            Ok(segment) if segment.holds_commits()? => return Ok(true),
             // A header that cannot be read belongs to a segment that was never finished.
             Ok(_) | Err(Error::Corrupt { .. }) => {}
             Err(error) => return Err(error),

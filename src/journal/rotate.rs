@@ -5,12 +5,13 @@ use std::io;
 use std::path::Path;
 
 use crate::journal::append::{Active, Journal, State, pack};
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::seams::sync::{MutexGuard, Ordering};
-use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
+use crate::storage::layout::{JOURNAL_FOLDER, manifest_path, segment_path};
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;
 
@@ -75,6 +76,15 @@ impl Journal {
         Ok(state)
     }
 
+    /// Refuses to give a revision that no reader would believe.
+    pub(super) fn check_revisions(&self, state: &State) -> Result<()> {
+        if state.next_revision <= MAX_STORED {
+            return Ok(());
+        }
+        let reason = "it says that all revisions were given";
+        Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
+    }
+
     /// Says in MANIFEST that the store is in use, synced before the first frame.
     fn clear_clean_mark(&self, state: &mut State) -> Result<()> {
         let mut manifest = self.manifest.lock();
@@ -115,6 +125,7 @@ impl Journal {
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
     /// for some syncs, once per segment.
     fn rotate(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
+        self.check_revisions(state)?;
         // Twice what the last one came to hold, which after a crash may be little.
         let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
         let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_capacity());
@@ -125,7 +136,7 @@ impl Journal {
             active.reserve(&path, 0, self.durability)?;
         }
         let mut manifest = self.manifest.lock();
-        let number = manifest.current.next_segment;
+        let number = self.free_number(manifest.current.next_segment)?;
         let mut changed = manifest.current.clone();
         if let Some(last) = changed.segments.last_mut().filter(|last| last.sealed.is_none()) {
             last.sealed = state.active.as_ref().map(|active| SealedEnd {
@@ -168,6 +179,21 @@ impl Journal {
         Ok(())
     }
 
+    /// The first number, from this one on, of which there is no file. A file that an earlier attempt
+    /// could not remove stays until the next open: here nothing tells whose it is.
+    fn free_number(&self, from: u32) -> Result<u32> {
+        /// So many attempts may have failed.
+        const MOST_TAKEN: u32 = 1_000;
+        for number in from..from.saturating_add(MOST_TAKEN) {
+            let path = segment_path(&self.store, number);
+            if !self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
+                return Ok(number);
+            }
+        }
+        let path = segment_path(&self.store, from);
+        Err(Error::io("creating", &path)(io::ErrorKind::AlreadyExists.into()))
+    }
+
     /// Makes a segment's file, synced with its name, that has room for a frame of this length.
     fn create_segment(
         &self,
@@ -178,10 +204,6 @@ impl Journal {
     ) -> Result<Active> {
         let path = segment_path(&self.store, number);
         let folder = self.store.join(JOURNAL_FOLDER);
-        // What an earlier attempt left behind was never named by MANIFEST.
-        if self.disk.exists(&path).map_err(Error::io("looking for", &path))? {
-            self.disk.remove_file(&path).map_err(Error::io("removing", &path))?;
-        }
         let incarnations = vec![self.incarnation];
         let header = SegmentHeader::new(number, &self.entropy, first_revision, incarnations);
         let (bytes, seed) = header.encode();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::dual_slot::MAX_STORED;
+use crate::journal::frame::Body;
 use crate::journal::scanner::{FrameScanner, Position};
 use crate::seams::entropy::Entropy;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
@@ -111,13 +112,10 @@ impl Fields {
     }
 }
 
-/// Makes the journal's folder if it is missing: programs that copy a store may leave out a folder
-/// that is empty.
+/// Makes the journal's folder if it is missing, and its name durable: programs that copy a store may
+/// leave out a folder that is empty.
 pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
     let folder = store.join(JOURNAL_FOLDER);
-    if disk.exists(&folder).map_err(Error::io("looking for", &folder))? {
-        return Ok(());
-    }
     disk.create_dir_all(&folder).map_err(Error::io("creating", &folder))?;
     disk.sync_dir(store).map_err(Error::io("syncing", store))
 }
@@ -164,6 +162,12 @@ impl OpenSegment {
             return Err(Error::corrupt(&path, 12, "the segment's header names another segment"));
         }
         Ok(Self { file, facts: SegmentFacts { path, header, seed, len_bytes } })
+    }
+
+    /// Whether the first frame is anything but a seal.
+    pub(crate) fn holds_commits(&self) -> Result<bool> {
+        let mut scan = self.scan(u64::MAX);
+        Ok(scan.next()?.is_some_and(|frame| !matches!(Body::decode(frame.body), Some(Body::Seal))))
     }
 
     /// Reads the frames from the first one on, up to `limit` or the end of the file.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::journal::dual_slot::{self, MAX_STORED, SLOT_HEADER_BYTES, Slot};
 use crate::journal::segment::FORMAT;
 use crate::storage::layout::WATERMARK_FILE;
-use crate::storage::{Disk, DiskFile};
+use crate::storage::{Disk, DiskFile, EntryKind};
 use crate::values::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"IFMMARK\0";
@@ -62,6 +62,35 @@ impl Watermark {
         Ok(newest(&*file, &path)?.1)
     }
 
+    /// Whose a file of this name is, where no MANIFEST tells, by what its sectors begin with.
+    pub(crate) fn provenance(disk: &dyn Disk, store: &Path) -> Result<Provenance> {
+        let path = store.join(WATERMARK_FILE);
+        match disk.kind(&path).map_err(Error::io("looking for", &path))? {
+            None => return Ok(Provenance::Unwritten),
+            Some(EntryKind::File) => {}
+            Some(_) => return Ok(Provenance::Foreign),
+        }
+        let file = disk.open_to_read(&path).map_err(Error::io("opening", &path))?;
+        let len = file.len().map_err(Error::io("reading the length of", &path))?;
+        if len > 3 * SECTOR_BYTES {
+            return Ok(Provenance::Foreign);
+        }
+        let mut found = Provenance::Unwritten;
+        for (sector, begin) in (0..).zip([MAGIC, MAGIC, OPENING]) {
+            let mut bytes = [0; 8];
+            let start = sector * SECTOR_BYTES;
+            let there = bytes.get_mut(..len.saturating_sub(start).min(8) as usize);
+            let read = file.read_exact_at(there.unwrap_or_default(), start);
+            read.map_err(Error::io("reading", &path))?;
+            if bytes == *begin {
+                found = Provenance::Written;
+            } else if bytes != [0; 8] {
+                return Ok(Provenance::Foreign);
+            }
+        }
+        Ok(found)
+    }
+
     /// Moves the mark to a revision whose frame is synced; one small write, no sync.
     pub(crate) fn record(&mut self, revision: u64) -> Result<()> {
         self.sequence += 1;
@@ -69,6 +98,16 @@ impl Watermark {
         debug_assert_eq!(bytes.len(), SLOT_HEADER_BYTES + 8);
         let written = self.file.write_all_at(&bytes, self.sequence % 2 * SECTOR_BYTES);
         written.map_err(Error::io("writing", &self.path))
+    }
+
+    /// Makes the whole file durable with this mark in both slots: one sync. What was read of it may
+    /// have been written by a session that ended before it was synced, and a mark that a repair
+    /// has lowered must not come back.
+    pub(crate) fn settle(&mut self, revision: u64) -> Result<()> {
+        self.record(revision)?;
+        self.record(revision)?;
+        self.write_opening(self.is_opening()?)?;
+        self.sync()
     }
 
     pub(crate) fn sync(&self) -> Result<()> {
@@ -88,11 +127,25 @@ impl Watermark {
 
     /// Sets or clears the marker of an open under way. Setting syncs; clearing need not.
     pub(crate) fn set_opening(&self, opening: bool) -> Result<()> {
-        let bytes = if opening { OPENING } else { &[0; 8] };
-        let written = self.file.write_all_at(bytes, OPENING_SECTOR * SECTOR_BYTES);
-        written.map_err(Error::io("writing", &self.path))?;
+        self.write_opening(opening)?;
         if opening { self.sync() } else { Ok(()) }
     }
+
+    fn write_opening(&self, opening: bool) -> Result<()> {
+        let bytes = if opening { OPENING } else { &[0; 8] };
+        let written = self.file.write_all_at(bytes, OPENING_SECTOR * SECTOR_BYTES);
+        written.map_err(Error::io("writing", &self.path))
+    }
+}
+
+/// Whose a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Provenance {
+    /// Not one that this crate has written.
+    Foreign,
+    /// Missing, empty or zeros, as a crash may leave it.
+    Unwritten,
+    Written,
 }
 
 /// The sequence and the mark of the newest whole slot; 0 when neither is whole.

@@ -1,6 +1,5 @@
 //! Files in plain memory, for `Store::in_memory` and for models of the commit path.
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::names::Names;
-use super::{Disk, DiskFile, lock};
+use super::{Disk, DiskFile, EntryKind, HeldLock, lock};
 use crate::seams::sync::Mutex;
 
 /// A disk that is gone with its last handle. Clones share their files.
@@ -55,6 +54,10 @@ impl Disk for MemoryDisk {
         Ok(lock(&self.shared).names.exists(path))
     }
 
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        Ok(lock(&self.shared).names.kind(path))
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         lock(&self.shared).names.remove_file(path)
     }
@@ -68,7 +71,7 @@ impl Disk for MemoryDisk {
         lock(&self.shared).names.check_directory(dir)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         let file = Arc::new(MemoryFile::new());
         let mut shared = lock(&self.shared);
         if !shared.names.exists(path) {
@@ -85,6 +88,13 @@ impl Disk for MemoryDisk {
 struct Lock {
     disk: MemoryDisk,
     path: PathBuf,
+}
+
+impl HeldLock for Lock {
+    /// Nobody else has this disk.
+    fn is_at_path(&self) -> io::Result<bool> {
+        Ok(true)
+    }
 }
 
 impl Drop for Lock {

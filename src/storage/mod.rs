@@ -10,6 +10,7 @@
 mod ancestors;
 #[cfg(test)]
 mod conformance;
+mod directory;
 pub(crate) mod layout;
 mod memory;
 mod names;
@@ -19,13 +20,13 @@ mod real;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
 
-use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use ancestors::sync_ancestors;
+pub(crate) use directory::StoreDirectory;
 pub(crate) use memory::MemoryDisk;
 pub(crate) use read_only::ReadOnlyDisk;
 pub(crate) use real::RealDisk;
@@ -58,8 +59,11 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// are left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Whether a file or directory of this name exists.
+    /// Whether anything of this name exists, a link that leads nowhere too.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// What has this name, if anything does; a link is not followed.
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
 
     /// Removes a file. Open handles go on reading and writing what is now nameless; Windows may
     /// keep the name taken until the last of them is gone.
@@ -76,7 +80,22 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// Takes the lock file of a store, created if missing; `None` when another opener, in this
     /// process or another, holds it. Dropping the guard releases it; the file stays, since removing
     /// it would let two openers lock two files of the same name.
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>>;
+}
+
+/// What a name in a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    File,
+    Directory,
+    /// A link, a device, a pipe or a socket: nothing that a store consists of.
+    Other,
+}
+
+/// A lock file that is held until this is dropped.
+pub(crate) trait HeldLock: Send + Sync + 'static {
+    /// Whether the path at which it was locked still leads to the file that is held.
+    fn is_at_path(&self) -> io::Result<bool>;
 }
 
 /// An open file, read and written by position from many threads.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::EntryKind;
+
 /// Files, of whatever `F` stands for one, and directories by path. Paths without a parent (`/`,
 /// the empty path) are directories that always exist.
 #[derive(Debug, Clone)]
@@ -74,6 +76,14 @@ impl<F> Names<F> {
         is_root(path) || self.entries.contains_key(path)
     }
 
+    pub(super) fn kind(&self, path: &Path) -> Option<EntryKind> {
+        match self.entries.get(path) {
+            Some(Entry::File(_)) => Some(EntryKind::File),
+            Some(Entry::Directory) => Some(EntryKind::Directory),
+            None => is_root(path).then_some(EntryKind::Directory),
+        }
+    }
+
     pub(super) fn check_directory(&self, path: &Path) -> io::Result<()> {
         match self.entries.get(path) {
             Some(Entry::Directory) => Ok(()),
@@ -121,6 +131,23 @@ impl<F> Names<F> {
 
     pub(super) fn take(&mut self, path: &Path) {
         self.entries.remove(path);
+    }
+
+    /// Gives everything at and below a path another one; what was there is dropped.
+    pub(super) fn move_tree(&mut self, from: &Path, to: &Path) {
+        self.take_tree(to);
+        for (path, entry) in std::mem::take(&mut self.entries) {
+            let moved = path.strip_prefix(from).map(|below| match below.as_os_str().is_empty() {
+                true => to.to_owned(),
+                false => to.join(below),
+            });
+            self.entries.insert(moved.unwrap_or(path), entry);
+        }
+    }
+
+    /// Drops everything at and below a path.
+    pub(super) fn take_tree(&mut self, path: &Path) {
+        self.entries.retain(|entry, _| !entry.starts_with(path));
     }
 
     /// Drops what no path leads to, because a directory above it is missing.

@@ -6,9 +6,73 @@
 //! not), and `FlushFileBuffers` on Windows; `File::open` on Windows shares reading, writing and
 //! deleting.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::Path;
+
+/// What tells a file from every other one, as long as it is open: volume and number.
+pub(super) type FileIdentity = (u64, u64);
+
+/// How a file of a store is opened: a link in its place is refused, and one that is made can be
+/// read and written by its owner alone.
+#[cfg(unix)]
+pub(super) fn own_file() -> OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = File::options();
+    options.mode(0o600).custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// How a file of a store is opened. Windows has no flag that refuses a link and nothing else, so
+/// the kind of what is there is looked at before; a new file inherits who may read it.
+#[cfg(windows)]
+pub(super) fn own_file() -> OpenOptions {
+    File::options()
+}
+
+/// Makes a directory and its missing parents, which on Unix only their owner can enter.
+pub(crate) fn create_dir_all(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(path)
+}
+
+#[cfg(unix)]
+pub(super) fn identity_of(file: &File) -> io::Result<FileIdentity> {
+    use std::os::unix::fs::MetadataExt;
+    let found = file.metadata()?;
+    Ok((found.dev(), found.ino()))
+}
+
+/// The identity of what has this name, if anything does; a link is not followed.
+#[cfg(unix)]
+pub(super) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()));
+    none_if_missing(found)
+}
+
+#[cfg(windows)]
+pub(super) fn identity_of(file: &File) -> io::Result<FileIdentity> {
+    let found = winapi_util::file::information(file)?;
+    Ok((found.volume_serial_number(), found.file_index()))
+}
+
+/// The identity of what has this name, if anything does.
+#[cfg(windows)]
+pub(super) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
+    none_if_missing(File::open(path).and_then(|file| identity_of(&file)))
+}
+
+fn none_if_missing(found: io::Result<FileIdentity>) -> io::Result<Option<FileIdentity>> {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    match found {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 #[cfg(unix)]
 pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -1,11 +1,10 @@
 //! A disk that nothing can be changed on, for reading what belongs to somebody else.
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, EntryKind, HeldLock};
 
 /// Another disk without its calls that change names; files are opened for reading alone.
 #[derive(Debug)]
@@ -32,6 +31,10 @@ impl Disk for ReadOnlyDisk {
         self.0.exists(path)
     }
 
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        self.0.kind(path)
+    }
+
     fn remove_file(&self, _path: &Path) -> io::Result<()> {
         refused()
     }
@@ -44,7 +47,7 @@ impl Disk for ReadOnlyDisk {
         refused()
     }
 
-    fn lock(&self, _path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    fn lock(&self, _path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         refused()
     }
 }

@@ -1,13 +1,13 @@
 //! The operating system's files.
 
-use std::any::Any;
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::{Disk, DiskFile, lock, platform};
+use super::platform::FileIdentity;
+use super::{Disk, DiskFile, EntryKind, HeldLock, lock, platform};
 
 /// The file system of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,12 +15,13 @@ pub(crate) struct RealDisk;
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, create: bool) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(create).open(path);
+        let mut options = platform::own_file();
+        let file = options.read(true).write(true).create_new(create).open(path);
         Ok(Arc::new(RealFile(file.map_err(platform::name_full_disk)?)))
     }
 
     fn open_to_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(RealFile(File::open(path)?)))
+        Ok(Arc::new(RealFile(platform::own_file().read(true).open(path)?)))
     }
 
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
@@ -49,7 +50,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path).map_err(platform::name_full_disk)
+        platform::create_dir_all(path).map_err(platform::name_full_disk)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -62,7 +63,18 @@ impl Disk for RealDisk {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        path.try_exists()
+        Ok(self.kind(path)?.is_some())
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        use io::ErrorKind::{NotADirectory, NotFound};
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.is_file() => Ok(Some(EntryKind::File)),
+            Ok(found) if found.is_dir() => Ok(Some(EntryKind::Directory)),
+            Ok(_) => Ok(Some(EntryKind::Other)),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -77,13 +89,17 @@ impl Disk for RealDisk {
         platform::sync_dir(dir).map_err(platform::name_full_disk)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
+        let mut options = platform::own_file();
+        let file = options.read(true).write(true).create(true).truncate(false).open(path);
         let file = file.map_err(platform::name_full_disk)?;
-        let Some(registered) = Registered::take(path.canonicalize()?) else { return Ok(None) };
+        let identity = platform::identity_of(&file)?;
+        let Some(registered) = Registered::take(identity) else { return Ok(None) };
         match file.try_lock() {
-            Ok(()) => Ok(Some(Box::new(Lock { _os: OsLock(file), _registered: registered }))),
+            Ok(()) => {
+                let path = path.to_owned();
+                Ok(Some(Box::new(Lock { path, registered, file })))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -126,36 +142,44 @@ impl DiskFile for RealFile {
     }
 }
 
-/// What a holder of the lock keeps. Fields are dropped in this order: whoever finds the path free
-/// in the registry then finds the file unlocked as well.
+/// What a holder of the lock keeps. Dropped in this order, after it is unlocked: whoever finds the
+/// file free in the registry then finds it unlocked as well, and its identity is taken out before
+/// the file is closed, since that may give it to another.
 struct Lock {
-    _os: OsLock,
-    _registered: Registered,
+    path: PathBuf,
+    registered: Registered,
+    file: File,
 }
 
-/// A locked file. Unlocked by name, not only by closing: a child that another thread is just
-/// starting holds a copy of the handle for a moment, and with it the lock.
-struct OsLock(File);
-
-impl Drop for OsLock {
-    fn drop(&mut self) {
-        // Closing, which follows, unlocks too; there is nobody to report a failure to.
-        let _ = self.0.unlock();
+impl HeldLock for Lock {
+    fn is_at_path(&self) -> io::Result<bool> {
+        // The file is open, so no other gets its identity.
+        Ok(platform::identity_at(&self.path)? == Some(self.registered.0))
     }
 }
 
-/// The locked paths of this process. Whether a second lock by the same process is refused differs
-/// between systems and file systems; this is the same everywhere.
-static REGISTRY: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+impl Drop for Lock {
+    /// Unlocked by name, not only by closing: a child that another thread is just starting holds a
+    /// copy of the handle for a moment, and with it the lock.
+    fn drop(&mut self) {
+        // Closing, which follows, unlocks too; there is nobody to report a failure to.
+        let _ = self.file.unlock();
+    }
+}
+
+/// The files that this process has locked. Whether a second lock by the same process is refused
+/// differs between systems and file systems; this is the same everywhere. By identity and not by
+/// path: a directory that was moved is locked where it lies now, and its path is free.
+static REGISTRY: Mutex<BTreeSet<FileIdentity>> = Mutex::new(BTreeSet::new());
 
 /// An entry of the registry, for as long as it lives.
-struct Registered(PathBuf);
+struct Registered(FileIdentity);
 
 impl Registered {
-    fn take(path: PathBuf) -> Option<Self> {
+    fn take(identity: FileIdentity) -> Option<Self> {
         // Not `then_some`: an entry that is made and dropped would remove the holder's.
-        let is_free = lock(&REGISTRY).insert(path.clone());
-        is_free.then(|| Self(path))
+        let is_free = lock(&REGISTRY).insert(identity);
+        is_free.then(|| Self(identity))
     }
 }
 
@@ -202,17 +226,33 @@ mod tests {
         let other = File::create(&path).unwrap();
         other.try_lock().unwrap();
         assert!(RealDisk.lock(&path).unwrap().is_none());
-        assert!(Registered::take(path.canonicalize().unwrap()).is_some());
+        assert!(Registered::take(platform::identity_of(&other).unwrap()).is_some());
     }
 
     #[test]
-    fn the_registry_refuses_a_path_that_is_taken() {
-        let path = PathBuf::from("/nowhere/registry-test/LOCK");
-        let first = Registered::take(path.clone());
+    fn the_registry_refuses_a_file_that_is_taken() {
+        let identity = (u64::MAX, u64::MAX);
+        let first = Registered::take(identity);
         assert!(first.is_some());
-        assert!(Registered::take(path.clone()).is_none());
+        assert!(Registered::take(identity).is_none());
         drop(first);
-        assert!(Registered::take(path).is_some());
+        assert!(Registered::take(identity).is_some());
+    }
+
+    #[test]
+    fn a_lock_is_not_at_its_path_once_another_file_is_or_none() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("a");
+        fs::create_dir(&folder).unwrap();
+        let path = folder.join("LOCK");
+        let held = RealDisk.lock(&path).unwrap().unwrap();
+        assert!(held.is_at_path().unwrap());
+        fs::rename(&path, folder.join("LOCK.moved")).unwrap();
+        assert!(!held.is_at_path().unwrap());
+        // It is locked where it lies, and where it lay another can be made and locked.
+        assert!(RealDisk.lock(&folder.join("LOCK.moved")).unwrap().is_none());
+        let other = RealDisk.lock(&path).unwrap().unwrap();
+        assert!(!held.is_at_path().unwrap() && other.is_at_path().unwrap());
     }
 
     #[cfg(unix)]

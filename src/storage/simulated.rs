@@ -15,7 +15,6 @@ mod media;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
@@ -24,9 +23,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use fault::{Fault, FaultPlan, Operation};
 
-use super::{Disk, DiskFile, lock};
+use super::{Disk, DiskFile, EntryKind, HeldLock, lock};
 use fault::{Faults, eio};
-use media::{Media, Opened};
+use media::{FileId, Media, Opened};
 
 /// A simulated disk. Clones are handles to the same one; [`crash`](Self::crash) and
 /// [`kill`](Self::kill) make new ones, and handles of the old one keep working on the old one.
@@ -42,7 +41,7 @@ pub struct SimulatedDisk {
 struct State {
     media: Media,
     faults: Faults,
-    locked: BTreeSet<PathBuf>,
+    locked: BTreeSet<FileId>,
     capacity: Option<u64>,
     fills_up: bool,
 }
@@ -155,6 +154,18 @@ impl SimulatedDisk {
         Ok(())
     }
 
+    /// Moves a directory with all that is in it, durably, in the place of what is there: what
+    /// another program may do while a store is open. Neither counted nor failed.
+    pub fn move_directory(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) {
+        self.state().media.move_tree(from.as_ref(), to.as_ref());
+    }
+
+    /// Removes a directory with all that is in it, durably; open handles go on. Neither counted
+    /// nor failed.
+    pub fn remove_directory(&self, path: impl AsRef<Path>) {
+        self.state().media.take_tree(path.as_ref());
+    }
+
     /// Sum of the lengths of all files.
     #[must_use]
     pub fn total_len_bytes(&self) -> u64 {
@@ -233,6 +244,10 @@ impl Disk for SimulatedDisk {
         Ok(self.call(Operation::List)?.media.names.exists(path))
     }
 
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        Ok(self.state().media.names.kind(path))
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.call(Operation::Remove)?.media.remove_file(path)
     }
@@ -245,25 +260,33 @@ impl Disk for SimulatedDisk {
         self.call(Operation::SyncDir)?.media.sync_dir(dir)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         let mut state = self.call(Operation::Lock)?;
         let is_missing = !state.media.names.exists(path);
-        state.media.open(path, is_missing)?;
-        if !state.locked.insert(path.to_owned()) {
+        let opened = state.media.open(path, is_missing)?;
+        if !state.locked.insert(opened.id) {
             return Ok(None);
         }
-        Ok(Some(Box::new(Lock { disk: self.clone(), path: path.to_owned() })))
+        Ok(Some(Box::new(Lock { disk: self.clone(), path: path.to_owned(), opened })))
     }
 }
 
 struct Lock {
     disk: SimulatedDisk,
     path: PathBuf,
+    opened: Opened,
+}
+
+impl HeldLock for Lock {
+    fn is_at_path(&self) -> io::Result<bool> {
+        let state = self.disk.call(Operation::List)?;
+        Ok(state.media.names.file(&self.path).is_ok_and(|found| *found == self.opened.id))
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.disk.state().locked.remove(&self.path);
+        self.disk.state().locked.remove(&self.opened.id);
     }
 }
 

@@ -7,9 +7,13 @@ use std::time::Duration;
 ///
 /// A version or tombstone beyond the policy is not read any more by
 /// [`history`](crate::Collection::history) and [`get_version`](crate::Collection::get_version), and
-/// its space is reclaimed when its part of the journal is compacted. The policy is the open's, not
-/// the store's: opening a store with a narrower one lets compaction drop what the wider one kept. It
-/// does so within a day, and at once when [`Store::compact`](crate::Store::compact) is called.
+/// its space is reclaimed when its part of the journal is compacted.
+///
+/// The policy is a part of the store: it is recorded on disk, goes into backups, and an open that
+/// names none with [`Options::history`](crate::Options::history) goes by it. One that names another
+/// records that, and if it is narrower, compaction drops what the wider one kept: within a day, and
+/// at once when [`Store::compact`](crate::Store::compact) is called. Ages are stored in whole
+/// milliseconds.
 ///
 /// Kept versions cost their bytes in the journal, and compaction reads the chain of each item
 /// that it finds superseded versions of.
@@ -68,6 +72,17 @@ impl HistoryPolicy {
         self
     }
 
+    /// Versions, and the ages in milliseconds, as they are stored.
+    pub(crate) fn to_parts(self) -> (u32, Option<u64>, u64) {
+        (self.versions, self.max_age.map(whole_ms), whole_ms(self.tombstones))
+    }
+
+    pub(crate) fn from_parts(versions: u32, max_age_ms: Option<u64>, tombstones_ms: u64) -> Self {
+        let (max_age, tombstones) =
+            (max_age_ms.map(Duration::from_millis), Duration::from_millis(tombstones_ms));
+        Self { versions, max_age, tombstones }
+    }
+
     /// How many steps back from the newest version anything may be kept.
     pub(crate) fn depth(&self) -> usize {
         self.versions as usize
@@ -76,15 +91,19 @@ impl HistoryPolicy {
     /// Whether a version that was replaced at this time is young enough.
     pub(crate) fn keeps_replaced_at(&self, replaced_ms: u64, now_ms: u64) -> bool {
         let Some(age) = self.max_age else { return true };
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = whole_ms(age);
         now_ms < replaced_ms.saturating_add(age_ms)
     }
 
     /// Whether a removal at this time still has to be remembered.
     pub(crate) fn keeps_tombstone_of(&self, removed_ms: u64, now_ms: u64) -> bool {
-        let age_ms = u64::try_from(self.tombstones.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = whole_ms(self.tombstones);
         now_ms < removed_ms.saturating_add(age_ms)
     }
+}
+
+fn whole_ms(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Default for HistoryPolicy {

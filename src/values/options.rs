@@ -124,7 +124,8 @@ pub struct Options {
     pub(crate) cache_bytes: u64,
     pub(crate) snapshot_bytes: u64,
     pub(crate) on_damage: OnDamage,
-    pub(crate) history: HistoryPolicy,
+    pub(crate) history: Option<HistoryPolicy>,
+    pub(crate) reset_clock: bool,
     pub(crate) create: bool,
     pub(crate) clock: Option<ManualClock>,
     pub(crate) on_progress: Option<OnProgress>,
@@ -140,7 +141,8 @@ impl Options {
             cache_bytes: 64 << 20,
             snapshot_bytes: 16 << 20,
             on_damage: OnDamage::Refuse,
-            history: HistoryPolicy::new(),
+            history: None,
+            reset_clock: false,
             create: true,
             clock: None,
             on_progress: None,
@@ -200,10 +202,45 @@ impl Options {
         self
     }
 
-    /// Sets what is kept of superseded versions and removals; by default no versions, and
-    /// tombstones for 30 days.
+    /// Sets what the store keeps of superseded versions and removals, from now on and for later
+    /// opens. Without it a store keeps the policy that it has; a new one keeps no versions, and
+    /// tombstones for 30 days. Recording another policy than the store has costs two syncs.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("app.ifm");
+    /// use ifmatch::{HistoryPolicy, Options, Store};
+    ///
+    /// Options::new().history(HistoryPolicy::new().versions(10)).open(&path)?.close()?;
+    /// let notes = Store::open(&path)?.collection::<u64>("notes")?; // keeps ten versions, too
+    /// let first = notes.create("a", &1)?;
+    /// notes.replace("a", &2, first.etag())?;
+    /// assert!(notes.get_version("a", &first.etag())?.is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn history(mut self, history: HistoryPolicy) -> Self {
-        self.history = history;
+        self.history = Some(history);
+        self
+    }
+
+    /// Sets whether the store's clock is set to the system's if it is ahead of it; false by default.
+    ///
+    /// The store's clock never goes back by itself, so that what has expired stays absent. If the
+    /// system's clock was once far ahead, the store's stays there: what expires lives too short,
+    /// and [`modified`](crate::Meta::modified) and the ages of versions and tombstones are wrong.
+    /// This is the way back. Items that the wrong clock gave an expiry keep it, and one that was
+    /// found expired and not swept may be there again. Costs two syncs where the clock is ahead.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("app.ifm");
+    /// let store = ifmatch::Options::new().reset_clock(true).open(&path)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn reset_clock(mut self, reset_clock: bool) -> Self {
+        self.reset_clock = reset_clock;
         self
     }
 
@@ -247,6 +284,7 @@ impl fmt::Debug for Options {
             .field("snapshot_bytes", &self.snapshot_bytes)
             .field("on_damage", &self.on_damage)
             .field("history", &self.history)
+            .field("reset_clock", &self.reset_clock)
             .field("create", &self.create)
             .field("clock", &self.clock)
             .finish_non_exhaustive()

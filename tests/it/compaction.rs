@@ -184,7 +184,7 @@ fn compaction_keeps_the_versions_that_the_policy_keeps_and_no_others() {
     drop(blobs);
     store.close().unwrap();
     // A narrower policy lets them go.
-    let store = sim.open(&Options::new()).unwrap();
+    let store = sim.open(&Options::new().history(HistoryPolicy::new())).unwrap();
     let blobs = store.raw("blobs").unwrap();
     assert_eq!(rounds(&blobs, 5), [9]);
     assert!(store.compact().unwrap().reclaimed_bytes > 40 * 3_000);

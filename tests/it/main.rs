@@ -19,6 +19,7 @@ mod faults;
 mod feed;
 mod figures;
 mod follower;
+mod foreign;
 mod golden;
 mod handles;
 mod in_memory;
@@ -33,8 +34,10 @@ mod messages;
 #[path = "../model/mod.rs"]
 mod model;
 mod mounted;
+mod moved;
 mod patching;
 mod place;
+mod policy;
 mod power_cuts;
 mod processes;
 mod properties;
@@ -42,6 +45,7 @@ mod reading;
 #[cfg(target_os = "linux")]
 mod recorded_cuts;
 mod repairs;
+mod same_boot;
 mod saving;
 mod shrink;
 mod snapshot_bounds;

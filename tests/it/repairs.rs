@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, STORE, Simulation};
 use ifmatch::{Damage, Durability, Error, HistoryPolicy, OnDamage, Options, Precondition};
 
@@ -429,4 +430,31 @@ fn a_store_of_which_a_mark_alone_is_left_is_not_made_anew() {
     let (damage, kept) = repair(&sim).unwrap();
     assert_eq!((damage.kept().0, kept), (0, 0));
     sim.open(&options()).unwrap();
+}
+
+/// A regression: it was opened as an empty store, without an error.
+#[test]
+fn a_manifest_of_the_first_day_without_a_journal_is_no_empty_store() {
+    let sim = Simulation::new(1);
+    drop(sim.open(&Options::new()).unwrap());
+    let first_day = sim.disk().read_file("store/MANIFEST").unwrap();
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    items.create("a", &Bytes::from_static(b"1")).unwrap();
+    store.close().unwrap();
+    sim.disk().write_file("store/MANIFEST", &first_day).unwrap();
+    for path in sim.disk().file_names() {
+        if path.starts_with("store/journal") {
+            sim.disk().remove_file_durably(path).unwrap();
+        }
+    }
+    let refused = sim.open(&Options::new());
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    let refused = sim.at("restored").restore("store", &Options::new());
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    let repaired = sim.open(&Options::new().on_damage(OnDamage::KeepPrefix)).unwrap();
+    assert!(repaired.damage().is_some());
+    repaired.raw("items").unwrap().create("a", &Bytes::from_static(b"2")).unwrap();
+    repaired.close().unwrap();
+    sim.open(&Options::new()).unwrap();
 }

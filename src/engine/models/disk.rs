@@ -1,6 +1,5 @@
 //! The models' disk: one in memory that remembers what was synced, and fails when told to.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::journal::frame::Body;
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts, SegmentHeader};
-use crate::storage::{Disk, DiskFile, MemoryDisk};
+use crate::storage::{Disk, DiskFile, EntryKind, HeldLock, MemoryDisk};
 
 /// Of std are the mutexes and atomics here: each is held or touched for a moment inside of a step
 /// that the disk in memory makes.
@@ -114,6 +113,10 @@ impl Disk for ModelDisk {
         self.memory.exists(path)
     }
 
+    fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
+        self.memory.kind(path)
+    }
+
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         self.memory.remove_file(path)
     }
@@ -126,7 +129,7 @@ impl Disk for ModelDisk {
         self.memory.sync_dir(dir)
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         self.memory.lock(path)
     }
 }

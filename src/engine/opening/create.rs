@@ -7,13 +7,13 @@ use crate::engine::environment::Environment;
 use crate::journal::copying::clear_journal;
 use crate::journal::manifest::{Manifest, ManifestFile};
 use crate::journal::salvage::segment_numbers;
-use crate::journal::watermark::Watermark;
-use crate::storage::Disk;
+use crate::journal::segment::OpenSegment;
+use crate::journal::watermark::{Provenance, Watermark};
 use crate::storage::layout::{
     DAMAGED_FOLDER, INDEX_FILE, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE,
-    UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE, WATERMARK_FILE,
+    UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE, WATERMARK_FILE, segment_number,
 };
-use crate::storage::sync_ancestors;
+use crate::storage::{Disk, EntryKind, sync_ancestors};
 use crate::values::error::{Error, Result};
 
 /// Makes sure that the directory is there and is a store's or empty.
@@ -31,7 +31,7 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
     if names.iter().any(|name| name == MANIFEST_FILE) {
         return Ok(());
     }
-    if let Some(foreign) = names.iter().find(|name| !is_ours(name)) {
+    if let Some(foreign) = find_foreign(disk, path, &names)? {
         let message = format!("the directory holds {foreign:?} and no store; choose an empty one");
         let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
         return Err(Error::io("creating a store in", path)(source));
@@ -71,18 +71,75 @@ pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
     disk.sync_dir(path).map_err(Error::io("syncing", path))
 }
 
-fn is_ours(name: &str) -> bool {
-    let known = [
-        LOCK_FILE,
-        MANIFEST_FILE,
-        UNFINISHED_MANIFEST_FILE,
-        WATERMARK_FILE,
-        JOURNAL_FOLDER,
-        DAMAGED_FOLDER,
-        UNFINISHED_FILE,
-        INDEX_FILE,
-    ];
-    known.contains(&name) || name.starts_with(INDEX_FOLDER_PREFIX)
+/// The first name in a directory without MANIFEST that is not plainly a store's.
+///
+/// A name alone is no proof, and what is taken for ours may be written to or removed. So there must
+/// be a segment or a mark that only this crate writes; without one each name must be what a
+/// creation or a copy that a crash cut short leaves behind.
+fn find_foreign(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<Option<String>> {
+    let is_known = |name: &&String| {
+        KNOWN_FILES.contains(&name.as_str()) || name.starts_with(INDEX_FOLDER_PREFIX)
+    };
+    if let Some(foreign) = names.iter().find(|name| !is_known(name)) {
+        return Ok(Some(foreign.clone()));
+    }
+    if is_written(disk, path)? {
+        return Ok(None);
+    }
+    for name in names {
+        if !is_left_over(disk, path, name)? {
+            return Ok(Some(name.clone()));
+        }
+    }
+    Ok(None)
+}
+
+const KNOWN_FILES: [&str; 7] = [
+    LOCK_FILE,
+    UNFINISHED_MANIFEST_FILE,
+    WATERMARK_FILE,
+    JOURNAL_FOLDER,
+    DAMAGED_FOLDER,
+    UNFINISHED_FILE,
+    INDEX_FILE,
+];
+
+/// Whether a segment's header or a mark can be read.
+fn is_written(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    if Watermark::provenance(disk, path)? == Provenance::Written {
+        return Ok(true);
+    }
+    for number in segment_numbers(disk, path)? {
+        match OpenSegment::open(disk, path, number) {
+            Err(Error::Corrupt { .. }) => {}
+            opened => return opened.map(|_| true),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether this is what a crash leaves of a creation, or of a copy.
+fn is_left_over(disk: &dyn Disk, path: &Path, name: &str) -> Result<bool> {
+    let at = path.join(name);
+    match name {
+        LOCK_FILE | UNFINISHED_FILE => is_empty_file(disk, &at),
+        WATERMARK_FILE => Ok(Watermark::provenance(disk, path)? != Provenance::Foreign),
+        UNFINISHED_MANIFEST_FILE => ManifestFile::is_unfinished(disk, &at),
+        JOURNAL_FOLDER => {
+            let of_a_copy = is_empty_file(disk, &path.join(UNFINISHED_FILE))?;
+            let names = disk.list(&at).map_err(Error::io("listing", &at))?;
+            Ok(names.iter().all(|name| of_a_copy && segment_number(name).is_some()))
+        }
+        _ => Ok(false),
+    }
+}
+
+fn is_empty_file(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    if disk.kind(path).map_err(Error::io("looking for", path))? != Some(EntryKind::File) {
+        return Ok(false);
+    }
+    let file = disk.open_to_read(path).map_err(Error::io("opening", path))?;
+    Ok(file.len().map_err(Error::io("reading the length of", path))? == 0)
 }
 
 /// Makes the files of a store without commits; nothing is there until the manifest's name is.
@@ -90,7 +147,6 @@ pub(super) fn create(environment: &Environment, path: &Path) -> Result<(Manifest
     let disk = &*environment.disk;
     sync_ancestors(disk, path)?;
     // What an attempt that a crash cut short left behind.
-    environment.tables.remove_all_but(u64::MAX)?;
     let watermark = path.join(WATERMARK_FILE);
     if disk.exists(&watermark).map_err(Error::io("looking for", &watermark))? {
         disk.remove_file(&watermark).map_err(Error::io("removing", &watermark))?;

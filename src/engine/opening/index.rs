@@ -147,7 +147,7 @@ fn prove(
     for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
         let (key, head) = (&entry.key, entry.head());
         expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
-        newest_clock_ms = newest_clock_ms.max(entry.entry.clock_ms());
+        newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
         let pin = index.pin();
         index.make_resident(key, &pin)?;
         let present = index.head(key)?;
@@ -243,7 +243,7 @@ fn fill(
             if head.revision > checkpoint.revision {
                 expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
             }
-            newest_clock_ms = newest_clock_ms.max(entry.entry.clock_ms());
+            newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
             let present = index.head(key)?;
             index.put(key, &head, None, &pin);
             found.replace(key.as_bytes(), present.as_ref(), &head);

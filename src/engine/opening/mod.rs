@@ -6,46 +6,57 @@ mod create;
 mod index;
 mod repair;
 
-use std::any::Any;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::engine::environment::Environment;
+use crate::index::{Backings, GuardedBackings};
 use crate::journal::Journal;
 use crate::journal::append::{Start, skip_beyond};
 use crate::journal::manifest::{Loaded, ManifestFile};
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{LOCK_FILE, manifest_path};
+use crate::seams::clock::millis;
+use crate::storage::layout::manifest_path;
+use crate::storage::{HeldLock, StoreDirectory};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
+use crate::values::history::HistoryPolicy;
 use crate::values::options::{OnDamage, Options};
 
 pub(crate) use index::OpenedIndex;
 
 /// A store's parts, opened.
 pub(crate) struct Opened {
-    pub(crate) lock: Box<dyn Any + Send + Sync>,
+    pub(crate) lock: Arc<dyn HeldLock>,
+    pub(crate) tables: Arc<dyn Backings>,
     pub(crate) journal: Journal,
     pub(crate) index: OpenedIndex,
     pub(crate) damage: Option<Damage>,
     /// The wall clock that this run must not go below.
     pub(crate) clock_ms: u64,
+    /// What is kept of the past.
+    pub(crate) history: HistoryPolicy,
 }
 
 /// Opens the store in a directory, or creates it.
 pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) -> Result<Opened> {
+    create::prepare_directory(&*environment.disk, path, options.create)?;
+    let (directory, lock) = StoreDirectory::lock(&environment.disk, path)?;
+    // Again: what was looked at may have been replaced before the lock was had.
+    create::prepare_directory(&*directory, path, options.create)?;
+    let tables = Arc::new(GuardedBackings::new(environment.tables.clone(), directory.clone()));
+    let environment = &Environment { disk: directory, tables, ..environment.clone() };
     let disk = &*environment.disk;
-    create::prepare_directory(disk, path, options.create)?;
-    let lock_path = path.join(LOCK_FILE);
-    let lock = disk.lock(&lock_path).map_err(Error::io("locking", &lock_path))?;
-    let lock = lock.ok_or_else(|| Error::Locked { path: path.to_owned() })?;
 
     create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let mut recovered = recovered;
     let index = index::open(environment, &mut recovered, options)?;
-    // Only now: an open that is refused leaves the journal as it was found.
+    // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index,
+    // which may have been replaced before, can be computed from them again.
+    recovered.settle()?;
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
     for found in recovered.segments.iter().chain(&recovered.retired) {
@@ -61,7 +72,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     for (number, live_bytes) in &index.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
-    let clock_ms = recovered.manifest.clock_ms.max(index.newest_clock_ms);
+    let mut clock_ms = recovered.manifest.clock_ms.max(index.newest_clock_ms);
+    let history = adopt_wishes(environment, &mut recovered, options, &mut clock_ms)?;
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
         manifest_file,
@@ -80,7 +92,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         segments,
         start,
     );
-    Ok(Opened { lock, journal, index, damage, clock_ms })
+    let tables = environment.tables.clone();
+    Ok(Opened { lock, tables, journal, index, damage, clock_ms, history })
 }
 
 /// Makes a copy that was never opened a store of its own, before anything is written to it: what
@@ -95,6 +108,31 @@ fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Re
     recovered.next_revision = manifest.revision_floor + 1;
     recovered.manifest = manifest;
     Ok(())
+}
+
+/// Records what this open wants to be different from now on; gives the policy to go by.
+fn adopt_wishes(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    options: &Options,
+    clock_ms: &mut u64,
+) -> Result<HistoryPolicy> {
+    let mut manifest = recovered.manifest.clone();
+    if let Some(wanted) = options.history {
+        manifest.history = Some(wanted.into());
+    }
+    let now_ms = millis((environment.time)());
+    if options.reset_clock && *clock_ms > now_ms {
+        log::warn!("the store's clock is set back by {} ms, as asked for", *clock_ms - now_ms);
+        *clock_ms = now_ms;
+        manifest.clock_ms = now_ms;
+        manifest.clock_since = recovered.last_revision;
+    }
+    if manifest != recovered.manifest {
+        recovered.manifest_file.replace(&manifest)?;
+        recovered.manifest = manifest;
+    }
+    Ok(recovered.manifest.history.map_or_else(HistoryPolicy::new, Into::into))
 }
 
 fn open_journal(

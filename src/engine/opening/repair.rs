@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::environment::Environment;
 use crate::journal::append::skip_beyond;
+use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
-use crate::journal::recover::{Recovered, is_outdated, recover};
+use crate::journal::recover::{Recovered, Unproven, is_outdated, recover};
 use crate::journal::salvage::{Salvaged, salvage, segment_numbers, segment_numbers_in};
-use crate::journal::segment::ensure_folder;
+use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, ensure_folder};
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
-use crate::storage::layout::{DAMAGED_FOLDER, JOURNAL_FOLDER, manifest_path, segment_path};
+use crate::storage::layout::{
+    DAMAGED_FOLDER, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, manifest_path, segment_path,
+};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 use crate::values::revision::Revision;
@@ -74,7 +77,7 @@ fn keep(
     let disk = &*environment.disk;
     ensure_folder(disk, path)?;
     let moved = move_aside(disk, path, &prefix.dropped)?;
-    seal_end(disk, path, &prefix)?;
+    settle_end(disk, path, &prefix)?;
     let mut manifest = Manifest::empty(environment.entropy.incarnation());
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
@@ -92,12 +95,15 @@ fn keep(
         Some((mut file, before)) => {
             manifest.next_segment = manifest.next_segment.max(before.next_segment);
             manifest.clock_ms = before.clock_ms;
+            manifest.clock_since = before.clock_since;
+            manifest.history = before.history;
             manifest.checkpoint.table_generation = before.checkpoint.table_generation;
             file.replace(&manifest)?;
             file
         }
         None => {
-            environment.tables.remove_all_but(u64::MAX)?;
+            // The next table gets a higher number, and those that are there go once MANIFEST says so.
+            manifest.checkpoint.table_generation = highest_generation(disk, path)?;
             let file = ManifestFile::create(disk, path, &manifest)?;
             disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             file
@@ -106,9 +112,7 @@ fn keep(
     // A mark above what is kept would make the next open look for commits that are gone. Both
     // slots, lest damage to one bring back such a mark; and after the manifest, lest a repair that
     // a crash cuts short pass for a torn tail.
-    watermark.record(prefix.last_revision)?;
-    watermark.record(prefix.last_revision)?;
-    watermark.sync()?;
+    watermark.settle(prefix.last_revision)?;
     let damage =
         prefix.damage.map(|error| report(error, prefix.last_revision, prefix.lost_bytes, moved));
     let recovered =
@@ -117,17 +121,30 @@ fn keep(
 }
 
 /// Ends the last segment with a seal, if none follows its frames, so that the journal can be read
-/// on from there should the manifest be lost later.
-fn seal_end(disk: &dyn Disk, store: &Path, prefix: &Salvaged) -> Result<()> {
-    let (Some(end), Some(record)) = (prefix.unsealed_end, prefix.records.last()) else {
-        return Ok(());
-    };
-    let path = segment_path(store, record.number);
-    let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+/// on from there should the manifest be lost later; and makes durable what was read of it.
+fn settle_end(disk: &dyn Disk, store: &Path, prefix: &Salvaged) -> Result<()> {
+    let Some(record) = prefix.records.last() else { return Ok(()) };
     let mut seal = FrameBuilder::seal();
-    let written = file.write_all_at(seal.finish(prefix.last_revision, end.chain).0, end.offset);
-    written.map_err(Error::io("writing", &path))?;
-    file.sync_data().map_err(Error::io("syncing", &path))
+    if let Some(end) = prefix.unsealed_end {
+        let path = segment_path(store, record.number);
+        let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
+        let written = file.write_all_at(seal.finish(prefix.last_revision, end.chain).0, end.offset);
+        written.map_err(Error::io("writing", &path))?;
+    }
+    let segment = OpenSegment::open(disk, store, record.number)?;
+    let end_offset = record.sealed.map_or(SEGMENT_HEADER_BYTES, |end| end.offset);
+    let to = segment.facts.len_bytes.min(end_offset + seal.len() as u64);
+    Unproven { segment, from: 0, to }.write_again()?;
+    let folder = store.join(JOURNAL_FOLDER);
+    disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))
+}
+
+/// The highest number of a table's folder, 0 where there is none.
+fn highest_generation(disk: &dyn Disk, store: &Path) -> Result<u64> {
+    let names = disk.list(store).map_err(Error::io("listing", store))?;
+    let digits = names.iter().filter_map(|name| name.strip_prefix(INDEX_FOLDER_PREFIX));
+    let numbers = digits.filter_map(|digits| digits.parse::<u64>().ok());
+    Ok(numbers.filter(|number| *number < MAX_STORED).max().unwrap_or(0))
 }
 
 fn report(error: Error, kept: u64, lost_bytes: u64, moved: Vec<PathBuf>) -> Damage {
@@ -140,10 +157,12 @@ fn report(error: Error, kept: u64, lost_bytes: u64, moved: Vec<PathBuf>) -> Dama
 
 /// Moves whole segments out of the journal's folder; they stay there for whoever wants to look.
 fn move_aside(disk: &dyn Disk, store: &Path, numbers: &[u32]) -> Result<Vec<PathBuf>> {
-    if numbers.is_empty() {
+    let aside = store.join(DAMAGED_FOLDER);
+    let was_there = disk.exists(&aside).map_err(Error::io("looking for", &aside))?;
+    if numbers.is_empty() && !was_there {
         return Ok(Vec::new());
     }
-    let aside = store.join(DAMAGED_FOLDER);
+    // Also where an earlier repair has moved all of them: it may have ended before that was durable.
     disk.create_dir_all(&aside).map_err(Error::io("creating", &aside))?;
     let mut moved = Vec::new();
     for number in numbers {

@@ -6,6 +6,7 @@
 //! on disk and [`MemoryBacking`](memory::MemoryBacking).
 
 mod guard;
+mod guarded;
 mod memory;
 #[cfg(any(test, feature = "simulation"))]
 mod simulated;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use crate::values::error::Result;
 
+pub(crate) use self::guarded::GuardedBackings;
 pub(crate) use self::memory::MemoryBackings;
 pub(crate) use self::sled::SledBackings;
 

@@ -12,7 +12,7 @@ use super::guard::{Guard, attempt_within};
 use super::{Backing, Backings, lower_bound};
 use crate::index::leaf::MAX_ENCODED_BYTES;
 use crate::storage::layout::INDEX_FOLDER_PREFIX;
-use crate::storage::platform::sync_dir;
+use crate::storage::platform::{create_dir_all, sync_dir};
 use crate::values::error::{Error, Result};
 
 /// How long opening may take. Ten million heads take 4.4 s, so the limit ends only an open that
@@ -91,6 +91,8 @@ pub(crate) struct SledBacking {
 
 impl SledBacking {
     fn open(dir: PathBuf, cache_bytes: u64) -> Result<Self> {
+        // sled would make it readable for all. Where it cannot be made sled says why.
+        let _ = create_dir_all(&dir);
         let guard = Guard::default();
         let config = sled::Config::default()
             .path(&dir)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::manifest::Checkpoint;
+use crate::journal::manifest::{Checkpoint, Manifest};
 use crate::journal::scanner::ScannedFrame;
 use crate::values::error::Result;
 
@@ -28,6 +28,8 @@ pub(crate) struct Collector {
     known: Checkpoint,
     checkpoint: Checkpoint,
     newest_clock_ms: u64,
+    /// The clock was set back after the commit of this revision.
+    clock_since: u64,
     incarnations: Arc<[[u8; 16]]>,
     gathered: Vec<Loose>,
     gathered_bytes: usize,
@@ -37,11 +39,12 @@ impl Collector {
     /// Starts from the source's checkpoint. Of the journal before that not every entry needs to
     /// be there, since compaction drops superseded ones, so it cannot be added up; what came
     /// after it is whole.
-    pub(crate) fn new(known: Checkpoint) -> Self {
+    pub(crate) fn new(manifest: &Manifest) -> Self {
         Self {
-            known,
-            checkpoint: known,
+            known: manifest.checkpoint,
+            checkpoint: manifest.checkpoint,
             newest_clock_ms: 0,
+            clock_since: manifest.clock_since,
             incarnations: Arc::new([]),
             gathered: Vec::new(),
             gathered_bytes: 0,
@@ -58,7 +61,9 @@ impl Collector {
         frame: &ScannedFrame<'_>,
     ) -> Result<bool> {
         source.for_each_entry(frame, &mut |found| {
-            self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
+            if found.revision > self.clock_since {
+                self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
+            }
             if found.revision > self.known.revision {
                 let head = found.head();
                 let written = (!head.deleted).then_some(head.etag);

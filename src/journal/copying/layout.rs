@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::journal::frame::FrameBuilder;
     use crate::journal::segment::OpenSegment;
-    use crate::storage::MemoryDisk;
+    use crate::storage::{Disk, MemoryDisk};
 
     fn commit(revision: u64, incarnations: &[[u8; 16]]) -> Loose {
         let mut frame = FrameBuilder::commit(0);
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn segments_end_where_they_are_full_and_where_the_incarnations_change() {
-        let disk = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let target = Target::begin(&disk, Path::new("copy")).unwrap();
         let frame_bytes = commit(1, &[]).frame.len() as u64;
         let full_bytes = SEGMENT_HEADER_BYTES + 3 * frame_bytes;
@@ -127,7 +127,7 @@ mod tests {
             |record: &SegmentRecord| (record.first_revision, record.sealed.unwrap().last_revision);
         assert_eq!(records.iter().map(covers).collect::<Vec<_>>(), [(1, 4), (5, 5), (6, 9)]);
         for (record, frames) in records.iter().zip([3, 1, 2]) {
-            let segment = OpenSegment::open(&disk, target.path(), record.number).unwrap();
+            let segment = OpenSegment::open(&*disk, target.path(), record.number).unwrap();
             assert_eq!(segment.facts.header.first_revision, record.first_revision);
             let end = record.sealed.unwrap().offset;
             assert_eq!(end, SEGMENT_HEADER_BYTES + frames * frame_bytes);
@@ -143,12 +143,12 @@ mod tests {
 
     #[test]
     fn a_journal_without_commits_still_ends_at_its_revision() {
-        let disk = MemoryDisk::new();
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         let target = Target::begin(&disk, Path::new("copy")).unwrap();
         let entropy = Entropy::seeded(1);
         let records = Layout::new(&target, &entropy, 1 << 20).finish(7, [3; 16]).unwrap();
         assert_eq!(records[0].sealed.unwrap().last_revision, 7);
-        let segment = OpenSegment::open(&disk, target.path(), 1).unwrap();
+        let segment = OpenSegment::open(&*disk, target.path(), 1).unwrap();
         assert_eq!(segment.facts.header.incarnations, [[3; 16]]);
     }
 }

@@ -1,6 +1,5 @@
 //! The journal of a store that nobody has open, read without changing a byte of it.
 
-use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +10,12 @@ use crate::journal::entries::EntrySource;
 use crate::journal::manifest::{Checkpoint, Loaded, Manifest, ManifestFile};
 use crate::journal::recover::{FoundSegment, find_ends, is_outdated};
 use crate::journal::scanner::FrameScanner;
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
-use crate::storage::{Disk, ReadOnlyDisk};
+use crate::storage::layout::{MANIFEST_FILE, WATERMARK_FILE};
+use crate::storage::{Disk, HeldLock, ReadOnlyDisk, StoreDirectory};
 use crate::values::error::{Error, Result};
+use crate::values::options::{OnProgress, Progress};
 
 /// A store's directory, locked, with the ends of its segments found.
 pub(crate) struct ClosedStore {
@@ -24,7 +25,10 @@ pub(crate) struct ClosedStore {
     segments: vec::IntoIter<FoundSegment>,
     current: Option<(FoundSegment, FrameScanner)>,
     collector: Collector,
-    _lock: Option<Box<dyn Any + Send + Sync>>,
+    on_progress: Option<OnProgress>,
+    /// Of the segments that were read to their ends.
+    progress: Progress,
+    _lock: Option<Arc<dyn HeldLock>>,
 }
 
 impl ClosedStore {
@@ -33,18 +37,21 @@ impl ClosedStore {
     /// # Errors
     /// [`Error::Locked`], [`Error::Corrupt`], [`Error::Unsupported`]; [`Error::Io`], of kind
     /// `NotFound` where there is no store.
-    pub(crate) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self> {
+    pub(crate) fn open(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Self> {
         let manifest_path = path.join(MANIFEST_FILE);
         if !disk.exists(&manifest_path).map_err(Error::io("looking for", &manifest_path))? {
             return Err(Error::io("opening", &manifest_path)(io::ErrorKind::NotFound.into()));
         }
-        let lock_path = path.join(LOCK_FILE);
-        let lock = match disk.lock(&lock_path) {
-            Ok(None) => return Err(Error::Locked { path: path.to_owned() }),
-            Ok(lock) => Ok(lock),
-            Err(error) => Err(Error::io("locking", &lock_path)(error)),
+        let (directory, lock) = match StoreDirectory::lock(disk, path) {
+            Ok((directory, lock)) => (directory, Ok(lock)),
+            Err(error @ Error::Locked { .. }) => return Err(error),
+            Err(error) => (Arc::new(StoreDirectory::unlocked(disk, path)), Err(error)),
         };
-        let disk = ReadOnlyDisk(Arc::clone(disk));
+        let disk = ReadOnlyDisk(directory);
         let manifest = match ManifestFile::load(&disk, path)? {
             Loaded::Found(found) => found.1,
             Loaded::Missing => {
@@ -58,19 +65,23 @@ impl ClosedStore {
         let lock = match lock {
             // Nobody opens a copy there: that would write to it.
             Err(error) if manifest.copied && cannot_be_written(&error) => None,
-            lock => lock?,
+            lock => Some(lock?),
         };
         if is_outdated(&disk, path, &manifest)? {
             let reason = "the manifest is older than the journal";
             return Err(Error::corrupt(&manifest_path, 0, reason));
         }
+        let on_progress = on_progress.cloned();
         let ends = find_ends(&disk, path, &manifest, mark(&disk, path)?)?;
+        let total_bytes = ends.segments.iter().map(frame_bytes).sum();
         Ok(Self {
+            on_progress,
+            progress: Progress { done_bytes: 0, total_bytes },
             disk,
             last_revision: ends.last_revision.max(manifest.checkpoint.revision),
             segments: ends.segments.into_iter(),
             current: None,
-            collector: Collector::new(manifest.checkpoint),
+            collector: Collector::new(&manifest),
             manifest,
             _lock: lock,
         })
@@ -84,7 +95,7 @@ impl ClosedStore {
 
 impl Source for ClosedStore {
     fn next(&mut self) -> Result<Vec<Loose>> {
-        let Self { disk, segments, current, collector, .. } = self;
+        let Self { disk, segments, current, collector, progress, .. } = self;
         loop {
             let (found, scan) = match current {
                 Some(current) => current,
@@ -96,6 +107,7 @@ impl Source for ClosedStore {
             };
             let Some(frame) = scan.next_commit()? else {
                 scan.expect_end(found.end_offset)?;
+                progress.done_bytes += frame_bytes(found);
                 *current = None;
                 continue;
             };
@@ -104,8 +116,25 @@ impl Source for ClosedStore {
                 break;
             }
         }
-        Ok(collector.take())
+        let commits = collector.take();
+        self.report();
+        Ok(commits)
     }
+}
+
+impl ClosedStore {
+    fn report(&self) {
+        let Some(on_progress) = &self.on_progress else { return };
+        let read = self
+            .current
+            .as_ref()
+            .map_or(0, |(_, scan)| scan.position().offset.saturating_sub(SEGMENT_HEADER_BYTES));
+        on_progress(Progress { done_bytes: self.progress.done_bytes + read, ..self.progress });
+    }
+}
+
+fn frame_bytes(found: &FoundSegment) -> u64 {
+    found.end_offset.saturating_sub(SEGMENT_HEADER_BYTES)
 }
 
 /// How far the journal is known to have been synced.

@@ -1,22 +1,21 @@
 //! The directory that a copy is made in, and the marker of one that is not finished.
 
-use std::any::Any;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::storage::Disk;
 use crate::storage::layout::{
     JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE, UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE,
     WATERMARK_FILE, segment_number,
 };
-use crate::storage::sync_ancestors;
+use crate::storage::{Disk, EntryKind, HeldLock, StoreDirectory, sync_ancestors};
 use crate::values::error::{Error, Result};
 
 /// A directory, locked and empty but for the marker.
 pub(crate) struct Target<'a> {
-    disk: &'a dyn Disk,
+    directory: Arc<StoreDirectory>,
     path: &'a Path,
-    _lock: Box<dyn Any + Send + Sync>,
+    _lock: Arc<dyn HeldLock>,
 }
 
 impl<'a> Target<'a> {
@@ -25,15 +24,14 @@ impl<'a> Target<'a> {
     /// # Errors
     /// [`Error::Io`] of kind `AlreadyExists` when it holds anything else; [`Error::Locked`] when
     /// another copy is being made there.
-    pub(crate) fn begin(disk: &'a dyn Disk, path: &'a Path) -> Result<Self> {
-        if exists(disk, path)? {
-            check_free(disk, path)?;
+    pub(crate) fn begin(disk: &Arc<dyn Disk>, path: &'a Path) -> Result<Self> {
+        if exists(&**disk, path)? {
+            check_free(&**disk, path)?;
         } else {
             disk.create_dir_all(path).map_err(Error::io("creating", path))?;
         }
-        let lock_path = path.join(LOCK_FILE);
-        let lock = disk.lock(&lock_path).map_err(Error::io("locking", &lock_path))?;
-        let lock = lock.ok_or_else(|| Error::Locked { path: path.to_owned() })?;
+        let (directory, lock) = StoreDirectory::lock(disk, path)?;
+        let disk = &*directory;
         // Another copy may have come and gone before the lock was had.
         check_free(disk, path)?;
         let marker = path.join(UNFINISHED_FILE);
@@ -51,11 +49,11 @@ impl<'a> Target<'a> {
         let journal = path.join(JOURNAL_FOLDER);
         disk.create_dir_all(&journal).map_err(Error::io("creating", &journal))?;
         sync_dir(disk, path)?;
-        Ok(Self { disk, path, _lock: lock })
+        Ok(Self { directory, path, _lock: lock })
     }
 
-    pub(crate) fn disk(&self) -> &'a dyn Disk {
-        self.disk
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.directory
     }
 
     pub(crate) fn path(&self) -> &'a Path {
@@ -64,8 +62,8 @@ impl<'a> Target<'a> {
 
     /// Says that the copy is whole, durably.
     pub(super) fn finish(self) -> Result<()> {
-        remove(self.disk, &self.path.join(UNFINISHED_FILE))?;
-        sync_dir(self.disk, self.path)
+        remove(self.disk(), &self.path.join(UNFINISHED_FILE))?;
+        sync_dir(self.disk(), self.path)
     }
 }
 
@@ -80,7 +78,8 @@ fn check_free(disk: &dyn Disk, path: &Path) -> Result<()> {
         UNFINISHED_MANIFEST_FILE,
     ];
     let names = disk.list(path).map_err(Error::io("listing", path))?;
-    let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
+    let marker = path.join(UNFINISHED_FILE);
+    let unfinished = names.iter().any(|name| name == UNFINISHED_FILE) && is_empty(disk, &marker)?;
     let left_over = |name: &str| name == LOCK_FILE || unfinished && LEFT_OVER.contains(&name);
     match names.iter().find(|name| !left_over(name)) {
         None => Ok(()),
@@ -90,6 +89,15 @@ fn check_free(disk: &dyn Disk, path: &Path) -> Result<()> {
             Err(Error::io("copying a store to", path)(source))
         }
     }
+}
+
+/// A marker is an empty file.
+fn is_empty(disk: &dyn Disk, path: &Path) -> Result<bool> {
+    if disk.kind(path).map_err(Error::io("looking for", path))? != Some(EntryKind::File) {
+        return Ok(false);
+    }
+    let file = disk.open_to_read(path).map_err(Error::io("opening", path))?;
+    Ok(file.len().map_err(Error::io("reading the length of", path))? == 0)
 }
 
 /// Removes the segments and WATERMARK of an unfinished copy, durably.

@@ -198,6 +198,27 @@ impl Media {
         self.settle(|change| change.paths().any(|changed| path.starts_with(changed)));
     }
 
+    /// Moves a directory, durably.
+    pub(super) fn move_tree(&mut self, from: &Path, to: &Path) {
+        self.settle_below(&[from, to]);
+        self.names.move_tree(from, to);
+        self.durable_names.move_tree(from, to);
+        self.forget_lost_files();
+    }
+
+    /// Removes a directory, durably.
+    pub(super) fn take_tree(&mut self, path: &Path) {
+        self.settle_below(&[path]);
+        self.names.take_tree(path);
+        self.durable_names.take_tree(path);
+        self.forget_lost_files();
+    }
+
+    fn settle_below(&mut self, trees: &[&Path]) {
+        let is_below = |path: &Path| trees.iter().any(|tree| path.starts_with(tree));
+        self.settle(|change| change.paths().any(is_below));
+    }
+
     /// Makes durable the wanted changes of names, and the older ones of the same paths.
     fn settle(&mut self, wanted: impl Fn(&NameChange) -> bool) {
         let (mut settled, mut left) = (Vec::new(), Vec::new());

@@ -364,12 +364,23 @@ impl Error {
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { operation, path: path.to_owned(), source }
+        move |source| match source.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(MovedAway { path }) => Self::Moved { path: path.clone() },
+            None => Self::Io { operation, path: path.to_owned(), source },
+        }
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, reason: &'static str) -> Self {
         Self::Corrupt { file: file.to_owned(), offset, reason }
     }
+}
+
+/// What a disk says, inside an [`io::Error`], of a call by a path that does not lead to the locked
+/// directory any more; it becomes [`Error::Moved`].
+#[derive(Debug, thiserror::Error)]
+#[error("{path:?} does not lead to the directory that was locked")]
+pub(crate) struct MovedAway {
+    pub(crate) path: PathBuf,
 }
 
 /// A failure inside the table engine, without the engine's own types.

@@ -1,8 +1,10 @@
 //! The clock that expiry is held against: what was absent does not come back when the system's is
 //! set back.
 
+use std::time::Duration;
+
 use ifmatch::simulation::{STORE, Simulation};
-use ifmatch::{Durability, Error, Options};
+use ifmatch::{Durability, Error, Options, Precondition, Store};
 
 use super::{ALWAYS, Rig, expires_ms};
 
@@ -137,4 +139,51 @@ fn a_key_that_is_written_often_makes_no_other_expire_early_in_a_copy() {
             "{source}"
         );
     }
+}
+
+/// The way back from a clock that was once in the future.
+#[test]
+fn a_clock_that_was_in_the_future_is_set_back_when_that_is_asked_for() {
+    const CENTURY_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
+    let rng = &mut fastrand::Rng::with_seed(1);
+    let sim = Simulation::new(1);
+    sim.set_now_ms(super::BEGIN_MS + CENTURY_MS);
+    let store = sim.open(&Options::new()).unwrap();
+    let notes = store.collection::<u64>("notes").unwrap();
+    notes.create("early", &1).unwrap();
+    Simulation::checkpoint(&store).unwrap();
+    notes.create("a", &1).unwrap();
+    store.close().unwrap();
+    sim.set_now_ms(super::BEGIN_MS);
+    let clock_ms = |store: &Store| Simulation::clock_ms(store).unwrap();
+    let store = sim.open(&Options::new()).unwrap();
+    assert_eq!(clock_ms(&store), super::BEGIN_MS + CENTURY_MS);
+    drop((notes, store));
+    let store = sim.open(&Options::new().reset_clock(true)).unwrap();
+    assert_eq!(clock_ms(&store), super::BEGIN_MS);
+    store.backup("copy").unwrap();
+    let restored = sim.at("restored").restore("copy", &Options::new()).unwrap();
+    assert_eq!(clock_ms(&restored), super::BEGIN_MS);
+    for _ in 0..8 {
+        let mut image = sim.crash(rng);
+        if rng.bool() {
+            image.remove_tables();
+        }
+        let store = image.open(&Options::new()).unwrap();
+        assert_eq!(clock_ms(&store), super::BEGIN_MS);
+        // A version that follows one from the future is above it, and not the clock's.
+        let notes = store.collection::<u64>("notes").unwrap();
+        let item = notes.update("a", |number| *number += 1).unwrap();
+        assert!(item.modified() > std::time::UNIX_EPOCH + Duration::from_millis(CENTURY_MS));
+        notes.upsert("new", &1, Precondition::Always).unwrap();
+        let mut image = image.kill(rng);
+        image.remove_tables();
+        assert_eq!(clock_ms(&image.open(&Options::new()).unwrap()), super::BEGIN_MS);
+    }
+    // A clock that is behind is not set forward, and one that is right stays.
+    let later = super::BEGIN_MS + 5;
+    sim.set_now_ms(later);
+    drop(store);
+    let store = sim.open(&Options::new().reset_clock(true)).unwrap();
+    assert_eq!(clock_ms(&store), later);
 }
