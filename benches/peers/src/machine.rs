@@ -6,6 +6,7 @@ use std::{env, fs, thread};
 
 use crate::engines::LEFT_OUT;
 use crate::plan::Plan;
+use crate::report::grouped;
 
 const LOCK: &str = include_str!("../Cargo.lock");
 
@@ -17,17 +18,19 @@ pub fn heading(plan: &Plan, arguments: &[String]) -> String {
         .unwrap_or_default();
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_default();
     let processor = processor.trim_start_matches([':', ' ', '\t']);
-    let rounds = if plan.rounds == 1 { "one round" } else { "the median of several rounds" };
     let mut page = format!(
         "# Benchmarks\n\n\
          ifmatch beside other embedded stores, each by its own best practice and with the same \
-         memory for its cache. Every figure is {rounds}, engine after engine within each, of this \
-         run; compare figures of one row, not of two machines. `sled alone` and `raw disk` are \
-         there to compare with and are no peers.\n\n\
+         memory for its cache, all in one run of one program. Operations, loading, opening and \
+         copies are medians of {} rounds, engine after engine in each; what is sized {}, disk, \
+         memory and idleness are of one. Compare figures of one row, not of two machines. \
+         `sled alone` and `raw disk` are there to compare with and are no peers.\n\n\
          - command, in `benches/peers`: `cargo run --release -- {}`\n\
          - machine: {cores} cores, {processor}, {} GiB of memory, files on {}\n\
          - system: {} {kernel}, {}\n\
          - ifmatch: {}\n",
+        plan.rounds,
+        grouped(plan.items * 50),
         told(arguments),
         memory_kib >> 20,
         file_system(&plan.dir),

@@ -30,8 +30,8 @@ impl Plan {
         let quick = arguments.iter().any(|name| name == "quick");
         let mut plan = Self {
             quick,
-            items: if quick { 2_000 } else { 200_000 },
-            time: Duration::from_millis(if quick { 60 } else { 2_000 }),
+            items: if quick { 1_000 } else { 200_000 },
+            time: Duration::from_millis(if quick { 40 } else { 2_000 }),
             rounds: if quick { 1 } else { 3 },
             columns: engines::COLUMNS.iter().collect(),
             rows: Vec::new(),
@@ -85,16 +85,20 @@ impl Plan {
         Ok(tempfile::tempdir_in(&self.dir)?)
     }
 
-    /// Waits until this process is all but idle, so that what one engine has put off is not done
-    /// in the time of the next.
+    /// Lets an engine do what it has put off, so that it is not done in the time of the next.
     pub fn rest(&self) {
-        rest(Duration::from_millis(if self.quick { 200 } else { 10_000 }));
+        if !self.quick {
+            rest();
+        }
     }
 }
 
-pub fn rest(longest: Duration) {
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// Waits until this process is all but idle, for a while.
+pub fn rest() {
     let began = Instant::now();
-    while began.elapsed() < longest {
+    while began.elapsed() < LONGEST_REST {
         let before = cpu_ticks();
         thread::sleep(Duration::from_millis(100));
         if cpu_ticks() <= before + 1 {

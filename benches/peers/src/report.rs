@@ -45,6 +45,25 @@ pub enum Rivals {
     Checking,
 }
 
+impl Rivals {
+    fn admits(self, column: &Column) -> bool {
+        match self {
+            Self::All => true,
+            Self::SurvivingKill => column.survives_kill,
+            Self::Checking => column.checks_reads,
+        }
+    }
+
+    /// What marks the figures of those that it does not admit, and why.
+    fn mark(self) -> (&'static str, &'static str) {
+        match self {
+            Self::All => ("", ""),
+            Self::SurvivingKill => ("\\*", "a kill loses what was acknowledged"),
+            Self::Checking => ("†", "what is read is not checked"),
+        }
+    }
+}
+
 pub enum Goal {
     /// Ours is at least so many times as good as the best peer.
     Best(f64),
@@ -138,11 +157,7 @@ impl Report {
 
     /// The best peer of a row, and how many times as good as it ours is.
     fn best(&self, row: &Row, plan: &Plan) -> Option<(&'static str, f64)> {
-        let counts = |column: &Column| match row.rivals {
-            Rivals::All => column.peer,
-            Rivals::SurvivingKill => column.peer && column.survives_kill,
-            Rivals::Checking => column.peer && column.checks_reads,
-        };
+        let counts = |column: &Column| column.peer && row.rivals.admits(column);
         let ratios = plan
             .columns
             .iter()
@@ -200,58 +215,76 @@ impl Report {
         let names: Vec<_> = plan.columns.iter().map(|column| column.name).collect();
         let _ = writeln!(page, "| row | what | {} | to the best peer | goal |", names.join(" | "));
         let _ = writeln!(page, "|---|---|{}---|---|", "--:|".repeat(names.len()));
-        let mut gaps: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for row in family.rows.iter().filter(|row| plan.wants(row)) {
-            let what = sized(row.what, plan);
-            let _ = write!(page, "| {} | {what} |", row.id);
-            for column in &plan.columns {
-                let Some(value) = self.value(row.id, column.name) else {
-                    let reason = format!("{}: {}", column.name, self.gap(row.id, column.name));
-                    gaps.entry(reason).or_default().push(row.id.to_owned());
-                    let _ = write!(page, " – |");
-                    continue;
-                };
-                let lost = row.rivals == Rivals::SurvivingKill && !column.survives_kill;
-                let mark = if lost { "\\*" } else { "" };
-                let _ = write!(page, " {}{mark} |", text(value, row.unit));
+        let wanted = || family.rows.iter().filter(|row| plan.wants(row));
+        let mut gaps: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for row in wanted() {
+            self.cells(row, plan, page, &mut gaps);
+            let lost = self.verdicts(row, plan, page);
+            if !lost.is_empty() {
+                let what = sized(row.what, plan);
+                let _ = writeln!(losses, "- {} ({what}): {}", row.id, lost.join("; "));
             }
-            let best = self.best(row, plan);
-            if let Some((name, ratio)) = best {
-                let _ = write!(page, " {} × {name} |", short(ratio));
-                if ratio < 1.0 {
-                    let _ = writeln!(losses, "- {} ({what}): {} × {name}.", row.id, short(ratio));
-                }
-            } else {
-                page.push_str(" – |");
-            }
-            let mut told = Vec::new();
-            for goal in row.goals {
-                let (words, verdict) = self.judge(row, goal, plan);
-                told.push(match verdict {
-                    Some((_, true)) => format!("{words}: met"),
-                    Some((value, false)) => format!("{words}: **missed**, {}", short(value)),
-                    None => format!("{words}: not measured"),
-                });
-                if let Some((value, false)) = verdict {
-                    let line = "- {id} ({what}): the goal {words} is missed, {value}.\n";
-                    let line = line.replace("{id}", row.id).replace("{what}", &what);
-                    losses.push_str(
-                        &line.replace("{words}", &words).replace("{value}", &short(value)),
-                    );
-                }
-            }
-            let _ = writeln!(page, " {} |", told.join("; "));
         }
-        if family.rows.iter().any(|row| row.rivals == Rivals::SurvivingKill) {
-            let _ =
-                writeln!(page, "\n\\* A kill loses what was acknowledged, so it is no rival here.");
+        for rivals in [Rivals::SurvivingKill, Rivals::Checking] {
+            if wanted().any(|row| row.rivals == rivals) {
+                let (mark, why) = rivals.mark();
+                let _ = writeln!(page, "\n{mark} No rival in this row: {why}.");
+            }
         }
         if !gaps.is_empty() {
-            let _ = writeln!(page, "\nNo figure (–):\n");
+            page.push_str("\nNo figure (–):\n\n");
         }
         for (reason, rows) in gaps {
             let _ = writeln!(page, "- {reason} ({})", rows.join(", "));
         }
+    }
+
+    /// A row's name and its cells; why some have no figure goes to `gaps`.
+    fn cells(
+        &self,
+        row: &Row,
+        plan: &Plan,
+        page: &mut String,
+        gaps: &mut BTreeMap<String, Vec<&str>>,
+    ) {
+        let _ = write!(page, "| {} | {} |", row.id, sized(row.what, plan));
+        for column in &plan.columns {
+            if let Some(value) = self.value(row.id, column.name) {
+                let mark = if row.rivals.admits(column) { "" } else { row.rivals.mark().0 };
+                let _ = write!(page, " {}{mark} |", text(value, row.unit));
+            } else {
+                let reason = format!("{}: {}", column.name, self.gap(row.id, column.name));
+                gaps.entry(reason).or_default().push(row.id);
+                page.push_str(" – |");
+            }
+        }
+    }
+
+    /// The end of a row: the best peer, and the goals. Returns what is lost to them.
+    fn verdicts(&self, row: &Row, plan: &Plan, page: &mut String) -> Vec<String> {
+        let mut lost = Vec::new();
+        if let Some((name, ratio)) = self.best(row, plan) {
+            let beside = format!("{} × {name}", short(ratio));
+            let _ = write!(page, " {beside} |");
+            lost.extend((ratio < 1.0).then_some(beside));
+        } else {
+            page.push_str(" – |");
+        }
+        let mut told = Vec::new();
+        for goal in row.goals {
+            let (words, verdict) = self.judge(row, goal, plan);
+            let verdict = match verdict {
+                Some((_, true)) => format!("{words}: met"),
+                Some((value, false)) => format!("{words}: **missed**, {}", short(value)),
+                None => format!("{words}: not measured"),
+            };
+            if !verdict.ends_with(": met") {
+                lost.push(verdict.clone());
+            }
+            told.push(verdict);
+        }
+        let _ = writeln!(page, " {} |", told.join("; "));
+        lost
     }
 }
 
@@ -304,7 +337,7 @@ fn text(value: f64, unit: Unit) -> String {
     format!("{}{unit}", short(value))
 }
 
-/// A number with three figures: 0.08, 8.12, 81.2, 812, 8.12 k, 8.12 M.
+/// A number with about three figures: 0.0812, 0.81, 8.12, 81.2, 812, 8.12 k, 8.12 M.
 fn short(value: f64) -> String {
     if value.is_infinite() {
         return "∞".to_owned();

@@ -2,7 +2,7 @@
 //! with zeros ahead, as its documentation advises for synchronous commits.
 
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex};
 
 use surrealkv::{Durability, Error, LSMIterator, Mode as Access, Transaction, Tree, TreeBuilder};
 use tokio::runtime::{Builder, Runtime};
@@ -17,7 +17,7 @@ pub const COLUMN: Column = Column {
     peer: true,
     survives_kill: true,
     checks_reads: true,
-    setup: "get_for_update and set, repeated on conflict, Durability::Immediate; ::Eventual; \
+    setup: "get_for_update and set, repeated on conflict (under a mutex in update-8), Durability::Immediate; ::Eventual; \
             with_block_cache_capacity, its memtables beside that",
     open,
     restore: None,
@@ -28,7 +28,12 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     builder.worker_threads(2).enable_all().build().expect("threads for a runtime")
 });
 
-struct Surreal(Tree, Durability);
+struct Surreal {
+    tree: Tree,
+    durability: Durability,
+    /// For a key that many want: each of their transactions but one would be in vain.
+    wanted: Mutex<()>,
+}
 
 fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
     let durability = match setup.mode {
@@ -40,13 +45,14 @@ fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
         .with_block_cache_capacity(setup.cache_bytes)
         .with_wal_preallocation(true);
     let _entered = RUNTIME.enter();
-    Ok(Box::new(Surreal(TreeBuilder::with_options(options).build()?, durability)))
+    let tree = TreeBuilder::with_options(options).build()?;
+    Ok(Box::new(Surreal { tree, durability, wanted: Mutex::new(()) }))
 }
 
 impl Surreal {
     fn begin(&self) -> Result<Transaction, Error> {
-        let mut transaction = self.0.begin()?;
-        transaction.set_durability(self.1);
+        let mut transaction = self.tree.begin()?;
+        transaction.set_durability(self.durability);
         Ok(transaction)
     }
 
@@ -65,7 +71,7 @@ impl Surreal {
 
 impl Engine for Surreal {
     fn settle(&self) -> Outcome {
-        Ok(self.0.flush_wal(true)?)
+        Ok(self.tree.flush_wal(true)?)
     }
 
     fn session(&self) -> Outcome<Box<dyn Session + '_>> {
@@ -73,13 +79,7 @@ impl Engine for Surreal {
     }
 
     fn close(self: Box<Self>) -> Outcome {
-        Ok(RUNTIME.block_on(self.0.close())?)
-    }
-}
-
-impl Drop for Surreal {
-    fn drop(&mut self) {
-        let _ = RUNTIME.block_on(self.0.close());
+        Ok(RUNTIME.block_on(self.tree.close())?)
     }
 }
 
@@ -100,6 +100,11 @@ impl Session for &Surreal {
         })
     }
 
+    fn update(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        let _alone = self.wanted.lock().map_err(|_| "a writer panicked")?;
+        self.replace(key, item)
+    }
+
     fn replace_many(&mut self, items: &[(Key, Item)]) -> Outcome {
         self.write(|transaction| {
             for (key, item) in items {
@@ -111,12 +116,12 @@ impl Session for &Surreal {
     }
 
     fn get(&mut self, key: &Key) -> Outcome<u64> {
-        let transaction = self.0.begin_with_mode(Access::ReadOnly)?;
+        let transaction = self.tree.begin_with_mode(Access::ReadOnly)?;
         Ok(touch(&transaction.get(&key[..])?.ok_or("missing")?[TAG_BYTES..]))
     }
 
     fn scan(&mut self, values: bool) -> Outcome<u64> {
-        let transaction = self.0.begin_with_mode(Access::ReadOnly)?;
+        let transaction = self.tree.begin_with_mode(Access::ReadOnly)?;
         let mut items = transaction.iter()?;
         items.seek_first()?;
         let mut count = 0;

@@ -96,7 +96,7 @@ pub fn overwrite(
 ) -> Outcome<Vec<f64>> {
     let engine = (column.open)(dir, eventual(cache_bytes))?;
     load(engine.as_ref(), items, value_bytes)?;
-    rest(LONGEST_REST);
+    rest();
     let (calls, disk) = written_bytes();
     let over = AtomicBool::new(false);
     let worst = thread::scope(|scope| {
@@ -116,7 +116,7 @@ pub fn overwrite(
             }
             drop(session);
             engine.settle()?;
-            rest(LONGEST_REST);
+            rest();
             Outcome::Ok(())
         })();
         over.store(true, Ordering::Relaxed);
@@ -144,7 +144,7 @@ pub fn memory(
 ) -> Outcome<Vec<f64>> {
     let engine = (column.open)(dir, eventual(cache_bytes))?;
     load(engine.as_ref(), items, VALUE_BYTES)?;
-    rest(LONGEST_REST);
+    rest();
     let loaded = resident_mib()?;
     let mut session = engine.session()?;
     let (mut random, mut item) = (Random::new(1), vec![0; TAG_BYTES + VALUE_BYTES]);
@@ -155,11 +155,9 @@ pub fn memory(
     }
     step(session.as_mut(), Op::ScanValues, items, &mut random, &mut item)?;
     engine.settle()?;
-    rest(LONGEST_REST);
+    rest();
     Ok(vec![loaded, resident_mib()?])
 }
-
-const LONGEST_REST: Duration = Duration::from_secs(10);
 
 pub fn resident_mib() -> Outcome<f64> {
     let status = fs::read_to_string("/proc/self/status")?;

@@ -77,7 +77,7 @@ pub fn idle(column: &Column, dir: &Path, items: u64, milliseconds: u64) -> Outco
     let busy = descriptors() - before;
     drop(session);
     engine.settle()?;
-    rest(Duration::from_secs(10));
+    rest();
     let (writes, wakes) = (write_calls(), wake_ups());
     thread::sleep(Duration::from_millis(milliseconds));
     let (writes, wakes) = (write_calls() - writes, wake_ups().saturating_sub(wakes));

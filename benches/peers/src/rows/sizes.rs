@@ -155,10 +155,8 @@ fn restored(column: &Column, from: &Path, to: &Path, items: u64) -> Outcome<f64>
     let (engine, _) = open(column, to, items)?;
     let restored = milliseconds(began);
     let found = engine.session()?.scan(false)?;
-    if found != items {
-        return Err(format!("{found} items restored").into());
-    }
-    Ok(restored)
+    engine.close()?;
+    if found == items { Ok(restored) } else { Err(format!("{found} items restored").into()) }
 }
 
 fn copy_files(from: &Path, to: &Path) -> Outcome {

@@ -101,6 +101,10 @@ fn run(plan: &Plan, report: &mut Report) -> Outcome {
                 }
             }
         }
+        for (_, engine, dir) in open {
+            engine.close()?;
+            dir.close()?;
+        }
     }
     Ok(())
 }
