@@ -2,8 +2,8 @@
 //! ratios, the goals and the losses.
 //!
 //! ```text
-//! cargo run --release -- all                 every row: some two to three hours
-//! cargo run --release -- quick               a small version of every row: about a minute
+//! cargo run --release -- all > ../../docs/benchmarks.md      every row: some hours
+//! cargo run --release -- quick               a small version of every row: a minute or two
 //! cargo run --release -- ROW...              rows whose names begin so, in full
 //! cargo run --release -- quick ROW...        the same, small
 //!     [--items 200000] [--seconds 2] [--rounds 3] [--engines redb,lmdb] [--dir DIRECTORY]

@@ -347,12 +347,11 @@ fn short(value: f64) -> String {
         v if v >= 999.5 => (v / 1e3, " k"),
         v => (v, ""),
     };
-    let digits = if scaled >= 99.95 {
-        0
-    } else if scaled >= 9.995 {
-        1
-    } else {
-        2
+    let digits = match scaled {
+        s if s >= 99.95 => 0,
+        s if s >= 9.995 => 1,
+        s if s >= 0.0995 => 2,
+        _ => 4,
     };
     let text = format!("{scaled:.digits$}");
     let text =
