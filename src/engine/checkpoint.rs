@@ -32,6 +32,8 @@ pub(super) struct Relocated {
     segments: HashSet<u32>,
     /// How many checkpoints had begun when the last head was moved.
     moved_at: u64,
+    /// Snapshots with lower numbers began before that, and may read by a head's old place.
+    snapshots_below: u64,
 }
 
 impl Engine {
@@ -165,11 +167,18 @@ impl Engine {
         relocated.segments.insert(segment);
         // One that is under way may have written some of the leaves before they were changed.
         relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
+        relocated.snapshots_below = self.snapshots.next_number();
     }
 
     /// Whether the index on disk holds all moves: a checkpoint has begun after the last one.
     pub(crate) fn moves_are_durable(&self) -> bool {
         self.checkpoints.lock().completed > self.relocated.lock().moved_at
+    }
+
+    /// Snapshots with lower numbers than this may read what compaction has replaced: a later one
+    /// finds every head in its new place.
+    pub(crate) fn snapshots_before_moves(&self) -> u64 {
+        self.relocated.lock().snapshots_below
     }
 
     /// Forgets about segments that nothing has to be moved to any more.

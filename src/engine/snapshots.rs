@@ -137,6 +137,23 @@ impl Snapshots {
         kept.layers.values().filter(|layer| !layer.ended).count() as u64
     }
 
+    /// The number of the next snapshot to begin: those that live by now have lower ones.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.kept.read().next_number
+    }
+
+    /// Whether a snapshot lives that has a lower number than this.
+    pub(crate) fn lives_below(&self, number: u64) -> bool {
+        let kept = self.kept.read();
+        kept.layers.range(..number).any(|(_, layer)| !layer.ended)
+    }
+
+    /// The oldest revision that a snapshot reads at.
+    pub(crate) fn oldest_revision(&self) -> Option<u64> {
+        let kept = self.kept.read();
+        kept.layers.values().find(|layer| !layer.ended).map(|layer| layer.revision)
+    }
+
     /// How many heads are saved.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn saved_heads(&self) -> u64 {

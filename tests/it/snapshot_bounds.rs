@@ -1,7 +1,9 @@
 //! What snapshots may keep in memory, and what becomes of those that would need more.
 
+use std::time::Duration;
+
 use ifmatch::simulation::Simulation;
-use ifmatch::{Error, Options, Precondition, Store};
+use ifmatch::{Error, HistoryPolicy, Options, Precondition, Store};
 
 use crate::snapshots::{filled, values};
 
@@ -99,4 +101,52 @@ fn a_snapshot_that_is_given_up_for_disk_space_says_so_and_the_others_go_on() {
     assert!(!Simulation::give_up_oldest_snapshot(&store).unwrap());
     assert!(matches!(young.collection(&numbers).len(), Err(Error::SnapshotTooOld)));
     assert_eq!(store.snapshot().collection(&numbers).len().unwrap(), 4);
+}
+
+/// A regression: what compaction had replaced waited for a moment without any snapshot, which
+/// never comes where snapshots overlap, and then young snapshots were given up.
+#[test]
+fn overlapping_snapshots_hold_up_compaction_only_for_as_long_as_each_lives() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    let write = |round: u8| {
+        for key in 0..20_u8 {
+            items.upsert([key], &vec![round; 100_000].into(), Precondition::Always).unwrap();
+        }
+    };
+    write(0);
+    let mut before = store.snapshot();
+    for round in 1..40 {
+        write(round);
+        let next = store.snapshot();
+        let seen = before.collection(&items).get([7]).unwrap().expect("a young snapshot");
+        assert_eq!(seen.value[0], round - 1);
+        before = next;
+        store.compact().unwrap();
+        let bytes = store.stats().unwrap().journal_bytes;
+        assert!(bytes < 16 << 20, "round {round}: {bytes} bytes for 2 MB that live");
+    }
+}
+
+/// A regression: tombstones stayed for as long as any snapshot lived.
+#[test]
+fn a_tombstone_waits_for_snapshots_that_are_older_than_it_and_for_no_others() {
+    let sim = Simulation::new(1);
+    let tombstones = HistoryPolicy::new().tombstones(Duration::ZERO);
+    let store = sim.open(&Options::new().history(tombstones)).unwrap();
+    let items = store.raw("items").unwrap();
+    items.create("a", &"one".into()).unwrap();
+    let older = store.snapshot();
+    items.delete("a", Precondition::Always).unwrap();
+    let younger = store.snapshot();
+    sim.set_now_ms(1_700_000_001_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 0);
+    assert!(older.collection(&items).get("a").unwrap().is_some());
+    drop(older);
+    items.create("b", &"two".into()).unwrap();
+    items.delete("b", Precondition::Always).unwrap();
+    sim.set_now_ms(1_700_000_002_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 1, "that of a, and not that of b");
+    assert!(younger.collection(&items).get("a").unwrap().is_none());
 }

@@ -25,15 +25,14 @@ pub(super) fn find(
     throttle: Throttle,
 ) -> Result<Purgeable> {
     let mut purgeable = Purgeable::new();
-    // A snapshot may need the row of an item that was removed after it was taken.
-    if maintenance.engine()?.snapshots.alive() > 0 {
-        return Ok(purgeable);
-    }
+    // A snapshot needs the rows of items that were removed after it had begun.
+    let oldest = maintenance.engine()?.snapshots.oldest_revision().unwrap_or(u64::MAX);
     for source in run {
         read_frames(maintenance, source, throttle, &mut |engine, source, frame| {
             let now_ms = engine.clock.now_ms();
             source.for_each_entry(frame, &mut |found| {
                 if !found.entry.kind().leaves_item()
+                    && found.revision <= oldest
                     && !engine.history.keeps_tombstone_of(found.entry.modified_ms, now_ms)
                     && purgeable.len() < LIMIT
                     // Without its row older entries would count as the newest and stay.

@@ -48,7 +48,9 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
     }
     let engine = maintenance.engine()?;
     engine.set_rows_left_behind(false);
-    if engine.snapshots.alive() > 0 && !give_up_costly(&engine, &numbers)? {
+    // Those that began later find every head in its new place.
+    let before = engine.snapshots_before_moves();
+    if engine.snapshots.lives_below(before) && !give_up_costly(&engine, &numbers, before)? {
         // Looked at again with the next piece of compaction.
         return Ok(());
     }
@@ -64,18 +66,18 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
     Ok(())
 }
 
-/// Gives up snapshots, the oldest first, while the retired segments that they may still read take
-/// more space than everything that lives; gives whether none is left.
-fn give_up_costly(engine: &Engine, numbers: &[u32]) -> Result<bool> {
+/// Gives up the snapshots that may read retired segments, if these take more space than everything
+/// that lives; whether none of them is left.
+fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool> {
     let segments = engine.journal.segments();
     let mut pinned = 0;
     for number in numbers {
         pinned += segments.len_bytes(*number)?;
     }
     if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
-        while engine.snapshots.give_up_oldest() {}
+        while engine.snapshots.lives_below(before) && engine.snapshots.give_up_oldest() {}
     }
-    Ok(engine.snapshots.alive() == 0)
+    Ok(!engine.snapshots.lives_below(before))
 }
 
 /// Points the table's heads at the entries of a rewritten segment.
