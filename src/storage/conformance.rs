@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, EntryKind};
 
 /// Panics unless the disk keeps the contract of [`Disk`] and [`DiskFile`]. Works in `root`, which
 /// may be missing, and needs it to be empty.
@@ -175,12 +175,16 @@ fn lists_are_sorted_and_of_one_directory(disk: &dyn Disk, root: &Path) {
     }
     assert_eq!(disk.list(&dir).unwrap(), ["10", "9", "a", "b", "directory"]);
     assert_eq!(disk.list(&dir.join("directory")).unwrap(), ["deep", "inner"]);
+    assert_eq!(disk.kind(&dir).unwrap(), Some(EntryKind::Directory));
+    assert_eq!(disk.kind(&dir.join("directory/deep")).unwrap(), Some(EntryKind::File));
+    assert_eq!(disk.kind(&dir.join("missing")).unwrap(), None);
+    assert_eq!(disk.kind(&dir.join("missing/too")).unwrap(), None);
 }
 
 fn locks_exclude(disk: &dyn Disk, root: &Path) {
     let path = root.join("LOCK");
     let first = disk.lock(&path).unwrap();
-    assert!(first.is_some());
+    assert!(first.as_ref().unwrap().is_at_path().unwrap());
     assert!(disk.lock(&path).unwrap().is_none());
     assert!(disk.lock(&path).unwrap().is_none(), "a refusal must not release the lock");
     assert!(disk.lock(&root.join("OTHER")).unwrap().is_some());

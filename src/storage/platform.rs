@@ -8,7 +8,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What tells a file from every other one, as long as it is open: volume and number.
 pub(super) type FileIdentity = (u64, u64);
@@ -63,6 +63,22 @@ pub(super) fn identity_of(file: &File) -> io::Result<FileIdentity> {
 #[cfg(windows)]
 pub(super) fn identity_at(path: &Path) -> io::Result<Option<FileIdentity>> {
     none_if_missing(File::open(path).and_then(|file| identity_of(&file)))
+}
+
+/// A resolved path as the user would write it.
+#[cfg(unix)]
+pub(super) fn plain(path: PathBuf) -> PathBuf {
+    path
+}
+
+/// A resolved path as the user would write it: `C:\x` and not `\\?\C:\x`, where both mean the same
+/// also with a store's names below it, which the short form has room for.
+#[cfg(windows)]
+pub(super) fn plain(path: PathBuf) -> PathBuf {
+    /// Of the 260 that Windows takes; the rest is for the names below.
+    const LONGEST: usize = 200;
+    let is_short = path.as_os_str().len() <= LONGEST;
+    if is_short { dunce::simplified(&path).to_owned() } else { path }
 }
 
 fn none_if_missing(found: io::Result<FileIdentity>) -> io::Result<Option<FileIdentity>> {

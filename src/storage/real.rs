@@ -40,7 +40,7 @@ impl Disk for RealDisk {
                             _ => {}
                         }
                     }
-                    return Ok(resolved);
+                    return Ok(platform::plain(resolved));
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),

@@ -2,7 +2,7 @@
 //! what the first one wrote and did not sync, and goes by it. A power cut must not show that it was
 //! never on the disk.
 //!
-//! `IFMATCH_SAME_BOOT_STRIDE=n` tries only every n-th call of the first session, 8 without it;
+//! `IFMATCH_SAME_BOOT_STRIDE=n` tries only every n-th call of the first session, 16 without it;
 //! `IFMATCH_SEED=n` repeats one of them.
 
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
@@ -14,8 +14,6 @@ use crate::{Case, Repeat, from_environment, seeds};
 
 /// How many images of each power cut are opened.
 const IMAGES: u8 = 2;
-/// Every so many calls of the second session the power is cut; which ones differs from case to case.
-const CUT_STRIDE: usize = 3;
 
 fn open(sim: &Simulation) -> Result<Writer, Error> {
     sim.open(&Options::new()).and_then(|store| Writer::new(store, Durability::Immediate))
@@ -54,7 +52,7 @@ fn next_session(
 /// seal of a segment that only this manifest names made the store unopenable.
 #[test]
 fn a_power_cut_does_not_take_back_what_an_open_went_by() {
-    let stride = from_environment("IFMATCH_SAME_BOOT_STRIDE").unwrap_or(8).max(1);
+    let stride = from_environment("IFMATCH_SAME_BOOT_STRIDE").unwrap_or(16).max(1);
     let mut images = 0;
     for persistent in [false, true] {
         for call in seeds(0..u64::MAX).step_by(stride as usize) {
@@ -84,8 +82,7 @@ fn cut_everywhere(
     rng: &mut fastrand::Rng,
 ) -> u64 {
     let mut images = 0;
-    let first = rng.usize(0..CUT_STRIDE) as u64;
-    for cut in (first..).step_by(CUT_STRIDE) {
+    for cut in 0.. {
         let case = Case(format!("call {call} failed, persistent: {persistent}, cut at {cut}"));
         let (next, mut ledger) = (sim.kill(rng), ledger.clone());
         next.disk().inject(FaultPlan::after(cut, Fault::Eio).persistent());
