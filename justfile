@@ -26,7 +26,7 @@ fuzz target seconds="60":
     cargo +nightly fuzz run {{ target }} target/fuzz-corpus/{{ target }} fuzz/corpus/{{ target }} \
         -- -max_total_time={{ seconds }} -rss_limit_mb=4096
 
-# Print the numbers of this crate: `just bench --bench throughput`
+# Print the numbers of this crate: `just bench get`
 bench *arguments:
     cargo bench {{ arguments }}
 

@@ -23,6 +23,8 @@ pub(crate) mod backing;
 mod directory;
 pub(crate) mod leaf;
 mod leaf_handle;
+#[cfg(test)]
+mod models;
 pub(crate) mod opening;
 mod residency;
 mod restoration;

@@ -71,7 +71,9 @@ impl Head {
         out
     }
 
-    /// Reads what [`encode_to`](Self::encode_to) wrote; `None` for anything that is not one whole head.
+    /// Reads what [`encode_to`](Self::encode_to) wrote; `None` for anything that is not one whole
+    /// head.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
         Self::decode_from(&mut bytes).filter(|_| bytes.is_empty())
     }

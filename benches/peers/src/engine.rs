@@ -1,17 +1,34 @@
 //! What every engine is measured through: [`Engine`] and its sessions, one to a thread.
 
 use std::error::Error;
+use std::fmt;
 use std::path::Path;
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// What an engine does not have. Any other error is a failure, and the run tells it at its end.
+#[derive(Debug, Clone)]
+pub struct Absent(pub String);
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Absent {}
+
+pub fn absent<T>(reason: &str) -> Outcome<T> {
+    Err(Absent(reason.to_owned()).into())
+}
+
 pub const KEY_BYTES: usize = 21;
-pub const VALUE_BYTES: usize = 256;
 pub const TAG_BYTES: usize = 16;
 
 pub type Key = [u8; KEY_BYTES];
-pub type Value = [u8; VALUE_BYTES];
-pub type Tag = [u8; TAG_BYTES];
+/// An item as peers store it: the tag, then the value. ifmatch makes its own tag and takes the
+/// value alone.
+pub type Item = Vec<u8>;
 
 /// What an acknowledged write survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,61 +39,89 @@ pub enum Mode {
     Eventual,
 }
 
+#[derive(Debug, Clone, Copy)]
+pub struct Setup {
+    pub mode: Mode,
+    pub cache_bytes: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Replace,
     ReplaceHundred,
     UpdateOneKey,
-    Get,
+    /// Of a tenth of the items.
+    GetHot,
+    GetAny,
     GetNotModified,
     ScanValues,
     ScanKeys,
     Patch,
 }
 
-/// An engine as a column of the table.
+/// An engine as a column of the tables.
 pub struct Column {
     pub name: &'static str,
+    /// The package whose version is told; empty for the disk itself.
+    pub package: &'static str,
     /// Whether it counts as a peer; ours, sled alone and the raw disk do not.
     pub peer: bool,
     /// Whether what it acknowledges in [`Mode::Eventual`] survives a kill; if not, it is shown
     /// and does not count there.
-    pub eventual_survives_kill: bool,
-    /// How it is set up, durable and eventual.
+    pub survives_kill: bool,
+    /// Whether it compares a checksum of what it reads from its files.
+    pub checks_reads: bool,
+    /// How it is set up: durable, eventual, and what `cache_bytes` sets.
     pub setup: &'static str,
-    pub open: fn(&Path, Mode) -> Outcome<Box<dyn Engine>>,
+    /// Opens a store in a folder, or creates it there.
+    pub open: fn(&Path, Setup) -> Outcome<Box<dyn Engine>>,
+    /// Makes a store in a new folder from a backup; `None` if a backup is one when it is copied.
+    pub restore: Option<fn(from: &Path, to: &Path) -> Outcome>,
 }
 
-pub trait Engine: Sync {
-    fn can(&self, op: Op) -> bool {
-        !matches!(op, Op::GetNotModified | Op::Patch)
-    }
+pub trait Engine: Send + Sync {
+    fn session(&self) -> Outcome<Box<dyn Session + '_>>;
 
-    /// Ends what loading has left to do in the background. `documents` JSON documents are wanted
-    /// for [`Session::patch`].
-    fn settle(&mut self, documents: u64) -> Outcome {
-        let _ = documents;
+    /// Ends what writing has left to do before its effects are durable.
+    fn settle(&self) -> Outcome;
+
+    fn close(self: Box<Self>) -> Outcome {
         Ok(())
     }
 
-    fn session(&self) -> Outcome<Box<dyn Session + '_>>;
+    /// Copies the open store into a new folder.
+    fn backup(&self, to: &Path) -> Outcome {
+        let _ = to;
+        absent("has no backup of an open store")
+    }
 }
 
 /// One thread's access.
 pub trait Session {
-    /// Writes new items in one transaction, by whatever way is fastest.
-    fn load(&mut self, keys: &[Key], value: &Value) -> Outcome;
+    /// Makes ready for an operation on the first `count` items or documents, outside of what is
+    /// measured, or tells that the engine does not have it.
+    fn prepare(&mut self, op: Op, count: u64) -> Outcome {
+        let _ = count;
+        match op {
+            Op::GetNotModified => absent("has no conditional get"),
+            Op::Patch => absent("has no patch of a document"),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes new items, in order of keys, in one transaction, by whatever way is fastest.
+    fn load(&mut self, items: &[(Key, Item)]) -> Outcome;
 
     /// Reads an item, and replaces it if its tag is still the same; repeated until done.
-    fn replace(&mut self, key: &Key, value: &Value, tag: Tag) -> Outcome;
+    fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome;
 
     /// The same for a key that many threads want at once.
-    fn update(&mut self, key: &Key, value: &Value, tag: Tag) -> Outcome {
-        self.replace(key, value, tag)
+    fn update(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        self.replace(key, item)
     }
 
     /// The same as a replace, for many items in one transaction.
-    fn replace_many(&mut self, keys: &[Key], value: &Value, tag: Tag) -> Outcome;
+    fn replace_many(&mut self, items: &[(Key, Item)]) -> Outcome;
 
     /// Reads an item and touches its value.
     fn get(&mut self, key: &Key) -> Outcome<u64>;
@@ -86,25 +131,18 @@ pub trait Session {
 
     /// Asks for item `n` if it is not as it was; it is.
     fn get_not_modified(&mut self, n: u64) -> Outcome {
-        Err(format!("no conditional get of item {n}").into())
+        absent(&format!("has no conditional get of item {n}"))
     }
 
     /// Sets one number in document `n` if its tag is the one of this session's last patch.
     fn patch(&mut self, n: u64, number: u64) -> Outcome {
-        Err(format!("no patch of document {n} to {number}").into())
+        absent(&format!("has no patch of document {n} to {number}"))
     }
 }
 
-/// The item as peers store it: the tag, then the value.
-pub fn with_tag(tag: Tag, value: &Value) -> [u8; TAG_BYTES + VALUE_BYTES] {
-    let mut bytes = [0; TAG_BYTES + VALUE_BYTES];
-    bytes[..TAG_BYTES].copy_from_slice(&tag);
-    bytes[TAG_BYTES..].copy_from_slice(value);
-    bytes
-}
-
-pub fn tag_of(bytes: &[u8]) -> Tag {
-    bytes[..TAG_BYTES].try_into().unwrap_or_default()
+/// Looks at an item's tag, as a precondition does.
+pub fn see_tag(item: &[u8]) {
+    std::hint::black_box(&item[..TAG_BYTES]);
 }
 
 /// A number that depends on the first and the last byte, so that a value has to be there.
@@ -131,4 +169,37 @@ pub fn document(n: u64) -> serde_json::Value {
     let rest = 1_024_usize.saturating_sub(document.to_string().len());
     document["text"] = "x".repeat(rest).into();
     document
+}
+
+/// A small generator (xorshift64*), the same numbers in every run.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// Fills an item with bytes that do not compress.
+    pub fn fill(&mut self, item: &mut [u8]) {
+        for chunk in item.chunks_mut(8) {
+            chunk.copy_from_slice(&self.next().to_ne_bytes()[..chunk.len()]);
+        }
+    }
+
+    pub fn item(&mut self, value_bytes: usize) -> Item {
+        let mut item = vec![0; TAG_BYTES + value_bytes];
+        self.fill(&mut item);
+        item
+    }
 }

@@ -1,101 +1,66 @@
-//! Measures ifmatch beside its peers, in one run, and holds the ratios against the goals.
+//! Measures ifmatch beside its peers, in one run, and prints a page of Markdown that tells the
+//! ratios, the goals and the losses.
 //!
 //! ```text
-//! cargo run --release -- [--seconds 2] [--items 200000] [--engines redb,lmdb] [--work durable-1]
-//!                        [--dir DIRECTORY]
+//! cargo run --release -- all > ../../docs/benchmarks.md      every row: some hours
+//! cargo run --release -- quick               a small version of every row: a minute or two
+//! cargo run --release -- ROW...              rows whose names begin so, in full
+//! cargo run --release -- quick ROW...        the same, small
+//!     [--items 200000] [--seconds 2] [--rounds 3] [--engines redb,lmdb] [--dir DIRECTORY]
 //! ```
 //!
-//! A replace reads an item and replaces it if its tag is unchanged. Peers do both in one write
-//! transaction and keep a tag of 16 bytes beside the value; ifmatch does a `get` and a `replace`.
+//! Peers read and replace in one write transaction and keep a tag of 16 bytes beside the value;
+//! ifmatch does a `get` and a `replace`. Linux only, as the system's own figures are read.
 
+mod child;
 mod engine;
 mod engines;
-mod table;
+mod machine;
+mod plan;
+mod report;
+mod rows;
 mod work;
 
-use std::path::PathBuf;
-use std::time::Duration;
-use std::{env, thread};
+use std::env;
+use std::process::ExitCode;
 
-use engine::{Column, Mode, Outcome};
-use table::Table;
-use work::{WORKS, Work};
+use engine::Outcome;
+use plan::Plan;
+use report::Report;
+use rows::FAMILIES;
 
-struct Arguments {
-    time: Duration,
-    items: u64,
-    columns: Vec<&'static Column>,
-    works: Vec<&'static Work>,
-    dir: PathBuf,
-}
-
-fn main() -> Outcome {
-    let arguments = arguments()?;
-    let mut table = Table::default();
-    for mode in [Mode::Durable, Mode::Eventual] {
-        measure(&arguments, mode, &mut table)?;
-    }
-
-    let cores = thread::available_parallelism()?;
-    println!("{} {}, {cores} cores", env::consts::OS, env::consts::ARCH);
-    println!("{} items of {} bytes", arguments.items, engine::VALUE_BYTES);
-    println!("{:?} for each cell, files in {}\n", arguments.time, arguments.dir.display());
-    println!("Setup, durable; eventual:");
-    for column in &arguments.columns {
-        println!("  {}: {}", column.name, column.setup);
-    }
-    table.print(&arguments.works, &arguments.columns);
-    Ok(())
-}
-
-/// Opens and loads every engine, and then goes through the work of one mode row by row, so that
-/// the cells of a row are measured within seconds of each other: a machine's disk changes its
-/// speed over minutes.
-fn measure(arguments: &Arguments, mode: Mode, table: &mut Table) -> Outcome {
-    let works: Vec<_> = arguments.works.iter().filter(|work| work.mode == mode).collect();
-    if works.is_empty() {
-        return Ok(());
-    }
-    let mut open = Vec::new();
-    for column in &arguments.columns {
-        eprintln!("{} {mode:?}: loading", column.name);
-        let dir = tempfile::tempdir_in(&arguments.dir)?;
-        let mut engine = (column.open)(dir.path(), mode)?;
-        work::load(engine.as_mut(), arguments.items)?;
-        open.push((column, engine, dir));
-    }
-    for work in works {
-        for (column, engine, _) in &open {
-            if engine.can(work.op) {
-                let rate = work::measure(engine.as_ref(), work, arguments.items, arguments.time)?;
-                eprintln!("{} {}: {rate:.0}/s", work.name, column.name);
-                table.put(work, column, rate);
-            }
-        }
-    }
-    Ok(())
-}
-
-fn arguments() -> Outcome<Arguments> {
-    let mut parsed = Arguments {
-        time: Duration::from_secs(2),
-        items: 200_000,
-        columns: engines::COLUMNS.iter().collect(),
-        works: WORKS.iter().collect(),
-        dir: env::temp_dir(),
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let done = match &*arguments {
+        [] => Err("tell what to run: all, quick, or the beginnings of rows' names".into()),
+        [first, rest @ ..] if first == child::SUBCOMMAND => child::serve(rest).map(|()| 0),
+        _ => run(&arguments),
     };
-    let mut given = env::args().skip(1);
-    while let Some(name) = given.next() {
-        let value = given.next().ok_or_else(|| format!("{name} needs a value"))?;
-        let listed = |known: &str| value.split(',').any(|name| known.starts_with(name));
-        match &*name {
-            "--seconds" => parsed.time = Duration::try_from_secs_f64(value.parse()?)?,
-            "--items" => parsed.items = value.parse()?,
-            "--engines" => parsed.columns.retain(|column| listed(column.name)),
-            "--work" => parsed.works.retain(|work| listed(work.name)),
-            "--dir" => parsed.dir = value.into(),
-            _ => return Err(format!("unknown argument {name}").into()),
+    match done {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failures) => {
+            eprintln!("{failures} cells failed; the page says why");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
-    Ok(parsed)
+}
+
+/// Runs what is asked for and prints the page; returns how many cells failed.
+fn run(arguments: &[String]) -> Outcome<usize> {
+    let plan = Plan::from_arguments(arguments)?;
+    let all = || FAMILIES.iter().flat_map(|family| family.rows);
+    if let Some(unknown) = plan.rows.iter().find(|row| !all().any(|r| r.id.starts_with(&***row))) {
+        let names: Vec<_> = all().map(|row| row.id).collect();
+        return Err(format!("no row is named {unknown}; the rows: {}", names.join(" ")).into());
+    }
+    let mut report = Report::default();
+    for family in FAMILIES.iter().filter(|family| plan.wants_any(family.rows)) {
+        (family.run)(&plan, &mut report)?;
+    }
+    println!("{}{}", machine::heading(&plan, arguments), report.page(FAMILIES, &plan));
+    Ok(report.failures())
 }

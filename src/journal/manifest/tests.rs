@@ -126,7 +126,7 @@ fn a_list_of_segments_that_is_full_refuses_what_needs_another_and_nothing_more()
     write(&store, 10).unwrap();
     add_segments(&store, 20_000);
     let refused = write(&store, LARGE);
-    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::TooManySegments { .. })), "{refused:?}");
     write(&store, 20).unwrap();
     let stats = store.stats().unwrap();
     assert!(!stats.poisoned && stats.items == 1);

@@ -7,15 +7,20 @@ use std::sync::{Mutex, MutexGuard};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use crate::engine::{Column, Engine, Key, Mode, Outcome, Session, Tag, Value};
-use crate::engine::{tag_of, touch, with_tag};
+use crate::engine::{
+    Column, Engine, Item, Key, Mode, Outcome, Session, Setup, TAG_BYTES, see_tag, touch,
+};
 
 pub const COLUMN: Column = Column {
     name: "fjall",
+    package: "fjall",
     peer: true,
-    eventual_survives_kill: true,
-    setup: "mutexes around read and write, PersistMode::SyncData; no persist (::Buffer)",
+    survives_kill: true,
+    checks_reads: true,
+    setup: "mutexes around read and write, PersistMode::SyncData; no persist (::Buffer); \
+            cache_size, its memtables beside that",
     open,
+    restore: None,
 };
 
 const STRIPES: usize = 256;
@@ -27,30 +32,37 @@ struct Fjall {
     stripes: Vec<Mutex<()>>,
 }
 
-fn open(dir: &Path, mode: Mode) -> Outcome<Box<dyn Engine>> {
-    let db = Database::builder(dir.join("fjall")).cache_size(256 << 20).open()?;
+fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
+    let db = Database::builder(dir.join("fjall")).cache_size(setup.cache_bytes).open()?;
     let items = db.keyspace("items", KeyspaceCreateOptions::default)?;
     let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-    Ok(Box::new(Fjall { db, items, mode, stripes }))
+    Ok(Box::new(Fjall { db, items, mode: setup.mode, stripes }))
 }
 
 impl Fjall {
     /// Locks the stripes of some keys, in ascending order.
-    fn lock(&self, keys: &[Key]) -> Outcome<Vec<MutexGuard<'_, ()>>> {
+    fn lock<'a>(&self, keys: impl Iterator<Item = &'a Key>) -> Outcome<Vec<MutexGuard<'_, ()>>> {
         let stripe = |key: &Key| {
             let mut hasher = DefaultHasher::new();
             key.hash(&mut hasher);
             hasher.finish() as usize % STRIPES
         };
-        let mut stripes: Vec<_> = keys.iter().map(stripe).collect();
+        let mut stripes: Vec<_> = keys.map(stripe).collect();
         stripes.sort_unstable();
         stripes.dedup();
         let lock = |stripe: usize| self.stripes[stripe].lock().map_err(|_| "panicked".into());
         stripes.into_iter().map(lock).collect()
     }
 
-    fn read(&self, key: &Key) -> Outcome<Tag> {
-        Ok(tag_of(&self.items.get(key)?.ok_or("missing")?))
+    fn write(&self, items: &[(Key, Item)], present: bool) -> Outcome {
+        let mut batch = self.db.batch();
+        for (key, item) in items {
+            if present {
+                see_tag(&self.items.get(key)?.ok_or("missing")?);
+            }
+            batch.insert(&self.items, &key[..], &item[..]);
+        }
+        Ok(batch.commit()?)
     }
 
     fn acknowledge(&self) -> Outcome {
@@ -62,7 +74,7 @@ impl Fjall {
 }
 
 impl Engine for Fjall {
-    fn settle(&mut self, _: u64) -> Outcome {
+    fn settle(&self) -> Outcome {
         Ok(self.db.persist(PersistMode::SyncAll)?)
     }
 
@@ -72,35 +84,28 @@ impl Engine for Fjall {
 }
 
 impl Session for &Fjall {
-    fn load(&mut self, keys: &[Key], value: &Value) -> Outcome {
-        for key in keys {
-            self.items.insert(&key[..], &with_tag([0; 16], value)[..])?;
-        }
-        Ok(())
+    fn load(&mut self, items: &[(Key, Item)]) -> Outcome {
+        self.write(items, false)?;
+        self.acknowledge()
     }
 
-    fn replace(&mut self, key: &Key, value: &Value, tag: Tag) -> Outcome {
-        let locked = self.lock(&[*key])?;
-        std::hint::black_box(self.read(key)?);
-        self.items.insert(&key[..], &with_tag(tag, value)[..])?;
+    fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        let locked = self.lock([key].into_iter())?;
+        see_tag(&self.items.get(key)?.ok_or("missing")?);
+        self.items.insert(&key[..], item)?;
         drop(locked);
         self.acknowledge()
     }
 
-    fn replace_many(&mut self, keys: &[Key], value: &Value, tag: Tag) -> Outcome {
-        let locked = self.lock(keys)?;
-        let mut batch = self.db.batch();
-        for key in keys {
-            std::hint::black_box(self.read(key)?);
-            batch.insert(&self.items, &key[..], &with_tag(tag, value)[..]);
-        }
-        batch.commit()?;
+    fn replace_many(&mut self, items: &[(Key, Item)]) -> Outcome {
+        let locked = self.lock(items.iter().map(|(key, _)| key))?;
+        self.write(items, true)?;
         drop(locked);
         self.acknowledge()
     }
 
     fn get(&mut self, key: &Key) -> Outcome<u64> {
-        Ok(touch(&self.items.get(key)?.ok_or("missing")?))
+        Ok(touch(&self.items.get(key)?.ok_or("missing")?[TAG_BYTES..]))
     }
 
     fn scan(&mut self, values: bool) -> Outcome<u64> {

@@ -3,30 +3,37 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{Database, Env, EnvFlags, EnvOpenOptions};
+use heed::{CompactionOption, Database, Env, EnvFlags, EnvOpenOptions};
 
-use crate::engine::{Column, Engine, Key, Mode, Outcome, Session, Tag, Value};
-use crate::engine::{tag_of, touch, with_tag};
+use crate::engine::{
+    Column, Engine, Item, Key, Mode, Outcome, Session, Setup, TAG_BYTES, see_tag, touch,
+};
 
 pub const COLUMN: Column = Column {
     name: "lmdb",
+    package: "heed",
     peer: true,
-    eventual_survives_kill: true,
-    setup: "synchronous commits; MDB_NOSYNC",
+    survives_kill: true,
+    checks_reads: false,
+    setup: "synchronous commits; MDB_NOSYNC; no cache of its own: it maps its file, so the \
+            system's cache serves it, without a bound",
     open,
+    restore: None,
 };
+
+const MAP_BYTES: usize = 64 << 30;
 
 struct Lmdb {
     env: Env,
     items: Database<Bytes, Bytes>,
 }
 
-fn open(dir: &Path, mode: Mode) -> Outcome<Box<dyn Engine>> {
+fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
     let mut options = EnvOpenOptions::new();
-    options.map_size(4 << 30);
+    options.map_size(MAP_BYTES);
     // SAFETY: the directory is this run's own, so nothing else maps or changes its files.
     let env = unsafe {
-        if mode == Mode::Eventual {
+        if setup.mode == Mode::Eventual {
             options.flags(EnvFlags::NO_SYNC);
         }
         options.open(dir)?
@@ -38,45 +45,58 @@ fn open(dir: &Path, mode: Mode) -> Outcome<Box<dyn Engine>> {
 }
 
 impl Lmdb {
-    fn write(&self, keys: &[Key], value: &Value, tag: Tag, present: bool) -> Outcome {
+    fn write<'a>(
+        &self,
+        items: impl Iterator<Item = (&'a Key, &'a [u8])>,
+        present: bool,
+    ) -> Outcome {
         let mut transaction = self.env.write_txn()?;
-        for key in keys {
+        for (key, item) in items {
             if present {
-                let found = self.items.get(&transaction, key)?.ok_or("missing")?;
-                std::hint::black_box(tag_of(found));
+                see_tag(self.items.get(&transaction, key)?.ok_or("missing")?);
             }
-            self.items.put(&mut transaction, key, &with_tag(tag, value))?;
+            self.items.put(&mut transaction, key, item)?;
         }
         Ok(transaction.commit()?)
     }
 }
 
 impl Engine for Lmdb {
-    fn settle(&mut self, _: u64) -> Outcome {
+    fn settle(&self) -> Outcome {
         Ok(self.env.force_sync()?)
     }
 
     fn session(&self) -> Outcome<Box<dyn Session + '_>> {
         Ok(Box::new(self))
     }
+
+    fn close(self: Box<Self>) -> Outcome {
+        self.env.force_sync()?;
+        self.env.prepare_for_closing().wait();
+        Ok(())
+    }
+
+    fn backup(&self, to: &Path) -> Outcome {
+        Ok(self.env.copy_to_path(to.join("data.mdb"), CompactionOption::Disabled)?.sync_all()?)
+    }
 }
 
 impl Session for &Lmdb {
-    fn load(&mut self, keys: &[Key], value: &Value) -> Outcome {
-        self.write(keys, value, [0; 16], false)
+    fn load(&mut self, items: &[(Key, Item)]) -> Outcome {
+        self.write(items.iter().map(|(key, item)| (key, &item[..])), false)
     }
 
-    fn replace(&mut self, key: &Key, value: &Value, tag: Tag) -> Outcome {
-        self.write(&[*key], value, tag, true)
+    fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        self.write([(key, item)].into_iter(), true)
     }
 
-    fn replace_many(&mut self, keys: &[Key], value: &Value, tag: Tag) -> Outcome {
-        self.write(keys, value, tag, true)
+    fn replace_many(&mut self, items: &[(Key, Item)]) -> Outcome {
+        self.write(items.iter().map(|(key, item)| (key, &item[..])), true)
     }
 
     fn get(&mut self, key: &Key) -> Outcome<u64> {
         let transaction = self.env.read_txn()?;
-        Ok(touch(self.items.get(&transaction, key)?.ok_or("missing")?))
+        Ok(touch(&self.items.get(&transaction, key)?.ok_or("missing")?[TAG_BYTES..]))
     }
 
     fn scan(&mut self, values: bool) -> Outcome<u64> {

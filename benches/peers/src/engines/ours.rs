@@ -7,77 +7,98 @@ use ifmatch::{
     Collection, Durability, ETag, Error, Options, Patch, Precondition, Raw, Read, Store,
 };
 
-use crate::engine::{Column, Engine, Key, Mode, Op, Outcome, Session, Tag, Value};
-use crate::engine::{document, key, touch};
+use crate::engine::{
+    Column, Engine, Item, Key, Mode, Op, Outcome, Session, Setup, TAG_BYTES, document, key, touch,
+};
+
+pub const NAME: &str = "ifmatch";
 
 pub const COLUMN: Column = Column {
-    name: "ifmatch",
+    name: NAME,
+    package: "ifmatch",
     peer: false,
-    eventual_survives_kill: true,
-    setup: "Durability::Immediate; ::Eventual",
+    survives_kill: true,
+    checks_reads: true,
+    setup: "Durability::Immediate; ::Eventual; cache_bytes",
     open,
+    restore: Some(|from, to| Ok(Store::restore(from.join(STORE), to.join(STORE))?.close()?)),
 };
+
+const STORE: &str = "bench.ifm";
 
 struct Ours {
     store: Store,
     items: Collection<Bytes, Raw>,
-    documents: Collection<serde_json::Value>,
-    item_tags: Vec<ETag>,
-    document_tags: Vec<ETag>,
 }
 
-fn open(dir: &Path, mode: Mode) -> Outcome<Box<dyn Engine>> {
-    let durability = match mode {
+fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
+    let durability = match setup.mode {
         Mode::Durable => Durability::Immediate,
         Mode::Eventual => Durability::Eventual,
     };
-    let options = Options::new().durability(durability).cache_bytes(256 << 20);
-    let store = options.open(dir.join("bench.ifm"))?;
+    let options = Options::new().durability(durability).cache_bytes(setup.cache_bytes);
+    let store = options.open(dir.join(STORE))?;
     let items = store.raw("items")?;
-    let documents = store.collection("documents")?;
-    let (item_tags, document_tags) = (Vec::new(), Vec::new());
-    Ok(Box::new(Ours { store, items, documents, item_tags, document_tags }))
+    Ok(Box::new(Ours { store, items }))
 }
 
 impl Engine for Ours {
-    fn can(&self, _: Op) -> bool {
-        true
-    }
-
-    fn settle(&mut self, documents: u64) -> Outcome {
-        for n in 0..documents {
-            let tag = self.documents.create(key(n), &document(n))?.etag();
-            self.document_tags.push(tag);
-        }
-        for item in self.items.iter()? {
-            self.item_tags.push(item?.etag());
-        }
+    fn settle(&self) -> Outcome {
         Ok(self.store.sync()?)
     }
 
     fn session(&self) -> Outcome<Box<dyn Session + '_>> {
-        Ok(Box::new(Mine { ours: self, document_tags: self.document_tags.clone() }))
+        let documents = self.store.collection("documents")?;
+        Ok(Box::new(Mine { ours: self, documents, tags: Vec::new() }))
+    }
+
+    fn close(self: Box<Self>) -> Outcome {
+        Ok(self.store.close()?)
+    }
+
+    fn backup(&self, to: &Path) -> Outcome {
+        self.store.backup(to.join(STORE))?;
+        Ok(())
     }
 }
 
 struct Mine<'a> {
     ours: &'a Ours,
-    document_tags: Vec<ETag>,
+    documents: Collection<serde_json::Value>,
+    /// Of the items or documents that were made ready.
+    tags: Vec<ETag>,
+}
+
+fn value(item: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(&item[TAG_BYTES..])
 }
 
 impl Session for Mine<'_> {
-    fn load(&mut self, keys: &[Key], value: &Value) -> Outcome {
-        let value = Bytes::copy_from_slice(value);
+    fn prepare(&mut self, op: Op, count: u64) -> Outcome {
+        let tag = |n| match op {
+            Op::Patch => {
+                let meta = self.documents.upsert(key(n), &document(n), Precondition::Always)?;
+                Ok(meta.etag())
+            }
+            _ => Ok(self.ours.items.get(key(n))?.ok_or("missing")?.etag()),
+        };
+        if matches!(op, Op::Patch | Op::GetNotModified) {
+            self.tags = (0..count).map(tag).collect::<Outcome<_>>()?;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, items: &[(Key, Item)]) -> Outcome {
         let mut batch = self.ours.store.batch();
-        for key in keys {
-            batch = batch.create(&self.ours.items, key, &value);
+        for (key, item) in items {
+            batch = batch.create(&self.ours.items, key, &value(item));
         }
         batch.commit()?;
         Ok(())
     }
 
-    fn replace(&mut self, key: &Key, value: &Value, _: Tag) -> Outcome {
-        let value = Bytes::copy_from_slice(value);
+    fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        let value = value(item);
         let mut seen = self.ours.items.get(key)?.ok_or("missing")?.etag();
         loop {
             match self.ours.items.replace(key, &value, seen) {
@@ -90,19 +111,18 @@ impl Session for Mine<'_> {
         }
     }
 
-    fn replace_many(&mut self, keys: &[Key], value: &Value, _: Tag) -> Outcome {
-        let value = Bytes::copy_from_slice(value);
+    fn replace_many(&mut self, items: &[(Key, Item)]) -> Outcome {
         let mut batch = self.ours.store.batch();
-        for key in keys {
+        for (key, item) in items {
             let seen = self.ours.items.get(key)?.ok_or("missing")?.etag();
-            batch = batch.replace(&self.ours.items, key, &value, seen);
+            batch = batch.replace(&self.ours.items, key, &value(item), seen);
         }
         batch.commit()?;
         Ok(())
     }
 
-    fn update(&mut self, key: &Key, value: &Value, _: Tag) -> Outcome {
-        let value = Bytes::copy_from_slice(value);
+    fn update(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        let value = value(item);
         self.ours.items.update(key, |stored| *stored = value.clone())?;
         Ok(())
     }
@@ -128,7 +148,7 @@ impl Session for Mine<'_> {
     }
 
     fn get_not_modified(&mut self, n: u64) -> Outcome {
-        let tag = *self.ours.item_tags.get(n as usize).ok_or("no such item")?;
+        let tag = *self.tags.get(n as usize).ok_or("no such item")?;
         match self.ours.items.get_if(key(n), Precondition::if_none_match(tag))? {
             Read::NotModified(_) => Ok(()),
             _ => Err("an item was modified".into()),
@@ -136,9 +156,9 @@ impl Session for Mine<'_> {
     }
 
     fn patch(&mut self, n: u64, number: u64) -> Outcome {
-        let seen = self.document_tags.get_mut(n as usize).ok_or("no such document")?;
+        let seen = self.tags.get_mut(n as usize).ok_or("no such document")?;
         let patch = Patch::new().set("/stock", number);
-        *seen = self.ours.documents.patch(key(n), &patch, *seen)?.etag();
+        *seen = self.documents.patch(key(n), &patch, *seen)?.etag();
         Ok(())
     }
 }

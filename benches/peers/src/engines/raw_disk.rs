@@ -7,34 +7,39 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::engine::{Column, Engine, Key, Mode, Op, Outcome, Session, Tag, VALUE_BYTES, Value};
+use crate::engine::{Column, Engine, Item, Key, Mode, Op, Outcome, Session, Setup, absent};
+
+pub const NAME: &str = "raw disk";
 
 pub const COLUMN: Column = Column {
-    name: "raw disk",
+    name: NAME,
+    package: "",
     peer: false,
-    eventual_survives_kill: true,
+    survives_kill: true,
+    checks_reads: false,
     setup: "pwrite and fdatasync into a file of zeros; pwrite alone",
     open,
+    restore: None,
 };
 
 const FILE_BYTES: u64 = 64 << 20;
-/// Key, value and some forty bytes of a record's own.
-const RECORD_BYTES: usize = VALUE_BYTES + 64;
+/// What an engine writes for an item beside it, about.
+const FRAME_BYTES: usize = 48;
 
 struct RawDisk(File, Mode, AtomicU64);
 
-fn open(dir: &Path, mode: Mode) -> Outcome<Box<dyn Engine>> {
+fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
     let mut file = File::create_new(dir.join("zeros"))?;
     for _ in 0..FILE_BYTES >> 20 {
         file.write_all(&[0; 1 << 20])?;
     }
     file.sync_all()?;
-    Ok(Box::new(RawDisk(file, mode, AtomicU64::new(0))))
+    Ok(Box::new(RawDisk(file, setup.mode, AtomicU64::new(0))))
 }
 
 impl Engine for RawDisk {
-    fn can(&self, op: Op) -> bool {
-        op == Op::Replace
+    fn settle(&self) -> Outcome {
+        Ok(())
     }
 
     fn session(&self) -> Outcome<Box<dyn Session + '_>> {
@@ -43,31 +48,34 @@ impl Engine for RawDisk {
 }
 
 impl Session for &RawDisk {
-    fn load(&mut self, _: &[Key], _: &Value) -> Outcome {
+    fn prepare(&mut self, op: Op, _: u64) -> Outcome {
+        if op == Op::Replace { Ok(()) } else { absent("only appends") }
+    }
+
+    fn load(&mut self, _: &[(Key, Item)]) -> Outcome {
         Ok(())
     }
 
-    fn replace(&mut self, key: &Key, value: &Value, _: Tag) -> Outcome {
-        let mut record = [0; RECORD_BYTES];
-        record[..key.len()].copy_from_slice(key);
-        record[key.len()..key.len() + value.len()].copy_from_slice(value);
-        let at = self.2.fetch_add(RECORD_BYTES as u64, Ordering::Relaxed);
-        self.0.write_all_at(&record, at % (FILE_BYTES - RECORD_BYTES as u64))?;
+    fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome {
+        let record = [&key[..], item, &[0; FRAME_BYTES]].concat();
+        let room = FILE_BYTES - record.len() as u64;
+        let at = self.2.fetch_add(record.len() as u64, Ordering::Relaxed) % room;
+        self.0.write_all_at(&record, at)?;
         if self.1 == Mode::Durable {
             self.0.sync_data()?;
         }
         Ok(())
     }
 
-    fn replace_many(&mut self, _: &[Key], _: &Value, _: Tag) -> Outcome {
-        Err("the raw disk only appends".into())
+    fn replace_many(&mut self, _: &[(Key, Item)]) -> Outcome {
+        absent("only appends")
     }
 
     fn get(&mut self, _: &Key) -> Outcome<u64> {
-        Err("the raw disk only appends".into())
+        absent("only appends")
     }
 
     fn scan(&mut self, _: bool) -> Outcome<u64> {
-        Err("the raw disk only appends".into())
+        absent("only appends")
     }
 }

@@ -1,0 +1,10 @@
+//! The rows, a file to each family.
+
+pub mod footprint;
+pub mod idle;
+pub mod sizes;
+pub mod speed;
+
+use crate::report::Family;
+
+pub const FAMILIES: &[Family] = &[speed::FAMILY, sizes::FAMILY, footprint::FAMILY, idle::FAMILY];
