@@ -19,6 +19,8 @@ use crate::values::error::Error;
 const IDLE: u64 = 1 << 63;
 /// How many commits go by before it is looked again how long each has to wait.
 const DELAY_LOOK_COMMITS: u64 = 256;
+/// One in so many writes waits, for as long as all of them should.
+const DELAYED_COMMITS: u64 = 32;
 /// How often upkeep looks while writes go on.
 #[cfg(not(all(test, loom)))]
 const TICK: Duration = Duration::from_millis(100);
@@ -186,8 +188,9 @@ impl Background {
             self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
         }
         let delay_us = self.write_delay_us.load(Ordering::Relaxed);
-        if delay_us > 0 {
-            std::thread::sleep(Duration::from_micros(delay_us));
+        // One of some writes waits for all of them: short waits take longer than they should.
+        if delay_us > 0 && commits.is_multiple_of(DELAYED_COMMITS) {
+            std::thread::sleep(Duration::from_micros(delay_us * DELAYED_COMMITS));
         }
     }
 

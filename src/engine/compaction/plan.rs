@@ -7,13 +7,13 @@ use crate::journal::manifest::SegmentRecord;
 use crate::journal::segment::{MAX_INCARNATIONS, SEGMENT_HEADER_BYTES};
 
 /// The background compacts when more than this share of the live bytes, in percent, is dead.
-const DEAD_PERCENT: u64 = 34;
+const DEAD_PERCENT: u64 = 50;
 /// From this share on, counted over the whole journal, it does not pause any more.
-const URGENT_PERCENT: u64 = 37;
+const URGENT_PERCENT: u64 = 55;
 /// From this share on writers wait a little, more the higher it is.
-const SLOW_PERCENT: u64 = 40;
+const SLOW_PERCENT: u64 = 90;
 const SLOW_US_PER_PERCENT: u64 = 20;
-const SLOWEST_US: u64 = 2_000;
+const SLOWEST_US: u64 = 500;
 /// Less than this in the whole journal is no reason to hurry.
 const UNHURRIED_BYTES: u64 = 16 << 20;
 /// Less than this is not worth the syncs.
