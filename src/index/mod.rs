@@ -67,6 +67,10 @@ pub(crate) struct Index {
     hand: Mutex<Hand>,
     /// Rows of merged leaves, which the backing store still holds.
     merged_rows: Mutex<Vec<Vec<u8>>>,
+    /// Whether leaves are being given to the backing store. No leaf is merged then.
+    writing_back: sync::AtomicBool,
+    /// Keys of small leaves that were not merged for that reason.
+    unmerged: Mutex<Vec<ItemKey>>,
 }
 
 /// What the index occupies, and may occupy.
@@ -100,6 +104,8 @@ impl Index {
             },
             hand: Mutex::default(),
             merged_rows: Mutex::default(),
+            writing_back: sync::AtomicBool::new(false),
+            unmerged: Mutex::default(),
         }
     }
 

@@ -95,40 +95,47 @@ impl Index {
         }
     }
 
-    /// Makes a lost leaf anew of the rows that it should hold.
+    /// Makes a lost leaf anew of the rows that it should hold: as several leaves where one has no
+    /// room for them.
     fn fill(&self, directory: &Directory, handle: &LeafHandle, rows: &Self) -> Result<()> {
         let mut state = handle.write();
         if state.leaf.is_some() || state.merged {
             return Ok(());
         }
-        let mut leaf = Leaf::new();
-        let mut over = Vec::new();
-        let low = Bound::Included(&*handle.low);
-        let high = state.high.as_deref();
-        let high = high.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut leaves = vec![(handle.low.clone(), Leaf::new())];
+        let upper = state.high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut key = Vec::new();
-        rows.scan(&directory.collection, (low, high), false, |found, head, _| {
-            key.clear();
-            found.copy_to(&mut key);
-            if leaf.has_room_for(&key) {
-                leaf.put(&key, head, None);
-            } else {
-                over.push((key.clone(), *head));
+        rows.scan(
+            &directory.collection,
+            (Bound::Included(&handle.low), upper),
+            false,
+            |found, head, _| {
+                key.clear();
+                found.copy_to(&mut key);
+                if leaves.last().is_none_or(|(_, leaf)| !leaf.has_room_for(&key)) {
+                    leaves.push((key.clone().into_boxed_slice(), Leaf::new()));
+                }
+                if let Some((_, leaf)) = leaves.last_mut() {
+                    leaf.put(&key, head, None);
+                }
+                ControlFlow::Continue(())
+            },
+        )?;
+        let mut high = state.high.take();
+        let dirty = leaves.len() as u64 - u64::from(state.is_dirty());
+        // From the last to the first: nobody gets past the first before all are there.
+        while let Some((low, leaf)) = leaves.pop() {
+            self.memory.grew(0, leaf.memory_bytes());
+            if leaves.is_empty() {
+                state.leaf = Some(leaf);
+                state.high = high.take();
+                break;
             }
-            ControlFlow::Continue(())
-        })?;
-        self.memory.grew(0, leaf.memory_bytes());
-        state.leaf = Some(leaf);
-        if !state.is_dirty() {
-            self.memory.dirty_leaves.fetch_add(1, Ordering::AcqRel);
+            directory.insert(Arc::new(LeafHandle::resident(low.clone(), high, leaf)));
+            high = Some(low);
         }
         state.mark_dirty();
-        drop(state);
-        let pin = self.pin();
-        for (key, head) in over {
-            let key = ItemKey::new(&directory.collection, &key)?;
-            self.put(&key, &head, None, &pin);
-        }
+        self.memory.dirty_leaves.fetch_add(dirty, Ordering::AcqRel);
         Ok(())
     }
 }

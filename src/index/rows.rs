@@ -136,8 +136,8 @@ impl Index {
             let is_small = state.leaf.as_ref().is_some_and(Leaf::is_nearly_empty);
             Some((removed, is_small))
         });
-        if let (Some((_, true)), Some(directory)) = (removed, self.directory(key.collection())) {
-            self.merge(&directory, key.key_bytes());
+        if let Some((_, true)) = removed {
+            self.merge(key);
         }
     }
 
@@ -213,12 +213,19 @@ impl Index {
         directory.insert(Arc::new(right));
     }
 
-    /// Joins the leaf of a key with the one before it, if both are in memory and small enough.
-    fn merge(&self, directory: &Directory, key: &[u8]) {
-        let right_handle = directory.leaf_of(key);
+    /// Joins the leaf of a key with the one before it, if both are in memory and small enough. While
+    /// leaves are being written back that is put off.
+    pub(super) fn merge(&self, key: &ItemKey) {
+        let Some(directory) = self.directory(key.collection()) else { return };
+        let right_handle = directory.leaf_of(key.key_bytes());
         let Some(left_handle) = directory.leaf_before(&right_handle.low) else { return };
         let mut left = left_handle.write();
         let mut right = right_handle.write();
+        // Under the locks: a checkpoint that begins now meets both leaves after this.
+        if self.writing_back.load(Ordering::Acquire) {
+            self.unmerged.lock().push(key.clone());
+            return;
+        }
         let adjoin =
             !left.merged && !right.merged && left.high.as_deref() == Some(&*right_handle.low);
         let small = |right: &Leaf| {
@@ -237,7 +244,6 @@ impl Index {
             self.memory.dirty_leaves.fetch_sub(1, Ordering::Relaxed);
         }
         directory.remove(&right_handle.low);
-        // A row that a checkpoint is giving to the backing store right now may come to be as well.
         self.merged_rows.lock().push(super::row_key(&directory.collection, &right_handle.low));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::index::directory::Directory;
-use crate::index::leaf_handle::{LeafHandle, Writing};
+use crate::index::leaf_handle::{LeafHandle, LeafState, Writing};
 use crate::index::{Backing, Index, row_key};
 use crate::values::error::{Error, Result, TableError};
 
@@ -22,8 +22,8 @@ const PIECE: usize = 64;
 const PIECE: usize = 1;
 
 /// A leaf, encoded.
-struct EncodedLeaf<'a> {
-    handle: &'a LeafHandle,
+struct EncodedLeaf {
+    handle: Arc<LeafHandle>,
     key: Vec<u8>,
     bytes: Vec<u8>,
     checksum: u32,
@@ -46,64 +46,87 @@ impl Index {
         let Some(backing) = self.backing.read().clone() else {
             return Err(Error::Table(TableError::new("the index is in memory only")));
         };
-        // Those that were merged before: what they held is in leaves that are written now.
+        // No leaf is merged from here on: the rows of those that were merged before go at the end,
+        // when the leaves that took them in are written.
+        self.writing_back.store(true, Ordering::Release);
+        let written = self.write_all(&*backing, make_durable);
+        self.writing_back.store(false, Ordering::Release);
+        written?;
+        for key in std::mem::take(&mut *self.unmerged.lock()) {
+            self.merge(&key);
+        }
+        Ok(())
+    }
+
+    fn write_all(
+        &self,
+        backing: &dyn Backing,
+        make_durable: &mut dyn FnMut(u64) -> Result<()>,
+    ) -> Result<()> {
+        for directory in self.directories().iter().rev() {
+            self.write_directory(backing, directory, make_durable)?;
+        }
         let merged = std::mem::take(&mut *self.merged_rows.lock());
-        let written = self
-            .write_dirty(&*backing, make_durable)
-            .and_then(|()| merged.iter().try_for_each(|key| self.remove_row(&*backing, key)));
-        if let Err(error) = written {
+        if let Err(error) = merged.iter().try_for_each(|key| self.remove_row(backing, key)) {
             self.merged_rows.lock().extend(merged);
             return Err(error);
         }
         backing.flush()
     }
 
-    fn write_dirty(
+    /// Writes the changed leaves of a collection, from the last to the first. Each is looked up from
+    /// where the one after it begins, so what a split moves is met before or after the split.
+    fn write_directory(
         &self,
         backing: &dyn Backing,
+        directory: &Directory,
         make_durable: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        for directory in self.directories().iter().rev() {
-            let mut dirty = directory.leaves_from(&[], usize::MAX);
-            dirty.retain(|handle| handle.read().is_dirty());
-            dirty.reverse();
-            for piece in dirty.chunks(PIECE) {
-                self.write_piece(backing, directory, piece, make_durable)?;
+        let mut upper: Option<Box<[u8]>> = None;
+        loop {
+            let (mut piece, mut newest) = (Vec::with_capacity(PIECE), 0);
+            let mut at_first = false;
+            while piece.len() < PIECE && !at_first {
+                let handle = directory.leaf_below(upper.as_deref());
+                let mut state = handle.write();
+                if state.merged || state.high != upper {
+                    // Split since it was looked up: a leaf after it comes first.
+                    continue;
+                }
+                at_first = handle.low.is_empty();
+                upper = Some(handle.low.clone());
+                let encoded = encode(directory, &handle, &mut state);
+                drop(state);
+                if let Some((leaf, revision)) = encoded {
+                    newest = newest.max(revision);
+                    piece.push(leaf);
+                }
+            }
+            self.write_piece(backing, piece, newest, make_durable)?;
+            if at_first {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     fn write_piece(
         &self,
         backing: &dyn Backing,
-        directory: &Directory,
-        piece: &[Arc<LeafHandle>],
+        piece: Vec<EncodedLeaf>,
+        newest: u64,
         make_durable: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
-        let (mut encoded, mut newest) = (Vec::with_capacity(piece.len()), 0);
-        for handle in piece {
-            let mut state = handle.write();
-            // Merged since it was looked up: what it held is in a leaf that is changed.
-            if state.merged || state.writing == Writing::Clean {
-                continue;
-            }
-            let Some(leaf) = &state.leaf else { continue };
-            let mut bytes = Vec::new();
-            let facts = leaf.encode(&mut bytes);
-            newest = newest.max(facts.newest_revision);
-            state.writing = Writing::UnderWay;
-            let key = row_key(&directory.collection, &handle.low);
-            encoded.push(EncodedLeaf { handle: &**handle, key, bytes, checksum: facts.checksum });
+        if piece.is_empty() {
+            return Ok(());
         }
         let mut outcome = make_durable(newest);
-        for leaf in encoded {
+        for leaf in piece {
             if outcome.is_ok() {
                 outcome = backing.insert(&leaf.key, &leaf.bytes);
             }
             let mut state = leaf.handle.write();
             state.written(outcome.is_ok().then_some(leaf.checksum));
-            if !state.is_dirty() && !state.merged {
+            if !state.is_dirty() {
                 self.memory.dirty_leaves.fetch_sub(1, Ordering::AcqRel);
             }
         }
@@ -118,4 +141,21 @@ impl Index {
         });
         if begins_again { Ok(()) } else { backing.remove(key) }
     }
+}
+
+/// Encodes a leaf that is changed, and its newest revision; `None` for one that is not.
+fn encode(
+    directory: &Directory,
+    handle: &Arc<LeafHandle>,
+    state: &mut LeafState,
+) -> Option<(EncodedLeaf, u64)> {
+    if state.writing == Writing::Clean {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let facts = state.leaf.as_ref()?.encode(&mut bytes);
+    state.writing = Writing::UnderWay;
+    let key = row_key(&directory.collection, &handle.low);
+    let handle = Arc::clone(handle);
+    Some((EncodedLeaf { handle, key, bytes, checksum: facts.checksum }, facts.newest_revision))
 }

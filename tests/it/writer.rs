@@ -313,7 +313,12 @@ impl Writer {
                 };
                 (document_bytes(&value), None)
             };
-            let expires_ms = ttl_ms.map(|ttl_ms| ledger.now_ms() + ttl_ms);
+            // A write keeps the item's own expiry unless it names one.
+            let kept_ms = match after.get(&at) {
+                Some(written) => written.as_ref().and_then(|(_, expires_ms)| *expires_ms),
+                None => ledger.now().get(&at).and_then(|before| before.expires_ms),
+            };
+            let expires_ms = ttl_ms.map(|ttl_ms| ledger.now_ms() + ttl_ms).or(kept_ms);
             after.insert(at, (!remove).then_some((value, expires_ms)));
         }
         after.retain(|key, value| value.is_some() || ledger.now().contains_key(key));
