@@ -107,14 +107,14 @@ impl Simulation {
         }
     }
 
-    /// What a loss of power may leave: see [`SimulatedDisk::crash`]. The table is by chance as it
+    /// What a loss of power may leave: see [`SimulatedDisk::crash`]. The index is by chance as it
     /// was flushed, older, ahead of the journal, torn or gone. This disk goes on as it was.
     #[must_use]
     pub fn crash(&self, rng: &mut fastrand::Rng) -> Self {
         Self { disk: self.disk.crash(rng), tables: self.tables.crash(rng), ..self.next(rng) }
     }
 
-    /// What a kill of the process leaves: every byte written, and a table that lost some of its
+    /// What a kill of the process leaves: every byte written, and an index that lost some of its
     /// last changes.
     #[must_use]
     pub fn kill(&self, rng: &mut fastrand::Rng) -> Self {
@@ -132,7 +132,7 @@ impl Simulation {
         &self.disk
     }
 
-    /// Makes the table's calls fail from the given number on, counted from now.
+    /// Makes the index's calls fail from the given number on, counted from now.
     pub fn fail_table_after(&self, calls: u64) {
         self.tables.fail_after(calls);
     }
@@ -190,7 +190,7 @@ impl Simulation {
         Ok(store.engine()?.journal.guard_copy().0)
     }
 
-    /// Whether a table built from the journal would be the table that there is, row for row: the
+    /// Whether a table built from the journal would be the index that there is, row for row: the
     /// first key at which it would not. Tombstones that only one of them has do not count, but a
     /// row that points into a segment which does not exist does. A row may point to the same
     /// version in a segment that compaction has retired and not dropped yet.
@@ -254,7 +254,7 @@ impl Simulation {
     }
 }
 
-/// Whether these bytes, if they are a row of the table at all, are the same row again after they
+/// Whether these bytes, if they are a row of the index at all, are the same row again after they
 /// are read, written and read once more.
 #[must_use]
 pub fn head_round_trip(bytes: &[u8]) -> bool {

@@ -100,7 +100,7 @@ impl Store {
     /// Tags from before match what they matched.
     ///
     /// Costs one read of the source's journal and one write of the same length, and then an open
-    /// that reads it again and builds the table, proving that no item is missing.
+    /// that reads it again and builds the index, proving that no item is missing.
     ///
     /// # Errors
     /// - [`Error::Io`] of kind `NotFound` when there is no store at `from`, of kind

@@ -12,19 +12,17 @@ impl Store {
     ///
     /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
     /// reclaimed. Costs a read of every segment of which more than a thirty-second is dead, and of
-    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the table for
+    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the index for
     /// each of their entries, and some syncs; it needs free space for the largest rewritten segment,
     /// 64 MiB at most or with a history policy 256 MiB, and memory for the keys of one segment at a
     /// time.
     ///
     /// # Errors
-    /// - [`Error::Io`] when there is no space for the new segments; nothing is lost.
-    /// - [`Error::Corrupt`] when a segment cannot be read; it is left as it is.
-    /// - [`Error::Table`], also when the table stands in memory, as after an open on a full disk:
-    ///   free some space and open the store again.
-    /// - [`Error::CommitUnknown`] when taking expired items away was written and not synced.
-    /// - [`Error::TooManySegments`] when the list of segments is full.
-    /// - [`Error::Poisoned`], [`Error::Closed`].
+    /// - [`Error::Io`](crate::Error::Io) when there is no space for the new segments; nothing is lost.
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) when a segment cannot be read; it is left as it is.
+    /// - [`Error::CommitUnknown`](crate::Error::CommitUnknown) when taking expired items away was written and not synced.
+    /// - [`Error::TooManySegments`](crate::Error::TooManySegments) when the list of segments is full.
+    /// - [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Closed`](crate::Error::Closed).
     ///
     /// See [`Compaction`] for an example.
     pub fn compact(&self) -> Result<Compaction> {

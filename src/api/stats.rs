@@ -35,7 +35,7 @@ pub struct Stats {
     pub revision: Revision,
     /// The newest revision up to which every commit is on stable storage.
     pub durable_revision: Revision,
-    /// The newest revision that the table on disk is known to hold; an open after a crash replays
+    /// The newest revision that the index on disk is known to hold; an open after a crash replays
     /// what came after it.
     pub checkpoint_revision: Revision,
     /// When the last checkpoint since the open was taken; `None` when none was.
@@ -49,7 +49,7 @@ pub struct Stats {
     /// Bytes of the journal's frames that do not: superseded versions, tombstones, and what each
     /// commit takes beside its items.
     pub dead_bytes: u64,
-    /// Bytes that the table occupies on disk.
+    /// Bytes that the index occupies on disk.
     pub table_bytes: u64,
     /// Syncs of the journal since the open, a count.
     pub syncs: u64,
@@ -58,7 +58,7 @@ pub struct Stats {
     /// Reads of single items, and of each of several, that the cache answered since the open, a
     /// count; scans and reads through a snapshot are not counted.
     pub cache_hits: u64,
-    /// The same reads that had to look into the table, a count.
+    /// The same reads that had to look into the index, a count.
     pub cache_misses: u64,
     /// Writes and batches that were refused since the open because of what was stored
     /// ([`AlreadyExists`](crate::Error::AlreadyExists),
@@ -72,7 +72,7 @@ pub struct Stats {
 }
 
 impl Store {
-    /// Figures about the store. Costs a look at each segment file's length and at the table's.
+    /// Figures about the store. Costs a look at each segment file's length and at the index's.
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Io`](crate::Error::Io),

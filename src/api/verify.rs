@@ -28,16 +28,16 @@ pub struct Verified {
 impl Store {
     /// Reads the whole store and checks it: every frame of the journal with its checksums and
     /// entries, and of every item the tag, recomputed from the journal and compared with the
-    /// table's. While nobody writes, the table must hold every item that the journal says.
+    /// table's. While nobody writes, the index must hold every item that the journal says.
     ///
-    /// Costs a read of every byte of the journal, of every row of the table, and of every item
+    /// Costs a read of every byte of the journal, of every row of the index, and of every item
     /// once more. Others read and write meanwhile; [`close`](Self::close) waits for a segment or
     /// some hundred items at most, and ends the verification.
     ///
     /// # Errors
     /// - [`Error::Corrupt`] with the first file and place that is damaged.
-    /// - [`Error::Table`] when the table lacks items or holds others: the store is then poisoned,
-    ///   and the next open rebuilds the table.
+    /// - [`Error::Table`] when the index lacks items or holds others: the next open then rebuilds
+    ///   it.
     /// - [`Error::Io`], [`Error::Closed`].
     ///
     /// ```
@@ -126,7 +126,7 @@ impl Store {
         let (before, at_rest) = {
             let engine = self.engine()?;
             let before = engine.journal.content();
-            // A commit may have its place in the journal and not be in the table yet.
+            // A commit may have its place in the journal and not be in the index yet.
             (before, engine.journal.applied() >= before.0)
         };
         let mut found = ContentSum::default();

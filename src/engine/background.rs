@@ -1,5 +1,5 @@
-//! The store's own threads: one syncs `Eventual` writes in time; one does the upkeep, so that no
-//! sync waits for it: it takes checkpoints, compacts, renews the table and sweeps expired items.
+//! The store's own threads. One syncs `Eventual` writes in time. One does the upkeep, so that no
+//! sync waits for it: it takes checkpoints, compacts and sweeps expired items.
 //!
 //! They sleep without a time-out while there is nothing to do, so an idle store costs nothing.
 
@@ -32,7 +32,7 @@ const IDLE_TICKS: u32 = 10;
 /// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
 const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
-/// that costs less than a flush of the table.
+/// that costs less than a flush of the index.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
 /// About what a leaf takes in the backing store.
 const LEAF_ROW_BYTES: u64 = 6 << 10;
@@ -54,7 +54,7 @@ pub(crate) struct Background {
     sync_is_urgent: AtomicBool,
     /// How many watches there are; each holds it as a [`Watching`].
     watches: Arc<AtomicU64>,
-    /// How many commits there were, and [`RESTING`].
+    /// How many commits there were, and [`IDLE`].
     commits: AtomicU64,
     /// Whether there is something that upkeep can compact.
     behind: AtomicBool,

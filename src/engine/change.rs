@@ -27,7 +27,7 @@ pub(super) struct PreparedVersion {
     pub(super) modified_ms: u64,
     pub(super) expires_ms: Option<u64>,
     pub(super) value: Option<Bytes>,
-    /// The table's head that this version displaces.
+    /// The index's head that this version displaces.
     pub(super) before: Option<Head>,
 }
 

@@ -4,9 +4,9 @@
 //! A commit, of one operation or of a batch:
 //!
 //! 1. Values are encoded and hashed by the caller. The stripes of all keys are locked.
-//! 2. Each operation is decided on the table's heads, later ones seeing earlier ones.
+//! 2. Each operation is decided on the index's heads, later ones seeing earlier ones.
 //! 3. The journal gives revision, tags and place, and buffers the frame.
-//! 4. The heads go into the table and the items into the cache, while readers of these stripes
+//! 4. The heads go into the index and the items into the cache, while readers of these stripes
 //!    wait; a head that a snapshot reads is saved before it is displaced. Then the stripes are
 //!    released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.

@@ -142,7 +142,7 @@ impl PatchPlan {
 #[derive(Debug)]
 pub(crate) struct KeyState {
     pub(crate) key: ItemKey,
-    /// The table's head before the commit, tombstones and expired items included.
+    /// The index's head before the commit, tombstones and expired items included.
     pub(crate) before: Option<Head>,
     pub(crate) current: Current,
     /// Whether an earlier operation of the commit has changed it.

@@ -27,7 +27,7 @@ enum Found {
 impl Engine {
     /// The current version of an item; `None` when there is none or it is expired.
     ///
-    /// Costs a look into the cache, or one read of the table and one of the journal.
+    /// Costs a look into the cache, or one read of the index and one of the journal.
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
         let stripe = self.stripes.of(key.as_bytes());
         for _ in 0..OPTIMISTIC_READS {

@@ -52,6 +52,9 @@ pub(crate) struct Window {
 /// The key that a scan goes on after; `None` where it has come to the end.
 pub(crate) type GoOn = Option<Vec<u8>>;
 
+/// Rows of a walk, and the item after which it goes on.
+pub(crate) type WalkedRows = (Vec<(ItemKey, Head)>, Option<ItemKey>);
+
 /// What one step of a verification has looked at.
 pub(crate) struct VerifiedRows {
     /// Bytes of the items' entries.
@@ -169,11 +172,7 @@ impl Engine {
     }
 
     /// Up to `limit` rows of all collections after an item, live or not, and where to go on.
-    pub(crate) fn walk_rows(
-        &self,
-        after: Option<&ItemKey>,
-        limit: usize,
-    ) -> Result<(Vec<(ItemKey, Head)>, Option<ItemKey>)> {
+    pub(crate) fn walk_rows(&self, after: Option<&ItemKey>, limit: usize) -> Result<WalkedRows> {
         self.with_index(|index| {
             let mut rows = Vec::with_capacity(limit.min(ROWS_AT_ONCE));
             let last = index.walk(after, limit, &mut |collection, key, head| {

@@ -28,7 +28,7 @@ pub(crate) struct EngineGuard<'a> {
     _wake: Option<WakeLater<'a>>,
 }
 
-/// Keeps others from compacting and from renewing the table. Tasks that this work has news for are
+/// Keeps others from compacting and from taking a checkpoint. Tasks that this work has news for are
 /// woken when it is over, unless another operation comes by before.
 pub(crate) struct MaintenanceGuard<'a> {
     shared: &'a Shared,

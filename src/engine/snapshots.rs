@@ -1,7 +1,7 @@
 //! Snapshots: the heads that writers keep, as they displace them, for those who read at an older
 //! revision.
 //!
-//! The table's head of a key is its version at a snapshot if it is of the snapshot's revision or
+//! The index's head of a key is its version at a snapshot if it is of the snapshot's revision or
 //! older. If it is newer, the version at the snapshot was displaced since. Of each displaced head
 //! it is known from when to when it was the key's newest: from its own revision until that of the
 //! commit that displaced it. A snapshot whose revision lies between reads that head.
@@ -11,13 +11,13 @@
 //! the snapshot is read only when every commit up to its revision is applied.
 //!
 //! **No lock between reader and writer.** A writer saves the head that it displaces *before* it
-//! puts the new one into the table. So a reader that finds a head which is too new finds the saved
+//! puts the new one into the index. So a reader that finds a head which is too new finds the saved
 //! one as well, and one that finds the old head needs no other. Which of them it finds does not
 //! matter: it reads the same version. That holds for each key of a batch by itself, so a snapshot
 //! shows all of a commit or nothing of it, whenever each key is read.
 //!
 //! Tombstones are not saved: a key without a head that fits was absent. The place of a saved head
-//! stays readable, since no segment is removed while a snapshot lives.
+//! stays readable: a segment is removed only when no snapshot is older than its last move.
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -112,7 +112,7 @@ impl Snapshots {
     }
 
     /// Saves the head that the commit of this revision is about to displace, if a snapshot reads
-    /// it. The caller holds the key's stripe and puts its own head into the table afterwards.
+    /// it. The caller holds the key's stripe and puts its own head into the index afterwards.
     pub(crate) fn save(&self, key: &[u8], displaced: Option<&Head>, revision: u64) {
         // Relaxed: a snapshot that needs the head began under the journal's lock before the
         // writer took it to append.
@@ -266,7 +266,7 @@ impl View {
     }
 
     /// The head that a key had at the view's revision, perhaps a tombstone or expired; `current`
-    /// is the one that the table has now.
+    /// is the one that the index has now.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
@@ -291,7 +291,7 @@ impl View {
         Ok(first.filter(|head| head.revision <= self.revision).copied())
     }
 
-    /// Whether the view still stands. What was read from the table counts only if it does
+    /// Whether the view still stands. What was read from the index counts only if it does
     /// afterwards: rows of deleted items may go when no snapshot is left.
     ///
     /// # Errors

@@ -56,7 +56,7 @@ pub(crate) struct SweepStep {
     pub(crate) more: bool,
 }
 
-/// What a step found in the table.
+/// What a step found in the index.
 #[derive(Default)]
 struct Found {
     expired: Vec<ItemKey>,
@@ -70,13 +70,13 @@ impl Expiries {
         Self { next_ms: AtomicU64::new(u64::MAX), passes: Mutex::new(Passes::default()) }
     }
 
-    /// Says that an item expires then. Called when its head is in the table: a pass that begins
+    /// Says that an item expires then. Called when its head is in the index: a pass that begins
     /// between the two would otherwise forget the bound and not meet the item.
     pub(crate) fn note(&self, expires_ms: u64) {
         self.next_ms.fetch_min(expires_ms, Ordering::AcqRel);
     }
 
-    /// Nothing in the table expires before this; `u64::MAX` when nothing does.
+    /// Nothing in the index expires before this; `u64::MAX` when nothing does.
     pub(crate) fn next_ms(&self) -> u64 {
         self.next_in(&self.passes.lock())
     }

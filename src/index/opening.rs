@@ -29,8 +29,11 @@ pub(crate) struct DirectoryFile {
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 struct CollectionLeaves {
     name: String,
-    leaves: Vec<(Vec<u8>, u32)>,
+    leaves: Vec<StoredLeaf>,
 }
+
+/// The first key of a leaf, and the checksum of its row.
+type StoredLeaf = (Vec<u8>, u32);
 
 impl DirectoryFile {
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -140,7 +143,7 @@ impl Index {
 /// The rows of a backing store, as they are read one after the other.
 struct Rows {
     /// By collection: the first keys of the leaves and the checksums of their rows.
-    found: BTreeMap<String, Vec<(Vec<u8>, u32)>>,
+    found: BTreeMap<String, Vec<StoredLeaf>>,
     /// The row before, which is shown when it is known where the next one begins.
     before: Option<(Vec<u8>, Vec<u8>)>,
     joined: Vec<u8>,
@@ -194,15 +197,15 @@ impl Rows {
     }
 }
 
-fn directory_of(name: &str, leaves: Vec<(Vec<u8>, u32)>) -> Directory {
+fn directory_of(name: &str, leaves: Vec<StoredLeaf>) -> Directory {
     Directory::of(name, stored_leaves(leaves))
 }
 
-fn stored_leaves(leaves: Vec<(Vec<u8>, u32)>) -> Vec<Arc<LeafHandle>> {
+fn stored_leaves(leaves: Vec<StoredLeaf>) -> Vec<Arc<LeafHandle>> {
     let highs: Vec<Option<Box<[u8]>>> =
         leaves.iter().skip(1).map(|(low, _)| Some(low.clone().into_boxed_slice())).collect();
     let highs = highs.into_iter().chain([None]);
-    let leaf = |((low, checksum), high): ((Vec<u8>, u32), Option<Box<[u8]>>)| {
+    let leaf = |((low, checksum), high): (StoredLeaf, Option<Box<[u8]>>)| {
         Arc::new(LeafHandle::stored(low.into_boxed_slice(), high, checksum))
     };
     leaves.into_iter().zip(highs).map(leaf).collect()

@@ -172,7 +172,7 @@ fn show<'a>(
     rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
 }
 
-fn bound_key<'a>(bound: Bound<&'a [u8]>) -> Option<&'a [u8]> {
+fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {
     match bound {
         Bound::Included(key) | Bound::Excluded(key) => Some(key),
         Bound::Unbounded => None,

@@ -1,9 +1,9 @@
 //! Appending: how a commit gets its revision and its place, and when it counts as applied and
 //! durable.
 //!
-//! A writer appends its frame to a buffer under the journal's short lock, applies it to the table
-//! outside of it, and then waits, see [`lead`](crate::journal::lead), until the frame is written
-//! (`Eventual`) or synced (`Immediate`).
+//! A writer appends its frame to a buffer under the journal's short lock, applies it to the index
+//! outside of it, and then waits, see [`group_commit`](crate::journal::group_commit), until the frame
+//! is written (`Eventual`) or synced (`Immediate`).
 //!
 //! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 

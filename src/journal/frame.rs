@@ -43,7 +43,7 @@ impl EntryKind {
 }
 
 /// One change of one item, as it stands in the journal. The tag is not stored: it is computed from
-/// these fields and the frame's revision, and compared to the one that the table or a successor
+/// these fields and the frame's revision, and compared to the one that the index or a successor
 /// holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
 pub(crate) struct Entry<'a> {

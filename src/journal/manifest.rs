@@ -37,7 +37,7 @@ pub(crate) struct Manifest {
     pub(crate) incarnation: [u8; 16],
     /// In ascending order of revision; the last may be the active one.
     pub(crate) segments: Vec<SegmentRecord>,
-    /// Segments that compaction has replaced by one of `segments`, kept until the table is known
+    /// Segments that compaction has replaced by one of `segments`, kept until the index is known
     /// to point into none of them.
     pub(crate) retired: Vec<RetiredSegment>,
     /// No file of this number or above has been written to.
@@ -182,7 +182,7 @@ pub(crate) struct RetainedBytes {
     pub(crate) until_ms: u64,
 }
 
-/// A segment that is no part of the journal any more, while the table may still point into it.
+/// A segment that is no part of the journal any more, while the index may still point into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct RetiredSegment {
     pub(crate) number: u32,
@@ -196,7 +196,7 @@ pub(crate) struct SealedEnd {
     pub(crate) offset: u64,
 }
 
-/// What the table is known to contain on stable storage.
+/// What the index is known to contain on stable storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Checkpoint {
     /// Every commit up to this revision.
@@ -222,7 +222,7 @@ pub(crate) struct CleanClose {
     pub(crate) tail_chain: u32,
     /// Whether what lies behind the tail is a crash's, so that the next frame begins a segment.
     pub(crate) must_rotate: bool,
-    /// Hash over the table's files as the close left them.
+    /// Hash over the index's files as the close left them.
     pub(crate) table_digest: [u8; 32],
 }
 

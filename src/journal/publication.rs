@@ -1,4 +1,4 @@
-//! When a commit counts: applied when it and all before it are in the table, durable when they are
+//! When a commit counts: applied when it and all before it are in the index, durable when they are
 //! synced as well. Revisions become visible in their order, whatever order writers come in.
 
 use crate::journal::append::{CommitFailure, Journal, State};
@@ -8,7 +8,7 @@ use crate::values::error::Result;
 use crate::values::options::Durability;
 
 impl Journal {
-    /// The newest revision below which every commit is applied to the table.
+    /// The newest revision below which every commit is applied to the index.
     pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }

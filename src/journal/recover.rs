@@ -29,7 +29,7 @@ pub(crate) struct Recovered {
     mark: u64,
     /// The named segments, each with where its frames end.
     pub(crate) segments: Vec<FoundSegment>,
-    /// Segments that the table may still point into.
+    /// Segments that the index may still point into.
     pub(crate) retired: Vec<FoundSegment>,
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
@@ -193,7 +193,7 @@ pub(crate) fn find_ends(
 }
 
 /// The segments that compaction has replaced and not removed yet. One that is missing or damaged
-/// is no loss: a table that points into it is built anew.
+/// is no loss: an index that points into it is built anew.
 fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<FoundSegment>> {
     let mut retired = Vec::with_capacity(manifest.retired.len());
     for record in &manifest.retired {

@@ -3,7 +3,7 @@
 //!
 //! Crash-safe at every step: the new number is taken in MANIFEST first, so a file of that number
 //! is never mistaken for a part of the journal; the new segment is whole and synced before one
-//! replacement of MANIFEST names it and retires its sources; and these go only when the table is
+//! replacement of MANIFEST names it and retires its sources; and these go only when the index is
 //! known to point into none of them.
 
 use crate::journal::append::Journal;
@@ -23,7 +23,7 @@ pub(crate) struct Rewrite {
 }
 
 impl Journal {
-    /// The sealed segments that the table on disk is known to cover, in order of revision.
+    /// The sealed segments that the index on disk is known to cover, in order of revision.
     pub(crate) fn covered_segments(&self) -> Vec<SegmentRecord> {
         let manifest = self.manifest.lock();
         let covered = manifest.current.checkpoint.revision;
@@ -41,7 +41,7 @@ impl Journal {
         manifest.current.segments.iter().filter(uncovered).copied().collect()
     }
 
-    /// The segments that wait for the table to point into none of them, and what replaced them.
+    /// The segments that wait for the index to point into none of them, and what replaced them.
     pub(crate) fn retired_segments(&self) -> Vec<RetiredSegment> {
         self.manifest.lock().current.retired.clone()
     }
@@ -122,7 +122,7 @@ impl Journal {
         switched
     }
 
-    /// Removes retired segments, which the table on stable storage no longer points into.
+    /// Removes retired segments, which the index on stable storage no longer points into.
     pub(crate) fn drop_retired(&self, numbers: &[u32]) -> Result<()> {
         self.change_manifest(|manifest| {
             manifest.retired.retain(|retired| !numbers.contains(&retired.number));

@@ -262,7 +262,7 @@ impl Journal {
 }
 
 impl Journal {
-    /// Records that the table on disk holds every commit up to the checkpoint's revision.
+    /// Records that the index on disk holds every commit up to the checkpoint's revision.
     pub(crate) fn record_checkpoint(&self, checkpoint: Checkpoint, clock_ms: u64) -> Result<()> {
         self.change_manifest(|manifest| {
             manifest.checkpoint = checkpoint;

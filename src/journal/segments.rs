@@ -37,7 +37,7 @@ pub(crate) struct KnownSegment {
     pub(crate) incarnations: Vec<[u8; 16]>,
     /// Seeds the checksum of the first frame.
     seed: u32,
-    /// Bytes of the entries that the table's heads of items point to.
+    /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
     /// Bytes that compaction had to keep beside those, and until when that need not be looked at
     /// again.
@@ -85,14 +85,14 @@ impl Segments {
         self.open.lock().retain(|(held, _)| *held != number);
     }
 
-    /// Counts an entry of an item that the table now points to.
+    /// Counts an entry of an item that the index now points to.
     pub(crate) fn add_live(&self, number: u32, bytes: u64) {
         if let Some(segment) = self.known.read().get(&number) {
             segment.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Counts an entry of an item that the table pointed to before.
+    /// Counts an entry of an item that the index pointed to before.
     pub(crate) fn subtract_live(&self, number: u32, bytes: u64) {
         if let Some(segment) = self.known.read().get(&number) {
             // A retired segment starts from nothing when the store opens: an orderly close counts
@@ -104,13 +104,13 @@ impl Segments {
         }
     }
 
-    /// Bytes of a segment's entries that the table's heads of items point to.
+    /// Bytes of a segment's entries that the index's heads of items point to.
     pub(crate) fn live_bytes(&self, number: u32) -> u64 {
         let known = self.known.read();
         known.get(&number).map_or(0, |segment| segment.live_bytes.load(Ordering::Relaxed))
     }
 
-    /// Bytes of all entries that the table's heads of items point to.
+    /// Bytes of all entries that the index's heads of items point to.
     pub(crate) fn total_live_bytes(&self) -> u64 {
         let known = self.known.read();
         known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()

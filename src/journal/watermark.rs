@@ -114,7 +114,7 @@ impl Watermark {
         self.file.sync_data().map_err(Error::io("syncing", &self.path))
     }
 
-    /// Whether an earlier open ended between touching the table and being done with it, or the
+    /// Whether an earlier open ended between touching the index and being done with it, or the
     /// table was found damaged later: it may be what ended that open, and is not touched again.
     pub(crate) fn is_opening(&self) -> Result<bool> {
         let mut bytes = [0; 8];

@@ -4,7 +4,7 @@
 //! ([`RealDisk`]), plain memory for `Store::in_memory` ([`MemoryDisk`]), and, behind the feature
 //! `simulation`, a disk that loses, reorders, tears and refuses (`SimulatedDisk`).
 //!
-//! The table does not pass through here: it is a cache of the journal and is proven or rebuilt
+//! The index does not pass through here: it is a cache of the journal and is proven or rebuilt
 //! at every unclean open (`docs/design.md`).
 
 mod ancestors;

@@ -60,7 +60,7 @@ pub enum Durability {
 #[non_exhaustive]
 pub enum OnDamage {
     /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change neither journal nor
-    /// MANIFEST. A table that was being rebuilt when the damage was met may be left behind.
+    /// MANIFEST. An index that was being rebuilt when the damage was met may be left behind.
     #[default]
     Refuse,
     /// Read the whole journal, keep every commit before the first damage, and go on as a new
@@ -72,7 +72,7 @@ pub enum OnDamage {
 }
 
 /// How far a slow open or a verification has come; see [`Options::on_progress`] and
-/// [`Store::verify_with_progress`].
+/// [`Store::verify_with_progress`](crate::Store::verify_with_progress).
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -91,7 +91,7 @@ pub enum OnDamage {
 #[non_exhaustive]
 pub struct Progress {
     /// Bytes of the journal read so far; a verification reads those of current items twice. Begins
-    /// anew when a table that was found not to fit is rebuilt.
+    /// anew when an index that was found not to fit is rebuilt.
     pub done_bytes: u64,
     /// Bytes of the journal that will be read.
     pub total_bytes: u64,
@@ -162,14 +162,15 @@ impl Options {
         self
     }
 
-    /// Sets the memory for cached items and for the table together, in bytes; 64 MiB by default.
-    /// Half goes to each. A small budget is slower, never wrong.
+    /// Sets the memory for the index and for cached values together, in bytes; 64 MiB by default.
+    /// A small budget is slower, never wrong. Changed leaves of the index stay in memory until the
+    /// next checkpoint, also beyond the budget; with 0 no values are kept.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Sets the memory for what [snapshots](Store::snapshot) see and the store no longer holds, in
+    /// Sets the memory for what [snapshots](crate::Store::snapshot) see and the store no longer holds, in
     /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot that sees it
     /// lives takes 144 bytes, its key and its collection's name, once for all snapshots. When that
     /// is more than this, the oldest snapshots are given up until it is not: their reads are
@@ -260,9 +261,9 @@ impl Options {
     }
 
     /// Sets a function that is told how far an open has come while it reads the journal, which it
-    /// does after a crash and when the table has to be rebuilt. The search for damage of
+    /// does after a crash and when the index has to be rebuilt. The search for damage of
     /// [`OnDamage::KeepPrefix`] comes before that and is not told of. Called on the opening thread,
-    /// at most once per MiB read. It should not panic: the next open would build the table anew.
+    /// at most once per MiB read. It should not panic: the next open would build the index anew.
     pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self

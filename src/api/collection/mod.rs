@@ -46,8 +46,8 @@ use crate::values::retry::RetryPolicy;
 ///
 /// Every write may state a [`Precondition`] and returns only when it is as durable as the store's
 /// [`Durability`](crate::Durability) promises. Costs, beside encoding: a write reads one head from
-/// the table and appends one frame to the journal, shared with the writers that wait at the time;
-/// a read is served from the cache or costs one read of the table and one of the journal. While
+/// the index and appends one frame to the journal, shared with the writers that wait at the time;
+/// a read is served from the cache or costs one read of the index and one of the journal. While
 /// overwrites make dead bytes faster than compaction reclaims them, each write waits for up to
 /// 2 ms more, so that disk use stays bounded; and the first write of a run compacts, which may take
 /// a second, where many runs before it ended too soon for that to be done in the background.

@@ -66,12 +66,12 @@ fn find_dropped(
             Ok(())
         })
     })?;
-    // In order of key, neighbours lie on one page of the table.
+    // In order of key, neighbours lie on one page of the index.
     entries.sort_unstable();
     let mut dropped = HashSet::new();
     throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, ordinal)| {
         let purged = purgeable.get(key) == Some(revision);
-        if purged || !chains.keeps(&engine, key, *revision)? {
+        if purged || !chains.keeps(engine, key, *revision)? {
             dropped.insert((*revision, *ordinal));
         }
         Ok(())

@@ -6,11 +6,11 @@
 //! 1. Entries worth keeping are copied, in order of revision, into a new segment: newest versions,
 //!    versions within the history policy, and tombstones that may still be needed.
 //! 2. MANIFEST names the new segment in place of its sources, which are *retired*.
-//! 3. The rows of tombstones that were not copied leave the table: not before, since a row is what
+//! 3. The rows of tombstones that were not copied leave the index: not before, since a row is what
 //!    tells that older entries of its key are superseded.
-//! 4. The table's heads move to the new places, each under its stripe and only if its item has not
+//! 4. The index's heads move to the new places, each under its stripe and only if its item has not
 //!    changed meanwhile.
-//! 5. The table is flushed. Only then are the retired segments dropped.
+//! 5. The index is flushed. Only then are the retired segments dropped.
 //!
 //! No step holds the store for longer than some hundred entries take.
 
@@ -28,7 +28,7 @@ use crate::values::error::Result;
 pub(crate) use backlog::{has_backlog, work_off_backlog};
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
 
-/// What a [`Store::compact`] came to.
+/// What a [`Store::compact`](crate::Store::compact) came to.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -44,7 +44,7 @@ pub(super) fn find(
             })
         })?;
     }
-    // An older entry that stays would bring the item back when the table is built anew.
+    // An older entry that stays would bring the item back when the index is built anew.
     let last = run.last().map(|source| source.number);
     let segments = maintenance.engine()?.journal.covered_segments();
     for source in segments {
@@ -70,7 +70,7 @@ pub(super) fn find(
     Ok(purgeable)
 }
 
-/// Removes the tombstones' rows from the table, but for items that were written again meanwhile.
+/// Removes the tombstones' rows from the index, but for items that were written again meanwhile.
 pub(super) fn remove_rows(
     maintenance: &MaintenanceGuard<'_>,
     purgeable: &Purgeable,

@@ -80,7 +80,7 @@ fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool>
     Ok(!engine.snapshots.lives_below(before))
 }
 
-/// Points the table's heads at the entries of a rewritten segment.
+/// Points the index's heads at the entries of a rewritten segment.
 fn relocate(
     maintenance: &MaintenanceGuard<'_>,
     output: &SegmentRecord,
@@ -95,7 +95,7 @@ fn relocate(
             Ok(())
         })
     })?;
-    // In order of key, neighbours lie on one page of the table.
+    // In order of key, neighbours lie on one page of the index.
     entries.sort_unstable();
     throttle.for_each(
         maintenance,
@@ -126,7 +126,7 @@ fn remove_left_behind(
     throttle: Throttle,
 ) -> Result<()> {
     throttle.for_each_rows(maintenance, ROWS, |engine, rows| {
-        let left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
-        left_behind.map(|(key, head)| engine.purge(key, head.revision)).collect()
+        let mut left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
+        left_behind.try_for_each(|(key, head)| engine.purge(key, head.revision))
     })
 }

@@ -111,7 +111,7 @@ pub(super) fn drop_old(engine: &Arc<Engine>) {
     engine.journal.drop_retired(&[OLD]).unwrap();
 }
 
-/// Asserts that each segment counts as live what the table's heads point to in it.
+/// Asserts that each segment counts as live what the index's heads point to in it.
 pub(super) fn assert_live_bytes_exact(engine: &Engine) {
     let mut live = std::collections::BTreeMap::from([(OLD, 0), (2, 0), (NEW, 0)]);
     for (_, head) in engine.walk_rows(None, usize::MAX).unwrap().0 {

@@ -1,4 +1,4 @@
-//! Opening a store: its directory, its journal, and a table that is proven to be the journal's.
+//! Opening a store: its directory, its journal, and an index that is proven to be the journal's.
 //!
 //! Every step may be cut short by a crash and is then done again, or was never begun.
 

@@ -21,7 +21,7 @@ fn head(revision: u64, deleted: bool) -> Head {
     }
 }
 
-/// The table and the journal's numbering, as far as snapshots see them.
+/// The index and the journal's numbering, as far as snapshots see them.
 struct Rig {
     snapshots: Arc<Snapshots>,
     table: BTreeMap<Vec<u8>, Head>,
@@ -198,7 +198,7 @@ fn any_snapshots_see_what_a_copy_would_and_keep_no_more_than_they_see() {
             }
             compare(&rig, &views, KEYS);
             assert_eq!(rig.snapshots.alive(), views.len() as u64, "seed {seed}");
-            // Of each key the versions that some view sees and the table no longer has.
+            // Of each key the versions that some view sees and the index no longer has.
             let seen = |(_, copy): &Copied| -> Vec<(Vec<u8>, u64)> {
                 let displaced = |(key, head): (&Vec<u8>, &Head)| {
                     let live = !head.deleted && rig.table[key].revision != head.revision;

@@ -145,7 +145,7 @@ pub enum Error {
         segments: u64,
     },
 
-    /// The write was made, but writing or syncing the journal failed, or the table did while it was
+    /// The write was made, but writing or syncing the journal failed, or the index did while it was
     /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look
     /// for this tag in the item's tag or its chain of parents.
     CommitUnknown {
@@ -194,7 +194,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// An earlier write or sync failed, or the table was found damaged, so nothing more is accepted
+    /// An earlier write or sync failed, or the index was found damaged, so nothing more is accepted
     /// (503). Reads go on; reopening recovers.
     Poisoned {
         /// The text of the first failure.
@@ -383,7 +383,7 @@ pub(crate) struct MovedAway {
     pub(crate) path: PathBuf,
 }
 
-/// A failure inside the table engine, without the engine's own types.
+/// A failure inside the backing store, without the engine's own types.
 ///
 /// ```
 /// fn explain(error: &ifmatch::Error) -> String {
