@@ -49,6 +49,7 @@ impl Engine {
     ///
     /// # Errors
     /// - [`Error::Poisoned`].
+    /// - [`Error::Moved`] when the store's directory is not at its path any more.
     /// - [`Error::Io`] when the system refuses a call for the moment; the checkpoint can be tried
     ///   again.
     pub(crate) fn checkpoint(&self) -> Result<()> {
@@ -127,7 +128,7 @@ impl Engine {
                 state.generation = generation;
                 return Ok(true);
             }
-            Err(error @ Error::Poisoned { .. }) => return Err(error),
+            Err(error @ (Error::Poisoned { .. } | Error::Moved { .. })) => return Err(error),
             Err(error) => {
                 log::warn!("no index can be had on disk; it stays in memory for now: {error}");
             }
@@ -189,6 +190,10 @@ impl Engine {
     pub(crate) fn close(self) -> Result<()> {
         self.journal.check_poison()?;
         self.checkpoint()?;
+        self.journal.sync()?;
+        // Open handles do not tell whether the directory is still at its path.
+        let (disk, store) = self.journal.files();
+        disk.exists(&store.join(INDEX_FILE)).map_err(Error::io("closing", store))?;
         let (generation, known) = {
             let state = self.checkpoints.lock();
             (state.generation, state.directory_digest)
@@ -196,7 +201,6 @@ impl Engine {
         let file = self.index.to_file(generation).filter(|_| self.index.is_on_disk());
         let Some(file) = file else {
             // Without an index on disk there is nothing to believe at the next open.
-            self.journal.sync()?;
             return Ok(());
         };
         let Self { journal, index, clock, expiries, .. } = self;

@@ -153,7 +153,7 @@ fn a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
         assert!(matches!(&refused, Error::Moved { path } if path.ends_with("store")), "{refused}");
         assert_eq!(refused.http_status(), 503);
         assert!(!theirs.do_everything());
-        // The table, too, is missing some of its names.
+        // The index, too, is missing some of its names.
         assert!(ours.store.clone().close().is_err(), "a close that knows nothing of it");
         theirs.write().unwrap();
         theirs.store.clone().close().unwrap();

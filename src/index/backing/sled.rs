@@ -1,4 +1,4 @@
-//! The table on disk: sled 0.34.7, and nothing of it but an ordered map that may fail.
+//! The index on disk: sled 0.34.7, and nothing of it but an ordered map that may fail.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,8 +15,8 @@ use crate::storage::layout::INDEX_FOLDER_PREFIX;
 use crate::storage::platform::{create_dir_all, sync_dir};
 use crate::values::error::{Error, Result};
 
-/// How long opening may take. Ten million heads take 4.4 s, so the limit ends only an open that
-/// hangs, which damage and the loss of sled's process-wide I/O threads can cause.
+/// How long opening may take: far more than the log of a large index takes. The limit ends only an
+/// open that hangs, which damage and the loss of sled's process-wide I/O threads can cause.
 const OPEN_LIMIT: Duration = Duration::from_secs(600);
 
 /// How long sled's own flush may take, which writes one buffer; after a full disk it can hang.
@@ -25,13 +25,12 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(60);
 /// How long closing may take, which flushes and then waits for sled's last file handle.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The unit in which sled allocates its file; stored in each table, another size cannot open it.
-/// Pages over a quarter of it would become blob files, which sled never syncs and leaks. The
-/// largest page is an index of 257 separators, each at most a whole escaped key of 853 bytes: this
-/// is the smallest power of two for which that, too, stays inside.
+/// The unit in which sled allocates its file. It is stored in each folder; another size cannot open
+/// it. Pages over a quarter of it would become blob files, which sled never syncs and leaks. A page
+/// of 257 rows' keys, each as long as a key may be, must stay below that.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// The tables of a store directory: `table-<generation>/` each.
+/// The indexes of a store directory: `table-<generation>/` each.
 #[derive(Debug)]
 pub(crate) struct SledBackings {
     root: PathBuf,
@@ -39,7 +38,7 @@ pub(crate) struct SledBackings {
 }
 
 impl SledBackings {
-    /// `cache_bytes` is sled's page cache per open table; the directory itself must exist.
+    /// `cache_bytes` is sled's page cache per open index; the directory itself must exist.
     pub(crate) fn new(root: PathBuf, cache_bytes: u64) -> Self {
         // sled panics below some hundred bytes.
         const LEAST_CACHE_BYTES: u64 = 1 << 20;
@@ -73,14 +72,14 @@ impl Backings for SledBackings {
     }
 }
 
-/// The generation in a table's folder name; `None` for every name that is not exactly one.
+/// The generation in a folder's name; `None` for every name that is not exactly one.
 fn generation_of(name: &str) -> Option<u64> {
     let generation: u64 = name.strip_prefix(INDEX_FOLDER_PREFIX)?.parse().ok()?;
     (format!("{INDEX_FOLDER_PREFIX}{generation}") == name).then_some(generation)
 }
 
 /// One opened sled folder. It holds one file handle; sled's some seven I/O threads are shared by
-/// all tables of the process.
+/// all stores of the process.
 #[derive(Debug)]
 pub(crate) struct SledBacking {
     /// `Some` until dropped.
