@@ -5,9 +5,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use bytes::Bytes;
-use ifmatch::{Precondition, Store};
+use ifmatch::{Durability, Error, Options, Precondition, Store};
 
 use crate::backup::{io_kind, raw, upsert};
 
@@ -99,4 +100,82 @@ fn a_copy_on_media_that_cannot_be_written_is_restored() {
     // A store that may be open on another machine cannot be locked there.
     let refused = Store::restore(&opened, folder.path().join("other"));
     assert_eq!(io_kind(refused), ErrorKind::ReadOnlyFilesystem);
+}
+
+/// Fills a file system of its own with values of one size.
+struct Filling {
+    store: Store,
+    written: u64,
+    value: Bytes,
+}
+
+impl Filling {
+    fn key(number: u64) -> [u8; 8] {
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        let items = self.store.raw("items")?;
+        items.create(Self::key(self.written), &self.value)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// Writes until there is no space, which must be all that a write fails with.
+    fn fill(&mut self) {
+        loop {
+            match self.write() {
+                Ok(()) => {}
+                Err(error) => {
+                    assert_eq!(error.http_status(), 507, "{error:?}");
+                    assert_eq!(io_kind::<()>(Err(error)), ErrorKind::StorageFull);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn check(&self) {
+        let items = self.store.raw("items").unwrap();
+        for number in 0..self.written {
+            let item = items.get(Self::key(number)).unwrap().expect("an acknowledged write");
+            assert_eq!(item.value.len(), self.value.len());
+        }
+        assert_eq!(items.len().unwrap(), self.written);
+        assert_eq!(items.keys().unwrap().count() as u64, self.written);
+        assert!(self.store.stats().unwrap().poison_cause.is_none());
+    }
+}
+
+/// A regression: an idle checkpoint on the full disk ended the index, and with it reads and writes.
+#[test]
+fn a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
+    for bytes in [100, 5_000, 200_000] {
+        let Some(mounted) = Mounted::tmpfs("20m") else {
+            println!("skipped: no file system can be mounted here");
+            return;
+        };
+        let spare = mounted.0.path().join("spare");
+        std::fs::write(&spare, vec![1; 6 << 20]).unwrap();
+        let path = mounted.0.path().join("store");
+        let store = Options::new().durability(Durability::Eventual).open(&path).unwrap();
+        let mut filling = Filling { store, written: 0, value: Bytes::from(vec![7; bytes]) };
+        filling.fill();
+        filling.check();
+        // Upkeep takes its checkpoint, or tries to.
+        std::thread::sleep(Duration::from_millis(2_500));
+        filling.check();
+        filling.fill();
+        filling.check();
+
+        std::fs::remove_file(&spare).unwrap();
+        let before = filling.written;
+        filling.fill();
+        assert!(filling.written > before, "{bytes}: no write after there was space again");
+        filling.check();
+
+        filling.store.clone().close().unwrap();
+        filling.store = Store::open(&path).unwrap();
+        filling.check();
+    }
 }
