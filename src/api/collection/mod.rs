@@ -48,9 +48,9 @@ use crate::values::retry::RetryPolicy;
 /// [`Durability`](crate::Durability) promises. Costs, beside encoding: a write reads one head from
 /// the index and appends one frame to the journal, shared with the writers that wait at the time;
 /// a read is served from the cache or costs one read of the index and one of the journal. While
-/// overwrites make dead bytes faster than compaction reclaims them, each write waits for up to
-/// 2 ms more, so that disk use stays bounded; and the first write of a run compacts, which may take
-/// a second, where many runs before it ended too soon for that to be done in the background.
+/// overwrites make dead bytes faster than compaction reclaims them, one write in 32 waits for up to
+/// 16 ms, so that disk use stays bounded. Where many runs ended too soon for compaction in the
+/// background, the first write of a later run compacts, which may take a second.
 ///
 /// Writing a document writes the whole type: fields that this program's type does not know are
 /// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A

@@ -1,4 +1,4 @@
-//! What renewal of the table and compaction do when a call fails or the process ends there.
+//! What replacing the index and compaction do when a call fails or the process ends there.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn check_images(sim: &Simulation, seed: u64, again: fn(&Store)) {
     }
 }
 
-fn renew(store: &Store) {
+fn replace_index(store: &Store) {
     Simulation::replace_index(store).unwrap();
 }
 
@@ -118,8 +118,8 @@ fn check_reads(store: &Store) {
 }
 
 #[test]
-fn a_renewal_in_which_any_disk_call_fails_loses_nothing() {
-    let calls = fail_disk_calls(Simulation::replace_index, renew);
+fn an_index_that_is_replaced_while_any_disk_call_fails_loses_nothing() {
+    let calls = fail_disk_calls(Simulation::replace_index, replace_index);
     assert!(calls >= 4, "{calls}");
 }
 
@@ -150,7 +150,7 @@ fn fail_index_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) {
 
 #[test]
 fn a_replacement_of_the_index_in_which_any_of_its_calls_fails_loses_nothing() {
-    fail_index_calls(Simulation::replace_index, renew);
+    fail_index_calls(Simulation::replace_index, replace_index);
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_compaction_in_which_any_call_of_the_index_fails_loses_nothing() {
 
 /// A crash at each call, with the call itself done or not.
 #[test]
-fn a_crash_at_any_sync_of_compaction_and_renewal_loses_nothing() {
+fn a_crash_at_any_sync_of_compaction_and_replacing_the_index_loses_nothing() {
     for calls in 0.. {
         let _repeat = Repeat::new("upkeep::faults", calls);
         let sim = Simulation::new(calls);
@@ -170,7 +170,7 @@ fn a_crash_at_any_sync_of_compaction_and_renewal_loses_nothing() {
         }
         let outcome = store.compact().map(drop).and_then(|()| Simulation::replace_index(&store));
         check_images(&sim, calls, compact);
-        check_images(&sim, !calls, renew);
+        check_images(&sim, !calls, replace_index);
         if outcome.is_ok() && sim.disk().faults_struck() == 0 {
             assert!(calls > 8, "{calls}");
             break;

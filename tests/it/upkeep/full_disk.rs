@@ -1,4 +1,4 @@
-//! A disk that is full during compaction and renewal: nothing is lost, the store goes on, and
+//! A disk that is full during compaction and replacing the index: nothing is lost, the store goes on, and
 //! works as before when there is space again.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ fn is_full(error: &Error) -> bool {
 }
 
 #[test]
-fn compaction_and_renewal_on_a_full_disk_lose_nothing_and_go_on_later() {
+fn compaction_and_a_replaced_index_on_a_full_disk_lose_nothing_and_go_on_later() {
     let mut full = [0; 3];
     for step in 0..48_u64 {
         let _repeat = Repeat::new("upkeep::full_disk", step);
@@ -76,6 +76,6 @@ fn compaction_and_renewal_on_a_full_disk_lose_nothing_and_go_on_later() {
         store.close().unwrap();
         check(&sim.open(&options).unwrap());
     }
-    println!("full: {} compactions, {} renewals, {} writes", full[0], full[1], full[2]);
+    println!("full: {} compactions, {} indexes replaced, {} writes", full[0], full[1], full[2]);
     assert!(full[0] > 10 && full[2] > 20, "{full:?}");
 }
