@@ -77,6 +77,8 @@ pub(crate) struct Engine {
     pub(crate) environment: Environment,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) counters: Counters,
+    /// How many items one find may look at.
+    pub(crate) max_scanned_items: u64,
     catalog: Catalog,
     stripes: Stripes,
     /// Held by who restores what the index has lost.
@@ -122,6 +124,7 @@ impl Engine {
             environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
+            max_scanned_items: options.max_scanned_items,
             catalog: Catalog::default(),
             stripes: Stripes::new(),
             restoring: parking_lot::Mutex::default(),
