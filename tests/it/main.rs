@@ -18,6 +18,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod figures;
+mod finding;
 mod follower;
 mod foreign;
 mod golden;
@@ -60,6 +61,7 @@ mod verbs;
 mod verification;
 mod versions;
 mod watch;
+mod watch_found;
 mod wide;
 mod writer;
 
