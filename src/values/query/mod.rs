@@ -1,0 +1,19 @@
+//! What indexes and filters are made of, as far as no store is needed.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `pointer.rs` | paths into a document: JSON Pointers with `*` |
+//! | `number.rs` | a number's one exact form |
+//! | `order.rs` | the order of JSON values |
+//! | `encoding.rs` | values as bytes whose order is that of the values |
+//! | `index.rs` | the definition of an index |
+//! | `entries.rs` | the entries that a document has in an index |
+
+pub(crate) mod encoding;
+pub(crate) mod entries;
+pub(crate) mod index;
+mod number;
+pub(crate) mod order;
+pub(crate) mod pointer;
+#[cfg(test)]
+mod tests;
