@@ -131,7 +131,8 @@ impl Store {
             let engine = self.engine()?;
             let before = engine.journal.contents();
             // A commit may have its place in the journal and not be in the index yet.
-            (before, engine.journal.applied() >= before.0)
+            let at_rest = engine.journal.applied() >= before.0;
+            (before, at_rest)
         };
         let (mut found, mut expected_rows) = (ContentSum::default(), ContentSum::default());
         let mut after: Option<ItemKey> = None;

@@ -60,6 +60,7 @@ use crate::values::options::Options;
 pub(crate) use catalog::CollectionRecord;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
+pub(crate) use secondary::Secondary;
 pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};
 pub(crate) use version::Version;

@@ -109,7 +109,8 @@ mod tests {
 
     #[test]
     fn the_systems_rows_and_collections_rows_are_split_as_before() {
-        for (collection, low) in [("", &b"notes\0/a"[..]), ("", b""), ("notes", b"\0"), ("é", b"k")] {
+        for (collection, low) in [("", &b"notes\0/a"[..]), ("", b""), ("notes", b"\0"), ("é", b"k")]
+        {
             assert_eq!(split_row_key(&row_key(collection, low)), Some((collection, low)));
         }
     }

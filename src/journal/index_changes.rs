@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn changes_are_read_as_they_were_written() {
         assert_eq!(decode(&encode(&some())).unwrap(), some());
-        assert_eq!(encode(&[]), []);
+        assert!(encode(&[]).is_empty());
         assert_eq!(decode(&[]).unwrap(), []);
     }
 

@@ -144,7 +144,8 @@ fn prove(
     let checkpoint = recovered.manifest.checkpoint;
     let mut found = Content::of_segments(recovered);
     let mut rows = FoundRows::default();
-    let visit = &mut |key: &[u8], head: &Head| rows.add(key) || found.add(key, head);
+    let last = recovered.last_revision;
+    let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.add(key, head);
     let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;

@@ -87,7 +87,7 @@ impl Engine {
     }
 
     /// The next items of a collection, expired ones too, and the last that was looked at.
-    fn some_items(
+    pub(super) fn some_items(
         &self,
         collection: &str,
         after: Option<&ItemKey>,
@@ -95,18 +95,23 @@ impl Engine {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key_bytes()));
         self.with_index(|index| {
             let (mut items, mut last, mut looked_at) = (Vec::with_capacity(ITEMS), None, 0);
-            index.scan(collection, (lower, Bound::Unbounded), false, |key: KeyRef<'_>, head, _| {
-                looked_at += 1;
-                let key = ItemKey::row(collection, key.prefix, key.suffix);
-                let is_last = looked_at == ITEMS;
-                if is_last {
-                    last = Some(key.clone());
-                }
-                if !head.deleted {
-                    items.push((key, *head));
-                }
-                if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+            index.scan(
+                collection,
+                (lower, Bound::Unbounded),
+                false,
+                |key: KeyRef<'_>, head, _| {
+                    looked_at += 1;
+                    let key = ItemKey::row(collection, key.prefix, key.suffix);
+                    let is_last = looked_at == ITEMS;
+                    if is_last {
+                        last = Some(key.clone());
+                    }
+                    if !head.deleted {
+                        items.push((key, *head));
+                    }
+                    if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                },
+            )?;
             Ok((items, last))
         })
     }

@@ -162,10 +162,8 @@ impl Engine {
             }
             let mut encoded = encode(&list);
             if encoded.len() > room {
-                let lost = |rows: &ItemRows| IndexChange {
-                    slot: rows.index.slot,
-                    what: RowChanges::Lost,
-                };
+                let lost =
+                    |rows: &ItemRows| IndexChange { slot: rows.index.slot, what: RowChanges::Lost };
                 encoded = encode(&of_change.iter().map(lost).collect::<Vec<_>>());
                 let planned = plan.changes.get_mut(begin..).unwrap_or_default();
                 planned.iter_mut().for_each(|change| change.lost = true);
@@ -212,12 +210,7 @@ impl Engine {
 
     /// Changes the rows, before the commit counts as applied. Their leaves are in memory, so nothing
     /// here can fail.
-    pub(in crate::engine) fn apply_rows(
-        &self,
-        plan: &IndexPlan,
-        pin: &Pinned<'_>,
-        revision: u64,
-    ) {
+    pub(in crate::engine) fn apply_rows(&self, plan: &IndexPlan, pin: &Pinned<'_>, revision: u64) {
         for change in &plan.changes {
             if change.lost {
                 change.index.set_state(State::Lost);

@@ -135,6 +135,10 @@ impl Secondary {
         self.set_state(State::Built);
     }
 
+    pub(crate) fn is_built(&self) -> bool {
+        self.state() == State::Built
+    }
+
     fn is_maintained(&self) -> bool {
         matches!(self.state(), State::Building | State::Built)
     }
@@ -172,7 +176,8 @@ impl Secondaries {
     /// All indexes.
     pub(crate) fn all(&self) -> Vec<Arc<Secondary>> {
         let list = self.list.read();
-        let mut all: Vec<_> = list.by_collection.values().flat_map(|of| of.iter().cloned()).collect();
+        let mut all: Vec<_> =
+            list.by_collection.values().flat_map(|of| of.iter().cloned()).collect();
         all.sort_unstable_by_key(|index| index.declared);
         all
     }

@@ -21,6 +21,7 @@ use crate::journal::frame_reader::FrameReader;
 use crate::journal::index_changes::{RowChanges, decode};
 use crate::journal::index_sums::IndexSum;
 use crate::values::error::Result;
+use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::query::entries::entries;
 
@@ -34,12 +35,18 @@ pub(crate) struct FoundRows {
 }
 
 impl FoundRows {
-    /// Adds a row, by its joined key, if it is one of a secondary index; whether it is.
-    pub(crate) fn add(&mut self, key: &[u8]) -> bool {
+    /// Adds a row, by its joined key, if it is one of a secondary index; whether it is. One that is
+    /// ahead of the journal's last revision counts twice, so that its index is not believed: no view
+    /// would see it.
+    pub(crate) fn add(&mut self, key: &[u8], head: &Head, last_revision: u64) -> bool {
         let name = key.get(..crate::index::secondary::NAME_BYTES);
         let name = name.and_then(|name| std::str::from_utf8(name).ok());
         let Some(number) = name.and_then(directory_number) else { return false };
-        self.sums.entry(number).or_default().add(key, NO_TAG);
+        let sum = self.sums.entry(number).or_default();
+        sum.add(key, NO_TAG);
+        if head.revision > last_revision {
+            sum.add(key, NO_TAG);
+        }
         true
     }
 }
@@ -61,19 +68,20 @@ impl Engine {
         found: Option<&FoundRows>,
     ) -> Result<()> {
         let directories: BTreeSet<u64> = self.index.secondary_directories().into_iter().collect();
-        self.secondaries.skip_rows(directories.last().copied().unwrap_or(0));
         let recorded = self.journal.recorded_indexes();
+        let numbers = recorded.iter().map(|record| record.rows).chain(directories.last().copied());
+        self.secondaries.skip_rows(numbers.max().unwrap_or(0));
         let mut candidates: HashMap<String, Vec<Candidate>> = HashMap::new();
         for (declared, definition) in definitions {
             let IndexDefinition { collection, index, slot } = definition;
             let record = recorded.iter().find(|record| record.declared == declared);
             let rows = record.map_or_else(|| self.secondaries.next_rows(), |record| record.rows);
-            self.secondaries.skip_rows(rows);
             let index = Arc::new(Secondary::new(&collection, index, slot, declared, rows));
             self.secondaries.put(Arc::clone(&index));
             if let Some(record) = record {
                 let expected = record.content;
-                let of_rows = |found: &FoundRows| found.sums.get(&rows).copied().unwrap_or_default();
+                let of_rows =
+                    |found: &FoundRows| found.sums.get(&rows).copied().unwrap_or_default();
                 let found = found.map_or(expected, of_rows);
                 let candidate = Candidate { index, expected, found, lost: false };
                 candidates.entry(collection).or_default().push(candidate);
@@ -160,7 +168,8 @@ impl Engine {
                 Some(RowChanges::Lost) => candidate.lost = true,
                 Some(RowChanges::Rows { removed, added }) => {
                     let places = codes(&candidate.index).into_iter().enumerate();
-                    let is_added = |place: &usize| added.iter().any(|at| usize::from(*at) == *place);
+                    let is_added =
+                        |place: &usize| added.iter().any(|at| usize::from(*at) == *place);
                     let of_value = places.filter(|(place, _)| is_added(place));
                     let codes: Codes = of_value.map(|(_, code)| code).collect();
                     self.replay_rows(candidate, found, removed, &codes)?;

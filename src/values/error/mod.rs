@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
+use crate::values::query::index::IndexError;
 
 pub use codec::CodecError;
 pub(crate) use codec::CodecStep;
@@ -126,7 +127,11 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations (413).
+    /// The definition of an index is not valid (400).
+    Index(IndexError),
+
+    /// A value is over 64 MiB, a batch over 64 MiB or 10 000 operations, or there are too many
+    /// indexes or entries of an item in one (413).
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -327,7 +332,8 @@ impl Error {
         match self {
             Self::InvalidPrecondition { .. }
             | Self::CodecMismatch { .. }
-            | Self::InvalidKey { .. } => 400,
+            | Self::InvalidKey { .. }
+            | Self::Index(_) => 400,
             Self::NotFound { .. } => 404,
             Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,
