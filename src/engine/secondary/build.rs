@@ -144,8 +144,14 @@ impl Engine {
     /// Gives up the indexes of which rows are lost: the journal does not give them back one by one.
     /// Called between the loss and the restoration of the leaves.
     pub(in crate::engine) fn give_up_lost_rows(&self) {
+        // Perhaps the open has not come to its indexes yet.
+        for rows in self.index.secondary_directories() {
+            if self.index.is_partly_stored(rows) {
+                self.secondaries.note_lost(rows);
+            }
+        }
         for index in self.secondaries.with_rows() {
-            if self.index.is_partly_stored(index.rows) {
+            if self.secondaries.has_lost(index.rows) {
                 index.set_state(State::Gone);
                 self.journal.forget_index(index.declared);
             }

@@ -95,6 +95,8 @@ struct List {
     by_collection: HashMap<Box<str>, Arc<[Arc<Secondary>]>>,
     /// Indexes that nobody writes to any more, and the number below which snapshots may read them.
     retired: Vec<(Arc<Secondary>, u64)>,
+    /// Directories of which rows were lost.
+    lost: Vec<u64>,
     /// Above the number of every directory that there ever was in this session.
     next_rows: u64,
 }
@@ -226,6 +228,14 @@ impl Secondaries {
             index.set_state(State::Lost);
         }
         self.list.write().retired.push((index, snapshots_below));
+    }
+
+    fn note_lost(&self, rows: u64) {
+        self.list.write().lost.push(rows);
+    }
+
+    fn has_lost(&self, rows: u64) -> bool {
+        self.list.read().lost.contains(&rows)
     }
 
     /// All that have rows, those that wait for snapshots among them.

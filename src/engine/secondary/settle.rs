@@ -97,7 +97,7 @@ impl Engine {
 
     fn settle(&self, candidate: &Candidate) {
         let Candidate { index, expected, found, lost } = candidate;
-        if *lost || found != expected {
+        if *lost || found != expected || self.secondaries.has_lost(index.rows) {
             log::warn!(
                 "the index {} of collection {:?} is not the journal's and is built anew",
                 index.definition,
