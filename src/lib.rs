@@ -150,6 +150,9 @@ pub use api::collection::{Collection, IndexStatus, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
+pub use api::find::{
+    Explanation, Find, FindCursor, Found, FoundChange, FoundKind, ParseFindCursorError, WatchFound,
+};
 pub use api::iter::{Iter, Keys};
 pub use api::snapshot::{Snapshot, SnapshotCollection};
 pub use api::stats::Stats;
@@ -167,6 +170,7 @@ pub use values::limits::MAX_VALUE_BYTES;
 pub use values::options::{Durability, OnDamage, Options, Progress};
 pub use values::patch::{Patch, PatchError};
 pub use values::precondition::{ParseTagsError, Precondition, Tags};
+pub use values::query::filter::{Filter, FilterError, ParseFilterError};
 pub use values::query::index::{Index, IndexError};
 pub use values::retry::RetryPolicy;
 pub use values::revision::Revision;

@@ -71,12 +71,8 @@ impl Operation {
     /// [`Error::InvalidKey`] for a name that no collection has.
     pub(crate) fn record(collection: &str, record: CollectionRecord) -> Result<Self> {
         let value = NewValue::new(record.encode(), Expiry::Never)?;
-        Ok(Self {
-            key: record_key(collection)?,
-            codec: record.codec,
-            precondition: Precondition::Always,
-            action: Action::Upsert(value),
-        })
+        let key = record_key(collection)?;
+        Ok(Self::new(key, record.codec, Precondition::Always, Action::Upsert(value)))
     }
 
     /// The collection whose record this writes, if it does.

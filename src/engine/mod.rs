@@ -80,6 +80,8 @@ pub(crate) struct Engine {
     pub(crate) environment: Environment,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) counters: Counters,
+    /// How many items one find may look at.
+    pub(crate) max_scanned_items: u64,
     catalog: Catalog,
     pub(crate) secondaries: Secondaries,
     stripes: Stripes,
@@ -126,6 +128,7 @@ impl Engine {
             environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
+            max_scanned_items: options.max_scanned_items,
             catalog: Catalog::default(),
             secondaries: Secondaries::default(),
             stripes: Stripes::new(),

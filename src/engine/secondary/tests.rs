@@ -151,11 +151,7 @@ impl Rig {
     }
 
     fn step(&mut self) {
-        let what = self.rng.u8(..60);
-        if what < 11 {
-            println!("step {what}");
-        }
-        match what {
+        match self.rng.u8(..60) {
             0 => drop(self.notes().ensure_index(index(NAMES[self.rng.usize(..3)])).unwrap()),
             1 if self.rng.bool() => {
                 let name = NAMES[self.rng.usize(..3)];

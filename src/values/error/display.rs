@@ -52,6 +52,12 @@ impl Error {
                 write!(f, "the patch is not valid: {error}")
             }
             Self::Patch(error) => write!(f, "the patch cannot be applied: {error}"),
+            Self::Filter(error) => write!(f, "the filter cannot be used: {error}"),
+            Self::ScanTooLong { collection, limit } => write!(
+                f,
+                "the find in collection {collection:?} was given up after {limit} items, as many as \
+                 Options::max_scanned_items lets it look at; narrow it, or allow more"
+            ),
             Self::Codec(error) => write!(f, "{error}"),
             Self::CodecMismatch { collection, stored, opened } => write!(
                 f,
@@ -150,6 +156,8 @@ impl Error {
             | Self::Contended { .. }
             | Self::Batch { .. }
             | Self::Patch(_)
+            | Self::Filter(_)
+            | Self::ScanTooLong { .. }
             | Self::Codec(_)
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. }

@@ -36,6 +36,10 @@ pub enum ErrorKind {
     Contended,
     /// [`Error::Patch`]: `patch`.
     Patch,
+    /// [`Error::Filter`]: `filter`.
+    Filter,
+    /// [`Error::ScanTooLong`]: `scan_too_long`.
+    ScanTooLong,
     /// [`Error::Codec`]: `codec`.
     Codec,
     /// [`Error::CodecMismatch`]: `codec_mismatch`.
@@ -89,6 +93,8 @@ impl ErrorKind {
             Self::InvalidPrecondition => "invalid_precondition",
             Self::Contended => "contended",
             Self::Patch => "patch",
+            Self::Filter => "filter",
+            Self::ScanTooLong => "scan_too_long",
             Self::Codec => "codec",
             Self::CodecMismatch => "codec_mismatch",
             Self::InvalidKey => "invalid_key",
@@ -140,6 +146,8 @@ impl Error {
             Self::Contended { .. } => ErrorKind::Contended,
             Self::Batch { source, .. } => source.kind(),
             Self::Patch(_) => ErrorKind::Patch,
+            Self::Filter(_) => ErrorKind::Filter,
+            Self::ScanTooLong { .. } => ErrorKind::ScanTooLong,
             Self::Codec(_) => ErrorKind::Codec,
             Self::CodecMismatch { .. } => ErrorKind::CodecMismatch,
             Self::InvalidKey { .. } => ErrorKind::InvalidKey,

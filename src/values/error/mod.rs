@@ -22,6 +22,7 @@ use bytes::Bytes;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
+use crate::values::query::filter::FilterError;
 use crate::values::query::index::IndexError;
 
 pub use codec::CodecError;
@@ -109,6 +110,18 @@ pub enum Error {
     /// A document could not be turned into bytes or back: one that the caller gave (422), or one
     /// that is stored (500).
     Codec(Box<CodecError>),
+
+    /// A filter cannot be used, such as one with a path that is not a JSON Pointer (400).
+    Filter(FilterError),
+
+    /// A find was given up, since it would have looked at more items than
+    /// [`Options::max_scanned_items`](crate::Options::max_scanned_items) allows (413).
+    ScanTooLong {
+        /// The collection's name.
+        collection: String,
+        /// How many items a find may look at.
+        limit: u64,
+    },
 
     /// The collection was written with another codec (400).
     CodecMismatch {
@@ -258,6 +271,12 @@ impl std::error::Error for Error {
     }
 }
 
+impl From<FilterError> for Error {
+    fn from(error: FilterError) -> Self {
+        Self::Filter(error)
+    }
+}
+
 impl Error {
     /// Makes a [`NotFound`](Self::NotFound), for a caller to whom an absent item is an error.
     ///
@@ -303,15 +322,16 @@ impl Error {
     }
 
     /// The name of the collection that the error is about, where it is about one: that of the
-    /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch).
+    /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch) or a
+    /// [`ScanTooLong`](Self::ScanTooLong).
     ///
     /// See [`key`](Self::key) for an example.
     #[must_use]
     pub fn collection(&self) -> Option<&str> {
         match self {
-            Self::NotFound { collection, .. } | Self::CodecMismatch { collection, .. } => {
-                Some(collection)
-            }
+            Self::NotFound { collection, .. }
+            | Self::ScanTooLong { collection, .. }
+            | Self::CodecMismatch { collection, .. } => Some(collection),
             Self::AlreadyExists(conflict)
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.collection()),
@@ -331,6 +351,7 @@ impl Error {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::InvalidPrecondition { .. }
+            | Self::Filter(_)
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. }
             | Self::Index(_) => 400,
@@ -338,7 +359,7 @@ impl Error {
             Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,
             Self::PreconditionFailed(_) => 412,
-            Self::TooLarge { .. } => 413,
+            Self::TooLarge { .. } | Self::ScanTooLong { .. } => 413,
             Self::Patch(error) => error.http_status(),
             Self::Codec(error) => error.http_status(),
             Self::Batch { source, .. } => source.http_status(),

@@ -8,12 +8,16 @@
 //! | `encoding.rs` | values as bytes whose order is that of the values |
 //! | `index.rs` | the definition of an index |
 //! | `entries.rs` | the entries that a document has in an index |
+//! | `filter/` | conditions on a document |
+//! | `sort.rs` | the order of what is found |
 
 pub(crate) mod encoding;
 pub(crate) mod entries;
+pub(crate) mod filter;
 pub(crate) mod index;
 mod number;
 pub(crate) mod order;
 pub(crate) mod pointer;
+pub(crate) mod sort;
 #[cfg(test)]
 mod tests;

@@ -46,6 +46,14 @@ pub(super) fn sorted_members(object: &Map<String, Value>) -> Vec<(&String, &Valu
     members
 }
 
+/// The kind of a value: values of one kind are compared by `<` and its like.
+pub(crate) fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Bool(_) => 1,
+        other => rank(other),
+    }
+}
+
 fn rank(value: &Value) -> u8 {
     match value {
         Value::Null => 0,

@@ -1,0 +1,139 @@
+//! The items of a find, in its order.
+
+use std::collections::BinaryHeap;
+use std::iter::FusedIterator;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::vec;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Find;
+use super::cursor::{FindCursor, Rank};
+use super::matches::{Match, Matches};
+use crate::api::collection::decode;
+use crate::api::store::Store;
+use crate::engine::{Version, View};
+use crate::values::codec::Json;
+use crate::values::error::Result;
+use crate::values::item::Item;
+use crate::values::key::ItemKey;
+use crate::values::query::sort::Sort;
+
+/// The items that a find gives, in its order; made by [`Find::iter`]. Dropping it early costs
+/// nothing.
+///
+/// See [`Find`] for an example.
+#[derive(Debug)]
+pub struct Found<T> {
+    items: Items,
+    sort: Option<Sort>,
+    /// How many are still to be given.
+    left: u64,
+    /// The place after the last one that was given.
+    place: Option<FindCursor>,
+    documents: PhantomData<fn() -> T>,
+}
+
+#[derive(Debug)]
+enum Items {
+    /// As they are met.
+    Streamed(Box<Matches>),
+    /// Sorted before; read again one by one, at the same moment.
+    Sorted { store: Store, view: Arc<View>, collection: Box<str>, ranks: vec::IntoIter<Rank> },
+}
+
+impl<T: Serialize + DeserializeOwned> Found<T> {
+    pub(super) fn new(find: Find<T>) -> Result<Self> {
+        let left = find.limit.unwrap_or(u64::MAX);
+        let (store, name) = (find.collection.store().clone(), find.collection.name().into());
+        let (view, mut matches) = find.matches()?;
+        let (sort, place) = (matches.query().sort().cloned(), matches.query().after().cloned());
+        let items = if sort.is_some() {
+            let ranks = sorted(&mut matches, left)?.into_iter();
+            Items::Sorted { store, view, collection: name, ranks }
+        } else {
+            Items::Streamed(Box::new(matches))
+        };
+        Ok(Self { items, sort, left, place, documents: PhantomData })
+    }
+}
+
+impl<T> Found<T> {
+    /// The place after the last item that was given, for [`Find::after`]; while none was, the place
+    /// that the find went on after. An item that could not be decoded counts as given.
+    ///
+    /// See [`Find::after`] for an example.
+    #[must_use]
+    pub fn cursor(&self) -> Option<FindCursor> {
+        self.place.clone()
+    }
+}
+
+/// The places of the first items that are found, in order.
+fn sorted(matches: &mut Matches, limit: u64) -> Result<Vec<Rank>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    // The greatest on top: what makes room for a lesser one.
+    let mut kept = BinaryHeap::new();
+    for found in matches {
+        let Match { rank, .. } = found?;
+        if kept.len() < limit {
+            kept.push(rank);
+        } else if let Some(mut greatest) = kept.peek_mut()
+            && rank < *greatest
+        {
+            *greatest = rank;
+        }
+    }
+    Ok(kept.into_sorted_vec())
+}
+
+impl Items {
+    /// The next item and its place.
+    fn next(&mut self) -> Option<Result<(ItemKey, Version, Rank)>> {
+        match self {
+            Self::Streamed(matches) => {
+                Some(matches.next()?.map(|Match { key, version, rank }| (key, version, rank)))
+            }
+            Self::Sorted { store, view, collection, ranks } => loop {
+                let rank = ranks.next()?;
+                let read = || {
+                    let key = ItemKey::new(collection, rank.key())?;
+                    let version = store.engine()?.read_at(view, &key)?;
+                    Ok(version.map(|version| (key, version)))
+                };
+                match read() {
+                    Ok(Some((key, version))) => return Some(Ok((key, version, rank))),
+                    // It has expired since.
+                    Ok(None) => {}
+                    Err(error) => return Some(Err(error)),
+                }
+            },
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Iterator for Found<T> {
+    type Item = Result<Item<T>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left == 0 {
+            return None;
+        }
+        match self.items.next() {
+            Some(Ok((key, version, rank))) => {
+                self.left -= 1;
+                self.place = Some(FindCursor::new(self.sort.as_ref(), rank));
+                Some(decode::<T, Json>(&key, version))
+            }
+            Some(Err(error)) => Some(Err(error)),
+            None => {
+                self.left = 0;
+                None
+            }
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> FusedIterator for Found<T> {}
