@@ -146,7 +146,7 @@ mod storage;
 mod values;
 
 pub use api::batch::{Batch, Committed};
-pub use api::collection::{Collection, KeyRange, Read, UpdateError};
+pub use api::collection::{Collection, IndexStatus, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
@@ -171,6 +171,7 @@ pub use values::options::{Durability, OnDamage, Options, Progress};
 pub use values::patch::{Patch, PatchError};
 pub use values::precondition::{ParseTagsError, Precondition, Tags};
 pub use values::query::filter::{Filter, FilterError, ParseFilterError};
+pub use values::query::index::{Index, IndexError};
 pub use values::retry::RetryPolicy;
 pub use values::revision::Revision;
 

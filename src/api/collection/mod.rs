@@ -11,6 +11,8 @@ mod patching;
 
 mod scans;
 
+mod indexes;
+
 mod history;
 
 mod key_range;
@@ -25,6 +27,7 @@ pub use self::key_range::KeyRange;
 
 use bytes::Bytes;
 
+pub use self::indexes::IndexStatus;
 pub use self::reads::Read;
 pub use self::update::UpdateError;
 pub(crate) use self::update::contended;

@@ -17,6 +17,7 @@ mod expiry;
 mod failures;
 mod feed;
 mod history;
+mod indexes;
 mod publication;
 mod reads;
 mod rewritten;

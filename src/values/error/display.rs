@@ -65,6 +65,7 @@ impl Error {
                  open it with the codec that it is stored as"
             ),
             Self::InvalidKey { reason } => f.write_str(reason),
+            Self::Index(error) => write!(f, "the index cannot be made: {error}"),
             Self::TooLarge { what, unit, actual, limit } => {
                 write!(f, "the {what} has {actual} {unit}, over the limit of {limit}")
             }
@@ -160,6 +161,7 @@ impl Error {
             | Self::Codec(_)
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. }
+            | Self::Index(_)
             | Self::TooLarge { .. } => self.write_refusal(f),
             Self::Compacted | Self::Diverged | Self::SnapshotTooOld => self.write_outdated(f),
         }

@@ -46,6 +46,8 @@ pub enum ErrorKind {
     CodecMismatch,
     /// [`Error::InvalidKey`]: `invalid_key`.
     InvalidKey,
+    /// [`Error::Index`]: `index`.
+    Index,
     /// [`Error::TooLarge`]: `too_large`.
     TooLarge,
     /// [`Error::TooManySegments`]: `too_many_segments`.
@@ -96,6 +98,7 @@ impl ErrorKind {
             Self::Codec => "codec",
             Self::CodecMismatch => "codec_mismatch",
             Self::InvalidKey => "invalid_key",
+            Self::Index => "index",
             Self::TooLarge => "too_large",
             Self::TooManySegments => "too_many_segments",
             Self::CommitUnknown => "commit_unknown",
@@ -148,6 +151,7 @@ impl Error {
             Self::Codec(_) => ErrorKind::Codec,
             Self::CodecMismatch { .. } => ErrorKind::CodecMismatch,
             Self::InvalidKey { .. } => ErrorKind::InvalidKey,
+            Self::Index(_) => ErrorKind::Index,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::TooManySegments { .. } => ErrorKind::TooManySegments,
             Self::CommitUnknown { .. } => ErrorKind::CommitUnknown,

@@ -23,6 +23,7 @@ use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
 use crate::values::query::filter::FilterError;
+use crate::values::query::index::IndexError;
 
 pub use codec::CodecError;
 pub(crate) use codec::CodecStep;
@@ -139,7 +140,11 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations (413).
+    /// The definition of an index is not valid (400).
+    Index(IndexError),
+
+    /// A value is over 64 MiB, a batch over 64 MiB or 10 000 operations, or there are too many
+    /// indexes or entries of an item in one (413).
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -348,7 +353,8 @@ impl Error {
             Self::InvalidPrecondition { .. }
             | Self::Filter(_)
             | Self::CodecMismatch { .. }
-            | Self::InvalidKey { .. } => 400,
+            | Self::InvalidKey { .. }
+            | Self::Index(_) => 400,
             Self::NotFound { .. } => 404,
             Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,

@@ -30,7 +30,7 @@ const UNIQUE: &str = "unique ";
 /// What is wrong with a definition does not go unnoticed: it is kept, and using the index gives that
 /// error. [`check`](Self::check) gives it at once.
 ///
-/// ```ignore
+/// ```
 /// use ifmatch::Index;
 ///
 /// let index = Index::on("/tags/*").then_desc("/modified");
@@ -74,7 +74,7 @@ impl Field {
 
 /// What is wrong with the definition of an index.
 ///
-/// ```ignore
+/// ```
 /// let error = ifmatch::Index::on("/a/*/b/*").check().unwrap_err();
 /// assert_eq!(error.to_string(), "an index may have one * in all its fields, and this has 2");
 /// ```
@@ -118,7 +118,7 @@ pub enum IndexError {
 impl Index {
     /// An index that is sorted by one field, ascending.
     ///
-    /// ```ignore
+    /// ```
     /// let index = ifmatch::Index::on("/author");
     /// assert_eq!(index.name(), "/author");
     /// ```
@@ -128,7 +128,7 @@ impl Index {
 
     /// An index that is sorted by one field, descending.
     ///
-    /// ```ignore
+    /// ```
     /// let index = ifmatch::Index::on_desc("/modified");
     /// assert_eq!(index.name(), "-/modified");
     /// ```
@@ -138,7 +138,7 @@ impl Index {
 
     /// Sorts by another field, ascending, where the fields before it are equal.
     ///
-    /// ```ignore
+    /// ```
     /// let index = ifmatch::Index::on("/country").then("/city");
     /// assert_eq!(index.name(), "/country,/city");
     /// ```
@@ -155,7 +155,7 @@ impl Index {
 
     /// Makes no two items of the collection share an entry: a write that would is refused.
     ///
-    /// ```ignore
+    /// ```
     /// assert!(ifmatch::Index::on("/email").unique().is_unique());
     /// ```
     pub fn unique(mut self) -> Self {
@@ -167,7 +167,7 @@ impl Index {
     /// The fields as text, which name the index in its collection: [`Display`](fmt::Display)
     /// without `unique`.
     ///
-    /// ```ignore
+    /// ```
     /// assert_eq!(ifmatch::Index::on("/email").unique().name(), "/email");
     /// ```
     #[must_use]
@@ -201,7 +201,7 @@ impl Index {
     /// # Errors
     /// The first thing that is wrong with it.
     ///
-    /// ```ignore
+    /// ```
     /// use ifmatch::Index;
     ///
     /// assert!(Index::on("/a").then("/b").check().is_ok());
