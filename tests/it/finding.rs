@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use ifmatch::{
-    Bincode, Collection, Error, Filter, FilterError, FindCursor, ManualClock, Options, Patch,
-    Precondition, RetryPolicy, Store,
+    Bincode, Collection, Error, Filter, FilterError, FindCursor, Index, ManualClock, Options,
+    Patch, Precondition, RetryPolicy, Store,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,9 @@ fn key(n: u64) -> String {
 fn with_notes(count: u64) -> (Store, Collection<Value>) {
     let store = Store::in_memory();
     let notes = store.collection("notes").unwrap();
-    (0..count).for_each(|n| drop(notes.create(key(n), &note(n)).unwrap()));
+    (0..count).for_each(|n| {
+        notes.create(key(n), &note(n)).unwrap();
+    });
     (store, notes)
 }
 
@@ -63,7 +65,9 @@ fn plain(notes: &Collection<Value>, filter: &Filter) -> Vec<(String, Value)> {
 #[test]
 fn a_find_gives_what_meets_the_filter_in_order_of_key() {
     on_every_backend(|bench| {
-        (0..40).for_each(|n| drop(documents(bench).create(key(n), &note(n)).unwrap()));
+        (0..40).for_each(|n| {
+            documents(bench).create(key(n), &note(n)).unwrap();
+        });
         bench.collection::<Value>("others").create("x", &note(2)).unwrap();
         bench.step();
         for filter in [
@@ -263,11 +267,30 @@ fn a_document_that_is_no_t_is_an_error_in_its_place_and_the_filter_sees_all_fiel
 fn a_find_that_looks_at_too_many_items_is_given_up() {
     let store = Options::new().max_scanned_items(5).in_memory();
     let numbers = store.collection::<u64>("numbers").unwrap();
-    (0..5).for_each(|n| drop(numbers.create(key(n), &n).unwrap()));
+    (0..5).for_each(|n| {
+        numbers.create(key(n), &n).unwrap();
+    });
     assert_eq!(numbers.find(everything()).sort("").count().unwrap(), 5);
     numbers.create(key(5), &5).unwrap();
     let refused = numbers.find(everything()).count().unwrap_err();
-    assert!(matches!(refused, Error::ScanTooLong { limit: 5, .. }), "{refused}");
+    assert!(matches!(refused, Error::ScanTooLong { limit: 5, index: None, .. }), "{refused}");
+    let helps = |find: ifmatch::Find<u64>| match find.count() {
+        Err(Error::ScanTooLong { index: Some(index), .. }) => index,
+        other => panic!("expected an index that helps, got {other:?}"),
+    };
+    let several = Filter::all([
+        Filter::gt("/c", 1),
+        Filter::eq("/b/*", 1),
+        Filter::eq("/d/*", 1),
+        Filter::is_in("/a", [1, 2]),
+    ]);
+    assert_eq!(helps(numbers.find(several.clone())), "/b/*,/a,/c");
+    assert_eq!(helps(numbers.find(several).sort_desc("/m")), "/b/*,/a,-/m");
+    assert_eq!(helps(numbers.find(everything()).sort_desc("")), "-");
+    let index = helps(numbers.find(Filter::ge("", 5)));
+    numbers.ensure_index(index.parse().unwrap()).unwrap();
+    assert_eq!(numbers.find(Filter::ge("", 5)).count().unwrap(), 1);
+    numbers.drop_index(&index).unwrap();
     assert_eq!((refused.http_status(), refused.collection()), (413, Some("numbers")));
     assert!(numbers.find(everything()).sort("").iter().is_err());
     // What comes before is given, and a limit that is reached in time is enough.
@@ -282,7 +305,9 @@ fn a_find_that_looks_at_too_many_items_is_given_up() {
 fn each_item_that_is_found_is_changed_once_though_it_moves() {
     on_every_backend(|bench| {
         let numbers = bench.numbers();
-        (0..50).for_each(|n| drop(numbers.create(key(n), &n).unwrap()));
+        (0..50).for_each(|n| {
+            numbers.create(key(n), &n).unwrap();
+        });
         bench.step();
         let numbers = bench.numbers();
         // Each meets the filter again after the change, and moves behind all others in the order.
@@ -297,7 +322,9 @@ fn each_item_that_is_found_is_changed_once_though_it_moves() {
 #[test]
 fn an_item_that_no_longer_meets_the_filter_is_left_alone() {
     let numbers = Store::in_memory().collection::<u64>("numbers").unwrap();
-    ["a", "b", "c", "d"].iter().for_each(|key| drop(numbers.create(key, &1).unwrap()));
+    ["a", "b", "c", "d"].iter().for_each(|key| {
+        numbers.create(key, &1).unwrap();
+    });
     let mut runs = 0;
     let changed = numbers.find(Filter::eq("", 1)).update_each(|n| {
         if runs == 0 {
@@ -474,6 +501,99 @@ fn a_rule_holds_beside_many_writers() {
     assert_eq!(numbers.get("stock").unwrap().unwrap().value, 2);
 }
 
+#[test]
+fn a_find_reads_the_part_of_an_index_that_fits_and_says_so() {
+    on_every_backend(|bench| {
+        (0..200).for_each(|n| {
+            documents(bench).create(key(n), &note(n)).unwrap();
+        });
+        bench.step();
+        let name = documents(bench).ensure_index(Index::on("/tags/*").then_desc("/modified"));
+        assert_eq!(name.unwrap(), "/tags/*,-/modified");
+        bench.step();
+        let documents = documents(bench);
+        let work = || documents.find(Filter::eq("/tags/*", "work"));
+        let expected: Vec<String> = plain(&documents, &Filter::eq("/tags/*", "work"))
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(keys(work().iter().unwrap()), expected);
+        let cost = work().explain().unwrap();
+        assert_eq!((cost.index(), cost.ranges()), (Some("/tags/*,-/modified"), 1));
+        assert_eq!(
+            (cost.looked_at(), cost.found()),
+            (expected.len() as u64, expected.len() as u64)
+        );
+        assert!(cost.sorted(), "by key");
+        // In the order of the index no more is read than is given, but for one group.
+        let newest = || work().sort_desc("/modified").limit(3);
+        let cost = newest().explain().unwrap();
+        assert!(!cost.sorted() && cost.looked_at() == 3, "{cost}");
+        let scanned: Vec<String> = {
+            let snapshot = bench.store().snapshot();
+            documents.drop_index("/tags/*,-/modified").unwrap();
+            let fresh = keys(newest().iter().unwrap());
+            assert_eq!(newest().explain().unwrap().index(), None);
+            let seen = snapshot.collection(&documents).find(Filter::eq("/tags/*", "work"));
+            assert_eq!(keys(seen.iter().unwrap()), expected);
+            fresh
+        };
+        documents.ensure_index(Index::on("/tags/*").then_desc("/modified")).unwrap();
+        assert_eq!(keys(newest().iter().unwrap()), scanned);
+    });
+}
+
+#[test]
+fn an_index_is_read_at_the_moment_of_the_find_whatever_moves_in_it() {
+    let (_store, notes) = with_notes(500);
+    notes.ensure_index(Index::on("/price")).unwrap();
+    for descending in [false, true] {
+        let find = || notes.find(Filter::ge("/price", 0));
+        let find = || if descending { find().sort_desc("/price") } else { find().sort("/price") };
+        let expected = keys(find().iter().unwrap());
+        assert!(!find().explain().unwrap().sorted());
+        let mut found = find().iter().unwrap();
+        let mut seen: Vec<String> = keys_of_some(&mut found, 3);
+        for n in 0..500 {
+            notes.patch(key(n), &Patch::new().incr("/price", 1_000), Precondition::Always).unwrap();
+        }
+        seen.extend(keys(found));
+        assert_eq!(seen, expected);
+    }
+    // Each item moves behind all that are still to come, and is changed once.
+    let changed = notes.find(Filter::ge("/price", 0)).sort("/price").update_each(|note| {
+        let price = note["price"].as_f64().unwrap();
+        note["price"] = json!(price + 1e6);
+    });
+    assert_eq!(changed.unwrap(), 500);
+    assert_eq!(notes.find(Filter::lt("/price", 1e6)).count().unwrap(), 0);
+}
+
+fn keys_of_some(found: &mut ifmatch::Found<Value>, n: usize) -> Vec<String> {
+    found.take(n).map(|item| item.unwrap().key_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn values_that_the_index_cuts_are_compared_in_the_item() {
+    let notes = Store::in_memory().collection::<Value>("notes").unwrap();
+    notes.ensure_index(Index::on("/text").then("/n")).unwrap();
+    let text = |last: &str| format!("{}{last}", "x".repeat(300));
+    for (n, last) in ["b", "a", "c", "b"].iter().enumerate() {
+        let note = json!({"text": text(last), "n": 9 - n});
+        notes.create(key(n as u64), &note).unwrap();
+    }
+    let find = |filter| notes.find(filter);
+    assert_eq!(keys(find(Filter::eq("/text", text("b"))).iter().unwrap()), ["n000", "n003"]);
+    assert_eq!(
+        keys(find(Filter::gt("/text", text("a"))).iter().unwrap()),
+        ["n000", "n002", "n003"]
+    );
+    assert_eq!(keys(find(Filter::lt("/text", text("b"))).iter().unwrap()), ["n001"]);
+    let by_n = find(Filter::eq("/text", text("b"))).sort("/n");
+    assert_eq!(keys(by_n.iter().unwrap()), ["n003", "n000"]);
+    assert_eq!(find(Filter::eq("/text", text("b"))).explain().unwrap().index(), Some("/text,/n"));
+}
+
 fn small_documents() -> impl Strategy<Value = Value> {
     let scalar = || {
         prop_oneof![
@@ -538,10 +658,21 @@ proptest! {
         sort in prop::option::of((prop::sample::select(vec!["/a", "/b"]), any::<bool>())),
         limit in prop::option::of(0_u64..10),
         skip in prop::option::of(0_usize..6),
+        indexes in prop::sample::subsequence(
+            vec!["/a", "-/b", "/a/*", "/b/*,-/a", "/a,/b", "-/a,/b/*", "/b,-/a"],
+            0..4,
+        ),
     ) {
         let notes = Store::in_memory().collection::<Value>("notes").unwrap();
         for (n, document) in documents.iter().enumerate() {
             notes.create(key(n as u64), document).unwrap();
+        }
+        for index in &indexes {
+            notes.ensure_index(index.parse().unwrap()).unwrap();
+        }
+        // What comes after the indexes, and what they displace.
+        for (n, document) in documents.iter().enumerate().skip(1).step_by(3) {
+            notes.upsert(key(n as u64 - 1), document, Precondition::Always).unwrap();
         }
         let mut expected = plain(&notes, &filter);
         if let Some((path, descending)) = sort {

@@ -335,7 +335,11 @@ fn all() -> Vec<(u16, &'static str, Error)> {
         (413, "patch", patch(PatchError::TooLarge { limit: 1 })),
         (500, "patch", patch(unreadable)),
         (400, "filter", Error::Filter(Filter::exists("a").check().unwrap_err())),
-        (413, "scan_too_long", Error::ScanTooLong { collection: collection.clone(), limit: 1 }),
+        (
+            413,
+            "scan_too_long",
+            Error::ScanTooLong { collection: collection.clone(), limit: 1, index: None },
+        ),
         (400, "codec_mismatch", Error::CodecMismatch { collection, stored: "a", opened: "b" }),
         (400, "invalid_key", Error::InvalidKey { reason: "so" }),
         (413, "too_large", too_large()),

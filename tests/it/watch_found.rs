@@ -33,7 +33,9 @@ fn a_change_is_told_as_what_it_does_to_the_list() {
     numbers.create("in", &10).unwrap();
     numbers.create("out", &1).unwrap();
     let mut watch = numbers.watch_find(large(), store.cursor().unwrap()).unwrap();
-    let write = |key: &str, n: u64| drop(numbers.upsert(key, &n, Precondition::Always).unwrap());
+    let write = |key: &str, n: u64| {
+        numbers.upsert(key, &n, Precondition::Always).unwrap();
+    };
     write("in", 11);
     write("out", 2);
     write("out", 12);
@@ -61,7 +63,9 @@ fn what_changed_before_the_watch_was_opened_is_told_so_that_a_list_by_key_is_rig
         numbers.create(key, &n).unwrap();
     }
     let cursor = store.cursor().unwrap();
-    let write = |key: &str, n: u64| drop(numbers.upsert(key, &n, Precondition::Always).unwrap());
+    let write = |key: &str, n: u64| {
+        numbers.upsert(key, &n, Precondition::Always).unwrap();
+    };
     write("leaves", 2);
     write("enters", 12);
     write("small", 2);
@@ -147,7 +151,9 @@ fn what_is_wrong_is_told_when_the_watch_is_opened() {
     drop(store);
     let small = Options::new().max_scanned_items(1).in_memory();
     let numbers = small.collection::<u64>("numbers").unwrap();
-    (0..2_u8).for_each(|n| drop(numbers.create([n], &1).unwrap()));
+    (0..2_u8).for_each(|n| {
+        numbers.create([n], &1).unwrap();
+    });
     let refused = numbers.watch_find(large(), Cursor::START);
     assert!(matches!(refused, Err(Error::ScanTooLong { .. })));
 }

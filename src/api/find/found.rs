@@ -38,8 +38,8 @@ pub struct Found<T> {
 
 #[derive(Debug)]
 enum Items {
-    /// As they are met.
-    Streamed(Box<Matches>),
+    /// As they are met, but for groups of which each is sorted.
+    Streamed { matches: Box<Matches>, group: vec::IntoIter<Match>, next: Option<Result<Match>> },
     /// Sorted before; read again one by one, at the same moment.
     Sorted { store: Store, view: Arc<View>, collection: Box<str>, ranks: vec::IntoIter<Rank> },
 }
@@ -50,11 +50,15 @@ impl<T: Serialize + DeserializeOwned> Found<T> {
         let (store, name) = (find.collection.store().clone(), find.collection.name().into());
         let (view, mut matches) = find.matches()?;
         let (sort, place) = (matches.query().sort().cloned(), matches.query().after().cloned());
-        let items = if sort.is_some() {
+        let items = if !matches.are_ordered() {
             let ranks = sorted(&mut matches, left)?.into_iter();
             Items::Sorted { store, view, collection: name, ranks }
         } else {
-            Items::Streamed(Box::new(matches))
+            Items::Streamed {
+                matches: Box::new(matches),
+                group: Vec::new().into_iter(),
+                next: None,
+            }
         };
         Ok(Self { items, sort, left, place, documents: PhantomData })
     }
@@ -89,12 +93,43 @@ fn sorted(matches: &mut Matches, limit: u64) -> Result<Vec<Rank>> {
     Ok(kept.into_sorted_vec())
 }
 
+/// The first item of the next group, and the group's others.
+fn next_of_groups(
+    matches: &mut Matches,
+    group: &mut vec::IntoIter<Match>,
+    next: &mut Option<Result<Match>>,
+) -> Option<Result<Match>> {
+    let first = match next.take().or_else(|| matches.next())? {
+        Ok(first) if first.group.is_some() => first,
+        other => return Some(other),
+    };
+    let mut all = vec![first];
+    for found in matches {
+        match found {
+            Ok(found) if all.last().is_some_and(|last| last.group == found.group) => {
+                all.push(found);
+            }
+            other => {
+                *next = Some(other);
+                break;
+            }
+        }
+    }
+    all.sort_unstable_by(|a, b| a.rank.cmp(&b.rank));
+    *group = all.into_iter();
+    group.next().map(Ok)
+}
+
 impl Items {
     /// The next item and its place.
     fn next(&mut self) -> Option<Result<(ItemKey, Version, Rank)>> {
         match self {
-            Self::Streamed(matches) => {
-                Some(matches.next()?.map(|Match { key, version, rank }| (key, version, rank)))
+            Self::Streamed { matches, group, next } => {
+                let found = match group.next() {
+                    Some(found) => Ok(found),
+                    None => next_of_groups(matches, group, next)?,
+                };
+                Some(found.map(|Match { key, version, rank, .. }| (key, version, rank)))
             }
             Self::Sorted { store, view, collection, ranks } => loop {
                 let rank = ranks.next()?;

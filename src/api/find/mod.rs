@@ -36,10 +36,12 @@ use crate::api::collection::Collection;
 use crate::api::feed::Cursor;
 use crate::api::iter::Selection;
 use crate::api::snapshot::{Snapshot, SnapshotCollection};
-use crate::engine::View;
+use crate::engine::{Secondary, View};
 use crate::values::codec::Json;
 use crate::values::error::Result;
 use crate::values::query::filter::{Filter, FilterError};
+use crate::values::query::index::Index;
+use crate::values::query::plan::{Plan, plan};
 use crate::values::query::sort::Sort;
 
 /// A find that is being put together; made by [`Collection::find`] and
@@ -286,10 +288,37 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         };
         let view = Arc::clone(snapshot.view_of(store)?);
         let query = Query::new(condition, sort, self.after)?;
-        let selection = Selection::range(self.collection.name(), query.keys());
+        let name = self.collection.name();
         let limit = store.engine()?.max_scanned_items;
-        let candidates = Candidates::scan(store.clone(), Arc::clone(&view), selection);
-        Ok((view, Matches::new(candidates, query, self.collection.name(), limit)))
+        let (candidates, ordered) = match self.collection.plan(&query, &view)? {
+            Some((index, plan)) => {
+                let ordered = plan.ordered;
+                (Candidates::index(store.clone(), Arc::clone(&view), index, plan), ordered)
+            }
+            None => {
+                let selection = Selection::range(name, query.keys());
+                let ordered = query.sort().is_none();
+                (Candidates::scan(store.clone(), Arc::clone(&view), selection), ordered)
+            }
+        };
+        Ok((view, Matches::new(candidates, query, name, limit, ordered)))
+    }
+}
+
+impl<T> Collection<T, Json> {
+    /// The index that a find uses and which part of it, of those that the view can read.
+    fn plan(&self, query: &Query, view: &View) -> Result<Option<(Arc<Secondary>, Plan)>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let engine = self.store().engine()?;
+        let indexes = engine.secondaries.of(self.name());
+        let usable: Vec<&Arc<Secondary>> =
+            indexes.iter().filter(|index| index.is_usable(view)).collect();
+        let definitions: Vec<&Index> = usable.iter().map(|index| &index.definition).collect();
+        let mut rows = |at: usize| usable.get(at).map_or(0, |index| engine.secondary_len(index));
+        let plan = plan(query.condition(), query.sort(), &definitions, &mut rows);
+        Ok(plan.and_then(|plan| Some((Arc::clone(usable.get(plan.index)?), plan))))
     }
 }
 

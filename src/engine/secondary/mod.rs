@@ -40,7 +40,6 @@ use crate::index::secondary::directory_name;
 use crate::values::key::ItemKey;
 use crate::values::query::index::Index;
 
-#[allow(unused_imports, reason = "read by finds")]
 pub(crate) use read::SecondaryRow;
 
 /// The most indexes of a collection.

@@ -46,23 +46,23 @@ impl IndexDefinition {
 
     /// Writes the record of an index that is not declared.
     pub(super) fn declaring(&self) -> Result<Operation> {
-        Ok(Operation {
-            key: self.key()?,
-            codec: CodecId::Json,
-            precondition: Precondition::IfNoneMatch(Tags::Any),
-            action: Action::Create(NewValue::new(self.encode(), Expiry::Never)?),
-        })
+        Ok(Operation::new(
+            self.key()?,
+            CodecId::Json,
+            Precondition::IfNoneMatch(Tags::Any),
+            Action::Create(NewValue::new(self.encode(), Expiry::Never)?),
+        ))
     }
 }
 
 /// Removes the record of an index.
 pub(super) fn dropping(collection: &str, index: &Index) -> Result<Operation> {
-    Ok(Operation {
-        key: index_record_key(collection, &index.name())?,
-        codec: CodecId::Json,
-        precondition: Precondition::Always,
-        action: Action::Delete,
-    })
+    Ok(Operation::new(
+        index_record_key(collection, &index.name())?,
+        CodecId::Json,
+        Precondition::Always,
+        Action::Delete,
+    ))
 }
 
 fn index_record_key(collection: &str, name: &str) -> Result<ItemKey> {
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for text in ["/tags/*,-/modified", "unique /email"] {
+        for text in ["/tags/*,-/modified", "/email"] {
             let index: Index = text.parse().unwrap();
             let definition = IndexDefinition { collection: "notes".into(), index, slot: 63 };
             let key = definition.key().unwrap();

@@ -90,6 +90,32 @@ pub(crate) fn plan(
     plans.into_iter().next()
 }
 
+/// The definition of an index that a find would use: its equal fields, then the sort, or else the
+/// first range.
+pub(crate) fn suggestion(condition: &Condition, sort: Option<&Sort>) -> Option<Index> {
+    let mut demands = Demands::default();
+    demands.collect(condition, None);
+    let all = &demands.demands;
+    let equal = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Equal(_)));
+    let ranged = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Range(..)));
+    let last = match sort {
+        Some(sort) => Some((sort.path(), sort.is_descending())),
+        None => ranged.map(|demanded| (&demanded.path, false)).next(),
+    };
+    let fields = equal.map(|demanded| (&demanded.path, false)).chain(last);
+    fields.fold(None, |index: Option<Index>, (path, descending)| {
+        let path = path.as_str();
+        let longer = match (&index, descending) {
+            (None, false) => Index::on(path),
+            (None, true) => Index::on_desc(path),
+            (Some(index), false) => index.clone().then(path),
+            (Some(index), true) => index.clone().then_desc(path),
+        };
+        // One with a second `*`, or with a field that it has, is none.
+        if longer.check().is_ok() { Some(longer) } else { index }
+    })
+}
+
 #[derive(Debug, Default)]
 struct Demands {
     demands: Vec<Demanded>,
