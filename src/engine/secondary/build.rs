@@ -61,8 +61,13 @@ impl Engine {
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
-            build.index.set_state(State::Lost);
-            self.journal.forget_index(build.index.declared);
+            let _locked = self.stripes.lock_all();
+            let current = self.secondaries.of(&build.index.collection);
+            // Perhaps the collection was cleared, and so the index is built.
+            if current.iter().any(|index| Arc::ptr_eq(index, &build.index)) {
+                build.index.set_state(State::Lost);
+                self.journal.forget_index(build.index.declared);
+            }
         }
         step
     }
@@ -207,6 +212,6 @@ fn check_building(index: &Secondary) -> Result<()> {
     if index.state() == State::Building {
         return Ok(());
     }
-    let reason = "an index was dropped, or lost rows, while it was built; try again";
+    let reason = "an index was dropped, or its collection cleared, while it was built; try again";
     Err(Error::Table(TableError::new(reason)))
 }

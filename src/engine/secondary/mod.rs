@@ -22,6 +22,7 @@
 pub(crate) mod build;
 mod declare;
 pub(super) mod maintain;
+#[allow(dead_code, reason = "for finds")]
 mod read;
 pub(super) mod record;
 pub(super) mod settle;
@@ -146,6 +147,7 @@ impl Secondary {
     }
 
     /// Whether a view, which was begun before this is asked, may read the rows.
+    #[allow(dead_code, reason = "for finds")]
     pub(crate) fn is_usable(&self, view: &View) -> bool {
         self.state() == State::Built && self.built_at.load(Ordering::Acquire) <= view.revision()
     }
