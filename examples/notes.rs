@@ -142,6 +142,7 @@ fn follow(watch: &mut WatchFound<Note>, shown: &mut BTreeMap<Vec<u8>, String>) -
             (FoundKind::Entered | FoundKind::Changed, Some(note)) => {
                 shown.insert(key, note.title);
             }
+            (FoundKind::Cleared, _) => shown.clear(),
             _ => drop(shown.remove(&key)),
         }
     }

@@ -61,7 +61,7 @@ impl Stripes {
         self.lock_at(indexes.into_iter())
     }
 
-    /// Locks all stripes: no commit is under way then, and none begins.
+    /// Locks all stripes, in ascending order: no commit is under way then, and none begins.
     pub(crate) fn lock_all(&self) -> Locked<'_> {
         self.lock_at(0..STRIPES)
     }

@@ -74,7 +74,7 @@ impl Journal {
     /// of the secondary indexes at it.
     pub(crate) fn contents(&self) -> (u64, ContentSum, Vec<IndexRecord>) {
         let state = self.state.lock();
-        (state.appended, state.content, state.index_records())
+        (state.appended, state.content.total(), state.index_records())
     }
 
     /// What MANIFEST says of the secondary indexes since the last checkpoint.

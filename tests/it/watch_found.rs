@@ -89,6 +89,26 @@ fn what_changed_before_the_watch_was_opened_is_told_so_that_a_list_by_key_is_rig
     assert_eq!(all(&mut watch), expected);
 }
 
+#[test]
+fn a_collection_that_is_cleared_empties_the_list_at_once() {
+    let (store, numbers) = store();
+    numbers.create("a", &10).unwrap();
+    numbers.create("b", &10).unwrap();
+    let before = store.cursor().unwrap();
+    let mut watch = numbers.watch_find(large(), before).unwrap();
+    numbers.clear().unwrap();
+    numbers.create("b", &1).unwrap();
+    numbers.create("a", &11).unwrap();
+    use FoundKind::{Cleared, Entered, Left};
+    assert_eq!(all(&mut watch), told(&[("", Cleared), ("a", Entered)]));
+    // Also for one that was opened after the clear.
+    let mut watch = numbers.watch_find(large(), before).unwrap();
+    numbers.delete("a", Precondition::Always).unwrap();
+    assert_eq!(all(&mut watch), told(&[("", Cleared), ("a", Entered), ("a", Left)]));
+    numbers.clear().unwrap();
+    assert_eq!(all(&mut watch), []);
+}
+
 /// Regression guard: an item of the batch in which the cursor lies was no member, so that its
 /// leaving was passed over.
 #[test]
@@ -127,6 +147,7 @@ fn a_list_that_follows_a_watch_is_what_a_find_gives() {
             let (kind, change) = (found.kind(), found.into_change());
             let (key, value) = (change.key().to_vec(), change.into_value());
             match kind {
+                FoundKind::Cleared => list.clear(),
                 FoundKind::Left => drop(list.remove(&key)),
                 _ => drop(list.insert(key, value.unwrap())),
             }

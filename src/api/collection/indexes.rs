@@ -69,7 +69,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         let shared = self.store.shared();
         let _only = shared.building.lock();
         let is_new = self.store.engine()?.declare_index(self.name(), &index)?;
-        let built = self.build_index(&name);
+        let mut built = self.build_index(&name);
+        // The collection was cleared meanwhile, and the index is built; or rows were lost.
+        if let Err(Error::Table(_)) = built {
+            built = self.build_index(&name);
+        }
         if let Err(error) = built {
             if is_new && !matches!(error, Error::Closed) {
                 self.store.engine()?.drop_index(self.name(), &name)?;

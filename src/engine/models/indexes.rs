@@ -19,7 +19,7 @@ const NAME: &str = "/n";
 
 fn operation(key: &str, action: Action) -> Operation {
     let key = ItemKey::new(DOCUMENTS, key.as_bytes()).unwrap();
-    Operation { key, codec: CodecId::Json, precondition: Precondition::Always, action }
+    Operation::new(key, CodecId::Json, Precondition::Always, action)
 }
 
 /// Writes `{"n": n}`, or deletes the item.

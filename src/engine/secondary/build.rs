@@ -10,6 +10,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::scan::WalkedRows;
 use crate::engine::secondary::maintain::{NO_TAG, difference, parse, too_many};
 use crate::engine::secondary::{Secondary, State};
 use crate::index::KeyRef;
@@ -61,8 +62,13 @@ impl Engine {
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
-            build.index.set_state(State::Lost);
-            self.journal.forget_index(build.index.declared);
+            let _locked = self.stripes.lock_all();
+            let current = self.secondaries.of(&build.index.collection);
+            // Perhaps the collection was cleared, and so the index is built.
+            if current.iter().any(|index| Arc::ptr_eq(index, &build.index)) {
+                build.index.set_state(State::Lost);
+                self.journal.forget_index(build.index.declared);
+            }
         }
         step
     }
@@ -91,7 +97,7 @@ impl Engine {
         &self,
         collection: &str,
         after: Option<&ItemKey>,
-    ) -> Result<(Vec<(ItemKey, Head)>, Option<ItemKey>)> {
+    ) -> Result<WalkedRows> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key_bytes()));
         self.with_index(|index| {
             let (mut items, mut last, mut looked_at) = (Vec::with_capacity(ITEMS), None, 0);
@@ -207,6 +213,6 @@ fn check_building(index: &Secondary) -> Result<()> {
     if index.state() == State::Building {
         return Ok(());
     }
-    let reason = "an index was dropped, or lost rows, while it was built; try again";
+    let reason = "an index was dropped, or its collection cleared, while it was built; try again";
     Err(Error::Table(TableError::new(reason)))
 }

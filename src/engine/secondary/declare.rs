@@ -5,10 +5,13 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::catalog::CollectionRecord;
 use crate::engine::operation::{Attempt, Failed, Operation};
-use crate::engine::secondary::record::{IndexDefinition, dropping};
+use crate::engine::secondary::record::{IndexDefinition, dropping, record_key};
 use crate::engine::secondary::{MAX_OF_COLLECTION, MAX_OF_STORE, Secondary};
+use crate::journal::content_sum::ContentSum;
+use crate::journal::index_sums::IndexSum;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
+use crate::values::key::ItemKey;
 use crate::values::query::index::Index;
 
 impl Engine {
@@ -64,6 +67,34 @@ impl Engine {
         };
         expect_done(self.commit_locked(&mut operations, &[], locked, &mut note))?;
         Ok(true)
+    }
+}
+
+impl Engine {
+    /// The keys of the definitions of a collection's indexes.
+    pub(in crate::engine) fn index_records(&self, collection: &str) -> Result<Vec<ItemKey>> {
+        let indexes = self.secondaries.of(collection);
+        indexes.iter().map(|index| record_key(collection, &index.definition)).collect()
+    }
+
+    /// Empties the indexes of a collection that was cleared, or takes them off the list where it was
+    /// dropped. All stripes are held, and no checkpoint is under way, so none meets the clear without
+    /// this. Older views go on with the rows that there were.
+    pub(in crate::engine) fn clear_indexes(&self, collection: &str, revision: u64, drops: bool) {
+        for index in self.secondaries.of(collection).iter() {
+            self.secondaries.retire(Arc::clone(index), self.snapshots.next_number());
+            if drops {
+                self.secondaries.remove(index);
+                self.journal.forget_index(index.declared);
+                continue;
+            }
+            let rows = self.secondaries.next_rows();
+            let emptied = index.renewed(rows);
+            let sum = IndexSum { rows, content: ContentSum::default(), built: true };
+            self.journal.set_index_sum(index.declared, sum);
+            emptied.set_built(revision);
+            self.secondaries.put(Arc::new(emptied));
+        }
     }
 }
 

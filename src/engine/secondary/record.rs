@@ -24,7 +24,7 @@ pub(crate) struct IndexDefinition {
 
 impl IndexDefinition {
     fn key(&self) -> Result<ItemKey> {
-        index_record_key(&self.collection, &self.index.name())
+        record_key(&self.collection, &self.index)
     }
 
     /// The layout's version, the slot, the codec of the collection, and the definition as text.
@@ -46,28 +46,22 @@ impl IndexDefinition {
 
     /// Writes the record of an index that is not declared.
     pub(super) fn declaring(&self) -> Result<Operation> {
-        Ok(Operation::new(
-            self.key()?,
-            CodecId::Json,
-            Precondition::IfNoneMatch(Tags::Any),
-            Action::Create(NewValue::new(self.encode(), Expiry::Never)?),
-        ))
+        let action = Action::Create(NewValue::new(self.encode(), Expiry::Never)?);
+        let is_new = Precondition::IfNoneMatch(Tags::Any);
+        Ok(Operation::new(self.key()?, CodecId::Json, is_new, action))
     }
 }
 
 /// Removes the record of an index.
 pub(super) fn dropping(collection: &str, index: &Index) -> Result<Operation> {
-    Ok(Operation::new(
-        index_record_key(collection, &index.name())?,
-        CodecId::Json,
-        Precondition::Always,
-        Action::Delete,
-    ))
+    let key = record_key(collection, index)?;
+    Ok(Operation::new(key, CodecId::Json, Precondition::Always, Action::Delete))
 }
 
-fn index_record_key(collection: &str, name: &str) -> Result<ItemKey> {
-    let separator = std::slice::from_ref(&ItemKey::SEPARATOR);
-    ItemKey::new("", &[collection.as_bytes(), separator, name.as_bytes()].concat())
+/// The key of an index's record.
+pub(super) fn record_key(collection: &str, index: &Index) -> Result<ItemKey> {
+    let (separator, name) = ([ItemKey::SEPARATOR], index.name());
+    ItemKey::new("", &[collection.as_bytes(), &separator, name.as_bytes()].concat())
 }
 
 /// Whether a key of the system collection is that of an index's record.
@@ -101,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_record_of_a_newer_version_is_not_taken_for_one_of_this() {
-        let key = index_record_key("notes", "/a").unwrap();
+        let key = record_key("notes", &Index::on("/a")).unwrap();
         for value in [&b""[..], &[1, 0], b"\x02\x00\x01/a", b"\x01\x00\x03/a", b"\x01\x00\x01a"] {
             assert_eq!(IndexDefinition::decode(key.key_bytes(), value), None, "{value:?}");
         }

@@ -17,6 +17,7 @@ use crate::engine::secondary::{Secondary, State};
 use crate::index::secondary::{directory_number, row_head};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::FoundEntry;
+use crate::journal::frame::EntryKind;
 use crate::journal::frame_reader::FrameReader;
 use crate::journal::index_changes::{RowChanges, decode};
 use crate::journal::index_sums::IndexSum;
@@ -98,8 +99,9 @@ impl Engine {
     fn settle(&self, candidate: &Candidate) {
         let Candidate { index, expected, found, lost } = candidate;
         if *lost || found != expected || self.secondaries.has_lost(index.rows) {
-            log::warn!(
-                "the index {} of collection {:?} is not the journal's and is built anew",
+            log::info!(
+                "the index {} of collection {:?} cannot be proven from its last checkpoint on and \
+                 is built anew",
                 index.definition,
                 index.collection
             );
@@ -148,6 +150,11 @@ impl Engine {
 
     fn replay_entry(&self, candidates: &mut [Candidate], found: &FoundEntry<'_, '_>) -> Result<()> {
         let entry = &found.entry;
+        if entry.kind() == EntryKind::Cleared {
+            // What is left of the collection came later, and is soon read.
+            candidates.iter_mut().for_each(|candidate| candidate.lost = true);
+            return Ok(());
+        }
         let Some(changes) = decode(entry.index_changes) else {
             candidates.iter_mut().for_each(|candidate| candidate.lost = true);
             return Ok(());

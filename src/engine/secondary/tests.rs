@@ -169,6 +169,7 @@ impl Rig {
             9 => self.end(),
             10 if self.rng.bool() => self.lose_leaves(),
             11..=16 => self.batch(),
+            17 if self.rng.u8(..4) == 0 => drop(self.notes().clear().unwrap()),
             _ => self.write(),
         }
     }
@@ -518,4 +519,30 @@ fn an_index_whose_leaves_are_lost_is_given_up_and_built_anew() {
     assert_eq!(rig.notes().indexes().unwrap()[0].entries, 5);
     drop(engine);
     rig.check();
+}
+
+#[test]
+fn a_clear_empties_indexes_for_later_views_and_a_drop_takes_them_along() {
+    for dropped in [false, true] {
+        let mut rig = with_five_rows(10);
+        let engine = rig.store().engine().unwrap();
+        let before = engine.secondaries.named("notes", "/n").unwrap();
+        let view = engine.begin_snapshot().unwrap();
+        let rows = found(&engine, &view, &before, false, 10);
+        if dropped {
+            assert!(rig.store().drop_collection("notes").unwrap());
+            assert_eq!(rig.notes().indexes().unwrap(), []);
+        } else {
+            rig.notes().clear().unwrap();
+            assert_eq!(rig.notes().indexes().unwrap()[0].entries, 0);
+            assert!(!engine.secondaries.named("notes", "/n").unwrap().is_usable(&view));
+        }
+        rig.notes().create("1", &json!({"n": 1})).unwrap();
+        assert_eq!(found(&engine, &view, &before, false, 10), rows);
+        drop((engine, view));
+        rig.check();
+        rig.kill();
+        assert_eq!(rig.notes().indexes().unwrap().len(), usize::from(!dropped));
+        rig.check();
+    }
 }
