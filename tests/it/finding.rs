@@ -528,6 +528,12 @@ fn a_find_reads_the_part_of_an_index_that_fits_and_says_so() {
         let newest = || work().sort_desc("/modified").limit(3);
         let cost = newest().explain().unwrap();
         assert!(!cost.sorted() && cost.looked_at() == 3, "{cost}");
+        let mut first = work().sort_desc("/modified").limit(60).iter().unwrap();
+        let last = first.by_ref().last().unwrap().unwrap().value["modified"].clone();
+        let next = || work().sort_desc("/modified").limit(3).after(first.cursor().unwrap());
+        let same = Filter::all([Filter::eq("/tags/*", "work"), Filter::eq("/modified", last)]);
+        let cost = next().explain().unwrap();
+        assert!(cost.looked_at() <= 3 + documents.find(same).count().unwrap(), "{cost}");
         let scanned: Vec<String> = {
             let snapshot = bench.store().snapshot();
             documents.drop_index("/tags/*,-/modified").unwrap();

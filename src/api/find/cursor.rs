@@ -28,6 +28,10 @@ impl Rank {
         &self.key
     }
 
+    pub(super) fn code(&self) -> &[u8] {
+        &self.code
+    }
+
     pub(super) fn into_key(self) -> Bytes {
         self.key
     }

@@ -42,6 +42,31 @@ pub(crate) struct Plan {
     /// How many fields are demanded to be equal, and whether there is a range after them.
     pub(crate) equal_fields: usize,
     pub(crate) ranged: bool,
+    /// What all entries of the ranges begin with, if it is ordered.
+    prefix: Vec<u8>,
+}
+
+impl Plan {
+    /// Leaves out what comes before a place in the order: the code of the value that is sorted by,
+    /// and the key of the item. Something of it may be left.
+    pub(crate) fn begin_at(&mut self, code: &[u8], key: &[u8]) {
+        let (true, [range]) = (self.ordered, &mut self.ranges[..]) else { return };
+        let prefix = &self.prefix[..];
+        if code.is_empty() {
+            // In the order of the keys.
+            range.from = std::mem::take(&mut range.from).max([prefix, key].concat());
+            return;
+        }
+        let code = complement_if(self.reverse, code.to_vec());
+        let place = cut([prefix, &code].concat());
+        if !self.reverse {
+            range.from = std::mem::take(&mut range.from).max(place);
+        } else if let Some(end) = after(place)
+            && range.to.as_ref().is_none_or(|to| end < *to)
+        {
+            range.to = Some(end);
+        }
+    }
 }
 
 /// Entries from one, on, up to another and without that; `None` for the end of the index.
@@ -225,6 +250,7 @@ impl Demands {
         };
         let descends = next.is_some_and(super::index::Field::is_descending);
         let reverse = ordered && sorts_next.is_some_and(|sort| sort.is_descending() != descends);
+        let prefix = prefixes.first().cloned().unwrap_or_default();
         let ranges = ranges(prefixes, range, descends);
         let ordered_fields = if sorts_next.is_some() { equal_fields + 1 } else { equal_fields };
         Some(Plan {
@@ -236,6 +262,7 @@ impl Demands {
             repeats,
             equal_fields,
             ranged,
+            prefix,
         })
     }
 }

@@ -224,5 +224,14 @@ proptest! {
             given.extend(group);
         }
         prop_assert!(given.is_sorted(), "{:?} by {:?}", given, plan);
+        // From a place in the order on, nothing that follows is left out.
+        for (at, (code, key)) in given.iter().enumerate() {
+            let mut rest = plan.clone();
+            rest.begin_at(code, key);
+            let read: BTreeSet<Vec<u8>> =
+                super::plan::read(&rows, &rest).into_iter().map(|row| parts(row).1).collect();
+            let missing = given[at + 1..].iter().find(|(_, key)| !read.contains(key));
+            prop_assert_eq!(missing, None, "after {:?} of {:?}", given[at], given);
+        }
     }
 }
