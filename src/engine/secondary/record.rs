@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        for text in ["/tags/*,-/modified", "unique /email"] {
+        for text in ["/tags/*,-/modified", "/email"] {
             let index: Index = text.parse().unwrap();
             let definition = IndexDefinition { collection: "notes".into(), index, slot: 63 };
             let key = definition.key().unwrap();

@@ -12,7 +12,6 @@ use super::pointer::Pointer;
 const MAX_FIELDS: usize = 8;
 /// The longest text of an index in bytes.
 const MAX_TEXT_BYTES: usize = 256;
-const UNIQUE: &str = "unique ";
 
 /// Which fields of a collection's documents an index is sorted by.
 ///
@@ -36,22 +35,19 @@ const UNIQUE: &str = "unique ";
 /// let index = Index::on("/tags/*").then_desc("/modified");
 /// assert_eq!(index.to_string(), "/tags/*,-/modified");
 /// assert_eq!("/tags/*,-/modified".parse(), Ok(index));
-/// assert_eq!(Index::on("/email").unique().to_string(), "unique /email");
 /// assert!(Index::on("email").check().is_err());
 /// ```
 ///
 /// # As text
 ///
-/// The paths, separated by commas, each descending one with a `-` before it, and `unique ` before
-/// all of a unique index. A comma or backslash in a path has a backslash before it. With serde an
-/// index is this text.
+/// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in a
+/// path has a backslash before it. With serde an index is this text.
 ///
 /// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Index {
     fields: Vec<Field>,
-    unique: bool,
     fault: Option<IndexError>,
 }
 
@@ -123,7 +119,7 @@ impl Index {
     /// assert_eq!(index.name(), "/author");
     /// ```
     pub fn on(path: &str) -> Self {
-        Self { fields: Vec::new(), unique: false, fault: None }.push(path, false)
+        Self { fields: Vec::new(), fault: None }.push(path, false)
     }
 
     /// An index that is sorted by one field, descending.
@@ -133,7 +129,7 @@ impl Index {
     /// assert_eq!(index.name(), "-/modified");
     /// ```
     pub fn on_desc(path: &str) -> Self {
-        Self { fields: Vec::new(), unique: false, fault: None }.push(path, true)
+        Self { fields: Vec::new(), fault: None }.push(path, true)
     }
 
     /// Sorts by another field, ascending, where the fields before it are equal.
@@ -153,22 +149,11 @@ impl Index {
         self.push(path, true)
     }
 
-    /// Makes no two items of the collection share an entry: a write that would is refused.
+    /// The fields as text, which name the index in its collection, as [`Display`](fmt::Display)
+    /// writes it.
     ///
     /// ```
-    /// assert!(ifmatch::Index::on("/email").unique().is_unique());
-    /// ```
-    pub fn unique(mut self) -> Self {
-        self.unique = true;
-        self.note_length();
-        self
-    }
-
-    /// The fields as text, which name the index in its collection: [`Display`](fmt::Display)
-    /// without `unique`.
-    ///
-    /// ```
-    /// assert_eq!(ifmatch::Index::on("/email").unique().name(), "/email");
+    /// assert_eq!(ifmatch::Index::on("/email").name(), "/email");
     /// ```
     #[must_use]
     pub fn name(&self) -> String {
@@ -188,12 +173,6 @@ impl Index {
             }
         }
         name
-    }
-
-    /// Whether no two items may share an entry.
-    #[must_use]
-    pub fn is_unique(&self) -> bool {
-        self.unique
     }
 
     /// Checks the definition.
@@ -255,8 +234,7 @@ impl Index {
 
 impl fmt::Display for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unique = if self.unique { UNIQUE } else { "" };
-        write!(f, "{unique}{}", self.name())
+        f.write_str(&self.name())
     }
 }
 
@@ -264,16 +242,12 @@ impl FromStr for Index {
     type Err = IndexError;
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
-        let (unique, names) = match text.strip_prefix(UNIQUE) {
-            Some(names) => (true, names),
-            None => (false, text),
-        };
-        let fields = split_fields(names).into_iter();
+        let fields = split_fields(text).into_iter();
         let fields = fields.map(|field| match field.strip_prefix('-') {
             Some(path) => (path.to_owned(), true),
             None => (field, false),
         });
-        let empty = Self { fields: Vec::new(), unique, fault: None };
+        let empty = Self { fields: Vec::new(), fault: None };
         let index = fields.fold(empty, |index, (path, descending)| index.push(&path, descending));
         index.check().map(|()| index)
     }
