@@ -40,8 +40,8 @@ const MAX_TEXT_BYTES: usize = 256;
 ///
 /// # As text
 ///
-/// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in
-/// a path has a backslash before it. With serde an index is this text.
+/// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in a
+/// path has a backslash before it. With serde an index is this text.
 ///
 /// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -149,10 +149,11 @@ impl Index {
         self.push(path, true)
     }
 
-    /// The fields as text, which name the index in its collection; as [`Display`](fmt::Display).
+    /// The fields as text, which name the index in its collection, as [`Display`](fmt::Display)
+    /// writes it.
     ///
     /// ```
-    /// assert_eq!(ifmatch::Index::on("/a").then_desc("/b").name(), "/a,-/b");
+    /// assert_eq!(ifmatch::Index::on("/email").name(), "/email");
     /// ```
     #[must_use]
     pub fn name(&self) -> String {
