@@ -314,7 +314,6 @@ impl View {
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
-    #[allow(dead_code, reason = "for finds")]
     pub(crate) fn saved_within(
         &self,
         prefix: &[u8],

@@ -14,7 +14,6 @@ pub(crate) mod limits;
 pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod precondition;
-#[allow(dead_code, unreachable_pub, reason = "public once a store keeps indexes")]
 pub(crate) mod query;
 pub(crate) mod retry;
 pub(crate) mod revision;

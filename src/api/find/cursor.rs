@@ -27,6 +27,14 @@ impl Rank {
     pub(super) fn key(&self) -> &[u8] {
         &self.key
     }
+
+    pub(super) fn code(&self) -> &[u8] {
+        &self.code
+    }
+
+    pub(super) fn into_key(self) -> Bytes {
+        self.key
+    }
 }
 
 /// A place in the order of a find, to go on from later; given by

@@ -14,6 +14,7 @@ use crate::values::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     collection: String,
+    index: Option<(String, u64)>,
     looked_at: u64,
     found: u64,
     sorted: bool,
@@ -24,7 +25,7 @@ impl Explanation {
         let collection = find.collection.name().to_owned();
         let limit = find.limit.unwrap_or(u64::MAX);
         let (_, mut matches) = find.matches()?;
-        let sorted = matches.query().sort().is_some();
+        let (sorted, index) = (!matches.are_ordered(), matches.source());
         let mut found = 0;
         // A sort has to look at all before it knows which are the first.
         while sorted || found < limit {
@@ -34,10 +35,23 @@ impl Explanation {
             }
         }
         let (looked_at, found) = (matches.looked_at(), found.min(limit));
-        Ok(Self { collection, looked_at, found, sorted })
+        Ok(Self { collection, index, looked_at, found, sorted })
     }
 
-    /// How many items were looked at: read, parsed and compared with the filter.
+    /// The name of the index that was used; `None` where every item was looked at.
+    #[must_use]
+    pub fn index(&self) -> Option<&str> {
+        self.index.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// How many parts of the index were read; 0 without one.
+    #[must_use]
+    pub fn ranges(&self) -> u64 {
+        self.index.as_ref().map_or(0, |(_, ranges)| *ranges)
+    }
+
+    /// How many entries of the index were looked at, or without one how many items. Each costs
+    /// reading an item, parsing it, and comparing it with the filter.
     #[must_use]
     pub fn looked_at(&self) -> u64 {
         self.looked_at
@@ -58,11 +72,16 @@ impl Explanation {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { collection, looked_at, found, sorted } = self;
+        let Self { collection, index, looked_at, found, sorted } = self;
+        match index {
+            None => write!(f, "scan of collection {collection:?}: {looked_at} items looked at")?,
+            Some((name, ranges)) => write!(
+                f,
+                "index {name} of collection {collection:?}, {ranges} ranges: {looked_at} entries \
+                 looked at"
+            )?,
+        }
         let sorted = if *sorted { ", sorted in memory" } else { "" };
-        write!(
-            f,
-            "scan of collection {collection:?}: {looked_at} items looked at, {found} found{sorted}"
-        )
+        write!(f, ", {found} found{sorted}")
     }
 }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::vec;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,8 +39,8 @@ pub struct Found<T> {
 
 #[derive(Debug)]
 enum Items {
-    /// As they are met.
-    Streamed(Box<Matches>),
+    /// As they are met, but for groups of which each is sorted.
+    Streamed(Box<InOrder>),
     /// Sorted before; read again one by one, at the same moment.
     Sorted { store: Store, view: Arc<View>, collection: Box<str>, ranks: vec::IntoIter<Rank> },
 }
@@ -50,11 +51,11 @@ impl<T: Serialize + DeserializeOwned> Found<T> {
         let (store, name) = (find.collection.store().clone(), find.collection.name().into());
         let (view, mut matches) = find.matches()?;
         let (sort, place) = (matches.query().sort().cloned(), matches.query().after().cloned());
-        let items = if sort.is_some() {
+        let items = if !matches.are_ordered() {
             let ranks = sorted(&mut matches, left)?.into_iter();
             Items::Sorted { store, view, collection: name, ranks }
         } else {
-            Items::Streamed(Box::new(matches))
+            Items::Streamed(Box::new(InOrder::new(matches)))
         };
         Ok(Self { items, sort, left, place, documents: PhantomData })
     }
@@ -71,9 +72,31 @@ impl<T> Found<T> {
     }
 }
 
+/// The keys of the items that a find gives, in its order.
+pub(super) fn keys<T: Serialize + DeserializeOwned>(find: Find<T>) -> Result<Vec<Bytes>> {
+    let limit = find.limit.unwrap_or(u64::MAX);
+    let (_, mut matches) = find.matches()?;
+    if !matches.are_ordered() {
+        let ranks = sorted(&mut matches, limit)?;
+        return Ok(ranks.into_iter().map(Rank::into_key).collect());
+    }
+    let mut keys = Vec::new();
+    let mut found = InOrder::new(matches);
+    while (keys.len() as u64) < limit {
+        match found.next() {
+            Some(found) => keys.push(found?.rank.into_key()),
+            None => break,
+        }
+    }
+    Ok(keys)
+}
+
 /// The places of the first items that are found, in order.
 fn sorted(matches: &mut Matches, limit: u64) -> Result<Vec<Rank>> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
     // The greatest on top: what makes room for a lesser one.
     let mut kept = BinaryHeap::new();
     for found in matches {
@@ -89,12 +112,56 @@ fn sorted(matches: &mut Matches, limit: u64) -> Result<Vec<Rank>> {
     Ok(kept.into_sorted_vec())
 }
 
+/// Items that come in order but for groups, of which each is sorted.
+#[derive(Debug)]
+struct InOrder {
+    matches: Matches,
+    group: vec::IntoIter<Match>,
+    /// What ended the group.
+    next: Option<Result<Match>>,
+}
+
+impl InOrder {
+    fn new(matches: Matches) -> Self {
+        Self { matches, group: Vec::new().into_iter(), next: None }
+    }
+}
+
+impl Iterator for InOrder {
+    type Item = Result<Match>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(found) = self.group.next() {
+            return Some(Ok(found));
+        }
+        let first = match self.next.take().or_else(|| self.matches.next())? {
+            Ok(first) if first.group.is_some() => first,
+            other => return Some(other),
+        };
+        let mut group = vec![first];
+        for found in &mut self.matches {
+            match found {
+                Ok(found) if group.last().is_some_and(|last| last.group == found.group) => {
+                    group.push(found);
+                }
+                other => {
+                    self.next = Some(other);
+                    break;
+                }
+            }
+        }
+        group.sort_unstable_by(|a, b| a.rank.cmp(&b.rank));
+        self.group = group.into_iter();
+        self.group.next().map(Ok)
+    }
+}
+
 impl Items {
     /// The next item and its place.
     fn next(&mut self) -> Option<Result<(ItemKey, Version, Rank)>> {
         match self {
-            Self::Streamed(matches) => {
-                Some(matches.next()?.map(|Match { key, version, rank }| (key, version, rank)))
+            Self::Streamed(found) => {
+                Some(found.next()?.map(|Match { key, version, rank, .. }| (key, version, rank)))
             }
             Self::Sorted { store, view, collection, ranks } => loop {
                 let rank = ranks.next()?;

@@ -4,13 +4,14 @@ use std::ops::Bound;
 
 use serde_json::Value;
 
-use super::candidates::Candidates;
+use super::candidates::{Candidate, Candidates};
 use super::cursor::{FindCursor, Rank};
 use crate::engine::Version;
 use crate::values::codec::decode_json;
 use crate::values::error::{CodecStep, Error, Result};
 use crate::values::key::ItemKey;
 use crate::values::query::filter::{Condition, FilterError};
+use crate::values::query::plan::suggestion;
 use crate::values::query::sort::Sort;
 
 /// What is wanted.
@@ -37,6 +38,15 @@ impl Query {
 
     pub(super) fn sort(&self) -> Option<&Sort> {
         self.sort.as_ref()
+    }
+
+    pub(super) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    /// The definition of an index that would be used.
+    fn suggested_index(&self) -> Option<String> {
+        suggestion(&self.condition, self.sort.as_ref()).map(|index| index.name())
     }
 
     pub(super) fn after(&self) -> Option<&FindCursor> {
@@ -71,6 +81,8 @@ pub(super) struct Match {
     pub(super) key: ItemKey,
     pub(super) version: Version,
     pub(super) rank: Rank,
+    /// As of the candidate.
+    pub(super) group: Option<Vec<u8>>,
 }
 
 /// The items that are found, in the order of the candidates.
@@ -81,12 +93,31 @@ pub(super) struct Matches {
     collection: Box<str>,
     /// How many items may be looked at.
     limit: u64,
+    /// Whether they come in the order of the query, but for groups.
+    ordered: bool,
     ended: bool,
 }
 
 impl Matches {
-    pub(super) fn new(candidates: Candidates, query: Query, collection: &str, limit: u64) -> Self {
-        Self { candidates, query, collection: collection.into(), limit, ended: false }
+    pub(super) fn new(
+        candidates: Candidates,
+        query: Query,
+        collection: &str,
+        limit: u64,
+        ordered: bool,
+    ) -> Self {
+        let collection = collection.into();
+        Self { candidates, query, collection, limit, ordered, ended: false }
+    }
+
+    /// Whether the items come in the order of the query, but for groups.
+    pub(super) fn are_ordered(&self) -> bool {
+        self.ordered
+    }
+
+    /// The index that is used, and how many ranges of it; `None` for a scan.
+    pub(super) fn source(&self) -> Option<(String, u64)> {
+        self.candidates.source()
     }
 
     pub(super) fn query(&self) -> &Query {
@@ -97,11 +128,12 @@ impl Matches {
         self.candidates.looked_at()
     }
 
-    fn found(&self, key: ItemKey, version: Version) -> Result<Option<Match>> {
+    fn found(&self, candidate: Candidate) -> Result<Option<Match>> {
+        let Candidate { key, version, group } = candidate;
         let document = decode_json::<Value>(&version.value, CodecStep::Decode)
             .map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
         let rank = self.query.rank(&key, &document);
-        Ok(rank.map(|rank| Match { key, version, rank }))
+        Ok(rank.map(|rank| Match { key, version, rank, group }))
     }
 }
 
@@ -110,16 +142,17 @@ impl Iterator for Matches {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.ended {
-            let (key, version) = match self.candidates.next()? {
+            let candidate = match self.candidates.next()? {
                 Ok(candidate) => candidate,
                 Err(error) => return Some(Err(error)),
             };
             if self.candidates.looked_at() > self.limit {
                 self.ended = true;
                 let (collection, limit) = (self.collection.to_string(), self.limit);
-                return Some(Err(Error::ScanTooLong { collection, limit }));
+                let index = self.query.suggested_index();
+                return Some(Err(Error::ScanTooLong { collection, limit, index }));
             }
-            if let Some(found) = self.found(key, version).transpose() {
+            if let Some(found) = self.found(candidate).transpose() {
                 return Some(found);
             }
         }

@@ -36,10 +36,12 @@ use crate::api::collection::Collection;
 use crate::api::feed::Cursor;
 use crate::api::iter::Selection;
 use crate::api::snapshot::{Snapshot, SnapshotCollection};
-use crate::engine::View;
+use crate::engine::{Secondary, View};
 use crate::values::codec::Json;
 use crate::values::error::Result;
 use crate::values::query::filter::{Filter, FilterError};
+use crate::values::query::index::Index;
+use crate::values::query::plan::{Plan, plan};
 use crate::values::query::sort::Sort;
 
 /// A find that is being put together; made by [`Collection::find`] and
@@ -86,8 +88,10 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// the items, their number, a change of each, or what it costs.
     ///
     /// The filter is applied to the documents as they are stored, so it may name fields that `T` does
-    /// not know. Every item of the collection is looked at: that costs a read and a parse of each,
-    /// some microseconds where values are cached. [`Find::explain`] says how many.
+    /// not know. A find reads the part of an [index](Self::ensure_index) that fits the filter or the
+    /// sort, and without one every item of the collection. That costs a read and a parse of each, some
+    /// microseconds where values are cached. `docs/finding.md` has the rules, and [`Find::explain`]
+    /// says which index it was and how much was looked at.
     ///
     /// See [`Find`] for an example. Only JSON can be looked into. For another codec there is no such
     /// method:
@@ -152,8 +156,10 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// their items' keys. Strings that have their first 250 bytes in common count as equal here. Of a
     /// path with `*` an item's least value counts.
     ///
-    /// A sort reads all items before it gives the first. It keeps the value and key of each that was
-    /// found, at most 767 bytes each, and with a [`limit`](Self::limit) no more than so many.
+    /// Where no index gives the order, a sort reads all items before it gives the first. It keeps the
+    /// value and key of each that was found, at most 767 bytes each, and with a
+    /// [`limit`](Self::limit) no more than so many. Where an index does, items are read as they are
+    /// asked for; those with equal values may be read together.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -188,6 +194,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
 
     /// Goes on after a place in the order, which [`Found::cursor`] tells: the next page.
     ///
+    /// Where an index gives the order, the page begins in it where the one before ended.
+    ///
     /// The place is a value and a key and no item, so the next page is right whatever was written or
     /// removed meanwhile. Each page is of its own moment: an item whose value was changed between two
     /// pages may be on both, or on neither. To page through one moment, find in one snapshot.
@@ -212,8 +220,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { after: Some(place), ..self }
     }
 
-    /// Gives the items. Without a sort they are read as they are asked for, and with one all at once;
-    /// see [`sort`](Self::sort).
+    /// Gives the items. They are read as they are asked for where a scan or an index gives their order,
+    /// and else all at once; see [`sort`](Self::sort).
     ///
     /// An item that cannot be decoded as `T` is an `Err` in its place, not the end.
     ///
@@ -286,10 +294,40 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         };
         let view = Arc::clone(snapshot.view_of(store)?);
         let query = Query::new(condition, sort, self.after)?;
-        let selection = Selection::range(self.collection.name(), query.keys());
+        let name = self.collection.name();
         let limit = store.engine()?.max_scanned_items;
-        let candidates = Candidates::scan(store.clone(), Arc::clone(&view), selection);
-        Ok((view, Matches::new(candidates, query, self.collection.name(), limit)))
+        let (candidates, ordered) = match self.collection.plan(&query, &view)? {
+            Some((index, mut plan)) => {
+                let ordered = plan.ordered;
+                if let Some(after) = query.after() {
+                    plan.begin_at(after.rank().code(), after.rank().key());
+                }
+                (Candidates::index(store.clone(), Arc::clone(&view), index, plan), ordered)
+            }
+            None => {
+                let selection = Selection::range(name, query.keys());
+                let ordered = query.sort().is_none();
+                (Candidates::scan(store.clone(), Arc::clone(&view), selection), ordered)
+            }
+        };
+        Ok((view, Matches::new(candidates, query, name, limit, ordered)))
+    }
+}
+
+impl<T> Collection<T, Json> {
+    /// The index that a find uses and which part of it, of those that the view can read.
+    fn plan(&self, query: &Query, view: &View) -> Result<Option<(Arc<Secondary>, Plan)>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let engine = self.store().engine()?;
+        let indexes = engine.secondaries.of(self.name());
+        let usable: Vec<&Arc<Secondary>> =
+            indexes.iter().filter(|index| index.is_usable(view)).collect();
+        let definitions: Vec<&Index> = usable.iter().map(|index| &index.definition).collect();
+        let mut rows = |at: usize| usable.get(at).map_or(0, |index| engine.secondary_len(index));
+        let plan = plan(query.condition(), query.sort(), &definitions, &mut rows);
+        Ok(plan.and_then(|plan| Some((Arc::clone(usable.get(plan.index)?), plan))))
     }
 }
 

@@ -4,34 +4,35 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Find;
-use crate::api::collection::{Collection, contended};
+use super::found::keys;
+use crate::api::collection::{Collection, contended, decode};
 use crate::api::own_writes::OwnWrites;
 use crate::engine::operation::meets;
 use crate::values::codec::Json;
 use crate::values::error::{Error, Result};
-use crate::values::item::Item;
+use crate::values::key::ItemKey;
 use crate::values::query::filter::Filter;
 
 impl<T: Serialize + DeserializeOwned> Find<T> {
     /// Changes each item that is found, and gives how many were changed.
     ///
-    /// What is found is of one moment, so the find does not meet its own writes: an item that the
-    /// change moves in the order, or makes meet the filter anew, is changed once. Each item is written
-    /// by itself, under its own tag, in the order of the find. Where another writer came in between,
-    /// the item as it is now is taken: if it does not meet the filter any more, or is gone, it is left
-    /// alone, and else the closure runs again on it, as often as the collection's
-    /// [`RetryPolicy`](crate::RetryPolicy) allows. It may run several times for an item, under no
-    /// lock.
+    /// What is found is of one moment and is listed first, so the find does not meet its own writes:
+    /// an item that the change moves in the order, or makes meet the filter anew, is changed once.
+    /// Then each item is read as it is now, in the order of the find. If it does not meet the filter
+    /// any more, or is gone, it is left alone. Otherwise it is changed and written under its own tag;
+    /// where another writer comes in between, that is done again, as often as the collection's
+    /// [`RetryPolicy`](crate::RetryPolicy) allows. So the closure may run several times for an item.
+    /// It runs under no lock.
     ///
     /// It is not atomic: others see some items changed and some not yet, and what was changed before
     /// an error stays so. Calling it again goes on, if the change makes an item not meet the filter.
     /// For all or nothing put the changes into a [`batch`](crate::Store::batch).
     ///
-    /// Costs, for each item, what [`update`](Collection::update) costs; one sync each on an
-    /// `Immediate` store.
+    /// Costs what [`iter`](Self::iter) costs, the keys of what is found in memory, and for each item
+    /// what [`update`](Collection::update) costs; one sync each on an `Immediate` store.
     ///
     /// # Errors
-    /// As [`iter`](Self::iter), and as [`update`](Collection::update) but for
+    /// As [`iter`](Self::iter), and as [`update`](Collection::update) except
     /// [`Error::NotFound`]. The first one ends it.
     ///
     /// ```
@@ -49,8 +50,9 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     pub fn update_each(self, mut f: impl FnMut(&mut T)) -> Result<u64> {
         let (collection, filter) = (self.collection.clone(), self.filter.clone());
         let mut changed = 0;
-        for item in self.iter()? {
-            changed += u64::from(update_found(&collection, &filter, item?, &mut f)?);
+        for key in keys(self)? {
+            let key = ItemKey::new(collection.name(), &key)?;
+            changed += u64::from(update_found(&collection, &filter, &key, &mut f)?);
         }
         Ok(changed)
     }
@@ -60,11 +62,18 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
 fn update_found<T: Serialize + DeserializeOwned>(
     collection: &Collection<T, Json>,
     filter: &Filter,
-    mut item: Item<T>,
+    key: &ItemKey,
     f: &mut impl FnMut(&mut T),
 ) -> Result<bool> {
     let mut attempts = collection.retry().start();
     loop {
+        let version = collection.store().engine()?.read(key)?;
+        let Some(version) = version else { return Ok(false) };
+        let meets = meets(filter, &version.value);
+        if !meets.map_err(|error| error.with_item(collection.name(), key.key_bytes()))? {
+            return Ok(false);
+        }
+        let mut item = decode::<T, Json>(key, version)?;
         let own_writes = OwnWrites::collect();
         f(&mut item.value);
         let current = match collection.save(&mut item) {
@@ -72,18 +81,8 @@ fn update_found<T: Serialize + DeserializeOwned>(
             Err(Error::PreconditionFailed(current)) => current,
             Err(error) => return Err(error),
         };
-        let Some(stored) = current.current_bytes() else { return Ok(false) };
-        let meets = meets(filter, &stored.value);
-        if !meets.map_err(|error| error.with_item(collection.name(), item.key()))? {
-            return Ok(false);
-        }
         let own = own_writes.include(current.meta());
         let lost = if own { attempts.lost_to_itself() } else { attempts.lost() };
-        let next = current.current::<T>()?;
         lost.map_err(|exhausted| contended(exhausted, current))?;
-        match next {
-            Some(stored) => item = stored,
-            None => return Ok(false),
-        }
     }
 }

@@ -22,7 +22,7 @@ use crate::values::query::filter::Filter;
 /// use ifmatch::FoundKind;
 ///
 /// fn belongs_in_the_list(kind: FoundKind) -> bool {
-///     kind != FoundKind::Left
+///     matches!(kind, FoundKind::Entered | FoundKind::Changed)
 /// }
 /// assert!(belongs_in_the_list(FoundKind::Changed));
 /// ```
@@ -35,6 +35,8 @@ pub enum FoundKind {
     Changed,
     /// The item met the filter, and does not any more, or is gone.
     Left,
+    /// The collection was cleared or dropped, so nothing meets the filter. The change has no key.
+    Cleared,
 }
 
 /// A change of an item that met a filter before it or does after it; given by [`WatchFound`].
@@ -73,6 +75,7 @@ impl<T> FoundChange<T> {
 /// | meets the filter | meets it | [`Changed`](FoundKind::Changed) |
 /// | meets the filter | does not, or is gone | [`Left`](FoundKind::Left) |
 /// | is absent or does not meet the filter | does not, or is gone | passed over |
+/// | any of them meets the filter | the collection is cleared | [`Cleared`](FoundKind::Cleared), once |
 ///
 /// What an item was *before the watch was opened* is not kept. Of an item that was changed between
 /// the cursor and the opening, the first change is therefore `Entered` where it meets the filter, and
@@ -210,13 +213,19 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
 
     /// What a change does to what is found, if anything.
     fn judge(&mut self, change: Change) -> Result<Option<FoundChange<T>>> {
+        let key = Bytes::copy_from_slice(change.key());
+        let early = change.revision().0 <= self.opened_at;
+        if change.kind() == ChangeKind::Cleared {
+            let any = early || !self.members.is_empty();
+            self.members.clear();
+            let change = change.try_map(<Json as Codec<T>>::decode)?;
+            return Ok(any.then_some(FoundChange { kind: FoundKind::Cleared, change }));
+        }
         let name = |error: Error| error.with_item(change.collection(), change.key());
         let meets = match change.value() {
             Some(json) => meets(&self.filter, json).map_err(name)?,
             None => false,
         };
-        let key = Bytes::copy_from_slice(change.key());
-        let early = change.revision().0 <= self.opened_at;
         // Not known: changed before the watch was opened, and not met since.
         let unknown = early && change.kind() != ChangeKind::Created && self.met.insert(key.clone());
         let was = if meets { !self.members.insert(key) } else { self.members.remove(&key) };

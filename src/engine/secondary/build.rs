@@ -10,6 +10,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::scan::WalkedRows;
 use crate::engine::secondary::maintain::{NO_TAG, difference, parse, too_many};
 use crate::engine::secondary::{Secondary, State};
 use crate::index::KeyRef;
@@ -96,7 +97,7 @@ impl Engine {
         &self,
         collection: &str,
         after: Option<&ItemKey>,
-    ) -> Result<(Vec<(ItemKey, Head)>, Option<ItemKey>)> {
+    ) -> Result<WalkedRows> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key_bytes()));
         self.with_index(|index| {
             let (mut items, mut last, mut looked_at) = (Vec::with_capacity(ITEMS), None, 0);

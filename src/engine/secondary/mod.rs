@@ -22,7 +22,6 @@
 pub(crate) mod build;
 mod declare;
 pub(super) mod maintain;
-#[allow(dead_code, reason = "for finds")]
 mod read;
 pub(super) mod record;
 pub(super) mod settle;
@@ -41,7 +40,6 @@ use crate::index::secondary::directory_name;
 use crate::values::key::ItemKey;
 use crate::values::query::index::Index;
 
-#[allow(unused_imports, reason = "read by finds")]
 pub(crate) use read::SecondaryRow;
 
 /// The most indexes of a collection.
@@ -147,7 +145,6 @@ impl Secondary {
     }
 
     /// Whether a view, which was begun before this is asked, may read the rows.
-    #[allow(dead_code, reason = "for finds")]
     pub(crate) fn is_usable(&self, view: &View) -> bool {
         self.state() == State::Built && self.built_at.load(Ordering::Acquire) <= view.revision()
     }

@@ -121,6 +121,8 @@ pub enum Error {
         collection: String,
         /// How many items a find may look at.
         limit: u64,
+        /// The definition of an [index](crate::Index) that would have been used, if there is one.
+        index: Option<String>,
     },
 
     /// The collection was written with another codec (400).

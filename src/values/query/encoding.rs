@@ -32,6 +32,36 @@ pub(crate) fn is_cut(code: &[u8]) -> bool {
     code.len() >= CUT_BYTES
 }
 
+/// The codes of all values of a kind: from the first, on, up to the second and without that.
+pub(crate) fn kind_bounds(kind: u8) -> (Vec<u8>, Vec<u8>) {
+    let (first, last) = match kind {
+        0 => (NULL, NULL),
+        1 | 2 => (FALSE, TRUE),
+        3 => (NEGATIVE, POSITIVE),
+        4 => (STRING, STRING),
+        5 => (ARRAY, ARRAY),
+        _ => (OBJECT, OBJECT),
+    };
+    (vec![first], vec![last + 1])
+}
+
+/// The codes of all values that are there, in the same way.
+pub(crate) fn present_bounds() -> (Vec<u8>, Vec<u8>) {
+    (vec![NULL], vec![OBJECT + 1])
+}
+
+/// What the codes of all strings begin with that begin with this one.
+pub(crate) fn string_prefix(prefix: &str) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.string(prefix);
+    let mut code = encoder.finish();
+    if !is_cut(&code) {
+        // Without the end.
+        code.truncate(code.len() - 2);
+    }
+    code
+}
+
 /// Writes the codes of an entry's fields one after the other, and no more than [`CUT_BYTES`].
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {

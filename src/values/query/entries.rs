@@ -62,3 +62,13 @@ pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a
     let len = if whole { entry.len().min(CUT_BYTES) - decoder.rest().len() } else { CUT_BYTES };
     entry.split_at_checked(len)
 }
+
+/// The part of a code that holds its first fields; all of it where it is cut within these. Entries
+/// are in the order of it.
+pub(crate) fn leading<'a>(index: &Index, code: &'a [u8], fields: usize) -> &'a [u8] {
+    let mut decoder = Decoder::new(code);
+    let mut fields = index.fields().iter().take(fields);
+    let whole = fields.all(|field| decoder.field(field.is_descending()).is_some());
+    let len = if whole { code.len() - decoder.rest().len() } else { code.len() };
+    code.get(..len).unwrap_or(code)
+}

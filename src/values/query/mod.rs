@@ -10,6 +10,7 @@
 //! | `entries.rs` | the entries that a document has in an index |
 //! | `filter/` | conditions on a document |
 //! | `sort.rs` | the order of what is found |
+//! | `plan.rs` | which index a find uses, and which part of it |
 
 pub(crate) mod encoding;
 pub(crate) mod entries;
@@ -17,6 +18,7 @@ pub(crate) mod filter;
 pub(crate) mod index;
 mod number;
 pub(crate) mod order;
+pub(crate) mod plan;
 pub(crate) mod pointer;
 pub(crate) mod sort;
 #[cfg(test)]

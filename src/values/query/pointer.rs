@@ -45,6 +45,13 @@ impl Pointer {
         &self.text
     }
 
+    /// The path that leads on from where this one leads; `None` where it is too long.
+    pub(crate) fn join(&self, on: &Self) -> Option<Self> {
+        let text = [&*self.text, &on.text].concat();
+        let steps = self.steps.iter().chain(&on.steps).cloned().collect();
+        (text.len() <= MAX_POINTER_BYTES).then(|| Self { text: text.into(), steps })
+    }
+
     /// Whether there is a `*` in it.
     pub(crate) fn has_each(&self) -> bool {
         self.each_count() > 0

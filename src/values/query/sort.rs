@@ -21,6 +21,14 @@ impl Sort {
         Ok(Self { path: Pointer::parse(path)?, descending })
     }
 
+    pub(crate) fn path(&self) -> &Pointer {
+        &self.path
+    }
+
+    pub(crate) fn is_descending(&self) -> bool {
+        self.descending
+    }
+
     /// What a document is sorted by: the code of the value that comes first, `None` where it lacks
     /// the path. Codes are in the order of the sort, and cut as those of an index are.
     pub(crate) fn code(&self, document: &Value) -> Option<Vec<u8>> {

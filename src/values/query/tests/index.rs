@@ -19,7 +19,6 @@ fn a_definition_and_its_text_are_the_same() {
         (Index::on("/a,b\\").then("/-,"), r"/a\,b\\,/-\,"),
         (Index::on("/*/-"), "/*/-"),
         (Index::on("/a~1b~0"), "/a~1b~0"),
-        (Index::on("/ unique"), "/ unique"),
         (Index::on(&long), &long),
     ] {
         assert_eq!(index.check(), Ok(()), "{text}");

@@ -3,6 +3,7 @@
 
 mod encoding;
 mod index;
+mod plan;
 
 use proptest::prelude::*;
 use serde_json::{Number, Value};
