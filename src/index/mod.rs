@@ -10,7 +10,9 @@
 //! | [`rows`] | reading and changing rows |
 //! | [`scan`] | rows in order |
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
+//! | [`clearing`] | an empty directory in the place of a collection's |
 //! | [`write_back`] | giving changed leaves to the backing store |
+//! | [`secondary`] | the directories that hold rows of secondary indexes |
 //! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
 //! | [`opening`] | an index from its directory file, from its rows, or from nothing |
 //! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its rows |
@@ -20,6 +22,7 @@
 //! held while the backing store is called or anything waits.
 
 pub(crate) mod backing;
+mod clearing;
 mod directory;
 pub(crate) mod leaf;
 mod leaf_handle;
@@ -30,6 +33,7 @@ mod residency;
 mod restoration;
 mod rows;
 mod scan;
+pub(crate) mod secondary;
 mod write_back;
 
 #[cfg(all(test, not(loom)))]
@@ -46,6 +50,7 @@ use crate::values::error::Result;
 use crate::values::key::ItemKey;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
+pub(crate) use self::clearing::{ClearedLeaves, LetGo};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::rows::Row;
@@ -65,7 +70,7 @@ pub(crate) struct Index {
     residency: sync::RwLock<()>,
     memory: Memory,
     hand: Mutex<Hand>,
-    /// Rows of merged leaves, which the backing store still holds.
+    /// Rows of merged leaves and of cleared collections, which the backing store still holds.
     merged_rows: Mutex<Vec<Vec<u8>>>,
     /// Whether leaves are being given to the backing store. No leaf is merged then.
     writing_back: sync::AtomicBool,
@@ -120,7 +125,7 @@ impl Index {
     }
 
     /// What the leaves and values in memory occupy.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory.used_bytes.load(Ordering::Relaxed)
     }
@@ -182,12 +187,18 @@ fn empty_leaf_bytes() -> u64 {
 
 /// The key of a leaf's row in the backing store.
 fn row_key(collection: &str, low: &[u8]) -> Vec<u8> {
-    [collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
+    let mark: &[u8] = if secondary::is_directory(collection) { &[secondary::MARK] } else { &[] };
+    [mark, collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
 }
 
 /// What [`row_key`] was made of; `None` for anything else.
 fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
-    let at = key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?;
+    let (key, at) = match key.split_first() {
+        Some((&secondary::MARK, rest)) => (rest, secondary::NAME_BYTES),
+        _ => (key, key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?),
+    };
     let (collection, low) = key.split_at_checked(at)?;
-    Some((std::str::from_utf8(collection).ok()?, low.get(1..)?))
+    let (separator, low) = low.split_first()?;
+    let collection = std::str::from_utf8(collection).ok()?;
+    (*separator == ItemKey::SEPARATOR).then_some((collection, low))
 }

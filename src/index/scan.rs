@@ -1,10 +1,13 @@
 //! Rows in order of key, of one collection or of all.
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use crate::index::Index;
+use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, Range};
+use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -31,10 +34,24 @@ impl Index {
         mut visit: impl Visit,
     ) -> Result<()> {
         let Some(directory) = self.directory(collection) else { return Ok(()) };
+        self.scan_in(&ClearedLeaves(directory), (lower, upper), reverse, &mut visit)
+    }
+
+    /// Like [`scan`](Self::scan), of the leaves that a collection had when it was cleared.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn scan_in(
+        &self,
+        ClearedLeaves(directory): &ClearedLeaves,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
         if reverse {
-            self.scan_down(&directory, lower, upper, &mut visit)
+            self.scan_down(directory, lower, upper, visit)
         } else {
-            self.scan_up(&directory, lower, upper, &mut visit).map(drop)
+            self.scan_up(directory, lower, upper, visit).map(drop)
         }
     }
 
@@ -126,7 +143,7 @@ impl Index {
         }
     }
 
-    /// Shows the rows of all collections after an item, in order of collection and key, until
+    /// Shows the heads of all collections after an item, in order of collection and key, until
     /// `limit` were shown; the last of them where the limit ended the walk.
     ///
     /// # Errors
@@ -138,7 +155,8 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<ItemKey>> {
         let mut left = limit;
-        for directory in self.directories() {
+        let of_items = |directory: &Arc<Directory>| !is_directory(&directory.collection);
+        for directory in self.directories().into_iter().filter(of_items) {
             let lower = match after {
                 Some(after) if *directory.collection < *after.collection() => continue,
                 Some(after) if *directory.collection == *after.collection() => {
@@ -158,7 +176,9 @@ impl Index {
             };
             let flow = self.scan_up(&directory, lower, Bound::Unbounded, &mut show)?;
             if flow.is_break() {
-                return Ok(last.and_then(|key| ItemKey::new(&directory.collection, &key).ok()));
+                return Ok(
+                    last.and_then(|key| ItemKey::of_parts(&directory.collection, &[], &key).ok())
+                );
             }
         }
         Ok(None)

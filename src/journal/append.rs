@@ -7,18 +7,19 @@
 //!
 //! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::journal::content_sum::ContentSum;
+use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
+use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
 use crate::journal::scanner::Position;
@@ -114,7 +115,9 @@ pub(crate) struct State {
     pub(super) writing: bool,
     pub(super) syncing: bool,
     pub(super) failed: bool,
-    pub(super) content: ContentSum,
+    pub(super) content: Contents,
+    /// Count and sum over the rows of each secondary index, by the revision that declared it.
+    pub(super) indexes: BTreeMap<u64, IndexSum>,
     /// Whether MANIFEST says that the store is open for writing.
     pub(super) opened_for_writing: bool,
 }
@@ -145,6 +148,8 @@ pub(crate) struct Active {
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
     pub(crate) entries: Vec<PreparedEntry>,
+    /// What the commit does to the sums of secondary indexes.
+    pub(crate) index_moves: Vec<IndexMove>,
 }
 
 /// One entry of a [`PreparedCommit`].
@@ -209,7 +214,7 @@ pub(crate) struct Start {
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
-    pub(crate) content: ContentSum,
+    pub(crate) content: Contents,
 }
 
 impl Journal {
@@ -247,6 +252,7 @@ impl Journal {
                 syncing: false,
                 failed: false,
                 content: start.content,
+                indexes: BTreeMap::new(),
                 opened_for_writing: false,
             }),
             manifest: Mutex::new(ManifestState {
@@ -373,9 +379,14 @@ impl Journal {
         let revision = state.next_revision;
         for entry in &mut commit.entries {
             entry.etag = entry.tag.at(revision);
+            if entry.key.is_collection() {
+                state.content.clear(entry.key.collection());
+                continue;
+            }
             let written = entry.leaves_item.then_some(entry.etag);
             state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
+        move_sums(&mut state.indexes, &commit.index_moves);
         let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
         let frame_offset = active.tail.offset;
         active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };
@@ -392,7 +403,12 @@ impl Journal {
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn content(&self) -> (u64, ContentSum) {
         let state = self.state.lock();
-        (state.appended, state.content)
+        (state.appended, state.content.total())
+    }
+
+    /// The count and sum of a collection's live items at the newest revision given.
+    pub(crate) fn content_of(&self, collection: &str) -> ContentSum {
+        self.state.lock().content.of(collection)
     }
 
     /// Where appending stands.

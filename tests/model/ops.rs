@@ -28,6 +28,11 @@ pub(crate) enum Op {
         collection: usize,
         how: Scan,
     },
+    /// Of all items, or of the whole collection.
+    Clear {
+        collection: usize,
+        dropped: bool,
+    },
     Compact,
     TakeSnapshot,
     DropSnapshot(u8),
@@ -194,7 +199,11 @@ impl Choices<'_> {
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            44..132 => Op::Write(self.step(false)),
+            44..47 => {
+                let (collection, kind) = (self.below(COLLECTIONS.len()), self.byte());
+                Op::Clear { collection, dropped: kind % 2 == 1 }
+            }
+            47..132 => Op::Write(self.step(false)),
             132..154 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());

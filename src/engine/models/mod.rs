@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod batches;
+mod clearing;
 mod closing;
 mod compaction;
 mod conditions;
@@ -17,6 +18,7 @@ mod expiry;
 mod failures;
 mod feed;
 mod history;
+mod indexes;
 mod publication;
 mod reads;
 mod rewritten;
@@ -110,7 +112,7 @@ fn item_key(key: &str) -> ItemKey {
 }
 
 fn operation(key: &str, precondition: impl Into<Precondition>, action: Action) -> Operation {
-    Operation { key: item_key(key), codec: CodecId::Raw, precondition: precondition.into(), action }
+    Operation::new(item_key(key), CodecId::Raw, precondition.into(), action)
 }
 
 fn new_value(value: &str) -> NewValue {
