@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 
@@ -22,6 +23,22 @@ use crate::values::precondition::Precondition;
 pub(crate) struct Catalog {
     /// `None` for a record that only a newer version of this crate can read.
     records: RwLock<HashMap<String, Option<CollectionRecord>>>,
+    /// Why those of some cannot be read, which are `None` above.
+    damaged: RwLock<HashMap<String, Damaged>>,
+}
+
+/// A record whose entry in the journal is damaged.
+#[derive(Debug, Clone)]
+struct Damaged {
+    file: PathBuf,
+    offset: u64,
+}
+
+impl Damaged {
+    fn error(&self, collection: &str) -> Error {
+        let reason = "what is recorded of the collection cannot be read";
+        Error::corrupt(&self.file, self.offset, reason).with_item("", collection.as_bytes())
+    }
 }
 
 /// What is recorded of one collection.
@@ -120,6 +137,19 @@ impl Catalog {
         self.records.write().insert(collection.to_owned(), Some(record));
     }
 
+    /// A collection whose record cannot be read is out of use; others are not.
+    fn note_damage(&self, error: Error) -> Result<()> {
+        let name = error.key().and_then(|name| std::str::from_utf8(name).ok()).map(str::to_owned);
+        let (Error::Corrupt { file, offset, .. }, Some(name)) = (&error, name) else {
+            return Err(error);
+        };
+        log::warn!("collection {name:?} cannot be opened: {error}");
+        let damaged = Damaged { file: file.clone(), offset: *offset };
+        self.damaged.write().insert(name.clone(), damaged);
+        self.records.write().insert(name, None);
+        Ok(())
+    }
+
     fn get(&self, collection: &str) -> Option<CollectionRecord> {
         self.records.read().get(collection).copied().flatten()
     }
@@ -135,7 +165,10 @@ impl Catalog {
         match recorded {
             None => Ok(false),
             Some(Some(stored)) => check_same(collection, stored.codec, codec).map(|()| true),
-            Some(None) => Err(mismatch(collection, "a codec of a newer version of ifmatch", codec)),
+            Some(None) => Err(match self.damaged.read().get(collection) {
+                Some(damaged) => damaged.error(collection),
+                None => mismatch(collection, "a codec of a newer version of ifmatch", codec),
+            }),
         }
     }
 }
@@ -167,7 +200,13 @@ impl Engine {
         }
         let catalog = Catalog::default();
         for row in self.versions_of(None, rows) {
-            let (key, version) = row?;
+            let (key, version) = match row {
+                Err(error) => {
+                    catalog.note_damage(error)?;
+                    continue;
+                }
+                Ok(row) => row,
+            };
             let record = CollectionRecord::decode(&version.value);
             if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
                 catalog.records.write().insert(name.to_owned(), record);

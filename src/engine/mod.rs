@@ -20,6 +20,7 @@ mod change;
 mod checkpoint;
 pub(crate) mod compaction;
 mod counters;
+mod damaged_copy;
 pub(crate) mod environment;
 mod index_access;
 pub(crate) mod opening;
@@ -56,6 +57,7 @@ use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
 
 pub(crate) use catalog::CollectionRecord;
+pub(crate) use damaged_copy::Rescued;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use snapshots::View;

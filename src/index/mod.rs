@@ -48,6 +48,7 @@ use crate::values::key::ItemKey;
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
+pub(crate) use self::restoration::TakeHead;
 pub(crate) use self::rows::Row;
 
 use self::directory::Directory;

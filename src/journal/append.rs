@@ -16,12 +16,11 @@ use std::sync::{Arc, OnceLock};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
-use crate::journal::frame::{EntryRecord, FrameBuilder};
+use crate::journal::frame::{EntryRecord, FrameBuilder, Position};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
-use crate::journal::scanner::Position;
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
@@ -179,6 +178,8 @@ pub(crate) struct AppendPosition {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     pub(crate) number: u32,
+    /// No frame in it is of a lower revision.
+    pub(crate) first_revision: u64,
     /// `u64::MAX` while frames are still appended.
     pub(crate) last_revision: u64,
     pub(crate) end_offset: u64,
@@ -376,9 +377,9 @@ impl Journal {
             let written = entry.leaves_item.then_some(entry.etag);
             state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
-        let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
         let frame_offset = active.tail.offset;
-        active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };
+        let (bytes, behind) = commit.frame.finish(revision, state.content.check(), active.tail);
+        active.tail = behind;
         state.buffer.extend_from_slice(bytes);
         state.appended_bytes += bytes.len() as u64;
         state.next_revision = revision + 1;
@@ -414,7 +415,8 @@ impl Journal {
                 Some(end) => (end.last_revision, end.offset),
                 None => (active == Some(record.number)).then_some((u64::MAX, written))?,
             };
-            Some(Extent { number: record.number, last_revision, end_offset })
+            let SegmentRecord { number, first_revision, .. } = *record;
+            Some(Extent { number, first_revision, last_revision, end_offset })
         };
         manifest.current.segments.iter().filter_map(extent).collect()
     }

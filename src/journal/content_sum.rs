@@ -28,6 +28,12 @@ impl ContentSum {
         self.sum = self.sum.wrapping_sub(item_hash(key, etag));
     }
 
+    /// 32 bits of it, which each frame holds: whether what an index holds is what the journal says,
+    /// where damaged frames keep the whole sum from being known.
+    pub(crate) fn check(&self) -> u32 {
+        (self.sum as u32).wrapping_add(self.count as u32)
+    }
+
     /// Moves by one entry of the journal: its parent goes, and what it wrote comes.
     pub(crate) fn apply(&mut self, key: &[u8], parent: Option<ETag>, written: Option<ETag>) {
         if let Some(parent) = parent {

@@ -130,7 +130,17 @@ impl Feed {
         check_history(journal, from)?;
         let up_to = journal.durable();
         let mut gathered = Gathered::new(engine, from, purged.newest, self.selected.as_ref());
-        let visited = self.frames.read(journal, up_to, &mut |frame| gathered.add(frame));
+        let selected = self.selected.as_ref().map(|selected| &*selected.collection);
+        let visited = self.frames.read_over_damage(
+            journal,
+            up_to,
+            &mut |frame| gathered.add(frame),
+            // Superseded changes may be missing; each item's newest is told, or that it cannot be.
+            &mut |damage| match engine.newest_change_in(&damage.stretch, selected)? {
+                Some(key) => Err(damage.error().with_item(key.collection(), key.key_bytes())),
+                None => Ok(()),
+            },
+        );
 
         // After everything was read: compaction counts when it drops a tombstone.
         if !from.bears(journal.purged()) {
