@@ -220,13 +220,14 @@ impl<'a> OpenStore<'a> {
 
     /// A source that steps over damage, up to a revision at which all that lives can be read.
     fn damaged(store: &'a Store, manifest: &Manifest) -> Result<Self> {
-        let (view, stretches) = {
+        let (view, content, stretches) = {
             let engine = store.engine()?;
             let view = engine.begin_snapshot()?;
+            let content = engine.journal.content();
             // What is copied must not be lost in a crash that the copy survives.
             engine.journal.sync()?;
             let stretches = engine.damaged_stretches(view.revision())?;
-            (view, stretches)
+            (view, content, stretches)
         };
         let last_revision = view.revision();
         let mut rescued = Rescued::default();
@@ -237,6 +238,11 @@ impl<'a> OpenStore<'a> {
             if after.is_none() {
                 break;
             }
+        }
+        // Known where nobody has written since the snapshot began.
+        let is_other = content.0 == last_revision && content.1 != rescued.content;
+        if is_other || rescued.was_cleared {
+            return Err(Error::SnapshotTooOld);
         }
         let frames = store.engine()?.rescued_frames(&rescued);
         let Rescued { content, absent, .. } = rescued;

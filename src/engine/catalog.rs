@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::{Engine, Span, Window};
-use crate::seams::sync::RwLock;
+use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
@@ -25,6 +26,8 @@ pub(crate) struct Catalog {
     records: RwLock<HashMap<String, Option<CollectionRecord>>>,
     /// Why those of some cannot be read, which are `None` above.
     damaged: RwLock<HashMap<String, Damaged>>,
+    /// How often a record was removed: what was found recorded before may not be any more.
+    drops: Arc<AtomicU64>,
 }
 
 /// A record whose entry in the journal is damaged.
@@ -148,6 +151,19 @@ impl Catalog {
         self.damaged.write().insert(name.clone(), damaged);
         self.records.write().insert(name, None);
         Ok(())
+    }
+
+    /// Forgets a collection that was dropped. Its name may be recorded with another codec then.
+    pub(super) fn remove(&self, collection: &str) {
+        self.records.write().remove(collection);
+        self.damaged.write().remove(collection);
+        // Afterwards: who reads the new number finds the record gone.
+        self.drops.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a record was removed. To be read before the records are looked at.
+    pub(crate) fn drops(&self) -> &Arc<AtomicU64> {
+        &self.drops
     }
 
     fn get(&self, collection: &str) -> Option<CollectionRecord> {

@@ -30,6 +30,8 @@ pub(crate) struct Rescued {
     /// Items that are absent at the snapshot, and that older entries would bring back: of these,
     /// the entries below this revision are left out.
     pub(crate) absent: HashMap<ItemKey, u64>,
+    /// Whether a collection was cleared since the snapshot began: its items are then not met.
+    pub(crate) was_cleared: bool,
     /// Whole entries out of damaged frames, by revision and ordinal.
     entries: BTreeMap<(u64, u16), (u32, Vec<u8>)>,
 }
@@ -85,6 +87,7 @@ impl Engine {
         let (rows, last) = self.walk_rows(after, ROWS)?;
         for (key, now) in &rows {
             let Some(head) = view.head_at(key.as_bytes(), Some(*now))? else {
+                rescued.was_cleared |= key.is_collection();
                 rescued.absent.insert(key.clone(), now.revision);
                 continue;
             };

@@ -95,6 +95,9 @@ impl Engine {
         let mut visit = |commit: &CommitFrame<'_>| {
             commit.for_each_entry(&mut |found| {
                 let head = found.head();
+                if found.clears() {
+                    heads.retain(|key, _| key.collection() != found.key.collection());
+                }
                 heads.insert(found.key, head);
                 Ok(())
             })?;

@@ -195,7 +195,10 @@ pub(crate) fn find_ends(
     if mark > last_revision {
         let reason = "frames that were synced are missing";
         return Err(match segments.last() {
-            Some(last) => Error::corrupt(&last.segment.path, last.end_offset, reason),
+            Some(last) => {
+                let offset = last.end_offset.min(last.segment.len_bytes);
+                Error::corrupt(&last.segment.path, offset, reason)
+            }
             None => Error::corrupt(&store.join(MANIFEST_FILE), 0, reason),
         });
     }

@@ -243,7 +243,7 @@ impl Journal {
         let end = active.tail;
         let start = end.offset - state.buffer.len() as u64;
         let mut seal = FrameBuilder::seal();
-        let check = state.content.check();
+        let check = state.content.total().check();
         state.buffer.extend_from_slice(seal.finish(state.appended, check, end).0);
         let written = active.file.write_all_at(&state.buffer, start);
         let synced = written.and_then(|()| active.file.sync_data());

@@ -229,7 +229,8 @@ impl Segments {
             Err(error) => {
                 let path = segment_path(&self.store, number);
                 if error.kind() == std::io::ErrorKind::UnexpectedEof {
-                    let offset = u64::from(offset);
+                    // Where the file ends, if that is before the entry.
+                    let offset = u64::from(offset).min(file.len().unwrap_or(u64::MAX));
                     return Err(Error::corrupt(&path, offset, "the segment ends inside an entry"));
                 }
                 Err(Error::io("reading", &path)(error))

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::journal::entries::key_of;
 use crate::journal::frame::{Body, Entries, FRAME_HEADER_BYTES, FrameBuilder};
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
 use crate::journal::salvage::{Salvaged, check_contents, file_len, found_segments, joins};
@@ -227,6 +228,9 @@ impl Walk<'_> {
             }
             let last = self.last_revision;
             let mut superseded = |key: &ItemKey| {
+                if key.is_collection() {
+                    lost_items.retain(|lost, _| lost.collection() != key.collection());
+                }
                 lost_items.remove(key);
             };
             let found = self.scan.next()?.map(|frame| {
@@ -321,9 +325,7 @@ impl Walk<'_> {
         let known = self.segment.facts.header.incarnations.len();
         let entries = entries.map_while(|placed| placed);
         let plausible = entries.filter(|placed| usize::from(placed.entry.incarnation) < known);
-        plausible
-            .filter_map(|placed| ItemKey::new(placed.entry.collection, placed.entry.key).ok())
-            .collect()
+        plausible.filter_map(|placed| key_of(&placed.entry)).collect()
     }
 }
 

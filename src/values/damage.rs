@@ -82,7 +82,7 @@ impl DamagedItem {
         &self.collection
     }
 
-    /// The key.
+    /// The key; empty where it was a clear of the whole collection.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.key

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::journal::content_sum::ContentSum;
-use crate::journal::entries::EntrySource;
+use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Checkpoint, Manifest};
 use crate::journal::scanner::ScannedFrame;
@@ -81,8 +81,7 @@ impl Collector {
         let mut kept: Vec<&[u8]> = Vec::new();
         let mut all = true;
         source.for_each_entry(frame, &mut |found| {
-            let left_out = |absent_at: &u64| found.revision < *absent_at;
-            if !self.absent.is_empty() && self.absent.get(&found.key).is_some_and(left_out) {
+            if self.is_absent(&found) {
                 all = false;
                 return Ok(());
             }
@@ -91,10 +90,7 @@ impl Collector {
                 self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
             }
             if found.revision > self.known.revision {
-                let head = found.head();
-                let written = (!head.deleted).then_some(head.etag);
-                let key = found.key.as_bytes();
-                self.checkpoint.content.apply(key, found.entry.parent(), written);
+                found.move_content(&mut self.checkpoint.content, &found.head());
             }
             Ok(())
         })?;
@@ -109,6 +105,13 @@ impl Collector {
         let revision = frame.revision;
         let frame = if all { whole() } else { FrameBuilder::of_records(&kept) };
         Ok(self.push(Loose { revision, frame, incarnations: Arc::clone(&self.incarnations) }))
+    }
+
+    /// Whether an entry would bring back an item that is absent.
+    fn is_absent(&self, found: &FoundEntry<'_, '_>) -> bool {
+        let below = |key: &ItemKey| self.absent.get(key).is_some_and(|at| found.revision < *at);
+        let cleared = || below(&ItemKey::of_collection(found.key.collection()));
+        !self.absent.is_empty() && (below(&found.key) || cleared())
     }
 
     /// Takes over a commit that was made elsewhere; gives whether that was enough for now.
