@@ -37,6 +37,12 @@ impl ContentSum {
         (self.sum as u32).wrapping_add(self.count as u32)
     }
 
+    /// Moves by the difference that another sum is.
+    pub(crate) fn merge(&mut self, difference: Self) {
+        self.count = self.count.wrapping_add(difference.count);
+        self.sum = self.sum.wrapping_add(difference.sum);
+    }
+
     /// Moves by one entry of the journal: its parent goes, and what it wrote comes.
     pub(crate) fn apply(&mut self, key: &[u8], parent: Option<ETag>, written: Option<ETag>) {
         if let Some(parent) = parent {

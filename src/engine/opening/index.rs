@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::environment::Environment;
+use crate::engine::secondary::settle::FoundRows;
 use crate::index::opening::DirectoryFile;
 use crate::index::{Backing, Index};
 use crate::journal::content_sum::{ContentSum, Contents};
@@ -41,6 +42,8 @@ pub(crate) struct OpenedIndex {
     /// Removals up to this revision may not be known to the index, as their frames are damaged; 0
     /// for none.
     pub(crate) removals_lost: u64,
+    /// What the rows of secondary indexes come to; `None` where the directory file was believed.
+    pub(crate) found_rows: Option<FoundRows>,
 }
 
 /// Opens the index that belongs to the journal.
@@ -148,6 +151,7 @@ fn as_closed(
         directory_digest: Some(digest),
         damaged: Vec::new(),
         removals_lost: 0,
+        found_rows: None,
     }
 }
 
@@ -161,7 +165,9 @@ fn prove(
 ) -> Result<Option<OpenedIndex>> {
     let checkpoint = recovered.manifest.checkpoint;
     let mut found = Content::of_segments(recovered);
-    let visit = &mut |key: &[u8], head: &Head| found.add(key, head);
+    let mut rows = FoundRows::default();
+    let last = recovered.last_revision;
+    let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.add(key, head);
     let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
@@ -197,6 +203,7 @@ fn prove(
         directory_digest: None,
         removals_lost: damage.removals_lost,
         damaged: damage.segments,
+        found_rows: Some(rows),
     }))
 }
 
@@ -232,6 +239,8 @@ fn rebuild(
     let mut manifest = recovered.manifest.clone();
     manifest.clean = None;
     manifest.repaired = false;
+    // Built anew by the engine.
+    manifest.indexes.clear();
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
         content: built.content.total(),
@@ -313,6 +322,7 @@ fn fill(
         directory_digest: None,
         removals_lost: damage.removals_lost,
         damaged: damage.segments,
+        found_rows: Some(FoundRows::default()),
     })
 }
 
