@@ -165,7 +165,7 @@ pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
 pub use seams::clock::ManualClock;
 pub use values::codec::{Bincode, Codec, Json, Raw};
-pub use values::damage::Damage;
+pub use values::damage::{Damage, DamagedItem, DamagedPart};
 pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
 pub use values::etag::{ETag, ParseETagError};
 pub use values::history::HistoryPolicy;
