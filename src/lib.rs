@@ -74,7 +74,8 @@
 //! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
 //! | list the collections | [`Store::collections`] |
 //! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |
-//! | know that it is whole | [`Store::verify`] |
+//! | know that it is whole | [`Store::verify`]; of one that is closed, [`Store::inspect`] |
+//! | see documents whose type is not known | [`Stored`] |
 //! | reclaim space at once, and not bit by bit | [`Store::compact`] |
 //!
 //! # Durability
@@ -150,6 +151,7 @@ pub use api::collection::{Collection, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
+pub use api::inspect::Inspection;
 pub use api::iter::{Iter, Keys};
 pub use api::snapshot::{Snapshot, SnapshotCollection};
 pub use api::stats::Stats;
@@ -157,7 +159,7 @@ pub use api::store::{CollectionInfo, Store};
 pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
 pub use seams::clock::ManualClock;
-pub use values::codec::{Bincode, Codec, Json, Raw};
+pub use values::codec::{Bincode, Codec, Json, Raw, Stored};
 pub use values::damage::Damage;
 pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
 pub use values::etag::{ETag, ParseETagError};

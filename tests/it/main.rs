@@ -23,6 +23,7 @@ mod foreign;
 mod golden;
 mod handles;
 mod in_memory;
+mod inspection;
 mod iteration;
 mod kills;
 mod layers;
