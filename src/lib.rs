@@ -126,8 +126,8 @@
 //!
 //! # More
 //!
-//! In the repository: `docs/cosmos.md` sets Cosmos DB's snippets beside this crate's,
-//! `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
+//! In the repository: `docs/guide` has the guide, from the first store in five minutes to recipes,
+//! errors and tuning, and sets other stores' snippets beside this crate's; `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
 //! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
 //! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
 //! they tell.
@@ -177,13 +177,33 @@ pub use values::revision::Revision;
 struct Readme;
 
 #[cfg(doctest)]
-#[doc = include_str!("../docs/cosmos.md")]
-struct Cosmos;
-
-#[cfg(doctest)]
 #[doc = include_str!("../docs/sync.md")]
 struct Sync;
 
+/// The pages of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/using.md")]
-struct Using;
+mod guide {
+    #[doc = include_str!("../docs/guide/src/start.md")]
+    struct Start;
+
+    #[doc = include_str!("../docs/guide/src/concepts.md")]
+    struct Concepts;
+
+    #[doc = include_str!("../docs/guide/src/recipes.md")]
+    struct Recipes;
+
+    #[doc = include_str!("../docs/guide/src/programs.md")]
+    struct Programs;
+
+    #[doc = include_str!("../docs/guide/src/errors.md")]
+    struct Errors;
+
+    #[doc = include_str!("../docs/guide/src/tuning.md")]
+    struct Tuning;
+
+    #[doc = include_str!("../docs/guide/src/coming-from.md")]
+    struct ComingFrom;
+
+    #[doc = include_str!("../docs/guide/src/cosmos.md")]
+    struct Cosmos;
+}

@@ -168,7 +168,8 @@ fn check_present(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
     if disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
         return Ok(());
     }
-    Err(Error::io("opening", &manifest)(io::ErrorKind::NotFound.into()))
+    let source = io::Error::new(io::ErrorKind::NotFound, "there is no store");
+    Err(Error::io("opening", path)(source))
 }
 
 fn frame_bytes(found: &FoundSegment) -> u64 {

@@ -1,0 +1,13 @@
+//! The commands, by what they are about.
+
+mod doctor;
+mod feed;
+mod items;
+mod lists;
+mod upkeep;
+
+pub(crate) use doctor::doctor;
+pub(crate) use feed::changes;
+pub(crate) use items::{create, delete, get, history, patch, put};
+pub(crate) use lists::{cat, each, ls};
+pub(crate) use upkeep::{backup, compact, repair, restore, stats, verify};
