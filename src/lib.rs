@@ -127,10 +127,11 @@
 //! # More
 //!
 //! In the repository: `docs/guide` has the guide, from the first store in five minutes to recipes,
-//! errors and tuning, and sets other stores' snippets beside this crate's; `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
-//! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
-//! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
-//! they tell.
+//! errors and tuning, and sets other stores' snippets beside this crate's; `docs/sync.md` builds
+//! sync, three-way merge and undo on the change feed and history, `docs/design.md` says how it
+//! works and why, `docs/format.md` gives every byte on disk, and `docs/testing.md` which test shows
+//! which promise. `examples/` holds programs that check what they tell, and `cli/` the command line
+//! `ifmatch`.
 //!
 //! [RFC 9110 §13]: https://www.rfc-editor.org/rfc/rfc9110#section-13
 #![forbid(unsafe_code)]

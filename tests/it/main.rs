@@ -21,6 +21,7 @@ mod figures;
 mod follower;
 mod foreign;
 mod golden;
+mod guide;
 mod handles;
 mod in_memory;
 mod inspection;
