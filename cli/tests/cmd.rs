@@ -56,7 +56,7 @@ fn played(document: &str, folder: &Path) -> String {
     while let Some(line) = lines.next() {
         let begins = line == "```console";
         in_block = begins || (in_block && line != "```");
-        if in_block && !begins && !line.starts_with("$ ") && !line.is_empty() {
+        if in_block && !begins && !line.starts_with("$ ") {
             continue;
         }
         writeln!(text, "{line}").unwrap();

@@ -59,7 +59,7 @@ impl Sealed for Stored<Bincode> {
 impl Codec<Bytes> for Stored<Json> {
     fn encode(value: &Bytes) -> Result<Bytes> {
         decode_json::<Checked>(value, CodecStep::Encode)?;
-        Ok(Bytes::copy_from_slice(value))
+        Ok(value.to_vec().into())
     }
 
     fn decode(bytes: Bytes) -> Result<Bytes> {
@@ -69,7 +69,7 @@ impl Codec<Bytes> for Stored<Json> {
 
 impl Codec<Bytes> for Stored<Bincode> {
     fn encode(value: &Bytes) -> Result<Bytes> {
-        Ok(Bytes::copy_from_slice(value))
+        Ok(value.to_vec().into())
     }
 
     fn decode(bytes: Bytes) -> Result<Bytes> {
