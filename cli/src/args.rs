@@ -64,6 +64,10 @@ Examples:
     Patch(PatchArgs),
     /// Remove a document; prints the removal's tag
     Delete(Delete),
+    /// Remove all documents of a collection
+    Clear(Clear),
+    /// Remove a collection: its documents, its form and its default time to live
+    Drop(Clear),
     /// List the collections, or the keys of one
     Ls(Ls),
     /// Print the documents of a collection, one a line
@@ -274,6 +278,18 @@ pub(crate) struct Delete {
     pub(crate) document: Document,
     #[command(flatten)]
     pub(crate) condition: Condition,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Clear {
+    /// The store's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// Do it; without, only tell how many documents that are
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// Which keys.

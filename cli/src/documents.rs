@@ -80,6 +80,8 @@ pub(crate) trait Documents: Send + Sync {
     fn delete(&self, key: &[u8], precondition: Precondition) -> Result<Meta>;
     fn items(&self, span: &Span) -> Result<Items>;
     fn len(&self) -> Result<u64>;
+    /// Removes all documents, and returns how many there were.
+    fn clear(&self) -> Result<u64>;
     fn changes(&self, cursor: Cursor) -> Result<Changes<Bytes>>;
     /// The same collection; what is written through it expires as said.
     fn expiring(&self, expiry: Expiry) -> Box<dyn Documents>;
@@ -149,6 +151,10 @@ impl<C: Codec<Bytes>> Documents for Collection<Bytes, C> {
 
     fn len(&self) -> Result<u64> {
         self.len()
+    }
+
+    fn clear(&self) -> Result<u64> {
+        self.clear()
     }
 
     fn changes(&self, cursor: Cursor) -> Result<Changes<Bytes>> {

@@ -57,6 +57,8 @@ fn run(verb: &Verb, out: &mut Output) -> Outcome {
         Verb::Create(args) => verbs::create(args, out),
         Verb::Patch(args) => verbs::patch(args, out),
         Verb::Delete(args) => verbs::delete(args, out),
+        Verb::Clear(args) => verbs::clear(args, out),
+        Verb::Drop(args) => verbs::drop_collection(args, out),
         Verb::Ls(args) => verbs::ls(args, out),
         Verb::Cat(args) => verbs::cat(args, out),
         Verb::History(args) => verbs::history(args, out),

@@ -4,10 +4,12 @@
 //! `SNAPSHOTS=overwrite cargo test -p ifmatch-cli --test cmd` writes into the documents what the
 //! commands print now.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use regex::Regex;
 
@@ -26,7 +28,12 @@ fn run(command: &str, folder: &Path) -> Output {
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let script = format!("exec 2>&1; {command}");
     let mut shell = Command::new("bash");
-    shell.args(["-c", &script]).current_dir(folder).env("PATH", path).env("NO_COLOR", "1");
+    shell
+        .stdin(Stdio::null())
+        .args(["-c", &script])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("NO_COLOR", "1");
     shell.output().unwrap()
 }
 

@@ -1,5 +1,7 @@
 //! Commands as processes: killed, interrupted, beside each other, on a pipe and on a terminal.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -1,5 +1,6 @@
 //! The browser in a real terminal, which tmux provides. Skipped with a message where it is missing.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg(feature = "browse")]
 
 use std::fs;

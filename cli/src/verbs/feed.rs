@@ -124,7 +124,8 @@ fn change_json(change: &Change<Bytes>, form: Form) -> Outcome<String> {
     let line = ChangeLine {
         kind: kind_of(change),
         collection: change.collection(),
-        key: key_json(change.key()),
+        // A change of the whole collection has none.
+        key: if change.key().is_empty() { Map::new() } else { key_json(change.key()) },
         value: value.filter(|_| is_json).map(|value| raw(value)).transpose()?,
         value_hex: value.filter(|_| !is_json).map(hex::encode),
         meta: meta_json(change.meta()),

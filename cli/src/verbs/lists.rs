@@ -4,12 +4,12 @@ use bytes::Bytes;
 use ifmatch::{Error, Item, Store};
 use serde_json::{Value, json};
 
-use crate::args::{Cat, Keys, Ls};
+use crate::args::{Cat, Clear, Keys, Ls};
 use crate::documents::{self, Documents, Form};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::json::Layout;
 use crate::open;
-use crate::output::{Output, key_json, key_text, meta_json, show, size, time_text};
+use crate::output::{Fact, Output, key_json, key_text, meta_json, show, size, time_text};
 use crate::transfer::ItemLine;
 
 /// How many rows a table may have before its columns are no longer made as wide as the widest.
@@ -107,6 +107,34 @@ pub(crate) fn cat(args: &Cat, out: &mut Output) -> Outcome {
             let value = show(&item.value, form, Layout::Compact);
             out.line(format_args!("{}\t{value}", key_text(item.key())))
         })
+    })
+}
+
+pub(crate) fn clear(args: &Clear, out: &mut Output) -> Outcome {
+    remove(args, out, &|_, documents| Ok(documents.clear()?))
+}
+
+pub(crate) fn drop_collection(args: &Clear, out: &mut Output) -> Outcome {
+    remove(args, out, &|store, documents| {
+        let len = documents.len()?;
+        store.drop_collection(&args.collection)?;
+        Ok(len)
+    })
+}
+
+/// Removes documents if the user means it, and says how many.
+fn remove(
+    args: &Clear,
+    out: &mut Output,
+    work: &dyn Fn(&Store, &dyn Documents) -> Outcome<u64>,
+) -> Outcome {
+    open::with_store(&args.store, |store| {
+        let (documents, _) = documents::open_stored(store, &args.collection)?;
+        if args.yes {
+            return out.facts(&[Fact::count("removed", work(store, &*documents)?)]);
+        }
+        let len = documents.len()?;
+        Err(Failure::Usage(format!("that would remove {len} documents; say --yes if you mean it")))
     })
 }
 

@@ -9,5 +9,5 @@ mod upkeep;
 pub(crate) use doctor::doctor;
 pub(crate) use feed::changes;
 pub(crate) use items::{create, delete, get, history, patch, put};
-pub(crate) use lists::{cat, each, ls};
+pub(crate) use lists::{cat, clear, drop_collection, each, ls};
 pub(crate) use upkeep::{backup, compact, repair, restore, stats, verify};
