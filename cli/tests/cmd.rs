@@ -21,7 +21,7 @@ const VARIES: [(&str, &str); 9] = [
     (r"(?m)^(seconds|documents a second) {2,}.*$", "$1  [FIGURE]"),
     // Of the journal and the index, whose bytes are no business of these tests.
     (r"(?m)^(journal|live|dead|index|read|written|given back)( {2,})\d\S* \w+$", "$1$2[SIZE]"),
-    (r"\"(journal|live|dead)\":\d+", "\"$1\":[SIZE]"),
+    (r#""(journal|live|dead)":\d+"#, r#""$1":[SIZE]"#),
     // A store's revisions go on from 2^20 after its first close.
     (r"\b1048\d{3}\b", "[REVISION]"),
     (r"\b[0-9a-f]{32}[-:.][0-9.:-]+", "[CURSOR]"),
