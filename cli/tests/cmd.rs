@@ -14,7 +14,8 @@ use std::process::{Command, Output, Stdio};
 use regex::Regex;
 
 /// What differs from run to run, and the name that stands for it.
-const VARIES: [(&str, &str); 6] = [
+const VARIES: [(&str, &str); 7] = [
+    (r"--after \S+", "--after [PLACE]"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", "[TIME]"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} 2\d{3} \d\d:\d\d:\d\d GMT", "[DATE]"),
     (r"(?m)^(seconds|index|documents a second) {2,}.*$", "$1  [FIGURE]"),
