@@ -72,6 +72,20 @@ Examples:
     Ls(Ls),
     /// Print the documents of a collection, one a line
     Cat(Cat),
+    /// Find documents by what is in them
+    #[command(after_help = "\
+Examples:
+  ifmatch find shop.ifm products '/price < 50 and /tags contains \"new\"'
+  ifmatch find shop.ifm products 'true' --sort -/price --limit 10
+  ifmatch find shop.ifm products '/price < 50' --explain      how it is found")]
+    Find(FindArgs),
+    /// List a collection's indexes, add one or drop one
+    #[command(after_help = "\
+Examples:
+  ifmatch index shop.ifm products
+  ifmatch index shop.ifm products --add '/tags/*,-/price'     by tag, then the dearest first
+  ifmatch index shop.ifm products --drop '/tags/*,-/price'")]
+    Index(IndexArgs),
     /// List the versions of a document that are kept, the newest first
     History(History),
     /// List what has changed, in order
@@ -352,6 +366,47 @@ pub(crate) struct Cat {
     pub(crate) collection: String,
     #[command(flatten)]
     pub(crate) keys: Keys,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FindArgs {
+    /// The store's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// A condition on documents, such as '/price < 50 and /name prefix "A"'
+    pub(crate) filter: String,
+    /// Sort by what this path leads to; descending with a - before it
+    #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
+    pub(crate) sort: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) limit: Option<u64>,
+    /// Go on after this place, which a find with --limit prints
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) after: Option<String>,
+    /// Print how it is found, and nothing that is found
+    #[arg(long, conflicts_with = "count")]
+    pub(crate) explain: bool,
+    /// Print how many there are
+    #[arg(long)]
+    pub(crate) count: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IndexArgs {
+    /// The store's folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) store: PathBuf,
+    /// The collection's name
+    pub(crate) collection: String,
+    /// Make sure that there is this index: paths with commas between, descending with a - before
+    #[arg(long, value_name = "PATHS", conflicts_with = "drop", allow_hyphen_values = true)]
+    pub(crate) add: Option<String>,
+    /// Drop this index
+    #[arg(long, value_name = "PATHS", allow_hyphen_values = true)]
+    pub(crate) drop: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -82,6 +82,8 @@ fn code_of(error: &Error) -> u8 {
         | ErrorKind::Patch
         | ErrorKind::Codec
         | ErrorKind::CodecMismatch
+        | ErrorKind::Filter
+        | ErrorKind::Index
         | ErrorKind::InvalidKey
         | ErrorKind::TooLarge => 8,
         ErrorKind::Io if is(error, io::ErrorKind::NotFound) => 4,

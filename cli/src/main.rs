@@ -61,6 +61,8 @@ fn run(verb: &Verb, out: &mut Output) -> Outcome {
         Verb::Drop(args) => verbs::drop_collection(args, out),
         Verb::Ls(args) => verbs::ls(args, out),
         Verb::Cat(args) => verbs::cat(args, out),
+        Verb::Find(args) => verbs::find(args, out),
+        Verb::Index(args) => verbs::index(args, out),
         Verb::History(args) => verbs::history(args, out),
         Verb::Changes(args) => verbs::changes(args, out),
         Verb::Stats(args) => verbs::stats(args, out),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::{
-    Bincode, Change, Cursor, HistoryPolicy, Item, OnDamage, Options, Precondition, Store,
+    Bincode, Change, Cursor, HistoryPolicy, Index, Item, OnDamage, Options, Precondition, Store,
 };
 use serde_json::{Value, json};
 
@@ -284,6 +284,7 @@ fn write_everything(store: &Store, round: u8) {
             .upsert(&key, &json!({ "n": len, "f": 0.1, "t": "é" }), Precondition::Always)
             .unwrap();
     }
+    documents.ensure_index(Index::on("/n").then_desc("/t")).unwrap();
     bytes.upsert(vec![255; 511], &Bytes::new(), Precondition::Always).unwrap();
     // Zeros take no room in the text; this one begins a segment.
     let zeros = Bytes::from(vec![0; 300_000]);

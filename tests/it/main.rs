@@ -19,6 +19,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod figures;
+mod finding;
 mod follower;
 mod foreign;
 mod golden;
@@ -63,6 +64,7 @@ mod verbs;
 mod verification;
 mod versions;
 mod watch;
+mod watch_found;
 mod wide;
 mod writer;
 
