@@ -33,10 +33,10 @@ mod layers;
 mod ledger;
 mod limits;
 mod linearizability;
-#[cfg(target_os = "linux")]
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;
+#[cfg(target_os = "linux")]
 mod mounted;
 mod moved;
 mod patching;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::values::error::{Conflict, Error};
 use crate::values::etag::ETag;
+use crate::values::query::filter::FilterError;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +53,7 @@ impl Error {
                 write!(f, "the patch is not valid: {error}")
             }
             Self::Patch(error) => write!(f, "the patch cannot be applied: {error}"),
+            Self::Filter(error @ FilterError::OtherOrder) => write!(f, "{error}"),
             Self::Filter(error) => write!(f, "the filter cannot be used: {error}"),
             Self::ScanTooLong { collection, limit, index } => {
                 write!(
