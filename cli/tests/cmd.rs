@@ -22,9 +22,9 @@ const VARIES: [(&str, &str); 9] = [
     // Of the journal and the index, whose bytes are no business of these tests.
     (r"(?m)^(journal|live|dead|index|read|written|given back)( {2,})\d\S* \w+$", "$1$2[SIZE]"),
     (r#""(journal|live|dead)":\d+"#, r#""$1":[SIZE]"#),
+    (r"\b[0-9a-f]{32}[-:.][0-9.:-]+", "[CURSOR]"),
     // A store's revisions go on from 2^20 after its first close.
     (r"\b1048\d{3}\b", "[REVISION]"),
-    (r"\b[0-9a-f]{32}[-:.][0-9.:-]+", "[CURSOR]"),
     (r"\b[0-9a-f]{32}\b", "[TAG]"),
 ];
 
