@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
-use crate::index::{CachedValue, KeyRef};
+use crate::index::{self, CachedValue, KeyRef};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::Result;
 use crate::values::head::Head;
@@ -120,9 +120,11 @@ impl Engine {
         mut take: impl FnMut(bool, &str, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
+        // An item that was removed after a view began is seen through its tombstone.
+        let wanted = if view.is_some() { index::Wanted::All } else { index::Wanted::Items };
         let scanned = self.with_index(|index| {
             let (mut looked_at, mut last, mut restart, mut failed) = (0, None, true, Ok(()));
-            index.scan(collection, bounds, reverse, |key, head, value| {
+            index.scan(collection, bounds, reverse, wanted, |key, head, value| {
                 looked_at += 1;
                 let more = match view {
                     None if !head.is_live(now_ms) => Ok(true),

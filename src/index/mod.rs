@@ -36,6 +36,7 @@ mod write_back;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -49,6 +50,7 @@ pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBacking
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::rows::Row;
+pub(crate) use self::scan::Wanted;
 
 use self::directory::Directory;
 use self::residency::Hand;
@@ -133,7 +135,7 @@ impl Index {
 
     /// How many leaves there are.
     pub(crate) fn leaves(&self) -> u64 {
-        self.directories().iter().map(|directory| directory.len() as u64).sum()
+        self.collections.read().values().map(|directory| directory.len() as u64).sum()
     }
 
     /// Whether leaves that only a checkpoint lets leave memory take half of what all may.
@@ -157,6 +159,13 @@ impl Index {
             Arc::new(Directory::new(collection))
         };
         Arc::clone(collections.entry(collection.into()).or_insert_with(new))
+    }
+
+    /// Up to so many collections from this name on, in order of name.
+    fn directories_from(&self, name: &str, limit: usize) -> Vec<Arc<Directory>> {
+        let collections = self.collections.read();
+        let from = collections.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        from.take(limit).map(|(_, directory)| Arc::clone(directory)).collect()
     }
 
     /// All collections, in order of name.

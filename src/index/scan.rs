@@ -16,6 +16,18 @@ pub(crate) trait Visit:
 }
 impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit for F {}
 
+/// How many collections a walk looks up at a time.
+const DIRECTORIES: usize = 256;
+
+/// Which rows a scan is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    All,
+    /// Those of items. Leaves that are known to hold tombstones only are passed over, and not
+    /// loaded; other tombstones are shown.
+    Items,
+}
+
 impl Index {
     /// Shows the rows of a collection within the bounds, in ascending order or, if `reverse`, in
     /// descending order. Rows that change during the scan are shown before or after the change.
@@ -28,13 +40,14 @@ impl Index {
         collection: &str,
         (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
+        wanted: Wanted,
         mut visit: impl Visit,
     ) -> Result<()> {
         let Some(directory) = self.directory(collection) else { return Ok(()) };
         if reverse {
-            self.scan_down(&directory, lower, upper, &mut visit)
+            self.scan_down(&directory, lower, upper, wanted, &mut visit)
         } else {
-            self.scan_up(&directory, lower, upper, &mut visit).map(drop)
+            self.scan_up(&directory, lower, upper, wanted, &mut visit).map(drop)
         }
     }
 
@@ -43,6 +56,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
+        wanted: Wanted,
         visit: &mut impl Visit,
     ) -> Result<ControlFlow<()>> {
         // The place that the scan has come to, once it has left the first leaf.
@@ -59,6 +73,9 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
+                    _ if wanted == Wanted::Items && state.holds_no_item() => {
+                        Some(state.high.clone())
+                    }
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
                         if show(leaf.range(lower, upper), visit).is_break() {
@@ -85,6 +102,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
+        wanted: Wanted,
         visit: &mut impl Visit,
     ) -> Result<()> {
         // The place that the scan has come to, once it has left the last leaf.
@@ -109,6 +127,7 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
+                    _ if wanted == Wanted::Items && state.holds_no_item() => true,
                     Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
                         return Ok(());
                     }
@@ -138,30 +157,49 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<ItemKey>> {
         let mut left = limit;
-        for directory in self.directories() {
-            let lower = match after {
-                Some(after) if *directory.collection < *after.collection() => continue,
-                Some(after) if *directory.collection == *after.collection() => {
-                    Bound::Excluded(after.key_bytes())
+        let mut name: Box<str> = after.map_or("", ItemKey::collection).into();
+        loop {
+            // Some at a time: a walk in many steps must not list all collections in each.
+            let directories = self.directories_from(&name, DIRECTORIES);
+            let Some(last) = directories.last() else { return Ok(None) };
+            // No name lies between this and the last one, as names hold no NUL.
+            name = format!("{}\0", last.collection).into();
+            for directory in directories {
+                let lower = match after {
+                    Some(after) if *directory.collection == *after.collection() => {
+                        Bound::Excluded(after.key_bytes())
+                    }
+                    _ => Bound::Unbounded,
+                };
+                let last = self.walk_directory(&directory, lower, &mut left, visit)?;
+                if let Some(key) = last {
+                    return Ok(ItemKey::new(&directory.collection, &key).ok());
                 }
-                _ => Bound::Unbounded,
-            };
-            let mut last = None;
-            let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
-                visit(&directory.collection, key, head);
-                left -= 1;
-                if left == 0 {
-                    last = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            };
-            let flow = self.scan_up(&directory, lower, Bound::Unbounded, &mut show)?;
-            if flow.is_break() {
-                return Ok(last.and_then(|key| ItemKey::new(&directory.collection, &key).ok()));
             }
         }
-        Ok(None)
+    }
+
+    /// Shows the rows of a collection until as many were shown as are left; the key of the last of
+    /// them where that ended it.
+    fn walk_directory(
+        &self,
+        directory: &Directory,
+        lower: Bound<&[u8]>,
+        left: &mut usize,
+        visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
+    ) -> Result<Option<Vec<u8>>> {
+        let mut last = None;
+        let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
+            visit(&directory.collection, key, head);
+            *left -= 1;
+            if *left == 0 {
+                last = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let _ = self.scan_up(directory, lower, Bound::Unbounded, Wanted::All, &mut show)?;
+        Ok(last)
     }
 }
 

@@ -30,6 +30,8 @@ mod ledger;
 mod limits;
 mod linearizability;
 #[cfg(target_os = "linux")]
+mod machine_limits;
+#[cfg(target_os = "linux")]
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;

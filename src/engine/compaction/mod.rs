@@ -16,6 +16,7 @@
 
 mod backlog;
 mod copy;
+mod full_disk;
 mod plan;
 mod purge;
 mod retire;
@@ -68,16 +69,25 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         if engine.journal.is_being_copied() {
             return Ok(done);
         }
-        engine.journal.seal_if_dead()?;
-        engine.checkpoint()?;
     }
+    match compact_ranges(maintenance, &mut done) {
+        Err(error) if error.is_full_disk() => full_disk::compact(maintenance, error, &mut done)?,
+        compacted => compacted?,
+    }
+    Ok(done)
+}
+
+/// Lets everything be compacted, and rewrites every range that is worth it.
+fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> Result<()> {
+    maintenance.engine()?.journal.seal_if_dead()?;
+    maintenance.engine()?.checkpoint()?;
     retire::finish(maintenance, Throttle::Off)?;
     let runs = plan::everything(&*maintenance.engine()?);
     for run in runs {
-        compact_range(maintenance, run, Throttle::Off, &mut done)?;
+        compact_range(maintenance, run, Throttle::Off, done)?;
         retire::finish(maintenance, Throttle::Off)?;
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
@@ -99,9 +109,16 @@ pub(crate) fn compact_some(
     let Some(CompactionJob { run, urgent }) = occasion else { return Ok(false) };
     begin();
     let throttle = if urgent { Throttle::Off } else { throttle };
-    let compacted = compact_range(maintenance, run, throttle, &mut Compaction::default())?;
-    retire::finish(maintenance, throttle)?;
-    Ok(compacted)
+    let mut done = Compaction::default();
+    let compacted = compact_range(maintenance, run, throttle, &mut done)
+        .and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
+    match compacted {
+        Err(error) if error.is_full_disk() => {
+            full_disk::compact(maintenance, error, &mut done)?;
+            Ok(true)
+        }
+        compacted => compacted,
+    }
 }
 
 /// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
