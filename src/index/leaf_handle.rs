@@ -30,6 +30,9 @@ pub(super) struct LeafState {
     pub(super) writing: Writing,
     /// The keys of this leaf belong to the one before it now.
     pub(super) merged: bool,
+    /// The collection was cleared, and the leaf let go of: it is the snapshots' now, and nothing in
+    /// it changes.
+    pub(super) frozen: bool,
     /// What was found of the leaf since its last change; it stays known when the leaf leaves memory.
     items: AtomicU8,
 }
@@ -97,7 +100,15 @@ impl LeafState {
         stored: Option<u32>,
         writing: Writing,
     ) -> Self {
-        Self { high, leaf, stored, writing, merged: false, items: AtomicU8::new(UNKNOWN) }
+        Self {
+            high,
+            leaf,
+            stored,
+            writing,
+            merged: false,
+            frozen: false,
+            items: AtomicU8::new(UNKNOWN),
+        }
     }
 
     /// Whether the leaf is known to hold no item. One that was never in memory may hold some.

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::index::directory::Directory;
 use crate::index::leaf::Leaf;
 use crate::index::leaf_handle::LeafHandle;
-use crate::index::{Backing, Index, Wanted};
+use crate::index::{Backing, Index, Shown};
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -67,13 +67,19 @@ impl Index {
         }
         let holes = Self::new(u64::MAX);
         let pin = holes.pin();
+        let mut cleared = Ok(());
         heads(&mut |key, head| {
+            // What is older went with the clear.
+            if key.is_collection() && cleared.is_ok() {
+                cleared = holes.replay_clear(key, head, &mut |_, _| {});
+            }
             let newer = |now: Option<Head>| now.is_none_or(|now| now.revision <= head.revision);
             if self.is_absent(key) && holes.head(key).is_ok_and(newer) {
                 holes.put(key, head, None, &pin);
             }
         })?;
         drop(pin);
+        cleared?;
         for directory in self.directories() {
             for handle in directory.leaves_from(&[], usize::MAX) {
                 self.fill(&directory, &handle, &holes)?;
@@ -109,7 +115,7 @@ impl Index {
             &directory.collection,
             (Bound::Included(&handle.low), upper),
             false,
-            Wanted::All,
+            Shown::All,
             |found, head, _| {
                 key.clear();
                 found.copy_to(&mut key);

@@ -3,6 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::index::Index;
+use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, Range};
 use crate::values::error::Result;
@@ -21,7 +22,7 @@ const DIRECTORIES: usize = 256;
 
 /// Which rows a scan is to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Shown {
     All,
     /// Those of items. Leaves that are known to hold tombstones only are passed over, and not
     /// loaded; other tombstones are shown.
@@ -40,14 +41,39 @@ impl Index {
         collection: &str,
         (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
-        wanted: Wanted,
+        shown: Shown,
         mut visit: impl Visit,
     ) -> Result<()> {
         let Some(directory) = self.directory(collection) else { return Ok(()) };
+        self.scan_directory(&directory, (lower, upper), reverse, shown, &mut visit)
+    }
+
+    /// Like [`scan`](Self::scan), of the leaves that a collection had when it was cleared.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn scan_in(
+        &self,
+        ClearedLeaves(directory): &ClearedLeaves,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
+        self.scan_directory(directory, (lower, upper), reverse, Shown::All, visit)
+    }
+
+    fn scan_directory(
+        &self,
+        directory: &Directory,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        shown: Shown,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
         if reverse {
-            self.scan_down(&directory, lower, upper, wanted, &mut visit)
+            self.scan_down(directory, lower, upper, shown, visit)
         } else {
-            self.scan_up(&directory, lower, upper, wanted, &mut visit).map(drop)
+            self.scan_up(directory, lower, upper, shown, visit).map(drop)
         }
     }
 
@@ -56,7 +82,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
-        wanted: Wanted,
+        shown: Shown,
         visit: &mut impl Visit,
     ) -> Result<ControlFlow<()>> {
         // The place that the scan has come to, once it has left the first leaf.
@@ -73,9 +99,7 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if wanted == Wanted::Items && state.holds_no_item() => {
-                        Some(state.high.clone())
-                    }
+                    _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
                         if show(leaf.range(lower, upper), visit).is_break() {
@@ -102,7 +126,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
-        wanted: Wanted,
+        shown: Shown,
         visit: &mut impl Visit,
     ) -> Result<()> {
         // The place that the scan has come to, once it has left the last leaf.
@@ -114,7 +138,7 @@ impl Index {
                 Bound::Excluded(key) => directory.leaf_below(Some(key)),
                 Bound::Unbounded => directory.leaf_below(None),
             };
-            let shown = {
+            let passed = {
                 let state = handle.read();
                 let reaches = match (end, state.high.as_deref()) {
                     _ if state.merged => false,
@@ -127,14 +151,14 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if wanted == Wanted::Items && state.holds_no_item() => true,
+                    _ if shown == Shown::Items && state.holds_no_item() => true,
                     Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
                         return Ok(());
                     }
                     leaf => leaf.is_some(),
                 }
             };
-            if !shown {
+            if !passed {
                 self.load(directory, &handle)?;
                 self.evict();
             } else if handle.low.is_empty() || is_below(&handle.low, lower) {
@@ -173,7 +197,7 @@ impl Index {
                 };
                 let last = self.walk_directory(&directory, lower, &mut left, visit)?;
                 if let Some(key) = last {
-                    return Ok(ItemKey::new(&directory.collection, &key).ok());
+                    return Ok(ItemKey::of_parts(&directory.collection, &[], &key).ok());
                 }
             }
         }
@@ -198,7 +222,7 @@ impl Index {
             }
             ControlFlow::Continue(())
         };
-        let _ = self.scan_up(directory, lower, Bound::Unbounded, Wanted::All, &mut show)?;
+        let _ = self.scan_up(directory, lower, Bound::Unbounded, Shown::All, &mut show)?;
         Ok(last)
     }
 }

@@ -34,14 +34,29 @@ impl ItemKey {
         Ok(Self { joined: joined.into(), collection_len: collection.len() })
     }
 
-    /// Joins a collection's name and a key that comes in two parts.
+    /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
+    /// that a clear leaves is found by it.
+    pub(crate) fn of_collection(collection: &str) -> Self {
+        let joined = [collection.as_bytes(), &[Self::SEPARATOR]].concat();
+        Self { joined: joined.into(), collection_len: collection.len() }
+    }
+
+    /// Whether this stands for a collection as a whole.
+    pub(crate) fn is_collection(&self) -> bool {
+        self.joined.len() == self.collection_len + 1
+    }
+
+    /// Joins a collection's name and the key of a row of the index, which comes in two parts and is
+    /// empty where the row is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
         let mut joined = Vec::with_capacity(collection.len() + 1 + first.len() + second.len());
         joined.extend_from_slice(collection.as_bytes());
         joined.push(Self::SEPARATOR);
         joined.extend_from_slice(first);
         joined.extend_from_slice(second);
-        check_key(joined.get(collection.len() + 1..).unwrap_or_default())?;
+        if joined.len() > collection.len() + 1 {
+            check_key(joined.get(collection.len() + 1..).unwrap_or_default())?;
+        }
         Ok(Self { joined: joined.into(), collection_len: collection.len() })
     }
 

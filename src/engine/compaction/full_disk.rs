@@ -9,15 +9,16 @@ use crate::values::error::{Error, Result};
 
 /// Rewrites one segment after the other, of each time the one of which least is kept, and frees it
 /// before the next. What is set aside has room for any one segment. Where that is not enough,
-/// because it was used up or something else takes space, the index on disk goes as well.
+/// because it was used up or something else takes space, the index on disk goes as well. Whether
+/// any space was freed: there may be nothing dead.
 ///
 /// # Errors
-/// The error that compaction without this met, if it frees nothing either.
+/// [`Error::Io`](crate::Error::Io) when there is no space even so, and none was freed.
 pub(super) fn compact(
     maintenance: &MaintenanceGuard<'_>,
-    met: Error,
+    met: &Error,
     done: &mut Compaction,
-) -> Result<()> {
+) -> Result<bool> {
     log::warn!("compaction uses the space that is set aside, since the disk is full: {met}");
     let _lent = {
         let engine = maintenance.engine()?;
@@ -31,11 +32,11 @@ pub(super) fn compact(
     loop {
         match compact_one(maintenance, &mut tried, done) {
             Ok(true) => (freed, refused) = (true, false),
-            Ok(false) => return if freed { Ok(()) } else { Err(met) },
+            Ok(false) => return Ok(freed || maintenance.engine()?.free_index()?),
             Err(error) if error.is_full_disk() => {
                 // A checkpoint beside this may have freed the index just now: then as well again.
                 if !maintenance.engine()?.free_index()? && refused {
-                    return if freed { Ok(()) } else { Err(error) };
+                    return if freed { Ok(true) } else { Err(error) };
                 }
                 refused = true;
                 tried.clear();

@@ -71,7 +71,9 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         }
     }
     match compact_ranges(maintenance, &mut done) {
-        Err(error) if error.is_full_disk() => full_disk::compact(maintenance, error, &mut done)?,
+        Err(error) if error.is_full_disk() => {
+            full_disk::compact(maintenance, &error, &mut done)?;
+        }
         compacted => compacted?,
     }
     Ok(done)
@@ -113,9 +115,9 @@ pub(crate) fn compact_some(
     let compacted = compact_range(maintenance, run, throttle, &mut done)
         .and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
     match compacted {
+        // Where nothing can be freed it is not tried again at once.
         Err(error) if error.is_full_disk() => {
-            full_disk::compact(maintenance, error, &mut done)?;
-            Ok(true)
+            if full_disk::compact(maintenance, &error, &mut done)? { Ok(true) } else { Err(error) }
         }
         compacted => compacted,
     }
