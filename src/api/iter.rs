@@ -217,6 +217,30 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
 
 impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 
+/// The versions of a selection's items, in order of key, not decoded.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    rows: Rows,
+    read: VecDeque<Result<(ItemKey, Version)>>,
+}
+
+impl Versions {
+    pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
+        Self { rows: Rows::new(store, view, selection), read: VecDeque::new() }
+    }
+}
+
+impl Iterator for Versions {
+    type Item = Result<(ItemKey, Version)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read.is_empty() {
+            self.rows.fetch_versions(false, &mut self.read);
+        }
+        self.read.pop_front()
+    }
+}
+
 /// An iterator over keys, made by [`Collection::keys`] and
 /// [`SnapshotCollection::keys`](crate::SnapshotCollection::keys).
 ///

@@ -1,5 +1,5 @@
-//! From a verb to its commit: patches are applied first, outside of every lock, and applied again
-//! where another writer came in between.
+//! From a verb to its commit: patches, and the filters of preconditions, are applied first, outside
+//! of every lock, and applied again where another writer came in between.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,21 +8,21 @@ use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
-    Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
+    Action, Attempt, Base, BaseId, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::engine::{ClearedItems, Clearing};
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
 
-/// Decides the operations in order and applies all of them, or none. Only a patch whose document
-/// was changed meanwhile is tried again, as often as the policy allows.
+/// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
+/// document was changed meanwhile is tried again, as often as the policy allows.
 pub(crate) fn commit(
     store: &Store,
     operations: &mut [Operation],
     retry: &RetryPolicy,
 ) -> Result<Committed, Failed> {
-    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)));
+    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)) || o.has_filter());
     let mut attempts = retry.start();
     loop {
         if patches {
@@ -76,8 +76,8 @@ fn help_upkeep(store: &Store) {
     background.wait_for_compaction(delay_us);
 }
 
-/// Applies each patch to what its document probably is when the commit decides: the stored
-/// version, as the operations before it leave it. Each is applied once, unless its document has
+/// Applies each filter and patch to what its document probably is when the commit decides: the
+/// stored version, as the operations before it leave it. Each is applied once, unless its document has
 /// changed since. Where an operation would be refused it stops; the commit will say so, or not.
 ///
 /// The document's type decodes itself in here, which is user code: the store is held only while
@@ -100,9 +100,6 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             Err(Refusal::NeedsPatch(base)) => base,
             Err(_) => return Ok(()),
         };
-        let Action::Patch(plan) = &mut operation.action else {
-            return Err(at(Error::Internal { what: "an operation without a patch asked for one" }));
-        };
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
@@ -112,10 +109,32 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             }
             Base::Pending(value) => value.bytes.clone(),
         };
-        plan.compute(&operation.key, base.id(), &bytes);
-        if plan.has_failed() || state.decide(operation).is_err() {
+        if !apply_to(operation, state, base.id(), &bytes).map_err(at)? {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Applies the filter, and where that holds the patch, of an operation to a version; whether the
+/// operation goes through then.
+fn apply_to(
+    operation: &mut Operation,
+    state: &mut KeyState,
+    base: BaseId,
+    bytes: &[u8],
+) -> Result<bool> {
+    if !operation.is_judged(base) {
+        operation.judge(base, bytes);
+        match state.decide(operation) {
+            Ok(()) => return Ok(true),
+            Err(Refusal::NeedsPatch(_)) => {}
+            Err(_) => return Ok(false),
+        }
+    }
+    let Action::Patch(plan) = &mut operation.action else {
+        return Err(Error::Internal { what: "an operation without a patch asked for one" });
+    };
+    plan.compute(&operation.key, base, bytes);
+    Ok(!plan.has_failed() && state.decide(operation).is_ok())
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::engine::secondary::record::{IndexDefinition, is_index_record};
 use crate::engine::{Engine, Span, Window};
 use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
@@ -73,17 +74,14 @@ impl Operation {
     /// [`Error::InvalidKey`] for a name that no collection has.
     pub(crate) fn record(collection: &str, record: CollectionRecord) -> Result<Self> {
         let value = NewValue::new(record.encode(), Expiry::Never)?;
-        Ok(Self {
-            key: record_key(collection)?,
-            codec: record.codec,
-            precondition: Precondition::Always,
-            action: Action::Upsert(value),
-        })
+        let key = record_key(collection)?;
+        Ok(Self::new(key, record.codec, Precondition::Always, Action::Upsert(value)))
     }
 
     /// The collection whose record this writes, if it does.
     pub(super) fn recorded_collection(&self) -> Option<&str> {
-        let is_record = self.key.collection().is_empty();
+        let key = &self.key;
+        let is_record = key.collection().is_empty() && !is_index_record(key.key_bytes());
         is_record.then(|| std::str::from_utf8(self.key.key_bytes()).ok()).flatten()
     }
 }
@@ -169,8 +167,8 @@ fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
 }
 
 impl Engine {
-    /// Reads all records.
-    pub(super) fn load_catalog(&self) -> Result<Catalog> {
+    /// Reads all records, those of indexes with their revisions.
+    pub(super) fn load_catalog(&self) -> Result<(Catalog, Vec<(u64, IndexDefinition)>)> {
         let mut rows = Vec::new();
         let bounds = (Bound::Unbounded, Bound::Unbounded);
         let span = Span { collection: "", bounds, reverse: false };
@@ -180,15 +178,21 @@ impl Engine {
             let bounds = (Bound::Excluded(key.as_slice()), Bound::Unbounded);
             after = self.scan(None, Span { bounds, ..span }, window, &mut rows)?;
         }
-        let catalog = Catalog::default();
+        let (catalog, mut indexes) = (Catalog::default(), Vec::new());
         for row in self.versions_of(None, rows) {
             let (key, version) = row?;
+            if is_index_record(key.key_bytes()) {
+                let revision = version.meta.revision.0;
+                let index = IndexDefinition::decode(key.key_bytes(), &version.value);
+                indexes.extend(index.map(|index| (revision, index)));
+                continue;
+            }
             let record = CollectionRecord::decode(&version.value);
             if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
                 catalog.records.write().insert(name.to_owned(), record);
             }
         }
-        Ok(catalog)
+        Ok((catalog, indexes))
     }
 }
 

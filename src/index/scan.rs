@@ -6,6 +6,7 @@ use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, Range};
+use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -169,7 +170,7 @@ impl Index {
         }
     }
 
-    /// Shows the rows of all collections after an item, in order of collection and key, until
+    /// Shows the heads of all collections after an item, in order of collection and key, until
     /// `limit` were shown; the last of them where the limit ended the walk.
     ///
     /// # Errors
@@ -186,16 +187,16 @@ impl Index {
             // Some at a time: a walk in many steps must not list all collections in each.
             let directories = self.directories_from(&name, DIRECTORIES);
             let Some(last) = directories.last() else { return Ok(None) };
-            // No name lies between this and the last one, as names hold no NUL.
+            // Nothing lies between the last name and this.
             name = format!("{}\0", last.collection).into();
-            for directory in directories {
+            for directory in directories.iter().filter(|it| !is_directory(&it.collection)) {
                 let lower = match after {
                     Some(after) if *directory.collection == *after.collection() => {
                         Bound::Excluded(after.key_bytes())
                     }
                     _ => Bound::Unbounded,
                 };
-                let last = self.walk_directory(&directory, lower, &mut left, visit)?;
+                let last = self.walk_directory(directory, lower, &mut left, visit)?;
                 if let Some(key) = last {
                     return Ok(ItemKey::of_parts(&directory.collection, &[], &key).ok());
                 }

@@ -60,6 +60,12 @@ impl ItemKey {
         Ok(Self { joined: joined.into(), collection_len: collection.len() })
     }
 
+    /// The key of a row in a directory of the index that is no collection's. Its parts were checked.
+    pub(crate) fn row(directory: &str, first: &[u8], second: &[u8]) -> Self {
+        let parts = [directory.as_bytes(), &[Self::SEPARATOR], first, second];
+        Self { joined: parts.concat().into(), collection_len: directory.len() }
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.joined
     }

@@ -19,6 +19,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod figures;
+mod finding;
 mod follower;
 mod foreign;
 mod golden;
@@ -32,10 +33,10 @@ mod limits;
 mod linearizability;
 #[cfg(target_os = "linux")]
 mod machine_limits;
-#[cfg(target_os = "linux")]
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;
+#[cfg(target_os = "linux")]
 mod mounted;
 mod moved;
 mod patching;
@@ -63,6 +64,7 @@ mod verbs;
 mod verification;
 mod versions;
 mod watch;
+mod watch_found;
 mod wide;
 mod writer;
 
