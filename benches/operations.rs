@@ -120,6 +120,40 @@ fn batch_of_100(bencher: Bencher<'_, '_>, place: Place) {
         .bench_local_values(|batch| batch.commit().expect("a batch"));
 }
 
+/// One batch that creates an item in each of so many new collections; in proportion to them.
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 10)]
+fn batch_of_new_collections(bencher: Bencher<'_, '_>, collections: u64) {
+    bencher
+        .with_inputs(|| {
+            let store = Store::in_memory();
+            (0..collections).fold(store.batch(), |batch, number| {
+                let items = store.raw(&format!("collection {number}")).expect("a collection");
+                batch.create(&items, key(number), &Bytes::from_static(b"item"))
+            })
+        })
+        .input_counter(move |_| ItemsCount::new(collections))
+        .bench_local_values(|batch| batch.commit().expect("a batch"));
+}
+
+/// In a queue that so many items have gone through: one is put in at the end, the first is found and
+/// taken.
+#[divan::bench(args = [0, 10_000, 100_000])]
+fn queue_after(bencher: Bencher<'_, '_>, gone_through: u64) {
+    let store = Store::in_memory();
+    let items = store.raw("queue").expect("a collection");
+    let mut next = 0;
+    let mut step = |waiting: u64| {
+        items.create(key(next), &Bytes::from_static(b"item")).expect("a create");
+        next += 1;
+        if next > waiting {
+            let first = items.iter().expect("a scan").next().expect("an item").expect("read");
+            items.delete(first.key(), &first).expect("a delete");
+        }
+    };
+    (0..gone_through).for_each(|_| step(10));
+    bencher.bench_local(|| step(10));
+}
+
 /// One field of a document of 1 KiB.
 #[divan::bench(args = PLACES)]
 fn patch(bencher: Bencher<'_, '_>, place: Place) {

@@ -293,6 +293,7 @@ impl Background {
             self.deadlines.lock().tick_at = Some(Instant::now() + TICK);
             return Ok(());
         }
+        shared.engine()?.journal.segments().close_files();
         // What a snapshot keeps from being dropped is looked at now and then.
         let retired = shared.engine()?.journal.retired_segments();
         let look_at = (!retired.is_empty()).then(|| Instant::now() + RETIRED_LOOK);

@@ -19,8 +19,8 @@ use crate::values::revision::Revision;
 pub(super) struct Prepared {
     pub(super) commit: PreparedCommit,
     pub(super) versions: Vec<PreparedVersion>,
-    /// How many of the entries, the first ones, record collections.
-    pub(super) records: usize,
+    /// What the first entries are: those of the records with these numbers.
+    pub(super) recorded: Vec<usize>,
     /// What it changes in secondary indexes.
     pub(super) rows: IndexPlan,
 }
@@ -44,8 +44,16 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn collection(&self) -> &str {
+        #[cfg(test)]
+        LOOKS.with(|looks| looks.set(looks.get() + 1));
         std::str::from_utf8(self.key.key_bytes()).unwrap_or_default()
     }
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread has looked at a record's name: the work that new collections cost.
+    static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// What a commit does to one key.
@@ -131,8 +139,9 @@ impl<'a> Change<'a> {
         self.value.map(|value| &value.bytes)
     }
 
-    pub(super) fn puts_into(&self, collection: &str) -> bool {
-        self.value.is_some() && self.key.collection() == collection
+    /// The collection that this puts an item into, if it does.
+    pub(super) fn puts_into(&self) -> Option<&'a str> {
+        self.value.is_some().then(|| self.key.collection())
     }
 }
 
@@ -185,12 +194,17 @@ impl Prepared {
         if operations < 2 {
             return Vec::new();
         }
-        self.commit.entries.iter().skip(self.records).map(|entry| entry.key.clone()).collect()
+        self.commit
+            .entries
+            .iter()
+            .skip(self.recorded.len())
+            .map(|entry| entry.key.clone())
+            .collect()
     }
 
     /// The versions that the operations wrote, with the tags that the journal gave.
     pub(super) fn metas(&self, revision: u64) -> Vec<Meta> {
-        let written = self.commit.entries.iter().zip(&self.versions).skip(self.records);
+        let written = self.commit.entries.iter().zip(&self.versions).skip(self.recorded.len());
         let meta = |(entry, version): (&PreparedEntry, &PreparedVersion)| Meta {
             etag: entry.etag,
             parent: version.parent,
@@ -199,5 +213,30 @@ impl Prepared {
             expires_ms: version.expires_ms,
         };
         written.map(meta).collect()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::LOOKS;
+    use crate::Store;
+
+    /// A regression: the names of a batch's new collections were compared each with each, two of the
+    /// three times under the locks, and all other writers waited.
+    #[test]
+    fn b13_new_collections_of_a_batch_cost_work_in_proportion_to_their_number() {
+        const COLLECTIONS: u64 = 2_000;
+        let store = Store::in_memory();
+        let batch = (0..COLLECTIONS).fold(store.batch(), |batch, number| {
+            let items = store.collection::<u64>(&format!("c{number}")).unwrap();
+            batch.create(&items, "one", &number).create(&items, "two", &number)
+        });
+        let before = LOOKS.get();
+        batch.commit().unwrap();
+        let looks = LOOKS.get() - before;
+        assert!(looks <= 4 * COLLECTIONS, "{looks} looks for {COLLECTIONS} collections");
+        assert_eq!(store.collections().unwrap().len() as u64, COLLECTIONS);
     }
 }

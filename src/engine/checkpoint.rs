@@ -13,6 +13,9 @@ use crate::storage::Disk;
 use crate::storage::layout::INDEX_FILE;
 use crate::values::error::{Error, Result};
 
+/// No folder of the index has this number.
+const NO_GENERATION: u64 = u64::MAX;
+
 /// What the index on disk holds.
 #[derive(Debug)]
 pub(super) struct CheckpointState {
@@ -92,7 +95,9 @@ impl Engine {
         let now_ms = self.clock.now_ms();
         let indexes = if on_disk { indexes } else { Vec::new() };
         self.journal.record_checkpoint(checkpoint, indexes, now_ms)?;
-        if let Err(error) = self.environment.tables.remove_all_but(state.generation) {
+        // One that MANIFEST calls lost is never read again.
+        let kept = if on_disk { state.generation } else { NO_GENERATION };
+        if let Err(error) = self.environment.tables.remove_all_but(kept) {
             log::warn!("a replaced index could not be removed and is left: {error}");
         }
         self.checkpointed_ms.store(now_ms, Ordering::Relaxed);
@@ -124,6 +129,10 @@ impl Engine {
         if self.index.is_lost() {
             self.restore_index()?;
         }
+        if self.journal.is_short_of_space() {
+            // Another would use up what is left for removals and compaction.
+            return Ok(false);
+        }
         let generation = state.generation + 1;
         let tables = &self.environment.tables;
         let attached = tables.remove_all_but(state.generation).and_then(|()| {
@@ -145,6 +154,20 @@ impl Engine {
             self.restore_index()?;
         }
         Ok(false)
+    }
+
+    /// Frees the space of the index on disk: it is in memory only until a checkpoint finds space for
+    /// another. Whether there was one. Called while the reserve is lent.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub(crate) fn free_index(&self) -> Result<bool> {
+        let mut state = self.checkpoints.lock();
+        if !self.index.is_on_disk() {
+            return Ok(false);
+        }
+        self.index.detach();
+        self.take_checkpoint(&mut state).map(|()| true)
     }
 
     /// Gives up the backing store and takes a checkpoint, which makes another.

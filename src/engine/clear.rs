@@ -151,7 +151,7 @@ impl Engine {
                 index_moves: Vec::new(),
             },
             versions: Vec::with_capacity(changes.len()),
-            records: 0,
+            recorded: Vec::new(),
             rows: IndexPlan::default(),
         };
         for change in &changes {

@@ -64,6 +64,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps what maintenance has loaded and changed in the index within its budget. A checkpoint lets
+    /// changed leaves leave memory; where none can be written they stay.
+    pub(crate) fn keep_within_budget(&self) -> Result<()> {
+        self.index.evict();
+        if self.index.wants_checkpoint() && self.index.is_on_disk() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
     /// Removes the row of a tombstone, unless the item was written again since.
     pub(crate) fn purge(&self, key: &ItemKey, revision: u64) -> Result<()> {
         let mut locked = self.stripes.lock(std::iter::once(key.as_bytes()));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
-use crate::index::{CachedValue, KeyRef};
+use crate::index::{CachedValue, KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -120,6 +120,8 @@ impl Engine {
         mut take: impl FnMut(bool, &str, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
+        // An item that was removed after a view began is seen through its tombstone.
+        let shown = if view.is_some() { Shown::All } else { Shown::Items };
         let mut leaves = view.and_then(|view| view.cleared(collection));
         loop {
             let scanned = self.with_index(|index| {
@@ -148,7 +150,7 @@ impl Engine {
                 };
                 match &leaves {
                     Some(leaves) => index.scan_in(leaves, bounds, reverse, &mut visit)?,
-                    None => index.scan(collection, bounds, reverse, visit)?,
+                    None => index.scan(collection, bounds, reverse, shown, visit)?,
                 }
                 failed.map(|()| last)
             })?;

@@ -1,6 +1,6 @@
 //! Writing: deciding, appending and applying one commit.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem;
 
 use crate::engine::Engine;
@@ -17,6 +17,7 @@ use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::seams::sync::Ordering;
+use crate::values::codec::CodecId;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
 use crate::values::item::{Item, Meta};
@@ -70,11 +71,10 @@ impl Engine {
         // writers waiting for that.
         let unapplied = self.journal.poison_on_panic();
         let metas = prepared.metas(appended.revision);
-        let recorded = prepared.commit.entries.iter().take(prepared.records);
-        let recorded: Vec<ItemKey> = recorded.map(|entry| entry.key.clone()).collect();
         let keys = prepared.keys_written(operations.len());
+        let recorded = mem::take(&mut prepared.recorded);
         self.apply(&mut locked, &pin, prepared, &appended);
-        for record in unrecorded.iter().filter(|record| recorded.contains(&record.key)) {
+        for record in recorded.iter().filter_map(|at| unrecorded.get(*at)) {
             self.catalog.record(record.collection(), CollectionRecord::new(record.codec));
         }
         self.note_records(operations);
@@ -194,6 +194,8 @@ impl Engine {
     /// The collections among the operations' that no write has recorded yet.
     fn unrecorded(&self, operations: &[Operation]) -> Result<Vec<Record>, Failed> {
         let mut records: Vec<Record> = Vec::new();
+        // A batch may be of as many collections as operations.
+        let mut known: HashMap<&str, CodecId> = HashMap::new();
         for (index, operation) in operations.iter().enumerate() {
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
@@ -203,8 +205,8 @@ impl Engine {
             if needs_none || self.catalog.check(name, operation.codec).map_err(at)? {
                 continue;
             }
-            if let Some(record) = records.iter().find(|record| record.collection() == name) {
-                check_same(name, record.codec, operation.codec).map_err(at)?;
+            if let Some(codec) = known.insert(name, operation.codec) {
+                check_same(name, codec, operation.codec).map_err(at)?;
                 continue;
             }
             let key = record_key(name).map_err(at)?;
@@ -221,12 +223,18 @@ impl Engine {
         rows: IndexPlan,
         now_ms: u64,
     ) -> Prepared {
+        let filled: HashSet<&str> = changes
+            .iter()
+            .filter_map(Change::puts_into)
+            .filter(|_| !unrecorded.is_empty())
+            .collect();
         // Recorded by another writer since the look outside the locks, or about to be.
-        let written = |record: &&Record| {
-            !self.catalog.is_recorded(record.collection())
-                && changes.iter().any(|change| change.puts_into(record.collection()))
+        let written = |(_, record): &(usize, &Record)| {
+            let name = record.collection();
+            filled.contains(name) && !self.catalog.is_recorded(name)
         };
-        let records: Vec<&Record> = unrecorded.iter().filter(written).collect();
+        let records: Vec<(usize, &Record)> =
+            unrecorded.iter().enumerate().filter(written).collect();
         let entries = records.len() + changes.len();
         let mut prepared = Prepared {
             commit: PreparedCommit {
@@ -235,11 +243,11 @@ impl Engine {
                 index_moves: rows.moves(),
             },
             versions: Vec::with_capacity(entries),
-            records: records.len(),
+            recorded: records.iter().map(|(at, _)| *at).collect(),
             rows,
         };
         let incarnation = self.journal.incarnation();
-        for record in records {
+        for (_, record) in records {
             #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
             let value = NewValue::new(CollectionRecord::new(record.codec).encode(), Expiry::Never)
                 .expect("a record is within the limit of a value");

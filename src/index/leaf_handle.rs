@@ -1,6 +1,6 @@
 //! One leaf of a collection's directory: resident or not, clean or not.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::index::leaf::Leaf;
 use crate::seams::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -33,7 +33,14 @@ pub(super) struct LeafState {
     /// The collection was cleared, and the leaf let go of: it is the snapshots' now, and nothing in
     /// it changes.
     pub(super) frozen: bool,
+    /// What was found of the leaf since its last change; it stays known when the leaf leaves memory.
+    items: AtomicU8,
 }
+
+/// Values of [`LeafState::items`].
+const UNKNOWN: u8 = 0;
+const SOME: u8 = 1;
+const NONE: u8 = 2;
 
 /// How a leaf differs from its row in the backing store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,16 +59,13 @@ impl LeafHandle {
     /// A leaf in memory that the backing store does not hold.
     pub(super) fn resident(low: Box<[u8]>, high: Option<Box<[u8]>>, leaf: Leaf) -> Self {
         let (leaf, stored, writing) = (Some(leaf), None, Writing::Dirty);
-        Self::new(low, LeafState { high, leaf, stored, writing, merged: false, frozen: false })
+        Self::new(low, LeafState::new(high, leaf, stored, writing))
     }
 
     /// A leaf that is in the backing store only.
     pub(super) fn stored(low: Box<[u8]>, high: Option<Box<[u8]>>, checksum: u32) -> Self {
         let (stored, writing) = (Some(checksum), Writing::Clean);
-        Self::new(
-            low,
-            LeafState { high, leaf: None, stored, writing, merged: false, frozen: false },
-        )
+        Self::new(low, LeafState::new(high, None, stored, writing))
     }
 
     fn new(low: Box<[u8]>, state: LeafState) -> Self {
@@ -90,6 +94,42 @@ impl LeafHandle {
 }
 
 impl LeafState {
+    fn new(
+        high: Option<Box<[u8]>>,
+        leaf: Option<Leaf>,
+        stored: Option<u32>,
+        writing: Writing,
+    ) -> Self {
+        Self {
+            high,
+            leaf,
+            stored,
+            writing,
+            merged: false,
+            frozen: false,
+            items: AtomicU8::new(UNKNOWN),
+        }
+    }
+
+    /// Whether the leaf is known to hold no item. One that was never in memory may hold some.
+    pub(super) fn holds_no_item(&self) -> bool {
+        // Relaxed: it changes under this leaf's lock only, or to what others would find as well.
+        match (self.items.load(Ordering::Relaxed), &self.leaf) {
+            (UNKNOWN, Some(leaf)) => {
+                let none = leaf.holds_no_item();
+                self.items.store(if none { NONE } else { SOME }, Ordering::Relaxed);
+                none
+            }
+            (items, _) => items == NONE,
+        }
+    }
+
+    /// Lets the leaf leave memory. What is known of its items stays known.
+    pub(super) fn take_leaf(&mut self) -> Option<Leaf> {
+        self.holds_no_item();
+        self.leaf.take()
+    }
+
     /// Whether a key that is not below the leaf's first belongs to this leaf.
     pub(super) fn covers(&self, key: &[u8]) -> bool {
         !self.merged && self.high.as_deref().is_none_or(|high| key < high)
@@ -100,6 +140,7 @@ impl LeafState {
     }
 
     pub(super) fn mark_dirty(&mut self) {
+        *self.items.get_mut() = UNKNOWN;
         self.writing = match self.writing {
             Writing::Clean | Writing::Dirty => Writing::Dirty,
             Writing::UnderWay | Writing::UnderWayAndDirty => Writing::UnderWayAndDirty,

@@ -40,6 +40,7 @@ mod write_back;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -55,6 +56,7 @@ pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::restoration::TakeHead;
 pub(crate) use self::rows::Row;
+pub(crate) use self::scan::Shown;
 
 use self::directory::Directory;
 use self::residency::Hand;
@@ -139,7 +141,7 @@ impl Index {
 
     /// How many leaves there are.
     pub(crate) fn leaves(&self) -> u64 {
-        self.directories().iter().map(|directory| directory.len() as u64).sum()
+        self.collections.read().values().map(|directory| directory.len() as u64).sum()
     }
 
     /// Whether leaves that only a checkpoint lets leave memory take half of what all may.
@@ -163,6 +165,13 @@ impl Index {
             Arc::new(Directory::new(collection))
         };
         Arc::clone(collections.entry(collection.into()).or_insert_with(new))
+    }
+
+    /// Up to so many collections from this name on, in order of name.
+    fn directories_from(&self, name: &str, limit: usize) -> Vec<Arc<Directory>> {
+        let collections = self.collections.read();
+        let from = collections.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        from.take(limit).map(|(_, directory)| Arc::clone(directory)).collect()
     }
 
     /// All collections, in order of name.

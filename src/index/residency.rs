@@ -159,7 +159,7 @@ impl Index {
             for handle in handles {
                 let mut state = handle.write();
                 if state.can_leave()
-                    && let Some(leaf) = state.leaf.take()
+                    && let Some(leaf) = state.take_leaf()
                 {
                     self.memory.grew(leaf.memory_bytes(), 0);
                     evicted.push(leaf);

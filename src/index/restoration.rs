@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use crate::index::directory::Directory;
 use crate::index::leaf::Leaf;
 use crate::index::leaf_handle::LeafHandle;
-use crate::index::{Backing, Index};
+use crate::index::{Backing, Index, Shown};
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -115,6 +115,7 @@ impl Index {
             &directory.collection,
             (Bound::Included(&handle.low), upper),
             false,
+            Shown::All,
             |found, head, _| {
                 key.clear();
                 found.copy_to(&mut key);

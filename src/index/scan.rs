@@ -1,7 +1,6 @@
 //! Rows in order of key, of one collection or of all.
 
 use std::ops::{Bound, ControlFlow};
-use std::sync::Arc;
 
 use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
@@ -19,6 +18,18 @@ pub(crate) trait Visit:
 }
 impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit for F {}
 
+/// How many collections a walk looks up at a time.
+const DIRECTORIES: usize = 256;
+
+/// Which rows a scan is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    All,
+    /// Those of items. Leaves that are known to hold tombstones only are passed over, and not
+    /// loaded; other tombstones are shown.
+    Items,
+}
+
 impl Index {
     /// Shows the rows of a collection within the bounds, in ascending order or, if `reverse`, in
     /// descending order. Rows that change during the scan are shown before or after the change.
@@ -31,10 +42,11 @@ impl Index {
         collection: &str,
         (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
+        shown: Shown,
         mut visit: impl Visit,
     ) -> Result<()> {
         let Some(directory) = self.directory(collection) else { return Ok(()) };
-        self.scan_in(&ClearedLeaves(directory), (lower, upper), reverse, &mut visit)
+        self.scan_directory(&directory, (lower, upper), reverse, shown, &mut visit)
     }
 
     /// Like [`scan`](Self::scan), of the leaves that a collection had when it was cleared.
@@ -48,10 +60,21 @@ impl Index {
         reverse: bool,
         visit: &mut impl Visit,
     ) -> Result<()> {
+        self.scan_directory(directory, (lower, upper), reverse, Shown::All, visit)
+    }
+
+    fn scan_directory(
+        &self,
+        directory: &Directory,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        shown: Shown,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
         if reverse {
-            self.scan_down(directory, lower, upper, visit)
+            self.scan_down(directory, lower, upper, shown, visit)
         } else {
-            self.scan_up(directory, lower, upper, visit).map(drop)
+            self.scan_up(directory, lower, upper, shown, visit).map(drop)
         }
     }
 
@@ -60,6 +83,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
+        shown: Shown,
         visit: &mut impl Visit,
     ) -> Result<ControlFlow<()>> {
         // The place that the scan has come to, once it has left the first leaf.
@@ -76,6 +100,7 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
+                    _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
                         if show(leaf.range(lower, upper), visit).is_break() {
@@ -102,6 +127,7 @@ impl Index {
         directory: &Directory,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
+        shown: Shown,
         visit: &mut impl Visit,
     ) -> Result<()> {
         // The place that the scan has come to, once it has left the last leaf.
@@ -113,7 +139,7 @@ impl Index {
                 Bound::Excluded(key) => directory.leaf_below(Some(key)),
                 Bound::Unbounded => directory.leaf_below(None),
             };
-            let shown = {
+            let passed = {
                 let state = handle.read();
                 let reaches = match (end, state.high.as_deref()) {
                     _ if state.merged => false,
@@ -126,13 +152,14 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
+                    _ if shown == Shown::Items && state.holds_no_item() => true,
                     Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
                         return Ok(());
                     }
                     leaf => leaf.is_some(),
                 }
             };
-            if !shown {
+            if !passed {
                 self.load(directory, &handle)?;
                 self.evict();
             } else if handle.low.is_empty() || is_below(&handle.low, lower) {
@@ -155,33 +182,49 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<ItemKey>> {
         let mut left = limit;
-        let of_items = |directory: &Arc<Directory>| !is_directory(&directory.collection);
-        for directory in self.directories().into_iter().filter(of_items) {
-            let lower = match after {
-                Some(after) if *directory.collection < *after.collection() => continue,
-                Some(after) if *directory.collection == *after.collection() => {
-                    Bound::Excluded(after.key_bytes())
+        let mut name: Box<str> = after.map_or("", ItemKey::collection).into();
+        loop {
+            // Some at a time: a walk in many steps must not list all collections in each.
+            let directories = self.directories_from(&name, DIRECTORIES);
+            let Some(last) = directories.last() else { return Ok(None) };
+            // Nothing lies between the last name and this.
+            name = format!("{}\0", last.collection).into();
+            for directory in directories.iter().filter(|it| !is_directory(&it.collection)) {
+                let lower = match after {
+                    Some(after) if *directory.collection == *after.collection() => {
+                        Bound::Excluded(after.key_bytes())
+                    }
+                    _ => Bound::Unbounded,
+                };
+                let last = self.walk_directory(directory, lower, &mut left, visit)?;
+                if let Some(key) = last {
+                    return Ok(ItemKey::of_parts(&directory.collection, &[], &key).ok());
                 }
-                _ => Bound::Unbounded,
-            };
-            let mut last = None;
-            let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
-                visit(&directory.collection, key, head);
-                left -= 1;
-                if left == 0 {
-                    last = Some(key.to_vec());
-                    return ControlFlow::Break(());
-                }
-                ControlFlow::Continue(())
-            };
-            let flow = self.scan_up(&directory, lower, Bound::Unbounded, &mut show)?;
-            if flow.is_break() {
-                return Ok(
-                    last.and_then(|key| ItemKey::of_parts(&directory.collection, &[], &key).ok())
-                );
             }
         }
-        Ok(None)
+    }
+
+    /// Shows the rows of a collection until as many were shown as are left; the key of the last of
+    /// them where that ended it.
+    fn walk_directory(
+        &self,
+        directory: &Directory,
+        lower: Bound<&[u8]>,
+        left: &mut usize,
+        visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
+    ) -> Result<Option<Vec<u8>>> {
+        let mut last = None;
+        let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
+            visit(&directory.collection, key, head);
+            *left -= 1;
+            if *left == 0 {
+                last = Some(key.to_vec());
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        };
+        let _ = self.scan_up(directory, lower, Bound::Unbounded, Shown::All, &mut show)?;
+        Ok(last)
     }
 }
 

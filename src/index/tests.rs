@@ -134,12 +134,18 @@ fn check_memory(index: &Index) {
 }
 
 fn scan(index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
+    scan_for(Shown::All, index, c, a, b, reverse)
+}
+
+fn scan_for(shown: Shown, index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
     let (lower, upper) = (key(c, a), key(c, b));
     let bounds = (Bound::Included(lower.key_bytes()), Bound::Excluded(upper.key_bytes()));
     let mut keys = Vec::new();
     index
-        .scan(lower.collection(), bounds, reverse, |key, _, _| {
-            keys.push(key.to_vec());
+        .scan(lower.collection(), bounds, reverse, shown, |key, head, _| {
+            if shown == Shown::All || !head.deleted {
+                keys.push(key.to_vec());
+            }
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -222,7 +228,16 @@ proptest! {
                     } else {
                         Vec::new()
                     };
-                    prop_assert_eq!(found, expected);
+                    prop_assert_eq!(&found, &expected);
+                    let prefix = [lower.collection().as_bytes(), b"\0"].concat();
+                    let is_item = |key: &Vec<u8>| {
+                        !map[&[&*prefix, key].concat()].is_multiple_of(7)
+                    };
+                    let mut expected: Vec<_> = expected.into_iter().filter(is_item).collect();
+                    if reverse {
+                        expected.reverse();
+                    }
+                    prop_assert_eq!(scan_for(Shown::Items, &index, c, a, b, reverse), expected);
                 }
                 Step::Replace => {
                     index.detach();
@@ -388,4 +403,102 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
         found.retain(|key, _| map.contains_key(key));
         assert_eq!(found, map, "round {round}");
     }
+}
+
+/// Counts the rows that are read.
+#[derive(Debug)]
+struct Counting {
+    rows: Arc<dyn Backing>,
+    reads: AtomicU64,
+}
+
+impl Backing for Counting {
+    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.rows.get(key)
+    }
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.rows.insert(key, value)
+    }
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        self.rows.remove(key)
+    }
+    fn scan(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        self.rows.scan(after, limit, visit)
+    }
+    fn flush(&self) -> Result<()> {
+        self.rows.flush()
+    }
+    fn size_on_disk_bytes(&self) -> Result<u64> {
+        self.rows.size_on_disk_bytes()
+    }
+}
+
+/// The first item, or the last one, and how many rows were shown until then.
+fn first_item(index: &Index, reverse: bool) -> (Option<Vec<u8>>, usize) {
+    let (mut found, mut shown) = (None, 0);
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    index
+        .scan("alpha", all, reverse, Shown::Items, |key, head, _| {
+            shown += 1;
+            if head.deleted {
+                return ControlFlow::Continue(());
+            }
+            found = Some(key.to_vec());
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    (found, shown)
+}
+
+/// A regression: in a queue, to whose end is written and from whose beginning is taken, finding the
+/// first item cost a look at every tombstone of thirty days.
+#[test]
+fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
+    let rows = MemoryBackings::new().open(1).unwrap();
+    let counting = Arc::new(Counting { rows, reads: AtomicU64::new(0) });
+    let backing: Arc<dyn Backing> = counting.clone();
+    let index = Index::new(SMALL);
+    index.attach(Arc::clone(&backing));
+    // 3 000 tombstones, an item, 3 000 tombstones.
+    for n in 0..6_001 {
+        put(&index, &key(0, n), if n == 3_000 { 1 } else { 7 }, None);
+    }
+    let item = Some(key(0, 3_000).key_bytes().to_vec());
+    let check = |index: &Index, most_reads: u64| {
+        for reverse in [false, true] {
+            evict_all(index);
+            let before = counting.reads.load(Ordering::Relaxed);
+            let (found, shown) = first_item(index, reverse);
+            let reads = counting.reads.load(Ordering::Relaxed) - before;
+            assert_eq!(found, item);
+            assert!(shown <= 128, "{shown} rows were shown");
+            assert!(reads <= most_reads, "{reads} leaves were loaded");
+        }
+    };
+    check(&index, 0);
+    index.write_back(&mut |_| Ok(())).unwrap();
+    check(&index, 1);
+
+    // An open knows nothing of the leaves, and learns it once.
+    let index = reopened(index, &backing, 6_001);
+    check(&index, 200);
+    check(&index, 1);
+
+    // What comes back is found, and is passed over when it is gone again.
+    for n in [5, 5_995] {
+        put(&index, &key(0, n), 8, None);
+        index.write_back(&mut |_| Ok(())).unwrap();
+        evict_all(&index);
+        let (found, _) = first_item(&index, n > 3_000);
+        assert_eq!(found, Some(key(0, n).key_bytes().to_vec()));
+        put(&index, &key(0, n), 14, None);
+        index.write_back(&mut |_| Ok(())).unwrap();
+    }
+    check(&index, 1);
 }

@@ -22,6 +22,8 @@ use crate::journal::in_flight::Flight;
 use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
+use crate::journal::reserve::Reserve;
+use crate::journal::room::Room;
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
@@ -61,6 +63,7 @@ pub(crate) struct Journal {
     pub(super) changed: Condvar,
     pub(super) segments: Segments,
     pub(super) copies: CopyCount,
+    pub(super) reserve: Arc<Reserve>,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
@@ -229,6 +232,7 @@ impl Journal {
     ) -> Self {
         let last = start.last_revision;
         let written_up_to = start.active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
+        let reserve = Reserve::new(&disk, &store);
         Self {
             disk,
             store,
@@ -263,6 +267,7 @@ impl Journal {
             changed: Condvar::new(),
             segments,
             copies: CopyCount::default(),
+            reserve,
             written_up_to: AtomicU64::new(written_up_to),
             applied: AtomicU64::new(last),
             durable: AtomicU64::new(last),
@@ -372,7 +377,9 @@ impl Journal {
             let all = state.appended;
             state = self.wait(state, all, Level::Synced)?;
         }
-        state = self.make_room(state, commit.frame.len() as u64)?;
+        // What takes nothing but items away may use what is set aside.
+        let frees = commit.entries.iter().all(|entry| !entry.leaves_item);
+        state = self.make_room(state, Room { bytes: commit.frame.len() as u64, frees })?;
         let state = &mut *state;
         #[expect(clippy::expect_used, reason = "`make_room` leaves a segment with room")]
         let active = state.active.as_mut().expect("there is an active segment");

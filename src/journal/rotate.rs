@@ -2,7 +2,6 @@
 //! beginning the next.
 
 use std::io;
-use std::path::Path;
 
 use crate::journal::append::{Active, Journal, State, pack};
 use crate::journal::dual_slot::MAX_STORED;
@@ -10,12 +9,12 @@ use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{
     Checkpoint, CleanClose, IndexRecord, Manifest, SealedEnd, SegmentRecord,
 };
+use crate::journal::room::{Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::layout::{JOURNAL_FOLDER, manifest_path, segment_path};
 use crate::values::error::{Error, Result};
-use crate::values::options::Durability;
 
 /// The first segment's length; each next one is twice its predecessor's, up to the limit.
 #[cfg(not(all(test, loom)))]
@@ -25,14 +24,8 @@ pub(crate) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 8 << 10;
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 const LEAST_FULL_SEGMENT_BYTES: u64 = 1 << 20;
-/// How far ahead of its frames a segment is filled with zeros: little at first, then as much
-/// again as it holds, up to the limit.
-const FIRST_RESERVE_BYTES: u64 = 64 << 10;
-const RESERVE_BYTES: u64 = 1 << 20;
-/// How much of that is made at a time: a nearly full disk may have room for a part.
-const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// Room that is kept for the frame that seals a segment.
-const SEAL_ROOM_BYTES: u64 = 64;
+pub(super) const SEAL_ROOM_BYTES: u64 = 64;
 
 impl Journal {
     /// Makes sure that a frame of this length can be appended to the active segment without
@@ -43,11 +36,15 @@ impl Journal {
     pub(super) fn make_room<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        frame_bytes: u64,
+        room: Room,
     ) -> Result<MutexGuard<'a, State>> {
         if state.failed {
             return Err(self.poisoned());
         }
+        if !room.frees {
+            self.keep_reserve()?;
+        }
+        let frame_bytes = room.bytes;
         let full = match &state.active {
             None => true,
             Some(active) => {
@@ -62,9 +59,9 @@ impl Journal {
             }
             // Another writer may have made the room while this one waited.
             return if state.has_room(frame_bytes) {
-                self.make_room(state, frame_bytes)
+                self.make_room(state, room)
             } else {
-                self.rotate(&mut state, frame_bytes)?;
+                self.begin_next(&mut state, room)?;
                 Ok(state)
             };
         }
@@ -73,9 +70,27 @@ impl Journal {
         }
         if let Some(active) = &mut state.active {
             let path = segment_path(&self.store, active.number);
-            active.reserve(&path, frame_bytes, self.durability)?;
+            if room.frees {
+                self.with_reserve(|| active.reserve(&path, frame_bytes, self.filling()))?;
+            } else {
+                active.reserve(&path, frame_bytes, self.filling())?;
+            }
         }
         Ok(state)
+    }
+
+    /// Begins the next segment, with space set aside or with what was.
+    fn begin_next(&self, state: &mut State, room: Room) -> Result<()> {
+        if room.frees {
+            self.recheck_reserve();
+            return self.with_reserve(|| self.rotate(state, room.bytes));
+        }
+        self.grow_reserve()?;
+        self.rotate(state, room.bytes)
+    }
+
+    fn filling(&self) -> Filling {
+        Filling { durability: self.durability, scarce: self.is_short_of_space() }
     }
 
     /// Refuses to give a revision that no reader would believe.
@@ -121,7 +136,7 @@ impl Journal {
         if state.failed {
             return Err(self.poisoned());
         }
-        self.rotate(&mut state, 0)
+        self.begin_next(&mut state, Room { bytes: 0, frees: true })
     }
 
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
@@ -135,7 +150,7 @@ impl Journal {
         let capacity = wanted.max(frames);
         if let Some(active) = &mut state.active {
             let path = segment_path(&self.store, active.number);
-            active.reserve(&path, 0, self.durability)?;
+            active.reserve(&path, 0, self.filling())?;
         }
         let mut manifest = self.manifest.lock();
         let number = self.free_number(manifest.current.next_segment)?;
@@ -222,7 +237,7 @@ impl Journal {
             .file
             .write_all_at(&bytes, 0)
             .map_err(Error::io("writing", &path))
-            .and_then(|()| active.reserve(&path, frame_bytes, self.durability))
+            .and_then(|()| active.reserve(&path, frame_bytes, self.filling()))
             .and_then(|()| active.file.sync_all().map_err(Error::io("syncing", &path)))
             .and_then(|()| self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder)));
         if let Err(error) = made {
@@ -376,40 +391,5 @@ impl State {
             let end = active.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
             !active.must_rotate && end <= active.capacity
         })
-    }
-}
-
-impl Active {
-    /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs
-    /// no new space.
-    ///
-    /// Where each commit is synced the room is filled with zeros, so that syncing it need not change
-    /// what the file system knows of the file. Where syncs are few the space is only reserved:
-    /// zeros would double what is written.
-    fn reserve(&mut self, path: &Path, frame_bytes: u64, durability: Durability) -> Result<()> {
-        let needed = self.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
-        if needed <= self.reserved {
-            return Ok(());
-        }
-        let ahead = self.tail.offset.clamp(FIRST_RESERVE_BYTES, RESERVE_BYTES);
-        let goal = (needed + ahead).min(self.capacity).max(needed);
-        while self.reserved < goal {
-            let step = (goal - self.reserved).min(RESERVE_STEP_BYTES);
-            let made = match durability {
-                Durability::Immediate => self.file.write_zeros(self.reserved, step),
-                Durability::Eventual => self.file.allocate(self.reserved, step),
-            };
-            match made {
-                Ok(()) => self.reserved += step,
-                // A nearly full disk need not have room for more than this frame.
-                Err(error)
-                    if error.kind() == io::ErrorKind::StorageFull && needed <= self.reserved =>
-                {
-                    break;
-                }
-                Err(error) => return Err(Error::io("reserving space in", path)(error)),
-            }
-        }
-        Ok(())
     }
 }

@@ -220,6 +220,12 @@ impl Segments {
         Ok(Some(file))
     }
 
+    /// Closes the files that reading has opened, since nobody seems to need them.
+    pub(crate) fn close_files(&self) {
+        // Closed without the lock.
+        drop(std::mem::take(&mut *self.open.lock()));
+    }
+
     /// Reads so many bytes of a segment; `None` as [`get`](Self::get).
     pub(crate) fn read(&self, number: u32, offset: u32, len_bytes: u32) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; len_bytes as usize];

@@ -154,6 +154,10 @@ impl Disk for StoreDirectory {
         self.disk.sync_dir(dir)
     }
 
+    fn can_be_full(&self) -> bool {
+        self.disk.can_be_full()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         self.check(path)?;
         self.disk.lock(path)

@@ -12,6 +12,8 @@ pub(crate) const UNFINISHED_MANIFEST_FILE: &str = "MANIFEST.new";
 pub(crate) const WATERMARK_FILE: &str = "WATERMARK";
 /// Marks a backup or restore that has not returned.
 pub(crate) const UNFINISHED_FILE: &str = "UNFINISHED";
+/// Space that is set aside for what frees space on a full disk.
+pub(crate) const RESERVE_FILE: &str = "RESERVE";
 /// The folder of the segments.
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
 /// Where a repair moves the segments that it leaves out.

@@ -71,6 +71,10 @@ impl Disk for MemoryDisk {
         lock(&self.shared).names.check_directory(dir)
     }
 
+    fn can_be_full(&self) -> bool {
+        false
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         let file = Arc::new(MemoryFile::new());
         let mut shared = lock(&self.shared);

@@ -78,6 +78,11 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// Does nothing where the file system cannot do that and keeps names in order itself.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Whether what is written here may find no space, so that some is worth setting aside.
+    fn can_be_full(&self) -> bool {
+        true
+    }
+
     /// Takes the lock file of a store, created if missing; `None` when another opener, in this
     /// process or another, holds it. Dropping the guard releases it; the file stays, since removing
     /// it would let two openers lock two files of the same name.

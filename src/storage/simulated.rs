@@ -345,6 +345,28 @@ impl DiskFile for SimulatedFile {
         state.media.set_len(self.opened.id, len)
     }
 
+    /// One call, as the system has it: no zeros are written, and the length is changed at once.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let (mut state, fault) = match self.disk.partial_call(Operation::Write) {
+            // As on the real disk it is called again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (self.disk.state(), None),
+            called => called?,
+        };
+        let file_len = state.media.inode(self.opened.id)?.current.len();
+        let wanted = offset.saturating_add(len).max(file_len);
+        let room = state.capacity.map(|limit| limit.saturating_sub(state.media.total_len()));
+        let full = room.is_some_and(|room| wanted - file_len > room);
+        let part = room.filter(|_| full && state.fills_up).map(|room| file_len + room);
+        if let Some(len) = if full { part } else { Some(wanted) } {
+            state.media.set_len(self.opened.id, len)?;
+        }
+        match fault {
+            _ if full => Err(io::ErrorKind::StorageFull.into()),
+            Some(Fault::Torn) => Err(eio()),
+            _ => Ok(()),
+        }
+    }
+
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         let fault = state.faults.meet(Operation::Sync);

@@ -33,6 +33,8 @@ mod layers;
 mod ledger;
 mod limits;
 mod linearizability;
+#[cfg(target_os = "linux")]
+mod machine_limits;
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;

@@ -1,6 +1,7 @@
 //! File systems of the tests' own: one that is full, and one that cannot be written. Skipped where
-//! nothing can be mounted.
+//! nothing can be mounted. `IFMATCH_FULL_CYCLES=n` fills and frees one so often.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -11,6 +12,7 @@ use bytes::Bytes;
 use ifmatch::{Durability, Error, Options, Precondition, Store};
 
 use crate::backup::{io_kind, raw, upsert};
+use crate::from_environment;
 
 fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
@@ -178,4 +180,124 @@ fn a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
         filling.store = Store::open(&path).unwrap();
         filling.check();
     }
+}
+
+/// A store with the default options on a file system of its own, filled and freed again and again.
+struct Churning {
+    store: Store,
+    alive: BTreeSet<u64>,
+    /// Their keys are used again, or the disk would be full of tombstones.
+    dead: BTreeSet<u64>,
+    value: Bytes,
+}
+
+impl Churning {
+    /// Creates items until there is no space; how many.
+    fn fill(&mut self) -> u64 {
+        let items = self.store.raw("items").unwrap();
+        let before = self.alive.len();
+        loop {
+            let new = (self.alive.len() + self.dead.len()) as u64;
+            let number = self.dead.first().copied().unwrap_or(new);
+            match items.create(Filling::key(number), &self.value) {
+                Ok(_) => {
+                    self.dead.remove(&number);
+                    self.alive.insert(number);
+                }
+                Err(error) => {
+                    assert_eq!(error.http_status(), 507, "{error:?}");
+                    assert_eq!(io_kind::<()>(Err(error)), ErrorKind::StorageFull);
+                    return (self.alive.len() - before) as u64;
+                }
+            }
+        }
+    }
+
+    fn compact(&self) {
+        if let Err(error) = self.store.compact() {
+            let list = Command::new("ls").arg("-lsR").arg(self.store.path().unwrap()).output();
+            let list = String::from_utf8_lossy(&list.unwrap().stdout).into_owned();
+            panic!("compaction works on a full disk: {error}\n{:?}\n{list}", self.store.stats());
+        }
+    }
+
+    /// Deletes two of three items. Where there is no space for that, compaction makes some.
+    fn thin_out(&mut self) -> u64 {
+        let items = self.store.raw("items").unwrap();
+        let mut compactions = 0;
+        for number in self.alive.clone().into_iter().filter(|number| number % 3 > 0) {
+            for attempt in 0.. {
+                match items.delete(Filling::key(number), Precondition::Always) {
+                    Ok(_) => break,
+                    Err(error) => {
+                        assert_eq!(error.http_status(), 507, "{error:?}");
+                        assert!(attempt < 3, "compaction makes no space for a removal");
+                        self.compact();
+                        compactions += 1;
+                    }
+                }
+            }
+            self.alive.remove(&number);
+            self.dead.insert(number);
+        }
+        self.compact();
+        compactions + 1
+    }
+
+    fn check(&self) {
+        let items = self.store.raw("items").unwrap();
+        for number in &self.alive {
+            let item = items.get(Filling::key(*number)).unwrap().expect("an acknowledged item");
+            assert_eq!(item.value.len(), self.value.len());
+        }
+        assert_eq!(items.keys().unwrap().count(), self.alive.len());
+        assert!(self.store.stats().unwrap().poison_cause.is_none());
+    }
+}
+
+/// A regression: deletes and compaction were refused on a full disk, and it could be freed from
+/// outside only.
+#[test]
+fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
+    let cycles = from_environment("IFMATCH_FULL_CYCLES").unwrap_or(2);
+    for bytes in [100, 300, 4_096] {
+        let Some(mounted) = Mounted::tmpfs("10m") else {
+            println!("skipped: no file system can be mounted here");
+            return;
+        };
+        let spare = mounted.0.path().join("spare");
+        let path = mounted.0.path().join("store");
+        let (store, value) = (Store::open(&path).unwrap(), Bytes::from(vec![7; bytes]));
+        let mut churning = Churning { store, alive: BTreeSet::new(), dead: BTreeSet::new(), value };
+        for cycle in 0..cycles {
+            // Something else takes space for a while.
+            let mut other = File::create(&spare).unwrap();
+            let _ = other.write_all(&vec![1; 2 << 20]);
+            drop(other);
+            let first = churning.fill();
+            churning.check();
+            // Upkeep takes its checkpoint, or tries to.
+            let idle_ms = if cycle == 0 { 3_000 } else { 50 };
+            std::thread::sleep(Duration::from_millis(idle_ms));
+            churning.check();
+            churning.fill();
+            std::fs::remove_file(&spare).unwrap();
+            let outside = churning.fill();
+            assert!(outside > 0, "no write after there was space from outside");
+            churning.check();
+            let compactions = churning.thin_out();
+            churning.check();
+            let inside = churning.fill();
+            assert!(inside > 0, "no write after there was space from inside");
+            churning.check();
+            churning.thin_out();
+            println!(
+                "{bytes} bytes: {first}, {outside}, {inside} writes; {compactions} compactions"
+            );
+        }
+        churning.store.clone().close().unwrap();
+        churning.store = Store::open(&path).unwrap();
+        churning.check();
+    }
+    println!("{} full disks were freed", 6 * cycles);
 }

@@ -16,6 +16,7 @@
 
 mod backlog;
 mod copy;
+mod full_disk;
 mod plan;
 mod purge;
 mod retire;
@@ -68,14 +69,25 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         if engine.journal.is_being_copied() {
             return Ok(done);
         }
-        engine.journal.seal_if_dead()?;
-        engine.checkpoint()?;
     }
+    match compact_ranges(maintenance, &mut done) {
+        Err(error) if error.is_full_disk() => {
+            full_disk::compact(maintenance, &error, &mut done)?;
+        }
+        compacted => compacted?,
+    }
+    Ok(done)
+}
+
+/// Lets everything be compacted, and rewrites every range that is worth it.
+fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> Result<()> {
+    maintenance.engine()?.journal.seal_if_dead()?;
+    maintenance.engine()?.checkpoint()?;
     retire::finish(maintenance, Throttle::Off)?;
     let mut runs = plan::everything(&*maintenance.engine()?);
     runs.reverse();
     while let Some(run) = runs.pop() {
-        match compact_range(maintenance, run.clone(), Throttle::Off, &mut done) {
+        match compact_range(maintenance, run.clone(), Throttle::Off, done) {
             Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => {
                 runs.extend(plan::undamaged(&*maintenance.engine()?, &run).into_iter().rev());
             }
@@ -83,7 +95,7 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         }
         retire::finish(maintenance, Throttle::Off)?;
     }
-    Ok(done)
+    Ok(())
 }
 
 /// Whether frames of any of these segments are known to be damaged.
@@ -111,14 +123,21 @@ pub(crate) fn compact_some(
     let Some(CompactionJob { run, urgent }) = occasion else { return Ok(false) };
     begin();
     let throttle = if urgent { Throttle::Off } else { throttle };
-    let compacted =
-        match compact_range(maintenance, run.clone(), throttle, &mut Compaction::default()) {
-            // The next look leaves out what is known to be damaged now.
-            Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => true,
-            compacted => compacted?,
-        };
-    retire::finish(maintenance, throttle)?;
-    Ok(compacted)
+    let mut done = Compaction::default();
+    let compacted = match compact_range(maintenance, run.clone(), throttle, &mut done) {
+        // The next look leaves out what is known to be damaged now.
+        Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => Ok(true),
+        compacted => compacted,
+    };
+    let compacted = compacted
+        .and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
+    match compacted {
+        // Where nothing can be freed it is not tried again at once.
+        Err(error) if error.is_full_disk() => {
+            if full_disk::compact(maintenance, &error, &mut done)? { Ok(true) } else { Err(error) }
+        }
+        compacted => compacted,
+    }
 }
 
 /// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives

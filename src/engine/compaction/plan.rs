@@ -148,6 +148,16 @@ fn best_range(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Ca
     best.map(|(_, run)| run)
 }
 
+/// The segment of which least has to be written anew, among those that give back more than that
+/// costs; none of these numbers.
+pub(super) fn least_kept(engine: &Engine, tried: &HashSet<u32>) -> Option<SegmentRecord> {
+    let rewarding = |candidate: &Candidate| {
+        candidate.dead() > 2 * SEGMENT_HEADER_BYTES && !tried.contains(&candidate.record.number)
+    };
+    let candidates = candidates(engine).into_iter().filter(rewarding);
+    candidates.min_by_key(Candidate::kept).map(|candidate| candidate.record)
+}
+
 /// All segments that hold anything dead, with small neighbours, as runs.
 pub(super) fn everything(engine: &Engine) -> Vec<Vec<SegmentRecord>> {
     let limit = engine.journal.segment_capacity();

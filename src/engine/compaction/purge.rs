@@ -99,8 +99,10 @@ pub(super) fn remove_rows(
     throttle: Throttle,
 ) -> Result<()> {
     let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
-    throttle
-        .for_each(maintenance, &rows, ROWS, |engine, (key, revision)| engine.purge(key, **revision))
+    throttle.for_each(maintenance, &rows, ROWS, |engine, (key, revision)| {
+        engine.purge(key, **revision)?;
+        engine.keep_within_budget()
+    })
 }
 
 #[cfg(all(test, not(loom)))]

@@ -1,12 +1,13 @@
 //! Letting go of segments that were rewritten.
 
-use crate::engine::compaction::copy::read_frames;
+use crate::engine::compaction::copy::{FrameSpan, Noted, read_span};
 use crate::engine::compaction::plan::frame_bytes;
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::engine::{Engine, EntryLocation};
 use crate::journal::frame::record_checksum;
 use crate::journal::manifest::{RetiredSegment, SegmentRecord};
+use crate::journal::scanner::Position;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 
@@ -114,15 +115,41 @@ fn relocate(
     throttle: Throttle,
 ) -> Result<()> {
     let segment = output.number;
+    let mut span = FrameSpan::default();
+    loop {
+        span.from = relocate_piece(maintenance, output, span, throttle)?;
+        if span.from.is_none() {
+            break;
+        }
+    }
+    let engine = maintenance.engine()?;
+    engine.note_relocated(segment);
+    let segments = engine.journal.segments();
+    let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
+    segments.retain(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
+    Ok(())
+}
+
+/// The same for a part of the segment; gives where the next one begins.
+fn relocate_piece(
+    maintenance: &MaintenanceGuard<'_>,
+    output: &SegmentRecord,
+    span: FrameSpan,
+    throttle: Throttle,
+) -> Result<Option<Position>> {
+    let segment = output.number;
     let mut entries: Vec<(ItemKey, u64, (u32, u32, u32))> = Vec::new();
-    read_frames(maintenance, output, throttle, &mut |_, source, frame| {
+    let mut noted = Noted::default();
+    let next = read_span(maintenance, output, span, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
+            noted.add(&found.key);
             let (len_bytes, checksum) = (found.record.len() as u32, record_checksum(found.record));
             entries.push((found.key, found.revision, (found.offset, len_bytes, checksum)));
             Ok(())
-        })
+        })?;
+        Ok(noted.flow())
     })?;
-    // In order of key, neighbours lie on one page of the index.
+    // In order of key, neighbours share a leaf of the index.
     entries.sort_unstable();
     throttle.for_each(
         maintenance,
@@ -135,15 +162,11 @@ fn relocate(
                 len_bytes: *len_bytes,
                 checksum: *checksum,
             };
-            engine.relocate(key, *revision, place)
+            engine.relocate(key, *revision, place)?;
+            engine.keep_within_budget()
         },
     )?;
-    let engine = maintenance.engine()?;
-    engine.note_relocated(segment);
-    let segments = engine.journal.segments();
-    let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
-    segments.retain(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
-    Ok(())
+    Ok(next)
 }
 
 /// Removes tombstones that still point into these segments: what replaced them does not hold them.

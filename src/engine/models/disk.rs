@@ -129,6 +129,10 @@ impl Disk for ModelDisk {
         self.memory.sync_dir(dir)
     }
 
+    fn can_be_full(&self) -> bool {
+        false
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>> {
         self.memory.lock(path)
     }

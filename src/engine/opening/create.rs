@@ -11,7 +11,7 @@ use crate::journal::segment::OpenSegment;
 use crate::journal::watermark::{Provenance, Watermark};
 use crate::storage::layout::{
     DAMAGED_FOLDER, INDEX_FILE, INDEX_FOLDER_PREFIX, JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE,
-    UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE, WATERMARK_FILE, segment_number,
+    RESERVE_FILE, UNFINISHED_FILE, UNFINISHED_MANIFEST_FILE, WATERMARK_FILE, segment_number,
 };
 use crate::storage::{Disk, EntryKind, sync_ancestors};
 use crate::values::error::{Error, Result};
@@ -94,7 +94,8 @@ fn find_foreign(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<Option
     Ok(None)
 }
 
-const KNOWN_FILES: [&str; 7] = [
+const KNOWN_FILES: [&str; 8] = [
+    RESERVE_FILE,
     LOCK_FILE,
     UNFINISHED_MANIFEST_FILE,
     WATERMARK_FILE,

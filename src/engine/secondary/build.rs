@@ -13,8 +13,8 @@ use crate::engine::Engine;
 use crate::engine::scan::WalkedRows;
 use crate::engine::secondary::maintain::{NO_TAG, difference, parse, too_many};
 use crate::engine::secondary::{Secondary, State};
-use crate::index::KeyRef;
 use crate::index::secondary::row_head;
+use crate::index::{KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_sums::IndexSum;
 use crate::values::error::{Error, Result, TableError};
@@ -105,6 +105,7 @@ impl Engine {
                 collection,
                 (lower, Bound::Unbounded),
                 false,
+                Shown::All,
                 |key: KeyRef<'_>, head, _| {
                     looked_at += 1;
                     let key = ItemKey::row(collection, key.prefix, key.suffix);
@@ -179,15 +180,21 @@ impl Engine {
         let lower = if index.declared == from { Bound::Excluded(&*key) } else { Bound::Unbounded };
         let (found, last) = self.with_index(|table| {
             let (mut found, mut last) = (ContentSum::default(), None);
-            table.scan(&index.directory, (lower, Bound::Unbounded), false, |key, _, _| {
-                let key = ItemKey::row(&index.directory, key.prefix, key.suffix);
-                found.add(key.as_bytes(), NO_TAG);
-                if found.count < SUMMED {
-                    return ControlFlow::Continue(());
-                }
-                last = Some(key.key_bytes().to_vec());
-                ControlFlow::Break(())
-            })?;
+            table.scan(
+                &index.directory,
+                (lower, Bound::Unbounded),
+                false,
+                Shown::All,
+                |key, _, _| {
+                    let key = ItemKey::row(&index.directory, key.prefix, key.suffix);
+                    found.add(key.as_bytes(), NO_TAG);
+                    if found.count < SUMMED {
+                        return ControlFlow::Continue(());
+                    }
+                    last = Some(key.key_bytes().to_vec());
+                    ControlFlow::Break(())
+                },
+            )?;
             Ok((found, last))
         })?;
         sum.merge(found);

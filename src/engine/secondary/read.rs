@@ -6,6 +6,7 @@ use std::ops::{Bound, ControlFlow};
 use crate::engine::secondary::{Secondary, State};
 use crate::engine::snapshots::View;
 use crate::engine::{Engine, GoOn};
+use crate::index::Shown;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::query::entries::split;
 
@@ -47,7 +48,7 @@ impl Engine {
         let go_on = self.with_index(|table| {
             seen.clear();
             let (mut looked_at, mut last) = (0, None);
-            table.scan(&index.directory, bounds, reverse, |key, head, _| {
+            table.scan(&index.directory, bounds, reverse, Shown::All, |key, head, _| {
                 looked_at += 1;
                 if head.revision <= view.revision() {
                     seen.insert(key.to_vec(), ());

@@ -64,11 +64,23 @@ impl Backings for SledBackings {
             let number = name.to_str().and_then(generation_of);
             if number.is_some_and(|number| number != generation) {
                 let path = entry.path();
+                free_blocks(&path);
                 let removed = fs::remove_dir_all(&path).map_err(Error::io("remove", &path));
                 outcome = outcome.and(removed);
             }
         }
         outcome
+    }
+}
+
+/// Cuts the files of a folder that is about to be removed: where sled hangs it holds its file open, and
+/// the file's space would be taken for as long as the process lives.
+fn free_blocks(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            // Removing it, which follows, says what does not work.
+            let _ = OpenOptions::new().write(true).open(entry.path()).map(|file| file.set_len(0));
+        }
     }
 }
 

@@ -193,6 +193,11 @@ impl Leaf {
         (row.head(), value)
     }
 
+    /// Whether no row is of an item: all are of tombstones, or there are none.
+    pub(crate) fn holds_no_item(&self) -> bool {
+        self.rows.iter().all(Row::is_deleted)
+    }
+
     /// Notes that a row was read, so that its value outlives the next eviction.
     #[inline]
     pub(crate) fn touch(&self, slot: Slot) {

@@ -69,6 +69,11 @@ impl Row {
     }
 
     #[inline]
+    pub(super) fn is_deleted(&self) -> bool {
+        self.flags & DELETED != 0
+    }
+
+    #[inline]
     pub(super) fn revision(&self) -> u64 {
         self.revision
     }

@@ -158,7 +158,7 @@ fn what_is_held_gives_way_to_segments_in_a_list_that_is_full() {
 #[test]
 fn a_full_disk_has_no_room_for_a_longer_list_of_segments_and_nothing_is_lost() {
     let mut refusals = 0;
-    for room_bytes in (0..1_600_000).step_by(8_000) {
+    for room_bytes in (0..3_200_000).step_by(16_000) {
         let sim = Simulation::new(1);
         let store = sim.open(&Options::new()).unwrap();
         write(&store, 10).unwrap();

@@ -387,6 +387,11 @@ impl Error {
         }
     }
 
+    /// Whether there was no space on the disk.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     pub(crate) fn absent(item: &ItemKey) -> Self {
         Self::NotFound { collection: item.collection().to_owned(), key: item.key() }
     }

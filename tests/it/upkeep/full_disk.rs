@@ -9,7 +9,7 @@ use ifmatch::{Durability, Error, Options, Precondition};
 use super::{number_in, value};
 use crate::Repeat;
 
-fn is_full(error: &Error) -> bool {
+pub(super) fn is_full(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
 }
 
@@ -33,9 +33,9 @@ fn compaction_and_a_replaced_index_on_a_full_disk_lose_nothing_and_go_on_later()
         }
         sim.disk().fill_up_before_full(step % 3 == 0);
         sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + step / 2 * 20_000));
-        for number in 100..140 {
+        for number in 100..400 {
             let key = rng.u8(0..50);
-            let outcome = match rng.u8(0..4) {
+            let outcome = match rng.u8(0..80) {
                 0 => store.compact().map(drop).inspect_err(|_| full[0] += 1),
                 1 => Simulation::replace_index(&store).inspect_err(|_| full[1] += 1),
                 _ => match items.upsert([key], &value(number, 4_000), Precondition::Always) {
@@ -66,7 +66,7 @@ fn compaction_and_a_replaced_index_on_a_full_disk_lose_nothing_and_go_on_later()
         store.compact().unwrap();
         Simulation::replace_index(&store).unwrap();
         let total = sim.disk().total_len_bytes();
-        assert!(total < 1_200_000, "{total} bytes are left");
+        assert!(total < 1_200_000 + (6 << 18), "{total} bytes are left");
         items.upsert([0], &value(200, 4_000), Precondition::Always).unwrap();
         items.upsert([0], &value(written[&0], 4_000), Precondition::Always).unwrap();
         store.sync().unwrap();
@@ -77,5 +77,6 @@ fn compaction_and_a_replaced_index_on_a_full_disk_lose_nothing_and_go_on_later()
         check(&sim.open(&options).unwrap());
     }
     println!("full: {} compactions, {} indexes replaced, {} writes", full[0], full[1], full[2]);
-    assert!(full[0] > 10 && full[2] > 20, "{full:?}");
+    // Compaction has what is set aside for it, where the writes before let it be made.
+    assert!(full[0] == 0 && full[2] > 20, "{full:?}");
 }

@@ -8,6 +8,7 @@ mod full_disk;
 mod idle;
 mod past;
 mod places;
+mod reserve;
 mod short;
 mod soak;
 mod threads;

@@ -1,0 +1,64 @@
+//! Compaction on a full disk: with the space that is set aside, segment by segment.
+
+use std::collections::HashSet;
+
+use crate::engine::compaction::{Compaction, compact_range, plan, retire};
+use crate::engine::shared::MaintenanceGuard;
+use crate::engine::throttle::Throttle;
+use crate::values::error::{Error, Result};
+
+/// Rewrites one segment after the other, of each time the one of which least is kept, and frees it
+/// before the next. What is set aside has room for any one segment. Where that is not enough,
+/// because it was used up or something else takes space, the index on disk goes as well. Whether
+/// any space was freed: there may be nothing dead.
+///
+/// # Errors
+/// [`Error::Io`](crate::Error::Io) when there is no space even so, and none was freed.
+pub(super) fn compact(
+    maintenance: &MaintenanceGuard<'_>,
+    met: &Error,
+    done: &mut Compaction,
+) -> Result<bool> {
+    log::warn!("compaction uses the space that is set aside, since the disk is full: {met}");
+    let _lent = {
+        let engine = maintenance.engine()?;
+        let lent = engine.journal.lend_reserve();
+        // What was removed last lies in the segment that is written to.
+        engine.journal.seal_if_dead()?;
+        lent
+    };
+    let mut tried = HashSet::new();
+    let (mut freed, mut refused) = (false, false);
+    loop {
+        match compact_one(maintenance, &mut tried, done) {
+            Ok(true) => (freed, refused) = (true, false),
+            Ok(false) => return Ok(freed || maintenance.engine()?.free_index()?),
+            Err(error) if error.is_full_disk() => {
+                // A checkpoint beside this may have freed the index just now: then as well again.
+                if !maintenance.engine()?.free_index()? && refused {
+                    return if freed { Ok(true) } else { Err(error) };
+                }
+                refused = true;
+                tried.clear();
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Rewrites the segment of which least is kept, and frees it; whether there was one.
+fn compact_one(
+    maintenance: &MaintenanceGuard<'_>,
+    tried: &mut HashSet<u32>,
+    done: &mut Compaction,
+) -> Result<bool> {
+    // What a checkpoint does not cover is not compacted.
+    maintenance.engine()?.checkpoint()?;
+    // What was rewritten before takes space as well.
+    retire::finish(maintenance, Throttle::Off)?;
+    let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
+    tried.insert(record.number);
+    let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
+    retire::finish(maintenance, Throttle::Off)?;
+    Ok(compacted)
+}
