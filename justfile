@@ -11,10 +11,16 @@ check:
     cargo fmt --manifest-path benches/peers/Cargo.toml --check
     cargo clippy --all-targets --all-features -- -D warnings
     cargo clippy -- -D warnings
+    cargo fmt -p ifmatch-cli --check
+    cargo clippy -p ifmatch-cli --all-targets -- -D warnings
 
 # Run the tests, or those that match: `just test --test it damage`
 test *arguments:
     cargo test {{ arguments }}
+
+# Run the tests of the command line; `SNAPSHOTS=overwrite just cli` writes what commands print now
+cli *arguments:
+    cargo test -p ifmatch-cli {{ arguments }}
 
 # Explore the models of the commit path in every interleaving, or those whose name matches
 loom model="models":

@@ -78,7 +78,8 @@
 //! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
 //! | list the collections | [`Store::collections`] |
 //! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |
-//! | know that it is whole | [`Store::verify`] |
+//! | know that it is whole | [`Store::verify`]; of one that is closed, [`Store::inspect`] |
+//! | see documents whose type is not known | [`Stored`] |
 //! | reclaim space at once, and not bit by bit | [`Store::compact`] |
 //!
 //! # Durability
@@ -129,11 +130,12 @@
 //!
 //! # More
 //!
-//! In the repository: `docs/finding.md` is about filters, indexes and finds, `docs/cosmos.md` sets
-//! Cosmos DB's snippets beside this crate's, `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
-//! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
-//! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
-//! they tell.
+//! In the repository: `docs/guide` has the guide, from the first store in five minutes to recipes,
+//! errors and tuning, and sets other stores' snippets beside this crate's; `docs/finding.md` is
+//! about filters, indexes and finds; `docs/sync.md` builds sync, three-way merge and undo on the
+//! change feed and history, `docs/design.md` says how it works and why, `docs/format.md` gives every
+//! byte on disk, and `docs/testing.md` which test shows which promise. `examples/` holds programs
+//! that check what they tell, and `cli/` the command line `ifmatch`.
 //!
 //! [RFC 9110 §13]: https://www.rfc-editor.org/rfc/rfc9110#section-13
 #![forbid(unsafe_code)]
@@ -157,6 +159,7 @@ pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch
 pub use api::find::{
     Explanation, Find, FindCursor, Found, FoundChange, FoundKind, ParseFindCursorError, WatchFound,
 };
+pub use api::inspect::Inspection;
 pub use api::iter::{Iter, Keys};
 pub use api::snapshot::{Snapshot, SnapshotCollection};
 pub use api::stats::Stats;
@@ -164,8 +167,8 @@ pub use api::store::{CollectionInfo, Store};
 pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
 pub use seams::clock::ManualClock;
-pub use values::codec::{Bincode, Codec, Json, Raw};
-pub use values::damage::Damage;
+pub use values::codec::{Bincode, Codec, Json, Raw, Stored};
+pub use values::damage::{Damage, DamagedItem, DamagedPart};
 pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
 pub use values::etag::{ETag, ParseETagError};
 pub use values::history::HistoryPolicy;
@@ -184,10 +187,6 @@ pub use values::revision::Revision;
 struct Readme;
 
 #[cfg(doctest)]
-#[doc = include_str!("../docs/cosmos.md")]
-struct Cosmos;
-
-#[cfg(doctest)]
 #[doc = include_str!("../docs/finding.md")]
 struct Finding;
 
@@ -195,6 +194,30 @@ struct Finding;
 #[doc = include_str!("../docs/sync.md")]
 struct Sync;
 
+/// The pages of the guide.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/using.md")]
-struct Using;
+mod guide {
+    #[doc = include_str!("../docs/guide/src/start.md")]
+    struct Start;
+
+    #[doc = include_str!("../docs/guide/src/concepts.md")]
+    struct Concepts;
+
+    #[doc = include_str!("../docs/guide/src/recipes.md")]
+    struct Recipes;
+
+    #[doc = include_str!("../docs/guide/src/programs.md")]
+    struct Programs;
+
+    #[doc = include_str!("../docs/guide/src/errors.md")]
+    struct Errors;
+
+    #[doc = include_str!("../docs/guide/src/tuning.md")]
+    struct Tuning;
+
+    #[doc = include_str!("../docs/guide/src/coming-from.md")]
+    struct ComingFrom;
+
+    #[doc = include_str!("../docs/guide/src/cosmos.md")]
+    struct Cosmos;
+}

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::api::store::Store;
 use crate::engine::environment::Environment;
 use crate::index::MemoryBackings;
-use crate::journal::frame_reader::FrameReader;
+use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::seams::clock::instant;
 use crate::seams::entropy::Entropy;
 pub use crate::storage::{Fault, FaultPlan, Operation, SimulatedDisk};
@@ -224,7 +224,7 @@ impl Simulation {
         engine.journal.write_out();
         let segments = engine.journal.segments();
         let mut expected: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
-        FrameReader::after(0).read(&engine.journal, engine.journal.applied(), &mut |commit| {
+        let mut visit = |commit: &CommitFrame<'_>| {
             commit.for_each_entry(&mut |found| {
                 if found.clears() {
                     expected.retain(|key, _| !key.starts_with(found.key.as_bytes()));
@@ -233,7 +233,10 @@ impl Simulation {
                 Ok(())
             })?;
             Ok(ControlFlow::Continue(()))
-        })?;
+        };
+        let up_to = engine.journal.applied();
+        let mut reader = FrameReader::after(0);
+        reader.read_over_damage(&engine.journal, up_to, &mut visit, &mut |_| Ok(()))?;
         let (rows, _) = engine.walk_rows(None, usize::MAX)?;
         let rows = rows.into_iter().map(|(key, head)| (key.as_bytes().to_vec(), head));
         let mut found: BTreeMap<Vec<u8>, Head> = rows.collect();

@@ -4,7 +4,9 @@ use std::path::Path;
 
 /// Where frames begin in a segment.
 const SEGMENT_HEADER_BYTES: usize = 4_096;
-const FRAME_HEADER_BYTES: usize = 20;
+/// The header is there twice.
+const HEADER_COPY_BYTES: usize = 2_048;
+const FRAME_HEADER_BYTES: usize = 24;
 const SLOT_HEADER_BYTES: usize = 28;
 
 /// Corrects every checksum of a file, as docs/format.md has them.
@@ -33,9 +35,10 @@ fn segment(bytes: &mut [u8]) {
     if bytes.len() < SEGMENT_HEADER_BYTES {
         return;
     }
-    let end = SEGMENT_HEADER_BYTES - 4;
-    let mut chain = crc32fast::hash(&bytes[..end]);
-    bytes[end..end + 4].copy_from_slice(&chain.to_le_bytes());
+    let end = HEADER_COPY_BYTES - 4;
+    let seed = crc32fast::hash(&bytes[..end]);
+    bytes[end..HEADER_COPY_BYTES].copy_from_slice(&seed.to_le_bytes());
+    let mut offset = SEGMENT_HEADER_BYTES;
     let mut rest = &mut bytes[SEGMENT_HEADER_BYTES..];
     while rest.len() > FRAME_HEADER_BYTES {
         let frame_bytes = FRAME_HEADER_BYTES + number(rest, 0) as usize;
@@ -45,11 +48,12 @@ fn segment(bytes: &mut [u8]) {
         let (frame, behind) = rest.split_at_mut(frame_bytes);
         let body = crc32fast::hash(&frame[FRAME_HEADER_BYTES..]);
         frame[16..20].copy_from_slice(&body.to_le_bytes());
-        let mut hasher = crc32fast::Hasher::new_with_initial(chain);
+        let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+        hasher.update(&(offset as u64).to_le_bytes());
         hasher.update(&frame[..4]);
-        hasher.update(&frame[8..20]);
-        chain = hasher.finalize();
-        frame[4..8].copy_from_slice(&chain.to_le_bytes());
+        hasher.update(&frame[8..24]);
+        frame[4..8].copy_from_slice(&hasher.finalize().to_le_bytes());
+        offset += frame_bytes;
         rest = behind;
     }
 }

@@ -22,9 +22,16 @@ use libfuzzer_sys::fuzz_target;
 struct Input {
     base: Base,
     without_tables: bool,
-    keep_prefix: bool,
+    repair: Repair,
     checksums_corrected: bool,
     edits: Vec<Edit>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+enum Repair {
+    No,
+    KeepPrefix,
+    SkipDamaged,
 }
 
 #[derive(Debug, Clone, Copy, Arbitrary)]
@@ -140,7 +147,11 @@ fuzz_target!(|input: Input| {
     if input.checksums_corrected {
         correct_checksums(&simulation);
     }
-    let on_damage = if input.keep_prefix { OnDamage::KeepPrefix } else { OnDamage::Refuse };
+    let on_damage = match input.repair {
+        Repair::No => OnDamage::Refuse,
+        Repair::KeepPrefix => OnDamage::KeepPrefix,
+        Repair::SkipDamaged => OnDamage::SkipDamaged,
+    };
     let options = Options::new().cache_bytes(1 << 16).on_damage(on_damage);
     let Ok(store) = simulation.open(&options) else { return };
     let Ok(raw) = store.raw("raw") else { return };
@@ -148,8 +159,15 @@ fuzz_target!(|input: Input| {
         return use_anything(store, &raw, &simulation);
     }
     read(&raw, &bases.versions);
-    if !input.keep_prefix {
-        return;
+    if input.repair == Repair::No {
+        // What is damaged keeps none of these from going on, or from saying so.
+        drop(store.changes(Cursor::START).map(|mut changes| changes.nth(100)));
+        drop(store.backup("copy"));
+        drop(store.compact());
+        return read(&raw, &bases.versions);
+    }
+    if input.repair == Repair::SkipDamaged {
+        store.verify().expect("nothing damaged is left");
     }
     let new = raw.upsert("new", &Bytes::from_static(b"new"), Precondition::Always).unwrap();
     drop(raw);

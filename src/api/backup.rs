@@ -1,13 +1,17 @@
 //! Backup of an open store, and restore: whole copies, made so that they exist or do not.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::api::store::Store;
+use crate::engine::Rescued;
 use crate::engine::environment::Environment;
 use crate::journal::copying::{ClosedStore, Collector, Loose, Origin, Source, Target, copy};
 use crate::journal::frame_reader::FrameReader;
+use crate::journal::manifest::Manifest;
 use crate::storage::Disk;
 use crate::values::error::{Error, Result};
 use crate::values::options::Options;
@@ -29,11 +33,17 @@ impl Store {
     /// one sync for each 64 MiB and some ten more. [`close`](Self::close) waits for some MiB at
     /// most, and ends the backup. Compaction waits until the backup is done.
     ///
+    /// A damaged journal is copied without the commits that cannot be read, if no item needs them:
+    /// superseded versions may then be missing in the copy, and nothing else. That costs two reads of
+    /// the journal more and a walk over the index, and a [snapshot](Self::snapshot) lives meanwhile.
+    ///
     /// # Errors
     /// - [`Error::Io`] of kind `AlreadyExists` when the directory holds anything else, of kind
     ///   `InvalidInput` when it lies within the store's; of others when the system refuses a call.
     /// - [`Error::Locked`] when another backup is being made there.
-    /// - [`Error::Corrupt`] when the journal is damaged.
+    /// - [`Error::Corrupt`] when an item cannot be read; [`Error::collection`] and [`Error::key`] name
+    ///   it. Delete it, or open the store with [`OnDamage::SkipDamaged`](crate::OnDamage::SkipDamaged).
+    /// - [`Error::SnapshotTooOld`] of a damaged journal, when writers outran the copy.
     /// - [`Error::Closed`].
     ///
     /// After an error there is a whole copy or none. What was written of one that is not whole does
@@ -77,16 +87,14 @@ impl Store {
             }
             (hold, manifest, journal.durable(), engine.clock.now_ms())
         };
-        let target = Target::begin(disk, path)?;
-        let collector = Collector::new(&manifest);
-        let mut source =
-            OpenStore { store: self, reader: FrameReader::after(0), last_revision, collector };
-        let origin = Origin { manifest, last_revision };
-        copy(target, &environment.entropy, origin, &mut source, |source| {
-            (source.collector.checkpoint_at(last_revision), clock_ms)
-        })?;
+        let mut source = OpenStore::whole(self, &manifest, last_revision);
+        let mut copied = source.copy_to(disk, path, &manifest, clock_ms);
+        if matches!(copied, Err(Error::Corrupt { .. })) {
+            source = OpenStore::damaged(self, &manifest)?;
+            copied = source.copy_to(disk, path, &manifest, clock_ms);
+        }
         drop(hold);
-        Ok(Revision(last_revision))
+        copied.map(|()| Revision(source.last_revision))
     }
 
     /// Makes a store of a backup, or of the directory of any store that nobody has open, in
@@ -200,16 +208,93 @@ struct OpenStore<'a> {
     reader: FrameReader,
     last_revision: u64,
     collector: Collector,
+    /// Where the journal is damaged: what is taken from elsewhere, in order of revision.
+    rescued: Option<VecDeque<Loose>>,
+}
+
+impl<'a> OpenStore<'a> {
+    fn whole(store: &'a Store, manifest: &Manifest, last_revision: u64) -> Self {
+        let (reader, collector) = (FrameReader::after(0), Collector::new(manifest));
+        Self { store, reader, last_revision, collector, rescued: None }
+    }
+
+    /// A source that steps over damage, up to a revision at which all that lives can be read.
+    fn damaged(store: &'a Store, manifest: &Manifest) -> Result<Self> {
+        let (view, content, stretches) = {
+            let engine = store.engine()?;
+            let view = engine.begin_snapshot()?;
+            let content = engine.journal.content();
+            // What is copied must not be lost in a crash that the copy survives.
+            engine.journal.sync()?;
+            let stretches = engine.damaged_stretches(view.revision())?;
+            (view, content, stretches)
+        };
+        let last_revision = view.revision();
+        let mut rescued = Rescued::default();
+        let mut after = None;
+        loop {
+            let engine = store.engine()?;
+            after = engine.rescue(&view, &stretches, after.as_ref(), &mut rescued)?;
+            if after.is_none() {
+                break;
+            }
+        }
+        // Known where nobody has written since the snapshot began.
+        let is_other = content.0 == last_revision && content.1 != rescued.content;
+        if is_other || rescued.was_cleared {
+            return Err(Error::SnapshotTooOld);
+        }
+        let frames = store.engine()?.rescued_frames(&rescued);
+        let Rescued { content, absent, .. } = rescued;
+        let collector = Collector::of_damaged(manifest, last_revision, content, absent);
+        let (reader, rescued) = (FrameReader::after(0), Some(frames.into()));
+        Ok(Self { store, reader, last_revision, collector, rescued })
+    }
+
+    fn copy_to(
+        &mut self,
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        manifest: &Manifest,
+        clock_ms: u64,
+    ) -> Result<()> {
+        let entropy = self.store.engine()?.environment.entropy.clone();
+        let target = Target::begin(disk, path)?;
+        let origin = Origin { manifest: manifest.clone(), last_revision: self.last_revision };
+        copy(target, &entropy, origin, self, |source| {
+            (source.collector.checkpoint_at(source.last_revision), clock_ms)
+        })
+    }
 }
 
 impl Source for OpenStore<'_> {
     fn next(&mut self) -> Result<Vec<Loose>> {
         let engine = self.store.engine()?;
-        let Self { reader, last_revision, collector, .. } = self;
-        reader.read(&engine.journal, *last_revision, &mut |commit| {
-            let enough = collector.add(commit.source(), &commit.frame)?;
-            Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
-        Ok(collector.take())
+        let Self { reader, last_revision, collector, rescued, .. } = self;
+        let steps_over = rescued.is_some();
+        let rescued = rescued.get_or_insert_default();
+        let reached = reader.read_over_damage(
+            &engine.journal,
+            *last_revision,
+            &mut |commit| {
+                let before = |next: &Loose| next.revision < commit.revision();
+                let due = rescued.iter().take_while(|next| before(next)).count();
+                rescued.drain(..due).for_each(|next| {
+                    collector.push(next);
+                });
+                let enough = collector.add(commit.source(), &commit.frame)?;
+                Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            },
+            &mut |damage| if steps_over { Ok(()) } else { Err(damage.error()) },
+        )?;
+        if reached {
+            rescued.drain(..).for_each(|next| {
+                collector.push(next);
+            });
+        }
+        if !steps_over {
+            self.rescued = None;
+        }
+        Ok(self.collector.take())
     }
 }

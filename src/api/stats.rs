@@ -44,6 +44,11 @@ pub struct Stats {
     pub segments: u64,
     /// Bytes in them, zeros filled in ahead included.
     pub journal_bytes: u64,
+    /// Segments in which damaged frames were met since the open, a count: by the open, a read of the
+    /// journal or [`verify`](Store::verify). What is whole in them stays in use; compaction leaves
+    /// them as they are. An open with [`OnDamage::SkipDamaged`](crate::OnDamage::SkipDamaged) replaces
+    /// them.
+    pub damaged_segments: u64,
     /// Bytes of the journal that hold the newest version of an item, key and value included.
     pub live_bytes: u64,
     /// Bytes of the journal's frames that do not: superseded versions, tombstones, and what each
@@ -95,6 +100,7 @@ impl Store {
             checkpointed: engine.checkpointed(),
             segments: journal.segments().count() as u64,
             journal_bytes: journal.segments().total_bytes()?,
+            damaged_segments: journal.segments().damaged() as u64,
             live_bytes,
             dead_bytes: frame_bytes.saturating_sub(live_bytes),
             // What cannot be measured at the moment is no failure of the others.

@@ -272,7 +272,8 @@ impl Store {
     }
 
     /// What the open found damaged and left behind, if it was told to
-    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) and anything was.
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) or
+    /// [`SkipDamaged`](crate::OnDamage::SkipDamaged) and anything was.
     ///
     /// See [`Damage`] for an example.
     #[must_use]

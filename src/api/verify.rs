@@ -39,7 +39,9 @@ impl Store {
     /// some hundred items at most, and ends the verification.
     ///
     /// # Errors
-    /// - [`Error::Corrupt`] with the first file and place that is damaged.
+    /// - [`Error::Corrupt`] with the first file and place that is damaged, be what is stored there
+    ///   current or superseded. Every segment is read all the same, and
+    ///   [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts those that are damaged.
     /// - [`Error::Table`] when the index lacks items or holds others: the next open then rebuilds
     ///   it.
     /// - [`Error::Io`], [`Error::Closed`].
@@ -99,6 +101,7 @@ impl Store {
             extents.into_iter()
         };
         let mut after = 0;
+        let mut damage = None;
         while let Some(extent) = extents.next() {
             let engine = self.engine()?;
             let outcome = verify_segment(&engine, &extent, after, verified);
@@ -116,10 +119,15 @@ impl Store {
                     left.retain(|extent| extent.last_revision > after);
                     extents = left.into_iter();
                 }
+                Err(error @ Error::Corrupt { .. }) => {
+                    journal.segments().note_damage(extent.number, &error);
+                    damage.get_or_insert(error);
+                    after = extent.last_revision;
+                }
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        damage.map_or(Ok(()), Err)
     }
 
     fn verify_items(

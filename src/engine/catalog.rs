@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,8 +25,24 @@ use crate::values::precondition::Precondition;
 pub(crate) struct Catalog {
     /// `None` for a record that only a newer version of this crate can read.
     records: RwLock<HashMap<String, Option<CollectionRecord>>>,
+    /// Why those of some cannot be read, which are `None` above.
+    damaged: RwLock<HashMap<String, Damaged>>,
     /// How often a record was removed: what was found recorded before may not be any more.
     drops: Arc<AtomicU64>,
+}
+
+/// A record whose entry in the journal is damaged.
+#[derive(Debug, Clone)]
+struct Damaged {
+    file: PathBuf,
+    offset: u64,
+}
+
+impl Damaged {
+    fn error(&self, collection: &str) -> Error {
+        let reason = "what is recorded of the collection cannot be read";
+        Error::corrupt(&self.file, self.offset, reason).with_item("", collection.as_bytes())
+    }
 }
 
 /// What is recorded of one collection.
@@ -121,9 +138,23 @@ impl Catalog {
         self.records.write().insert(collection.to_owned(), Some(record));
     }
 
+    /// A collection whose record cannot be read is out of use; others are not.
+    fn note_damage(&self, error: Error) -> Result<()> {
+        let name = error.key().and_then(|name| std::str::from_utf8(name).ok()).map(str::to_owned);
+        let (Error::Corrupt { file, offset, .. }, Some(name)) = (&error, name) else {
+            return Err(error);
+        };
+        log::warn!("collection {name:?} cannot be opened: {error}");
+        let damaged = Damaged { file: file.clone(), offset: *offset };
+        self.damaged.write().insert(name.clone(), damaged);
+        self.records.write().insert(name, None);
+        Ok(())
+    }
+
     /// Forgets a collection that was dropped. Its name may be recorded with another codec then.
     pub(super) fn remove(&self, collection: &str) {
         self.records.write().remove(collection);
+        self.damaged.write().remove(collection);
         // Afterwards: who reads the new number finds the record gone.
         self.drops.fetch_add(1, Ordering::AcqRel);
     }
@@ -148,7 +179,10 @@ impl Catalog {
         match recorded {
             None => Ok(false),
             Some(Some(stored)) => check_same(collection, stored.codec, codec).map(|()| true),
-            Some(None) => Err(mismatch(collection, "a codec of a newer version of ifmatch", codec)),
+            Some(None) => Err(match self.damaged.read().get(collection) {
+                Some(damaged) => damaged.error(collection),
+                None => mismatch(collection, "a codec of a newer version of ifmatch", codec),
+            }),
         }
     }
 }
@@ -180,7 +214,17 @@ impl Engine {
         }
         let (catalog, mut indexes) = (Catalog::default(), Vec::new());
         for row in self.versions_of(None, rows) {
-            let (key, version) = row?;
+            let (key, version) = match row {
+                Err(error) if error.key().is_some_and(is_index_record) => {
+                    log::warn!("an index is forgotten, as its record cannot be read: {error}");
+                    continue;
+                }
+                Err(error) => {
+                    catalog.note_damage(error)?;
+                    continue;
+                }
+                Ok(row) => row,
+            };
             if is_index_record(key.key_bytes()) {
                 let revision = version.meta.revision.0;
                 let index = IndexDefinition::decode(key.key_bytes(), &version.value);

@@ -1,12 +1,15 @@
 //! The engine's way to its index: where rows are lost, the journal gives them back first.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::index::{Index, Pinned};
-use crate::journal::frame_reader::FrameReader;
+use crate::index::{Index, Pinned, TakeHead};
+use crate::journal::content_sum::ContentSum;
+use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::values::error::{Error, Result, TableError};
+use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
 /// How long a look waits for rows that another thread is restoring.
@@ -65,16 +68,58 @@ impl Engine {
         self.journal.write_out();
         self.index.restore(|take| {
             let up_to = self.journal.applied();
-            let mut visit = |commit: &crate::journal::frame_reader::CommitFrame<'_>| {
+            let mut visit = |commit: &CommitFrame<'_>| {
                 commit.for_each_entry(&mut |found| {
                     take(&found.key, &found.head());
                     Ok(())
                 })?;
                 Ok(ControlFlow::Continue(()))
             };
-            FrameReader::after(0).read(&self.journal, up_to, &mut visit).map(drop)
+            match FrameReader::after(0).read(&self.journal, up_to, &mut visit) {
+                Err(Error::Corrupt { .. }) => self.heads_over_damage(take),
+                read => read.map(drop),
+            }
         })?;
         log::warn!("rows that the index had lost were restored from the journal");
+        Ok(())
+    }
+
+    /// Takes the newest heads of a damaged journal, if its content proves that no item needs what
+    /// cannot be read. All heads are in memory meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where an item is lost.
+    fn heads_over_damage(&self, take: &mut TakeHead<'_>) -> Result<()> {
+        let (up_to, content) = self.journal.content();
+        self.journal.write_out();
+        let mut heads: HashMap<ItemKey, Head> = HashMap::new();
+        let mut visit = |commit: &CommitFrame<'_>| {
+            commit.for_each_entry(&mut |found| {
+                let head = found.head();
+                if found.clears() {
+                    heads.retain(|key, _| key.collection() != found.key.collection());
+                }
+                heads.insert(found.key, head);
+                Ok(())
+            })?;
+            Ok(ControlFlow::Continue(()))
+        };
+        let (mut damage, mut removals_lost) = (None, 0);
+        FrameReader::after(0).read_over_damage(&self.journal, up_to, &mut visit, &mut |met| {
+            damage.get_or_insert(met.error());
+            removals_lost = met.stretch.last_revision.min(up_to);
+            Ok(())
+        })?;
+        let mut found = ContentSum::default();
+        for (key, head) in heads.iter().filter(|(_, head)| !head.deleted) {
+            found.add(key.as_bytes(), head.etag);
+        }
+        if found != content {
+            let lost = Error::Internal { what: "a whole journal lacks items" };
+            return Err(damage.unwrap_or(lost));
+        }
+        self.journal.note_lost_removals(removals_lost)?;
+        heads.iter().for_each(|(key, head)| take(key, head));
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ mod checkpoint;
 mod clear;
 pub(crate) mod compaction;
 mod counters;
+mod damaged_copy;
 pub(crate) mod environment;
 mod index_access;
 pub(crate) mod opening;
@@ -60,6 +61,7 @@ use crate::values::options::Options;
 
 pub(crate) use catalog::CollectionRecord;
 pub(crate) use clear::{ClearedItems, Clearing};
+pub(crate) use damaged_copy::Rescued;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use secondary::Secondary;

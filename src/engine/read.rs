@@ -236,7 +236,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Corrupt`] when the bytes there are not those that were written for this version.
     pub(crate) fn version_at(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
-        match self.journal.read(head.segment, head.offset, head.len_bytes)? {
+        let record = self.journal.read(head.segment, head.offset, head.len_bytes);
+        match record.map_err(|error| error.with_item(key.collection(), key.key_bytes()))? {
             Some(record) => self.version_in(key, head, &record.into()),
             None => Ok(None),
         }
@@ -251,7 +252,8 @@ impl Engine {
     ) -> Result<Option<Version>> {
         let corrupt = |reason| {
             let path = self.journal.segment_path(head.segment);
-            Error::Corrupt { file: path, offset: u64::from(head.offset), reason }
+            let error = Error::corrupt(&path, u64::from(head.offset), reason);
+            error.with_item(key.collection(), key.key_bytes())
         };
         if record_checksum(record) != head.checksum {
             return Err(corrupt("an item's entry is not the one that was written"));

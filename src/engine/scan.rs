@@ -9,7 +9,7 @@ use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::index::{CachedValue, KeyRef};
 use crate::journal::content_sum::ContentSum;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
@@ -221,7 +221,9 @@ impl Engine {
             rest = after;
         }
         wanted.into_iter().filter_map(|Wanted { key, version, .. }| {
-            Some(version?.transpose()?.map(|version| (key, version)))
+            let named = |error: Error| error.with_item(key.collection(), key.key_bytes());
+            let version = version?.transpose()?.map_err(named);
+            Some(version.map(|version| (key, version)))
         })
     }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::Version;
 use crate::journal::frame::Entry;
-use crate::journal::frame_reader::FrameReader;
+use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::values::error::{Error, Result};
 use crate::values::etag::ETag;
 use crate::values::head::Head;
@@ -124,7 +124,8 @@ impl Engine {
     fn entry_at(&self, key: &ItemKey, revision: u64) -> Result<Option<PastEntry>> {
         let mut found = None;
         let mut reader = FrameReader::after(revision.saturating_sub(1));
-        reader.read(&self.journal, revision, &mut |commit| {
+        let mut damage = None;
+        let mut visit = |commit: &CommitFrame<'_>| {
             commit.for_each_entry(&mut |found_entry| {
                 if found_entry.key == *key {
                     let (entry, meta) = (&found_entry.entry, found_entry.meta());
@@ -138,7 +139,12 @@ impl Engine {
                 Ok(())
             })?;
             Ok(ControlFlow::Continue(()))
+        };
+        reader.read_over_damage(&self.journal, revision, &mut visit, &mut |met| {
+            damage = met.stretch.covers(revision).then(|| met.error());
+            Ok(())
         })?;
-        Ok(found)
+        // What compaction has dropped is not there either, and cannot be told from what is damaged.
+        damage.map_or(Ok(found), Err)
     }
 }

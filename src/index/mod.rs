@@ -53,6 +53,7 @@ pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBacking
 pub(crate) use self::clearing::{ClearedLeaves, LetGo};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
+pub(crate) use self::restoration::TakeHead;
 pub(crate) use self::rows::Row;
 
 use self::directory::Directory;

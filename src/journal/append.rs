@@ -16,13 +16,12 @@ use std::sync::{Arc, OnceLock};
 use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
-use crate::journal::frame::{EntryRecord, FrameBuilder};
+use crate::journal::frame::{EntryRecord, FrameBuilder, Position};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
 use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
-use crate::journal::scanner::Position;
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
@@ -184,6 +183,8 @@ pub(crate) struct AppendPosition {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {
     pub(crate) number: u32,
+    /// No frame in it is of a lower revision.
+    pub(crate) first_revision: u64,
     /// `u64::MAX` while frames are still appended.
     pub(crate) last_revision: u64,
     pub(crate) end_offset: u64,
@@ -387,9 +388,10 @@ impl Journal {
             state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
         move_sums(&mut state.indexes, &commit.index_moves);
-        let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
+        let check = state.content.total().check();
         let frame_offset = active.tail.offset;
-        active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };
+        let (bytes, behind) = commit.frame.finish(revision, check, active.tail);
+        active.tail = behind;
         state.buffer.extend_from_slice(bytes);
         state.appended_bytes += bytes.len() as u64;
         state.next_revision = revision + 1;
@@ -430,7 +432,8 @@ impl Journal {
                 Some(end) => (end.last_revision, end.offset),
                 None => (active == Some(record.number)).then_some((u64::MAX, written))?,
             };
-            Some(Extent { number: record.number, last_revision, end_offset })
+            let SegmentRecord { number, first_revision, .. } = *record;
+            Some(Extent { number, first_revision, last_revision, end_offset })
         };
         manifest.current.segments.iter().filter_map(extent).collect()
     }

@@ -31,6 +31,12 @@ impl ContentSum {
         self.sum = self.sum.wrapping_sub(item_hash(key, etag));
     }
 
+    /// 32 bits of it, which each frame holds: whether what an index holds is what the journal says,
+    /// where damaged frames keep the whole sum from being known.
+    pub(crate) fn check(&self) -> u32 {
+        (self.sum as u32).wrapping_add(self.count as u32)
+    }
+
     /// Moves by the difference that another sum is.
     pub(crate) fn merge(&mut self, difference: Self) {
         self.count = self.count.wrapping_add(difference.count);

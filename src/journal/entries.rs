@@ -81,7 +81,7 @@ impl<'s> EntrySource<'s> {
 }
 
 /// The key of an entry; `None` where it is malformed.
-fn key_of(entry: &Entry<'_>) -> Option<ItemKey> {
+pub(super) fn key_of(entry: &Entry<'_>) -> Option<ItemKey> {
     if entry.kind() != EntryKind::Cleared {
         return ItemKey::new(entry.collection, entry.key).ok();
     }

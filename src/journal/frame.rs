@@ -1,4 +1,5 @@
-//! Frames: one commit each, chained by their checksums. Bytes in `docs/format.md`.
+//! Frames: one commit each, under headers that are bound to their places. Bytes in
+//! `docs/format.md`.
 
 use bincode::config;
 use bincode::{BorrowDecode, Encode};
@@ -7,11 +8,19 @@ use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::index_changes::MAX_INDEX_CHANGES_BYTES;
 use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
 
-/// Bytes before a frame's body: length, checksum, revision, checksum of the body.
-pub(crate) const FRAME_HEADER_BYTES: usize = 20;
+/// Bytes before a frame's body: length, checksum, revision, checksum of the body, check of the content.
+pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// The longest body: a batch's 64 MiB of values with the names and headers of 10 000 entries, and
 /// what they change in secondary indexes.
 pub(crate) const MAX_BODY_BYTES: u32 = (64 << 20) + 10_001 * 1_024 + MAX_INDEX_CHANGES_BYTES;
+
+/// A place between two frames of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    pub(crate) offset: u64,
+    /// The checksum of the segment's header, which seeds that of each frame's.
+    pub(crate) seed: u32,
+}
 
 /// What a frame holds, from its first body byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +138,7 @@ pub(crate) fn record_checksum(record: &[u8]) -> u32 {
     crc32fast::hash(record)
 }
 
-/// A frame under construction: complete but for revision and chained checksum, which
+/// A frame under construction: complete but for its revision and its place, which
 /// [`finish`](Self::finish) puts in under the journal's lock.
 #[derive(Debug)]
 pub(crate) struct FrameBuilder {
@@ -148,6 +157,16 @@ impl FrameBuilder {
     /// Begins and completes the frame that ends a sealed segment.
     pub(crate) fn seal() -> Self {
         let mut builder = Self::new(FrameKind::Seal, 64);
+        builder.complete();
+        builder
+    }
+
+    /// Makes a whole commit of entries as they are stored.
+    pub(crate) fn of_records(records: &[&[u8]]) -> Self {
+        let mut builder = Self::commit(records.len());
+        for record in records {
+            builder.bytes.extend_from_slice(record);
+        }
         builder.complete();
         builder
     }
@@ -195,19 +214,26 @@ impl FrameBuilder {
         self.bytes.len()
     }
 
-    /// Puts in what only the journal knows; gives the frame and its checksum, which seeds the
-    /// next one.
-    pub(crate) fn finish(&mut self, revision: u64, predecessor: u32) -> (&[u8], u32) {
+    /// Puts in what only the journal knows: the revision, a check of the content after the commit, 0
+    /// where that is not known, and the place; gives the frame and the place behind it.
+    pub(crate) fn finish(
+        &mut self,
+        revision: u64,
+        content_check: u32,
+        place: Position,
+    ) -> (&[u8], Position) {
         let header = FrameHeader {
             body_bytes: (self.bytes.len() - FRAME_HEADER_BYTES) as u32,
             revision,
             body_checksum: self.body_checksum,
+            content_check,
         };
-        let (bytes, checksum) = header.encode(predecessor);
+        let bytes = header.encode(place);
         if let Some(slot) = self.bytes.get_mut(..FRAME_HEADER_BYTES) {
             slot.copy_from_slice(&bytes);
         }
-        (&self.bytes, checksum)
+        let behind = Position { offset: place.offset + self.bytes.len() as u64, ..place };
+        (&self.bytes, behind)
     }
 }
 
@@ -217,49 +243,63 @@ pub(crate) struct FrameHeader {
     pub(crate) body_bytes: u32,
     pub(crate) revision: u64,
     pub(crate) body_checksum: u32,
+    /// The [check](crate::journal::content_sum::ContentSum::check) of the live items after the commit;
+    /// means nothing in a segment that compaction, a copy or a repair has written.
+    pub(crate) content_check: u32,
 }
 
 impl FrameHeader {
-    fn checksum(&self, predecessor: u32) -> u32 {
-        let mut hasher = crc32fast::Hasher::new_with_initial(predecessor);
+    fn checksum(&self, place: Position) -> u32 {
+        let mut hasher = crc32fast::Hasher::new_with_initial(place.seed);
+        hasher.update(&place.offset.to_le_bytes());
         hasher.update(&self.body_bytes.to_le_bytes());
         hasher.update(&self.revision.to_le_bytes());
         hasher.update(&self.body_checksum.to_le_bytes());
+        hasher.update(&self.content_check.to_le_bytes());
         hasher.finalize()
     }
 
-    fn encode(&self, predecessor: u32) -> ([u8; FRAME_HEADER_BYTES], u32) {
-        let checksum = self.checksum(predecessor);
+    fn encode(&self, place: Position) -> [u8; FRAME_HEADER_BYTES] {
         let mut bytes = [0; FRAME_HEADER_BYTES];
-        let fields: [&[u8]; 4] = [
+        let fields: [&[u8]; 5] = [
             &self.body_bytes.to_le_bytes(),
-            &checksum.to_le_bytes(),
+            &self.checksum(place).to_le_bytes(),
             &self.revision.to_le_bytes(),
             &self.body_checksum.to_le_bytes(),
+            &self.content_check.to_le_bytes(),
         ];
         for (slot, byte) in bytes.iter_mut().zip(fields.concat()) {
             *slot = byte;
         }
-        (bytes, checksum)
+        bytes
     }
 
-    /// Reads a header and checks it against its predecessor's checksum; gives its own.
-    pub(crate) fn decode(
-        bytes: &[u8; FRAME_HEADER_BYTES],
-        predecessor: u32,
-    ) -> Option<(Self, u32)> {
-        let [l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, r4, r5, r6, r7, b0, b1, b2, b3] =
-            *bytes;
+    /// Reads the header of a frame that begins at this place.
+    ///
+    /// Its checksum covers segment and offset: bytes that were a header elsewhere, such as those of
+    /// a store's file that is stored as a value, are none here. So a header can be looked for behind
+    /// a damaged one.
+    pub(crate) fn decode(bytes: &[u8; FRAME_HEADER_BYTES], place: Position) -> Option<Self> {
+        let [length, checksum, low, high, body_checksum, content_check] = fields(bytes);
         let header = Self {
-            body_bytes: u32::from_le_bytes([l0, l1, l2, l3]),
-            revision: u64::from_le_bytes([r0, r1, r2, r3, r4, r5, r6, r7]),
-            body_checksum: u32::from_le_bytes([b0, b1, b2, b3]),
+            body_bytes: length,
+            revision: u64::from(high) << 32 | u64::from(low),
+            body_checksum,
+            content_check,
         };
-        let checksum = u32::from_le_bytes([c0, c1, c2, c3]);
         let plausible =
             (1..=MAX_BODY_BYTES).contains(&header.body_bytes) && header.revision <= MAX_STORED;
-        (plausible && header.checksum(predecessor) == checksum).then_some((header, checksum))
+        (plausible && header.checksum(place) == checksum).then_some(header)
     }
+}
+
+/// The little-endian numbers that a header consists of.
+fn fields(bytes: &[u8; FRAME_HEADER_BYTES]) -> [u32; FRAME_HEADER_BYTES / 4] {
+    let mut numbers = [0; FRAME_HEADER_BYTES / 4];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
+        *number = u32::from_le_bytes(*bytes);
+    }
+    numbers
 }
 
 /// A whole and valid frame's body, parsed.
@@ -352,13 +392,15 @@ mod tests {
         }
     }
 
-    fn frame(revision: u64, predecessor: u32) -> (Vec<u8>, u32) {
+    const PLACE: Position = Position { offset: 4_096, seed: 77 };
+
+    fn frame(revision: u64) -> (Vec<u8>, Position) {
         let mut builder = FrameBuilder::commit(2);
         builder.push(&entry(b"one"));
         builder.push(&entry(b"two"));
         builder.complete();
-        let (bytes, checksum) = builder.finish(revision, predecessor);
-        (bytes.to_vec(), checksum)
+        let (bytes, behind) = builder.finish(revision, 5, PLACE);
+        (bytes.to_vec(), behind)
     }
 
     fn header_of(frame: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
@@ -367,9 +409,10 @@ mod tests {
 
     #[test]
     fn a_frame_reads_back_as_it_was_written() {
-        let (bytes, checksum) = frame(9, 77);
-        let (header, read) = FrameHeader::decode(&header_of(&bytes), 77).unwrap();
-        assert_eq!((header.revision, read), (9, checksum));
+        let (bytes, behind) = frame(9);
+        let header = FrameHeader::decode(&header_of(&bytes), PLACE).unwrap();
+        assert_eq!((header.revision, header.content_check), (9, 5));
+        assert_eq!(behind, Position { offset: 4_096 + bytes.len() as u64, ..PLACE });
         assert_eq!(header.body_bytes as usize, bytes.len() - FRAME_HEADER_BYTES);
         let body = &bytes[FRAME_HEADER_BYTES..];
         assert_eq!(header.body_checksum, crc32fast::hash(body));
@@ -386,36 +429,38 @@ mod tests {
 
     #[test]
     fn a_frame_whose_revision_leaves_none_above_it_is_refused() {
-        let decode = |revision| FrameHeader::decode(&header_of(&frame(revision, 77).0), 77);
+        let decode = |revision| FrameHeader::decode(&header_of(&frame(revision).0), PLACE);
         assert!(decode(MAX_STORED).is_some() && decode(MAX_STORED + 1).is_none());
     }
 
     #[test]
-    fn a_frame_after_another_predecessor_is_refused() {
-        let (bytes, _) = frame(9, 77);
-        assert!(FrameHeader::decode(&header_of(&bytes), 78).is_none());
+    fn a_frame_of_another_place_or_segment_is_refused() {
+        let header = header_of(&frame(9).0);
+        assert!(FrameHeader::decode(&header, Position { seed: 78, ..PLACE }).is_none());
+        assert!(FrameHeader::decode(&header, Position { offset: 4_097, ..PLACE }).is_none());
     }
 
     #[test]
     fn every_flipped_bit_of_a_header_is_found() {
-        let (bytes, _) = frame(9, 77);
+        let (bytes, _) = frame(9);
         for bit in 0..FRAME_HEADER_BYTES * 8 {
             let mut header = header_of(&bytes);
             header[bit / 8] ^= 1 << (bit % 8);
-            assert!(FrameHeader::decode(&header, 77).is_none(), "bit {bit}");
+            assert!(FrameHeader::decode(&header, PLACE).is_none(), "bit {bit}");
         }
     }
 
     #[test]
     fn zeros_are_no_frame() {
-        for predecessor in [0, 1, u32::MAX] {
-            assert!(FrameHeader::decode(&[0; FRAME_HEADER_BYTES], predecessor).is_none());
+        for seed in [0, 1, u32::MAX] {
+            let place = Position { seed, ..PLACE };
+            assert!(FrameHeader::decode(&[0; FRAME_HEADER_BYTES], place).is_none());
         }
     }
 
     #[test]
     fn a_body_with_too_few_or_too_many_entries_is_refused() {
-        let (bytes, _) = frame(9, 77);
+        let (bytes, _) = frame(9);
         let body = &bytes[FRAME_HEADER_BYTES..];
         for count in [0, 1, 3] {
             let mut changed = body.to_vec();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::journal::Journal;
 use crate::journal::entries::{EntrySource, FoundEntry};
-use crate::journal::scanner::{FrameScanner, Position, ScannedFrame};
+use crate::journal::scanner::{DamagedStretch, FrameScanner, Position, ScannedFrame};
 use crate::journal::segments::KnownSegment;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 
 /// One commit, read back.
 #[derive(Debug)]
@@ -17,6 +17,19 @@ pub(crate) struct CommitFrame<'a> {
     pub(crate) segment: u32,
     pub(crate) known: &'a KnownSegment,
     pub(crate) frame: ScannedFrame<'a>,
+}
+
+/// Frames that a reader came to and that cannot be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MetDamage<'a> {
+    pub(crate) known: &'a KnownSegment,
+    pub(crate) stretch: DamagedStretch,
+}
+
+impl MetDamage<'_> {
+    pub(crate) fn error(&self) -> Error {
+        self.stretch.error(&self.known.path)
+    }
 }
 
 /// A place in the journal, between two commits. Holds no file open.
@@ -53,6 +66,21 @@ impl FrameReader {
         up_to: u64,
         visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
+        self.read_over_damage(journal, up_to, visit, &mut |damage| Err(damage.error()))
+    }
+
+    /// As [`read`](Self::read), over damaged frames with which `on_damage` agrees; it is called before
+    /// any commit that follows them.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Io`], and what the visitor or `on_damage` fails with.
+    pub(crate) fn read_over_damage(
+        &mut self,
+        journal: &Journal,
+        up_to: u64,
+        visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
+        on_damage: &mut dyn FnMut(MetDamage<'_>) -> Result<()>,
+    ) -> Result<bool> {
         while self.after < up_to {
             let extents = journal.extents();
             let Some(extent) = extents.iter().find(|extent| extent.last_revision > self.after)
@@ -62,13 +90,16 @@ impl FrameReader {
             let segments = journal.segments();
             let Some(known) = segments.get(extent.number) else { continue };
             let Some(file) = segments.file(extent.number)? else { continue };
-            let place = match self.at {
-                Some((number, place)) if number == extent.number => place,
+            let (before, place) = match self.at {
+                Some((number, place)) if number == extent.number => (self.after, place),
                 _ => known.place_after(self.after),
             };
-            let limit = extent.end_offset;
-            let mut scan = FrameScanner::new(file, known.path.clone(), limit, place);
-            if self.scan(&mut scan, extent.number, &known, up_to, visit)?.is_break() {
+            let end = extent.end_offset;
+            let scan = FrameScanner::new(file, known.path.clone(), end, place);
+            let before = before.max(extent.first_revision.saturating_sub(1));
+            let mut scan = scan.after(before).over_damage(end, extent.last_revision);
+            let ends = (extent.number, up_to);
+            if self.scan(&mut scan, ends, &known, visit, on_damage)?.is_break() {
                 return Ok(false);
             }
             if self.after >= up_to {
@@ -95,15 +126,24 @@ impl FrameReader {
     fn scan(
         &mut self,
         scan: &mut FrameScanner,
-        segment: u32,
+        (segment, up_to): (u32, u64),
         known: &Arc<KnownSegment>,
-        up_to: u64,
         visit: &mut dyn FnMut(&CommitFrame<'_>) -> Result<ControlFlow<()>>,
+        on_damage: &mut dyn FnMut(MetDamage<'_>) -> Result<()>,
     ) -> Result<ControlFlow<()>> {
         loop {
-            let place = scan.position();
-            let Some(frame) = scan.next_commit()? else { return Ok(ControlFlow::Continue(())) };
-            let revision = frame.revision;
+            let mut place = scan.position();
+            let found = scan.next_commit()?.map(|frame| frame.revision);
+            for stretch in scan.take_damage() {
+                place.offset = stretch.end_offset;
+                let damage = MetDamage { known, stretch };
+                known.note_damage(&damage.error());
+                if stretch.last_revision > self.after && stretch.first_revision <= up_to {
+                    on_damage(damage)?;
+                }
+            }
+            let Some(revision) = found else { return Ok(ControlFlow::Continue(())) };
+            let Some(frame) = scan.last_commit() else { return Ok(ControlFlow::Continue(())) };
             if revision > up_to {
                 // Never remembered as read: the next read begins with this frame.
                 self.at = Some((segment, place));

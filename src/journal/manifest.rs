@@ -233,9 +233,8 @@ pub(crate) struct Checkpoint {
 pub(crate) struct CleanClose {
     /// The last revision of the journal.
     pub(crate) revision: u64,
-    /// Where the active segment's frames end, and the checksum that seeds the next frame.
+    /// Where the active segment's frames end.
     pub(crate) tail_offset: u64,
-    pub(crate) tail_chain: u32,
     /// Whether what lies behind the tail is a crash's, so that the next frame begins a segment.
     pub(crate) must_rotate: bool,
     /// Hash over the index's files as the close left them.

@@ -27,6 +27,7 @@ pub(crate) mod scanner;
 pub(crate) mod segment;
 pub(crate) mod segment_writer;
 pub(crate) mod segments;
+pub(crate) mod skip_damaged;
 pub(crate) mod watermark;
 
 pub(crate) use append::{Journal, PreparedCommit, PreparedEntry};

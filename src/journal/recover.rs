@@ -36,6 +36,8 @@ pub(crate) struct Recovered {
     pub(crate) next_revision: u64,
     /// Present when the last run closed in order and nothing contradicts it.
     pub(crate) clean: Option<CleanClose>,
+    /// Segments of which a full read has found frames damaged, and the first in each.
+    pub(crate) damaged: Vec<(u32, Error)>,
 }
 
 /// A segment and the extent of its valid frames.
@@ -72,6 +74,13 @@ impl Recovered {
 impl FoundSegment {
     pub(crate) fn scan(&self, disk: &dyn Disk) -> Result<FrameScanner> {
         self.segment.scan(disk, self.end_offset)
+    }
+
+    /// As [`scan`](Self::scan), over damage.
+    pub(crate) fn scan_over_damage(&self, disk: &dyn Disk) -> Result<FrameScanner> {
+        let before = self.segment.header.first_revision.saturating_sub(1);
+        let scan = self.scan(disk)?.after(before);
+        Ok(scan.over_damage(self.end_offset, self.last_revision))
     }
 }
 
@@ -119,6 +128,7 @@ pub(crate) fn recover(
         last_revision,
         next_revision,
         clean,
+        damaged: Vec::new(),
     })
 }
 
@@ -135,9 +145,10 @@ pub(crate) struct Ends {
 }
 
 /// Opens the segments that the manifest names and finds where the last one ends, by reading alone.
+/// Damage before the end is stepped over: whether anything current is lost by it, the index tells.
 ///
 /// # Errors
-/// [`Error::Corrupt`] where frames that were synced are missing or damaged.
+/// [`Error::Corrupt`] where a segment, or the last frames that were synced, are missing.
 pub(crate) fn find_ends(
     disk: &dyn Disk,
     store: &Path,
@@ -161,7 +172,10 @@ pub(crate) fn find_ends(
                 let tail = match clean.filter(|clean| !goes_on(&segment, clean)) {
                     Some(clean) => {
                         last_revision = clean.revision;
-                        Tail { position: clean.position(), must_rotate: clean.must_rotate }
+                        let position = clean.position(&segment);
+                        // A file that was cut short is not written to behind the gap.
+                        let is_cut = segment.facts.len_bytes < position.offset;
+                        Tail { position, must_rotate: clean.must_rotate || is_cut }
                     }
                     None => {
                         clean = None;
@@ -176,16 +190,15 @@ pub(crate) fn find_ends(
             }
         };
         let segment = segment.facts;
-        if segment.len_bytes < end_offset {
-            let reason = "the segment ends before its last frame";
-            return Err(Error::corrupt(&segment.path, segment.len_bytes, reason));
-        }
         segments.push(FoundSegment { segment, end_offset, last_revision });
     }
     if mark > last_revision {
         let reason = "frames that were synced are missing";
         return Err(match segments.last() {
-            Some(last) => Error::corrupt(&last.segment.path, last.end_offset, reason),
+            Some(last) => {
+                let offset = last.end_offset.min(last.segment.len_bytes);
+                Error::corrupt(&last.segment.path, offset, reason)
+            }
             None => Error::corrupt(&store.join(MANIFEST_FILE), 0, reason),
         });
     }
@@ -229,8 +242,8 @@ impl Tail {
 }
 
 impl CleanClose {
-    fn position(&self) -> Position {
-        Position { offset: self.tail_offset, chain: self.tail_chain }
+    fn position(&self, segment: &OpenSegment) -> Position {
+        Position { offset: self.tail_offset, seed: segment.facts.seed }
     }
 }
 
@@ -239,11 +252,11 @@ impl CleanClose {
 fn goes_on(segment: &OpenSegment, clean: &CleanClose) -> bool {
     let mut header = [0; FRAME_HEADER_BYTES];
     segment.file.read_exact_at(&mut header, clean.tail_offset).is_ok()
-        && FrameHeader::decode(&header, clean.tail_chain).is_some()
+        && FrameHeader::decode(&header, clean.position(segment)).is_some()
 }
 
-/// Scans the last segment to its first invalid frame; gives where in it the frames above the
-/// watermark begin, too.
+/// Scans the last segment to its first invalid frame above the watermark, as those below it were
+/// synced and are damaged; gives where in it the frames above the watermark begin, too.
 fn find_tail(
     segment: &OpenSegment,
     mark: u64,
@@ -252,12 +265,20 @@ fn find_tail(
     let mut scan = segment.scan(u64::MAX).after(*last_revision);
     let mut unproven = None;
     let mut end = scan.position();
-    // A seal ends it, too: the crash came before MANIFEST said so.
-    while let Some(frame) = scan.next_commit()? {
-        *last_revision = frame.revision;
-        if frame.revision > mark {
-            unproven.get_or_insert(frame.offset);
+    loop {
+        while let Some(frame) = scan.next_commit()? {
+            *last_revision = frame.revision;
+            if frame.revision > mark {
+                unproven.get_or_insert(frame.offset);
+            }
+            end = scan.position();
         }
+        // A seal ends it, too: the crash came before MANIFEST said so.
+        let sealed = scan.position() != end;
+        if sealed || *last_revision >= mark || !scan.skip_to_header(u64::MAX, mark)? {
+            break;
+        }
+        *last_revision = scan.last_revision();
         end = scan.position();
     }
     Ok((Tail { position: end, must_rotate: true }, unproven))

@@ -164,7 +164,7 @@ impl Journal {
         replaced.inspect_err(|error| self.fail(state, error))?;
         manifest.current = changed;
 
-        self.segments.add(number, vec![self.incarnation], next.tail.chain);
+        self.segments.add(number, vec![self.incarnation], next.tail.seed);
         if let Some(sealed) = &state.active {
             // Gives back what was filled ahead; behind the seal nothing is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
@@ -213,7 +213,7 @@ impl Journal {
         let mut active = Active {
             number,
             file,
-            tail: Position { offset: SEGMENT_HEADER_BYTES, chain: seed },
+            tail: Position { offset: SEGMENT_HEADER_BYTES, seed },
             reserved: SEGMENT_HEADER_BYTES,
             capacity,
             must_rotate: false,
@@ -245,7 +245,8 @@ impl Journal {
         let end = active.tail;
         let start = end.offset - state.buffer.len() as u64;
         let mut seal = FrameBuilder::seal();
-        state.buffer.extend_from_slice(seal.finish(state.appended, end.chain).0);
+        let check = state.content.total().check();
+        state.buffer.extend_from_slice(seal.finish(state.appended, check, end).0);
         let written = active.file.write_all_at(&state.buffer, start);
         let synced = written.and_then(|()| active.file.sync_data());
         if let Err(error) = synced {
@@ -275,6 +276,21 @@ impl Journal {
             manifest.checkpoint = checkpoint;
             manifest.indexes = indexes;
             manifest.clock_ms = manifest.clock_ms.max(clock_ms);
+        })
+    }
+
+    /// Records that followers which have not come past a damaged frame of this revision may miss a
+    /// removal that it held: for them it is as if compaction had dropped the tombstone.
+    ///
+    /// # Errors
+    /// As [`record_checkpoint`](Self::record_checkpoint).
+    pub(crate) fn note_lost_removals(&self, up_to: u64) -> Result<()> {
+        if up_to <= self.purged().newest {
+            return Ok(());
+        }
+        self.change_manifest(|manifest| {
+            manifest.purge_floor = manifest.purge_floor.max(up_to);
+            manifest.purges += 1;
         })
     }
 
@@ -333,7 +349,6 @@ impl Journal {
         changed.clean = Some(CleanClose {
             revision: checkpoint.revision,
             tail_offset: tail.map_or(0, |active| active.tail.offset),
-            tail_chain: tail.map_or(0, |active| active.tail.chain),
             must_rotate: tail.is_some_and(|active| active.must_rotate),
             table_digest,
         });

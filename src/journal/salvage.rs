@@ -1,16 +1,18 @@
 //! Reading the whole journal for a repair: the longest prefix of it that is whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::journal::append::REVISION_SKIP;
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
-use crate::journal::scanner::{Position, ScannedFrame};
+use crate::journal::scanner::{DamagedStretch, Position, ScannedFrame};
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts};
+use crate::journal::skip_damaged::Remains;
 use crate::storage::Disk;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_number, segment_path};
 use crate::values::error::{Error, Result};
+use crate::values::key::ItemKey;
 
 /// What a full read of the journal found: everything, or a whole prefix and where it ends.
 #[derive(Debug)]
@@ -26,6 +28,13 @@ pub(crate) struct Salvaged {
     /// Segments behind the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
+    /// The records of these indexes stand for segments that are to be made of what is left of
+    /// damaged ones.
+    pub(crate) rewrites: Vec<(usize, Remains)>,
+    /// Where damage is, in the middle as well, if all that is whole was kept.
+    pub(crate) gone: Vec<(PathBuf, DamagedStretch)>,
+    /// Items whose newest version is gone, as far as damaged frames name them.
+    pub(crate) lost_items: Vec<ItemKey>,
 }
 
 /// Reads every frame and keeps the longest prefix of them that is whole. The segments are those
@@ -49,6 +58,9 @@ pub(crate) fn salvage(
         unsealed_end: None,
         dropped: Vec::new(),
         lost_bytes: 0,
+        rewrites: Vec::new(),
+        gone: Vec::new(),
+        lost_items: Vec::new(),
     };
     for (index, record) in records.iter().enumerate() {
         let sealed = record.sealed.map_or(0, |end| end.last_revision);
@@ -84,7 +96,7 @@ pub(crate) fn salvage(
 
 /// Whether a segment may follow a revision: its own begin at the next, or at one that a crash, a
 /// repair or a restore has made of it.
-fn joins(last_revision: u64, first_revision: u64) -> bool {
+pub(super) fn joins(last_revision: u64, first_revision: u64) -> bool {
     first_revision.saturating_sub(last_revision + 1).is_multiple_of(REVISION_SKIP)
 }
 
@@ -130,7 +142,7 @@ impl Salvaged {
         let mut covered = record.sealed.map_or(0, |end| end.last_revision);
         let mut malformed = None;
         while let Some(frame) = scan.next()? {
-            match check_contents(&segment, &frame, self.last_revision) {
+            match check_contents(&segment, &frame, self.last_revision, &mut |_| ()) {
                 Ok(true) => (sealed, covered) = (true, frame.revision),
                 Ok(false) => self.last_revision = frame.revision,
                 Err(error) => malformed = Some(error),
@@ -163,17 +175,26 @@ impl Salvaged {
 }
 
 /// The length of a file, 0 for one that cannot be opened.
-fn file_len(disk: &dyn Disk, path: &Path) -> u64 {
+pub(super) fn file_len(disk: &dyn Disk, path: &Path) -> u64 {
     disk.open(path, false).and_then(|file| file.len()).unwrap_or_default()
 }
 
-/// Checks a frame down to its entries; gives whether it is a seal.
-fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) -> Result<bool> {
+/// Checks a frame down to its entries, and calls `visit` with the key of each; gives whether it is a
+/// seal.
+pub(super) fn check_contents(
+    segment: &OpenSegment,
+    frame: &ScannedFrame<'_>,
+    last: u64,
+    visit: &mut dyn FnMut(&ItemKey),
+) -> Result<bool> {
     let SegmentFacts { path, header, .. } = &segment.facts;
     match frame.check(path, last)? {
         Body::Seal => Ok(true),
         Body::Commit(_) => {
-            EntrySource::of_header(path, header).for_each_entry(frame, &mut |_| Ok(()))?;
+            EntrySource::of_header(path, header).for_each_entry(frame, &mut |found| {
+                visit(&found.key);
+                Ok(())
+            })?;
             Ok(false)
         }
     }
@@ -186,7 +207,7 @@ fn check_contents(segment: &OpenSegment, frame: &ScannedFrame<'_>, last: u64) ->
 /// overlap the newest counts, and one without a seal that begins inside another was not finished.
 /// One whose header cannot be read is left over, too, unless there is a gap that it may have
 /// filled.
-fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+pub(super) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     let mut readable = Vec::new();
     let mut unreadable = Vec::new();
     for number in segment_numbers(disk, store)? {

@@ -1,5 +1,6 @@
-//! Reading the frames of a segment from front to back.
+//! Reading the frames of a segment from front to back, over damage where that is asked for.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,15 +8,10 @@ use crate::journal::frame::{Body, FRAME_HEADER_BYTES, FrameHeader};
 use crate::storage::DiskFile;
 use crate::values::error::{Error, Result};
 
+pub(crate) use crate::journal::frame::Position;
+
 /// How much a scan reads at a time.
 const SCAN_BYTES: usize = 256 << 10;
-
-/// A place between two frames: where the next begins, and the checksum that seeds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Position {
-    pub(crate) offset: u64,
-    pub(crate) chain: u32,
-}
 
 /// One valid frame of a scan.
 #[derive(Debug)]
@@ -24,6 +20,28 @@ pub(crate) struct ScannedFrame<'a> {
     pub(crate) revision: u64,
     /// The frame's bytes after its header.
     pub(crate) body: &'a [u8],
+}
+
+/// A part of a segment in which there are no frames that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DamagedStretch {
+    pub(crate) offset: u64,
+    pub(crate) end_offset: u64,
+    /// The commits that may have been there have revisions from this one on.
+    pub(crate) first_revision: u64,
+    /// And up to this one.
+    pub(crate) last_revision: u64,
+}
+
+impl DamagedStretch {
+    /// Whether the commit of this revision may have been there; no other segment holds it.
+    pub(crate) fn covers(&self, revision: u64) -> bool {
+        (self.first_revision..=self.last_revision).contains(&revision)
+    }
+
+    pub(crate) fn error(&self, path: &Path) -> Error {
+        Error::corrupt(path, self.offset, "a frame is damaged")
+    }
 }
 
 impl<'a> ScannedFrame<'a> {
@@ -45,7 +63,7 @@ impl<'a> ScannedFrame<'a> {
     }
 }
 
-/// Reads frames one after another until the first that is not valid.
+/// Reads frames one after another until the first that is not valid, or over those.
 #[derive(Debug)]
 pub(crate) struct FrameScanner {
     file: Arc<dyn DiskFile>,
@@ -54,6 +72,13 @@ pub(crate) struct FrameScanner {
     next: Position,
     /// The revision of the last commit that was checked.
     last_revision: u64,
+    /// Up to where frames have to reach, and the highest revision of one, where damage is stepped
+    /// over.
+    over: Option<(u64, u64)>,
+    damage: Vec<DamagedStretch>,
+    last: Option<Found>,
+    /// What the last header says, if there is one up to where the scan stands.
+    content_check: Option<u32>,
     buffer: Vec<u8>,
     buffer_start: u64,
 }
@@ -61,7 +86,19 @@ pub(crate) struct FrameScanner {
 impl FrameScanner {
     /// A scan from a place between two frames on; `limit` is at most the file's length.
     pub(crate) fn new(file: Arc<dyn DiskFile>, path: PathBuf, limit: u64, next: Position) -> Self {
-        Self { file, path, limit, next, last_revision: 0, buffer: Vec::new(), buffer_start: 0 }
+        Self {
+            file,
+            path,
+            limit,
+            next,
+            last_revision: 0,
+            over: None,
+            damage: Vec::new(),
+            last: None,
+            content_check: None,
+            buffer: Vec::new(),
+            buffer_start: 0,
+        }
     }
 
     /// The same scan, of commits that must be above this revision.
@@ -69,9 +106,46 @@ impl FrameScanner {
         Self { last_revision, ..self }
     }
 
+    /// The same scan, which steps over damage: frames reach up to `end_offset`, with revisions up to
+    /// `last_revision`. What it steps over, [`take_damage`](Self::take_damage) gives.
+    pub(crate) fn over_damage(self, end_offset: u64, last_revision: u64) -> Self {
+        Self { over: Some((end_offset, last_revision)), ..self }
+    }
+
     /// Where the scan stands: after the last valid frame.
     pub(crate) fn position(&self) -> Position {
         self.next
+    }
+
+    /// The last revision up to where the scan stands, as far as it is known.
+    pub(crate) fn last_revision(&self) -> u64 {
+        self.last_revision
+    }
+
+    /// Goes on behind a commit of this revision, which the caller has checked.
+    pub(crate) fn pass(&mut self, revision: u64) {
+        self.last_revision = revision;
+    }
+
+    /// Goes on from another place between two frames.
+    pub(crate) fn go_to(&mut self, offset: u64) {
+        self.next.offset = offset;
+    }
+
+    /// What was stepped over since the last call.
+    pub(crate) fn take_damage(&mut self) -> Vec<DamagedStretch> {
+        std::mem::take(&mut self.damage)
+    }
+
+    /// The commit that [`next_commit`](Self::next_commit) gave last.
+    pub(crate) fn last_commit(&self) -> Option<ScannedFrame<'_>> {
+        self.buffered(self.last?)
+    }
+
+    /// What the last header, be its body whole or not, says of the content; `None` where none is
+    /// known to be the last.
+    pub(crate) fn content_check(&self) -> Option<u32> {
+        self.content_check
     }
 
     /// The next frame, or `None` where no valid frame follows.
@@ -86,17 +160,86 @@ impl FrameScanner {
     /// The next commit, checked; `None` at a seal and where no valid frame follows.
     ///
     /// # Errors
-    /// As [`next`](Self::next) and [`ScannedFrame::check`].
+    /// As [`next`](Self::next), and where damage is not stepped over as [`ScannedFrame::check`].
     pub(crate) fn next_commit(&mut self) -> Result<Option<ScannedFrame<'_>>> {
-        let Some(found) = self.advance()? else { return Ok(None) };
-        let Some(frame) = self.buffered(found) else { return Ok(None) };
-        match frame.check(&self.path, self.last_revision)? {
-            Body::Seal => Ok(None),
-            Body::Commit(_) => {
-                self.last_revision = found.revision;
-                Ok(self.buffered(found))
+        loop {
+            let Some(found) = self.advance()? else {
+                let Some((end, highest)) = self.over.filter(|(end, _)| self.next.offset < *end)
+                else {
+                    return Ok(None);
+                };
+                if !self.skip_to_header(end, highest)? {
+                    self.note_damage(end, highest);
+                    self.content_check = None;
+                }
+                continue;
+            };
+            let Some(frame) = self.buffered(found) else { return Ok(None) };
+            match frame.check(&self.path, self.last_revision) {
+                Ok(Body::Seal) => return Ok(None),
+                Ok(Body::Commit(_)) => {
+                    (self.last_revision, self.last) = (found.revision, Some(found));
+                    return Ok(self.buffered(found));
+                }
+                Err(error) if self.over.is_none() => return Err(error),
+                Err(_) => {
+                    let end = self.next.offset;
+                    self.next.offset = found.offset;
+                    self.note_damage(end, found.revision);
+                }
             }
         }
+    }
+
+    /// Steps over what is not valid here: over the frame, where its header is whole, or else to the
+    /// next header, of a commit up to this revision whose frame ends up to there; `false`, with
+    /// nothing changed, where there is neither.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be read.
+    pub(crate) fn skip_to_header(&mut self, end_offset: u64, highest: u64) -> Result<bool> {
+        let begin = self.next.offset;
+        let mut offset = begin;
+        while offset < end_offset.min(self.limit) {
+            let found = self.header_at(offset)?.filter(|header| {
+                let end = offset + (FRAME_HEADER_BYTES as u64) + u64::from(header.body_bytes);
+                let revisions = self.last_revision + 1..=highest;
+                end <= end_offset && revisions.contains(&header.revision)
+            });
+            match found {
+                Some(header) if offset == begin => {
+                    let frame_bytes = FRAME_HEADER_BYTES as u64 + u64::from(header.body_bytes);
+                    self.damage.push(DamagedStretch {
+                        offset,
+                        end_offset: offset + frame_bytes,
+                        first_revision: header.revision,
+                        last_revision: header.revision,
+                    });
+                    self.next.offset = offset + frame_bytes;
+                    self.last_revision = header.revision;
+                    self.content_check = Some(header.content_check);
+                    return Ok(true);
+                }
+                Some(header) => {
+                    self.note_damage(offset, header.revision - 1);
+                    return Ok(true);
+                }
+                None => offset += 1,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Steps to a place, over frames of which no more is known than that their revisions are not
+    /// above this one.
+    fn note_damage(&mut self, end_offset: u64, last_revision: u64) {
+        self.damage.push(DamagedStretch {
+            offset: self.next.offset,
+            end_offset,
+            first_revision: self.last_revision + 1,
+            last_revision,
+        });
+        self.next.offset = end_offset;
     }
 
     /// Asks that the scan, at its end, has come just to this place.
@@ -111,14 +254,16 @@ impl FrameScanner {
         Err(Error::corrupt(&self.path, end, "a frame is damaged"))
     }
 
+    fn header_at(&mut self, offset: u64) -> Result<Option<FrameHeader>> {
+        let place = Position { offset, ..self.next };
+        let Some(bytes) = self.bytes_at(offset, FRAME_HEADER_BYTES)? else { return Ok(None) };
+        Ok(bytes.first_chunk().and_then(|bytes| FrameHeader::decode(bytes, place)))
+    }
+
     /// Reads the next frame into the buffer and steps over it.
     fn advance(&mut self) -> Result<Option<Found>> {
-        let Position { offset, chain } = self.next;
-        let Some(bytes) = self.bytes_at(offset, FRAME_HEADER_BYTES)? else { return Ok(None) };
-        let Some(header_bytes) = bytes.first_chunk() else { return Ok(None) };
-        let Some((header, checksum)) = FrameHeader::decode(header_bytes, chain) else {
-            return Ok(None);
-        };
+        let offset = self.next.offset;
+        let Some(header) = self.header_at(offset)? else { return Ok(None) };
         let whole = FRAME_HEADER_BYTES + header.body_bytes as usize;
         let Some(bytes) = self.bytes_at(offset, whole)? else { return Ok(None) };
         let body = bytes.split_at(FRAME_HEADER_BYTES).1;
@@ -126,7 +271,8 @@ impl FrameScanner {
             return Ok(None);
         }
         let body_bytes = body.len();
-        self.next = Position { offset: offset + whole as u64, chain: checksum };
+        self.next.offset = offset + whole as u64;
+        self.content_check = Some(header.content_check);
         Ok(Some(Found { offset, revision: header.revision, body_bytes }))
     }
 
@@ -136,6 +282,17 @@ impl FrameScanner {
         let from = (offset - self.buffer_start) as usize + FRAME_HEADER_BYTES;
         let body = self.buffer.get(from..from + body_bytes)?;
         Some(ScannedFrame { offset, revision, body })
+    }
+
+    /// Takes note of where a file ends that was cut short, where that is damage to step over.
+    fn find_end(&mut self, error: io::Error) -> Result<()> {
+        let is_cut = error.kind() == io::ErrorKind::UnexpectedEof && self.over.is_some();
+        let len = self.file.len().map_err(Error::io("reading the length of", &self.path))?;
+        if !is_cut || len >= self.limit {
+            return Err(Error::io("reading", &self.path)(error));
+        }
+        self.limit = len;
+        Ok(())
     }
 
     /// So many bytes from `offset`, `None` when the scanned part ends before.
@@ -151,8 +308,10 @@ impl FrameScanner {
                 self.buffer = vec![0; wanted];
             }
             self.buffer_start = offset;
-            let read = self.file.read_exact_at(&mut self.buffer, offset);
-            read.map_err(Error::io("reading", &self.path))?;
+            if let Err(error) = self.file.read_exact_at(&mut self.buffer, offset) {
+                self.buffer.clear();
+                return self.find_end(error).and_then(|()| self.bytes_at(offset, len));
+            }
         }
         let from = (offset - self.buffer_start) as usize;
         Ok(self.buffer.get(from..from + len))
@@ -180,14 +339,14 @@ mod tests {
     fn scan_commits(after: u64, frames: Vec<(FrameBuilder, u64)>) -> Result<(Vec<u64>, bool)> {
         let (disk, path) = (MemoryDisk::new(), PathBuf::from("segment"));
         let file = disk.open(&path, true).unwrap();
-        let mut position = Position { offset: 0, chain: 7 };
+        let first = Position { offset: 0, seed: 7 };
+        let mut position = first;
         for (mut frame, revision) in frames {
             frame.complete();
-            let (bytes, chain) = frame.finish(revision, position.chain);
+            let (bytes, behind) = frame.finish(revision, 0, position);
             file.write_all_at(bytes, position.offset).unwrap();
-            position = Position { offset: position.offset + bytes.len() as u64, chain };
+            position = behind;
         }
-        let first = Position { offset: 0, chain: 7 };
         let mut scan = FrameScanner::new(file, path, position.offset, first).after(after);
         let mut revisions = Vec::new();
         while let Some(frame) = scan.next_commit()? {

@@ -14,12 +14,14 @@ use crate::values::error::{Error, Result};
 
 /// Bytes before the first frame; one page, so that frames never share a sector with the header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
+/// The header is there twice, as without it no frame of the segment can be read.
+const COPY_BYTES: usize = SEGMENT_HEADER_BYTES as usize / 2;
 /// The format version that this crate writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"IFMSEGM\0";
 const FIXED_BYTES: usize = 36;
-pub(crate) const MAX_INCARNATIONS: usize = (SEGMENT_HEADER_BYTES as usize - FIXED_BYTES - 4) / 16;
+pub(crate) const MAX_INCARNATIONS: usize = (COPY_BYTES - FIXED_BYTES - 4) / 16;
 
 /// What a segment file says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +47,7 @@ impl SegmentHeader {
         Self { number, salt: u64::from_le_bytes(salt), first_revision, incarnations }
     }
 
-    /// Lays out the header; gives the checksum that seeds the first frame's, too.
+    /// Lays out the header, both copies; gives the checksum that seeds those of frames, too.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         debug_assert!((1..=MAX_INCARNATIONS).contains(&self.incarnations.len()));
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
@@ -58,14 +60,34 @@ impl SegmentHeader {
         for incarnation in &self.incarnations {
             bytes.extend_from_slice(incarnation);
         }
-        bytes.resize(SEGMENT_HEADER_BYTES as usize - 4, 0);
+        bytes.resize(COPY_BYTES - 4, 0);
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes.extend_from_within(..);
         (bytes, checksum)
     }
 
-    /// Reads a header and the checksum that seeds the first frame's.
+    /// Reads a header and the checksum that seeds those of frames, from the first of its two copies
+    /// that is whole.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Self, u32)> {
+        let (first, second) = bytes.split_at_checked(COPY_BYTES).unwrap_or((bytes, &[]));
+        match Self::decode_copy(path, first) {
+            Err(error @ Error::Corrupt { .. }) => {
+                let decoded = Self::decode_copy(path, second).map_err(|second| match second {
+                    Error::Corrupt { .. } => error,
+                    other => other,
+                })?;
+                log::warn!(
+                    "one of the two copies of the header of {} is damaged; the other is used",
+                    path.display()
+                );
+                Ok(decoded)
+            }
+            decoded => decoded,
+        }
+    }
+
+    fn decode_copy(path: &Path, bytes: &[u8]) -> Result<(Self, u32)> {
         let damaged = || Error::corrupt(path, 0, "the segment's header is damaged");
         let (covered, stored) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
         let checksum = crc32fast::hash(covered);
@@ -133,7 +155,7 @@ pub(crate) struct OpenSegment {
 pub(crate) struct SegmentFacts {
     pub(crate) path: PathBuf,
     pub(crate) header: SegmentHeader,
-    /// Seeds the checksum of the first frame.
+    /// Seeds the checksums of frames.
     pub(crate) seed: u32,
     pub(crate) len_bytes: u64,
 }
@@ -184,7 +206,7 @@ impl SegmentFacts {
     }
 
     fn scan_file(&self, file: Arc<dyn DiskFile>, limit: u64) -> FrameScanner {
-        let first = Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed };
+        let first = Position { offset: SEGMENT_HEADER_BYTES, seed: self.seed };
         FrameScanner::new(file, self.path.clone(), limit.min(self.len_bytes), first)
     }
 }
@@ -205,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_reads_back_and_any_flipped_bit_is_found() {
+    fn a_header_reads_back_and_a_flipped_bit_in_one_copy_costs_nothing() {
         let (bytes, seed) = header().encode();
         assert_eq!(bytes.len() as u64, SEGMENT_HEADER_BYTES);
         let path = Path::new("x");
@@ -213,7 +235,9 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(SegmentHeader::decode(path, &flipped).is_err(), "bit {bit}");
+            assert_eq!(SegmentHeader::decode(path, &flipped).unwrap(), (header(), seed));
+            flipped[(bit / 8 + COPY_BYTES) % bytes.len()] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(path, &flipped).is_err(), "bit {bit} in both");
         }
     }
 
@@ -227,9 +251,9 @@ mod tests {
     fn a_header_of_a_newer_format_is_unsupported() {
         let (mut bytes, _) = header().encode();
         bytes[8] = 2;
-        let at = bytes.len() - 4;
+        let at = COPY_BYTES - 4;
         let checksum = crc32fast::hash(&bytes[..at]).to_le_bytes();
-        bytes[at..].copy_from_slice(&checksum);
+        bytes[at..COPY_BYTES].copy_from_slice(&checksum);
         let error = SegmentHeader::decode(Path::new("x"), &bytes).unwrap_err();
         assert!(matches!(error, Error::Unsupported { found: 2, supported: 1, .. }));
     }

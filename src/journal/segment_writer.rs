@@ -52,7 +52,7 @@ impl SegmentWriter {
         let header = SegmentHeader::new(number, entropy, first_revision, incarnations);
         let (buffer, seed) = header.encode();
         let file = disk.open(&path, true).map_err(Error::io("creating", &path))?;
-        let tail = Position { offset: SEGMENT_HEADER_BYTES, chain: seed };
+        let tail = Position { offset: SEGMENT_HEADER_BYTES, seed };
         Ok(Self { path, file, header, seed, tail, buffer })
     }
 
@@ -95,9 +95,9 @@ impl SegmentWriter {
     }
 
     fn buffer_frame(&mut self, frame: &mut FrameBuilder, revision: u64) -> Position {
-        let (bytes, chain) = frame.finish(revision, self.tail.chain);
+        let (bytes, behind) = frame.finish(revision, 0, self.tail);
         self.buffer.extend_from_slice(bytes);
-        Position { offset: self.tail.offset + bytes.len() as u64, chain }
+        behind
     }
 
     fn write_up_to(&mut self, end: u64) -> Result<()> {

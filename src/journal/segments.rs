@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -35,8 +35,10 @@ pub(crate) struct Segments {
 pub(crate) struct KnownSegment {
     pub(crate) path: PathBuf,
     pub(crate) incarnations: Vec<[u8; 16]>,
-    /// Seeds the checksum of the first frame.
+    /// Seeds the checksums of frames.
     seed: u32,
+    /// Whether a reader met frames that are damaged.
+    damaged: AtomicBool,
     /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
     /// Bytes that compaction had to keep beside those, and until when that need not be looked at
@@ -47,12 +49,30 @@ pub(crate) struct KnownSegment {
 }
 
 impl KnownSegment {
-    /// The last known place before which there is no revision above this one.
-    pub(crate) fn place_after(&self, revision: u64) -> Position {
+    /// The last known place before which there is no revision above this one, and the revision
+    /// before it, 0 where that is the beginning.
+    pub(crate) fn place_after(&self, revision: u64) -> (u64, Position) {
         let index = self.index.lock();
         let behind = index.partition_point(|(before, _)| *before <= revision);
-        let found = behind.checked_sub(1).and_then(|at| index.get(at)).map(|(_, place)| *place);
-        found.unwrap_or(Position { offset: SEGMENT_HEADER_BYTES, chain: self.seed })
+        let found = behind.checked_sub(1).and_then(|at| index.get(at)).copied();
+        found.unwrap_or((0, self.first_place()))
+    }
+
+    /// Where the first frame begins.
+    pub(crate) fn first_place(&self) -> Position {
+        Position { offset: SEGMENT_HEADER_BYTES, seed: self.seed }
+    }
+
+    /// Whether frames in it are known to be damaged: then compaction leaves it as it is.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Remembers that frames in it are damaged; what cannot be read is told to the log, once.
+    pub(crate) fn note_damage(&self, error: &Error) {
+        if !self.damaged.swap(true, Ordering::Relaxed) {
+            log::warn!("a segment is damaged, and what is whole of it stays in use: {error}");
+        }
     }
 
     /// Remembers a place between two frames, and the revision before it, if none is near it.
@@ -75,7 +95,8 @@ impl Segments {
         let path = segment_path(&self.store, number);
         let live_bytes = AtomicU64::new(0);
         let (retained, index) = (Mutex::default(), Mutex::default());
-        let known = KnownSegment { path, incarnations, seed, live_bytes, retained, index };
+        let damaged = AtomicBool::new(false);
+        let known = KnownSegment { path, incarnations, seed, damaged, live_bytes, retained, index };
         self.known.write().insert(number, Arc::new(known));
     }
 
@@ -114,6 +135,23 @@ impl Segments {
     pub(crate) fn total_live_bytes(&self) -> u64 {
         let known = self.known.read();
         known.values().map(|segment| segment.live_bytes.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How many segments are known to be damaged.
+    pub(crate) fn damaged(&self) -> usize {
+        self.known.read().values().filter(|segment| segment.is_damaged()).count()
+    }
+
+    /// Whether frames of a segment are known to be damaged.
+    pub(crate) fn is_damaged(&self, number: u32) -> bool {
+        self.get(number).is_some_and(|segment| segment.is_damaged())
+    }
+
+    /// Remembers that frames of a segment are damaged.
+    pub(crate) fn note_damage(&self, number: u32, error: &Error) {
+        if let Some(segment) = self.get(number) {
+            segment.note_damage(error);
+        }
     }
 
     /// How many segments there are.
@@ -191,7 +229,8 @@ impl Segments {
             Err(error) => {
                 let path = segment_path(&self.store, number);
                 if error.kind() == std::io::ErrorKind::UnexpectedEof {
-                    let offset = u64::from(offset);
+                    // Where the file ends, if that is before the entry.
+                    let offset = u64::from(offset).min(file.len().unwrap_or(u64::MAX));
                     return Err(Error::corrupt(&path, offset, "the segment ends inside an entry"));
                 }
                 Err(Error::io("reading", &path)(error))

@@ -1,4 +1,6 @@
-//! How documents become bytes: [`Json`], [`Bincode`] and [`Raw`].
+//! How documents become bytes: [`Json`], [`Bincode`] and [`Raw`], and [`Stored`] to see those.
+
+mod stored;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -7,6 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::values::checked_json::limited;
 use crate::values::depth::Document;
 use crate::values::error::{BoxError, CodecError, CodecStep, Error, Result};
+
+pub use stored::Stored;
 
 /// How a collection turns its documents into stored bytes and back.
 ///

@@ -1,7 +1,9 @@
-//! What was lost when a damaged store was opened with
-//! [`OnDamage::KeepPrefix`](crate::OnDamage::KeepPrefix).
+//! What was lost when a damaged store was opened with another [`OnDamage`](crate::OnDamage) than to
+//! refuse.
 
 use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 
 use crate::values::revision::Revision;
 
@@ -22,6 +24,10 @@ use crate::values::revision::Revision;
 ///         damage.reason(),
 ///         damage.kept(),
 ///     );
+///     for item in damage.items() {
+///         eprintln!("{:?} of {} may be older than it was", item.key(), item.collection());
+///     }
+///     assert!(damage.gone().iter().all(|part| part.first_revision <= part.last_revision));
 /// }
 /// # Ok(()) }
 /// ```
@@ -33,6 +39,54 @@ pub struct Damage {
     pub(crate) kept: Revision,
     pub(crate) lost_bytes: u64,
     pub(crate) moved: Vec<PathBuf>,
+    pub(crate) gone: Vec<DamagedPart>,
+    pub(crate) items: Vec<DamagedItem>,
+}
+
+/// A part of the journal that cannot be read; see [`Damage::gone`].
+///
+/// See [`Damage`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DamagedPart {
+    /// The segment file, where it lay when the damage was found.
+    pub file: PathBuf,
+    /// Where in it the part begins, in bytes.
+    pub offset: u64,
+    /// Its length, in bytes; 0 of a file that is missing.
+    pub len_bytes: u64,
+    /// The lowest revision of a commit that may have been there.
+    pub first_revision: Revision,
+    /// The highest one.
+    pub last_revision: Revision,
+}
+
+/// An item whose stored bytes are damaged.
+///
+/// See [`Damage`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DamagedItem {
+    collection: String,
+    key: Bytes,
+}
+
+impl DamagedItem {
+    pub(crate) fn new(collection: &str, key: &[u8]) -> Self {
+        Self { collection: collection.to_owned(), key: Bytes::copy_from_slice(key) }
+    }
+
+    /// The collection's name; empty for what the store itself records, under the name of a
+    /// collection.
+    #[must_use]
+    pub fn collection(&self) -> &str {
+        &self.collection
+    }
+
+    /// The key; empty where it was a clear of the whole collection.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        &self.key
+    }
 }
 
 impl Damage {
@@ -54,8 +108,10 @@ impl Damage {
         &self.reason
     }
 
-    /// The newest commit that was kept: what the journal still held of the commits up to it is in
-    /// the store, and nothing of those after it. What compaction had dropped, because a commit
+    /// The newest commit that was kept, or that may have been lost before it: after
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) what the journal still held of the commits up to it
+    /// is in the store, after [`SkipDamaged`](crate::OnDamage::SkipDamaged) that without what is
+    /// [`gone`](Self::gone); and nothing of those after it. What compaction had dropped, because a commit
     /// behind the damage had replaced it, does not come back.
     #[must_use]
     pub fn kept(&self) -> Revision {
@@ -69,7 +125,24 @@ impl Damage {
         self.lost_bytes
     }
 
-    /// Where whole files behind the damage were moved to, for an attempt to rescue more by hand.
+    /// What is no longer part of the store, in order: after
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) everything from the first damage on, as one part.
+    /// Empty where no commit is known to be lost, as when only MANIFEST was.
+    #[must_use]
+    pub fn gone(&self) -> &[DamagedPart] {
+        &self.gone
+    }
+
+    /// The items whose newest version is gone, as far as the damaged bytes still name them, after
+    /// [`SkipDamaged`](crate::OnDamage::SkipDamaged). A hint: a name may be damaged itself, and a file
+    /// that is missing names nothing; [`gone`](Self::gone) lists what was lost.
+    #[must_use]
+    pub fn items(&self) -> &[DamagedItem] {
+        &self.items
+    }
+
+    /// Where damaged files, and whole ones behind the damage, were moved to, for an attempt to rescue
+    /// more by hand.
     #[must_use]
     pub fn moved(&self) -> &[PathBuf] {
         &self.moved

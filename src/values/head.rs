@@ -137,7 +137,7 @@ impl Head {
 
     /// What the version takes in the journal, in a frame of its own.
     pub(crate) fn footprint_bytes(&self) -> u64 {
-        const FRAME_BYTES: u64 = 22;
+        const FRAME_BYTES: u64 = 26;
         u64::from(self.len_bytes) + FRAME_BYTES
     }
 

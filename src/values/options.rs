@@ -60,15 +60,36 @@ pub enum Durability {
 #[non_exhaustive]
 pub enum OnDamage {
     /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change neither journal nor
-    /// MANIFEST. An index that was being rebuilt when the damage was met may be left behind.
+    /// MANIFEST, where something current is lost. An index that was being rebuilt when the damage was
+    /// met may be left behind.
+    ///
+    /// Damage to what is superseded refuses nothing: frames that cannot be read are stepped over, and
+    /// count and sum of the items prove that none of them is missing. Then a warning is logged,
+    /// [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts the segments, and compaction
+    /// leaves these as they are. After an orderly close the journal is not read at all: a damaged item
+    /// is [`Error::Corrupt`](crate::Error::Corrupt) to those who read it, and a collection of which the
+    /// record of its codec is damaged to those who open it. Everything else works, and
+    /// [`Store::backup`](crate::Store::backup) names the first item that it cannot copy.
     #[default]
     Refuse,
-    /// Read the whole journal, keep every commit before the first damage, and go on as a new
-    /// incarnation; [`Store::damage`](crate::Store::damage) reports what is gone. An item whose
+    /// Read the whole journal and keep every commit before the first damage, unless no item needs
+    /// what is damaged: then nothing is cut. Where it is cut the store goes on as a new incarnation,
+    /// and [`Store::damage`](crate::Store::damage) reports what is gone. An item whose
     /// newest version is behind the damage goes back to the one before it, if compaction has not
     /// dropped that meanwhile; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps them.
     /// Costs a read of every byte at every open, so set it to repair, not for good.
     KeepPrefix,
+    /// Read the whole journal, keep every commit that is whole, in front of the damage and behind it,
+    /// and go on as a new incarnation; [`Store::damage`](crate::Store::damage) reports what is gone.
+    /// What is left is not a state that the store ever had: an item whose newest version is
+    /// damaged goes back to the newest one that is whole, or is absent, or is there again though it
+    /// was deleted, while others are as they were last. A commit is kept whole or not at all, also a
+    /// batch.
+    ///
+    /// Damaged segments are written anew without what is damaged, and the files moved to the folder
+    /// `damaged`, where they take space until somebody removes them. Costs as
+    /// [`KeepPrefix`](Self::KeepPrefix), and a write of each damaged segment.
+    SkipDamaged,
 }
 
 /// How far a slow open or a verification has come; see [`Options::on_progress`] and

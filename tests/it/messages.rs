@@ -348,7 +348,11 @@ fn all() -> Vec<(u16, &'static str, Error)> {
         (410, "compacted", Error::Compacted),
         (409, "diverged", Error::Diverged),
         (410, "snapshot_too_old", Error::SnapshotTooOld),
-        (500, "corrupt", Error::Corrupt { file: path.clone(), offset: 7, reason: "so" }),
+        (
+            500,
+            "corrupt",
+            Error::Corrupt { file: path.clone(), offset: 7, reason: "so", item: None },
+        ),
         (503, "locked", Error::Locked { path: path.clone() }),
         (503, "moved", Error::Moved { path: path.clone() }),
         (503, "poisoned", Error::Poisoned { cause: "so".into() }),
@@ -399,7 +403,12 @@ fn every_failure_of_the_store_says_what_to_do() {
              space than it may; take another",
         ),
         (
-            Error::Corrupt { file: "/x/1.seg".into(), offset: 7, reason: "a frame is damaged" },
+            Error::Corrupt {
+                file: "/x/1.seg".into(),
+                offset: 7,
+                reason: "a frame is damaged",
+                item: None,
+            },
             "\"/x/1.seg\" is damaged at byte 7: a frame is damaged; restore a backup, or open the \
              store with Options::on_damage to keep what is whole",
         ),

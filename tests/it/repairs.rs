@@ -350,7 +350,12 @@ fn without_manifest_and(damage: impl Fn(&Simulation, &Path), index: usize) -> (D
 #[test]
 fn without_a_manifest_a_segment_whose_header_is_damaged_ends_what_is_kept() {
     for index in 0..3 {
-        let (damage, kept) = without_manifest_and(|sim, path| flip(sim, path, 20), index as usize);
+        // The header is there twice.
+        let both = |sim: &Simulation, path: &Path| {
+            flip(sim, path, 20);
+            flip(sim, path, 2_048 + 20);
+        };
+        let (damage, kept) = without_manifest_and(both, index as usize);
         assert_eq!(kept, index * ITEMS);
         assert!(damage.reason().contains("header"), "{damage:?}");
     }

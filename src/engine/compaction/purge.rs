@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use crate::engine::compaction::copy::read_frames;
-use crate::engine::shared::MaintenanceGuard;
+use crate::engine::shared::{EngineGuard, MaintenanceGuard};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 
 /// Tombstones that may go, with their revisions.
@@ -25,6 +25,13 @@ pub(super) fn find(
     throttle: Throttle,
 ) -> Result<Purgeable> {
     let mut purgeable = Purgeable::new();
+    let last = run.last().map(|source| source.number);
+    let mut older = maintenance.engine()?.journal.covered_segments();
+    older.truncate(older.iter().position(|of| Some(of.number) == last).map_or(0, |at| at + 1));
+    if older.iter().any(|source| is_damaged(maintenance, source)) {
+        // Nobody knows of which items older entries are there.
+        return Ok(purgeable);
+    }
     // A snapshot needs the rows of items that were removed after it had begun.
     let oldest = maintenance.engine()?.snapshots.oldest_revision().unwrap_or(u64::MAX);
     for source in run {
@@ -49,14 +56,12 @@ pub(super) fn find(
     let cleared = purgeable.iter().filter(|(key, _)| key.is_collection());
     let mut cleared: HashMap<String, u64> =
         cleared.map(|(key, revision)| (key.collection().to_owned(), *revision)).collect();
-    let last = run.last().map(|source| source.number);
-    let segments = maintenance.engine()?.journal.covered_segments();
-    for source in segments {
+    for source in older {
         if purgeable.is_empty() {
             break;
         }
         let rewritten = run.iter().any(|of_run| of_run.number == source.number);
-        read_frames(maintenance, &source, throttle, &mut |engine, source, frame| {
+        let read = read_frames(maintenance, &source, throttle, &mut |engine, source, frame| {
             source.for_each_entry(frame, &mut |found| {
                 let tombstone = purgeable.get(&found.key);
                 let older = tombstone.is_some_and(|tombstone| found.revision < *tombstone);
@@ -72,12 +77,19 @@ pub(super) fn find(
                 }
                 Ok(())
             })
-        })?;
-        if Some(source.number) == last {
-            break;
+        });
+        match read {
+            Err(Error::Corrupt { .. }) if !rewritten => return Ok(Purgeable::new()),
+            read => read?,
         }
     }
     Ok(purgeable)
+}
+
+/// Whether frames of a segment are known to be damaged.
+fn is_damaged(maintenance: &MaintenanceGuard<'_>, source: &SegmentRecord) -> bool {
+    let damaged = |engine: EngineGuard<'_>| engine.journal.segments().is_damaged(source.number);
+    maintenance.engine().is_ok_and(damaged)
 }
 
 /// Removes the tombstones' rows from the index, but for items that were written again meanwhile.

@@ -6,8 +6,8 @@ use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::engine::{Engine, EntryLocation};
 use crate::journal::frame::record_checksum;
-use crate::journal::manifest::SegmentRecord;
-use crate::values::error::Result;
+use crate::journal::manifest::{RetiredSegment, SegmentRecord};
+use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 
 /// How many rows are looked at before others get a turn.
@@ -35,12 +35,18 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
     let outputs = covered
         .iter()
         .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
+    let mut numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
     for output in outputs {
-        if !maintenance.engine()?.is_relocated(output.number) {
-            relocate(maintenance, output, throttle)?;
+        if !relocate_from(maintenance, output, throttle)? {
+            // Then its sources hold what cannot be read in it, and heads go on pointing there.
+            let sources = |of: &&RetiredSegment| of.replaced_by == output.number;
+            let sources: Vec<u32> = retired.iter().filter(sources).map(|of| of.number).collect();
+            numbers.retain(|number| !sources.contains(number));
         }
     }
-    let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
+    if numbers.is_empty() {
+        return Ok(());
+    }
     if left_behind {
         // An earlier process may have been ended before the rows of purged tombstones were gone
         // for good, or removing them failed.
@@ -78,6 +84,27 @@ fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool>
         while engine.snapshots.lives_below(before) && engine.snapshots.give_up_oldest() {}
     }
     Ok(!engine.snapshots.lives_below(before))
+}
+
+/// Points the index's heads at the entries of a rewritten segment, if that was not done; `false`
+/// where it is damaged.
+fn relocate_from(
+    maintenance: &MaintenanceGuard<'_>,
+    output: &SegmentRecord,
+    throttle: Throttle,
+) -> Result<bool> {
+    let (done, damaged) = {
+        let engine = maintenance.engine()?;
+        let damaged = engine.journal.segments().is_damaged(output.number);
+        (engine.is_relocated(output.number), damaged)
+    };
+    if done || damaged {
+        return Ok(done);
+    }
+    match relocate(maintenance, output, throttle) {
+        Err(Error::Corrupt { .. }) => Ok(false),
+        relocated => relocated.map(|()| true),
+    }
 }
 
 /// Points the index's heads at the entries of a rewritten segment.

@@ -12,10 +12,12 @@ use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::manifest::{Checkpoint, CleanClose};
 use crate::journal::recover::{FoundSegment, Recovered};
+use crate::journal::scanner::DamagedStretch;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::storage::layout::{INDEX_FILE, manifest_path};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
+use crate::values::key::ItemKey;
 use crate::values::options::{OnProgress, Options, Progress};
 
 const PROGRESS_BYTES: u64 = 1 << 20;
@@ -36,6 +38,11 @@ pub(crate) struct OpenedIndex {
     pub(crate) written_revision: u64,
     /// The digest of the directory file, where that was believed.
     pub(crate) directory_digest: Option<[u8; 32]>,
+    /// Segments in which frames were found damaged, and the first of them in each.
+    pub(crate) damaged: Vec<(u32, Error)>,
+    /// Removals up to this revision may not be known to the index, as their frames are damaged; 0
+    /// for none.
+    pub(crate) removals_lost: u64,
     /// What the rows of secondary indexes come to; `None` where the directory file was believed.
     pub(crate) found_rows: Option<FoundRows>,
 }
@@ -143,6 +150,8 @@ fn as_closed(
         newest_clock_ms: 0,
         written_revision: checkpoint.revision,
         directory_digest: Some(digest),
+        damaged: Vec::new(),
+        removals_lost: 0,
         found_rows: None,
     }
 }
@@ -164,13 +173,12 @@ fn prove(
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
     let mut sound = true;
-    for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
+    let damage = for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
         let (key, head) = (&entry.key, entry.head());
         entry.move_content(&mut expected, &head);
         newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
         if entry.clears() {
-            return index
-                .replay_clear(key, &head, &mut |key, head| found.subtract(key.as_bytes(), head));
+            return found.clear(&index, key, &head);
         }
         let pin = index.pin();
         index.make_resident(key, &pin)?;
@@ -181,7 +189,7 @@ fn prove(
         }
         Ok(())
     })?;
-    if !sound || found.content.total() != expected {
+    if !sound || !damage.leaves(&found.content.total(), &expected) {
         return Ok(None);
     }
     Ok(Some(OpenedIndex {
@@ -193,6 +201,8 @@ fn prove(
         newest_clock_ms,
         written_revision: checkpoint.revision,
         directory_digest: None,
+        removals_lost: damage.removals_lost,
+        damaged: damage.segments,
         found_rows: Some(rows),
     }))
 }
@@ -251,6 +261,20 @@ fn rebuild(
     Ok(built)
 }
 
+/// Whether no item of the journal lies in frames that are damaged. Reads all of it, and notes in
+/// which segments there are such frames.
+pub(super) fn is_whole(recovered: &mut Recovered, cache_bytes: u64) -> Result<bool> {
+    let progress = Progress { done_bytes: 0, total_bytes: 0 };
+    let filled = fill(recovered, false, cache_bytes, &mut Report { on_progress: None, progress });
+    match filled {
+        Err(Error::Corrupt { .. }) => Ok(false),
+        filled => {
+            recovered.damaged = filled?.damaged;
+            Ok(true)
+        }
+    }
+}
+
 /// Puts the heads of the whole journal into an empty index, in order of revision.
 fn fill(
     recovered: &Recovered,
@@ -263,7 +287,7 @@ fn fill(
     let mut found = Content::of_segments(recovered);
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
-    {
+    let damage = {
         let pin = index.pin();
         for_each_entry(recovered, 0, report, &mut |entry| {
             let (key, head) = (&entry.key, entry.head());
@@ -272,19 +296,18 @@ fn fill(
             }
             newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
             if entry.clears() {
-                return index.replay_clear(key, &head, &mut |key, head| {
-                    found.subtract(key.as_bytes(), head)
-                });
+                return found.clear(&index, key, &head);
             }
             let present = index.head(key)?;
             index.put(key, &head, None, &pin);
             found.replace(key.as_bytes(), present.as_ref(), &head);
             Ok(())
-        })?;
-    }
-    if !damaged && found.content.total() != expected {
+        })?
+    };
+    if !damaged && !damage.leaves(&found.content.total(), &expected) {
         let path = manifest_path(&recovered.store);
-        return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
+        let lacks = Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint");
+        return Err(damage.segments.into_iter().next().map_or(lacks, |(_, error)| error));
     }
     Ok(OpenedIndex {
         index,
@@ -295,6 +318,8 @@ fn fill(
         newest_clock_ms,
         written_revision: recovered.last_revision,
         directory_digest: None,
+        removals_lost: damage.removals_lost,
+        damaged: damage.segments,
         found_rows: Some(FoundRows::default()),
     })
 }
@@ -342,30 +367,77 @@ impl Content {
 
     /// Takes away a head.
     fn subtract(&mut self, key: &[u8], head: &Head) {
-        if head.deleted {
-            return;
+        if !head.deleted {
+            self.content.subtract(key, head.etag);
+            self.subtract_live(head);
         }
-        self.content.subtract(key, head.etag);
-        if let Some(live) = self.live_bytes.get_mut(&head.segment) {
+    }
+
+    fn subtract_live(&mut self, head: &Head) {
+        if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
             *live = live.saturating_sub(head.footprint_bytes());
         }
     }
+
+    /// Takes away all of a collection that an entry clears, from the index as well.
+    fn clear(&mut self, index: &Index, key: &ItemKey, tombstone: &Head) -> Result<()> {
+        self.content.clear(key.collection());
+        index.replay_clear(key, tombstone, &mut |head| self.subtract_live(head))
+    }
 }
 
-/// Calls `f` with every entry of a revision above `after`, in order.
+/// Damage that a read of the journal has stepped over.
+#[derive(Debug, Default)]
+struct Damage {
+    /// The segments, and in each the first frame that is damaged.
+    segments: Vec<(u32, Error)>,
+    /// Whether commits after the checkpoint may be lost: then the sum of their entries is not that of
+    /// the items.
+    above_checkpoint: bool,
+    /// The highest revision that may be lost of those that were asked for.
+    removals_lost: u64,
+    /// What the journal's last header says of the content.
+    content_check: Option<u32>,
+}
+
+impl Damage {
+    /// Whether what was found is everything that the journal says; `expected` is what the checkpoint
+    /// and the entries after it come to.
+    fn leaves(&self, found: &ContentSum, expected: &ContentSum) -> bool {
+        if self.above_checkpoint {
+            self.content_check == Some(found.check())
+        } else {
+            found == expected
+        }
+    }
+
+    fn add(&mut self, found: &FoundSegment, stretch: &DamagedStretch, after: u64, checkpoint: u64) {
+        let number = found.segment.header.number;
+        if stretch.last_revision > after {
+            self.removals_lost = self.removals_lost.max(stretch.last_revision);
+        }
+        if self.segments.iter().all(|(damaged, _)| *damaged != number) {
+            self.segments.push((number, stretch.error(&found.segment.path)));
+        }
+        self.above_checkpoint |= stretch.last_revision > checkpoint;
+    }
+}
+
+/// Calls `f` with every entry of a revision above `after`, in order, and steps over damage.
 fn for_each_entry(
     recovered: &Recovered,
     after: u64,
     report: &mut Report<'_>,
     f: &mut dyn FnMut(FoundEntry<'_, '_>) -> Result<()>,
-) -> Result<()> {
+) -> Result<Damage> {
+    let mut damage = Damage::default();
     let needed = |found: &&FoundSegment| found.last_revision > after;
     let segments: Vec<&FoundSegment> = recovered.segments.iter().filter(needed).collect();
     let frame_bytes = |found: &&FoundSegment| found.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
     report.begin(segments.iter().map(frame_bytes).sum());
     for found in segments {
         let source = EntrySource::of_header(&found.segment.path, &found.segment.header);
-        let mut scan = found.scan(&*recovered.disk)?;
+        let mut scan = found.scan_over_damage(&*recovered.disk)?;
         let mut before = scan.position().offset;
         while let Some(frame) = scan.next_commit()? {
             if frame.revision > after {
@@ -376,8 +448,14 @@ fn for_each_entry(
             before = done;
         }
         scan.expect_end(found.end_offset)?;
+        for stretch in scan.take_damage() {
+            damage.add(found, &stretch, after, recovered.manifest.checkpoint.revision);
+        }
+        if found.end_offset > SEGMENT_HEADER_BYTES {
+            damage.content_check = scan.content_check();
+        }
     }
-    Ok(())
+    Ok(damage)
 }
 
 /// Tells the caller how far an open has come.

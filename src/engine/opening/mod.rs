@@ -51,7 +51,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let disk = &*environment.disk;
 
     create::settle_unfinished(disk, path)?;
-    let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
+    let (recovered, damage) = open_journal(environment, path, options)?;
     let mut recovered = recovered;
     let mut index = index::open(environment, &mut recovered, options)?;
     // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index,
@@ -69,10 +69,14 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     if recovered.manifest.copied {
         begin_incarnation(environment, &mut recovered)?;
     }
+    for (number, error) in index.damaged.iter().chain(&recovered.damaged) {
+        segments.note_damage(*number, error);
+    }
     for (number, live_bytes) in &index.live_bytes {
         segments.add_live(*number, *live_bytes);
     }
     let mut clock_ms = recovered.manifest.clock_ms.max(index.newest_clock_ms);
+    note_lost_removals(&mut recovered, index.removals_lost)?;
     let history = adopt_wishes(environment, &mut recovered, options, &mut clock_ms)?;
     let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
     let start = Start {
@@ -110,6 +114,20 @@ fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Re
     Ok(())
 }
 
+/// Records that followers which have not come past a damaged frame may miss a removal that it held:
+/// for them it is as if compaction had dropped the tombstone.
+fn note_lost_removals(recovered: &mut Recovered, up_to: u64) -> Result<()> {
+    if up_to <= recovered.manifest.purge_floor {
+        return Ok(());
+    }
+    let mut manifest = recovered.manifest.clone();
+    manifest.purge_floor = up_to;
+    manifest.purges += 1;
+    recovered.manifest_file.replace(&manifest)?;
+    recovered.manifest = manifest;
+    Ok(())
+}
+
 /// Records what this open wants to be different from now on; gives the policy to go by.
 fn adopt_wishes(
     environment: &Environment,
@@ -138,7 +156,7 @@ fn adopt_wishes(
 fn open_journal(
     environment: &Environment,
     path: &Path,
-    on_damage: OnDamage,
+    options: &Options,
 ) -> Result<(Recovered, Option<Damage>)> {
     let disk = &*environment.disk;
     match ManifestFile::load(disk, path)? {
@@ -148,12 +166,14 @@ fn open_journal(
                 // A run that was killed may have named the manifest and not synced that.
                 disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             }
-            match on_damage {
+            match options.on_damage {
                 OnDamage::Refuse => {
                     let watermark = Watermark::load(disk, path)?;
                     Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
                 }
-                OnDamage::KeepPrefix => repair::open(environment, path, Some((file, manifest))),
+                OnDamage::KeepPrefix | OnDamage::SkipDamaged => {
+                    repair::open(environment, path, Some((file, manifest)), options)
+                }
             }
         }
         Loaded::Missing if create::is_vacant(disk, path)? => {
@@ -161,8 +181,8 @@ fn open_journal(
             let watermark = Watermark::load(disk, path)?;
             Ok((recover(&environment.disk, path, file, manifest, watermark)?, None))
         }
-        Loaded::Missing | Loaded::Damaged if on_damage == OnDamage::KeepPrefix => {
-            repair::open(environment, path, None)
+        Loaded::Missing | Loaded::Damaged if options.on_damage != OnDamage::Refuse => {
+            repair::open(environment, path, None, options)
         }
         Loaded::Missing => Err(Error::corrupt(&manifest_path(path), 0, "the manifest is missing")),
         Loaded::Damaged => {

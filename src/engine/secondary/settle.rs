@@ -18,7 +18,7 @@ use crate::index::secondary::{directory_number, row_head};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::EntryKind;
-use crate::journal::frame_reader::FrameReader;
+use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::journal::index_changes::{RowChanges, decode};
 use crate::journal::index_sums::IndexSum;
 use crate::values::error::Result;
@@ -131,8 +131,8 @@ impl Engine {
         }
         let (mut reader, up_to) =
             (FrameReader::after(self.journal.checkpoint_revision()), self.journal.applied());
-        let mut replayed = 0;
-        reader.read(&self.journal, up_to, &mut |commit| {
+        let (mut replayed, mut damaged) = (0, false);
+        let mut visit = |commit: &CommitFrame<'_>| {
             commit.for_each_entry(&mut |entry| {
                 if let Some(of) = candidates.get_mut(entry.key.collection()) {
                     self.replay_entry(of, &entry)?;
@@ -144,7 +144,15 @@ impl Engine {
                 Ok(())
             })?;
             Ok(ControlFlow::Continue(()))
+        };
+        reader.read_over_damage(&self.journal, up_to, &mut visit, &mut |_| {
+            damaged = true;
+            Ok(())
         })?;
+        if damaged {
+            // What the lost commits changed in the rows is not known.
+            candidates.values_mut().flatten().for_each(|candidate| candidate.lost = true);
+        }
         Ok(())
     }
 

@@ -1,13 +1,16 @@
 //! Taking commits out of a journal.
 
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use crate::journal::entries::EntrySource;
+use crate::journal::content_sum::ContentSum;
+use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Checkpoint, Manifest};
 use crate::journal::scanner::ScannedFrame;
 use crate::values::error::Result;
+use crate::values::key::ItemKey;
 
 /// How much is taken at a time.
 const CHUNK_BYTES: usize = 4 << 20;
@@ -33,6 +36,8 @@ pub(crate) struct Collector {
     incarnations: Arc<[[u8; 16]]>,
     gathered: Vec<Loose>,
     gathered_bytes: usize,
+    /// Items of which the entries below a revision are left out.
+    absent: HashMap<ItemKey, u64>,
 }
 
 impl Collector {
@@ -48,7 +53,20 @@ impl Collector {
             incarnations: Arc::new([]),
             gathered: Vec::new(),
             gathered_bytes: 0,
+            absent: HashMap::new(),
         }
+    }
+
+    /// For a copy of a damaged journal, whose content at its end is known from elsewhere; without the
+    /// entries of these items below these revisions.
+    pub(crate) fn of_damaged(
+        manifest: &Manifest,
+        last_revision: u64,
+        content: ContentSum,
+        absent: HashMap<ItemKey, u64>,
+    ) -> Self {
+        let known = Checkpoint { revision: last_revision, content, ..manifest.checkpoint };
+        Self { known, checkpoint: known, absent, ..Self::new(manifest) }
     }
 
     /// Takes over a commit; gives whether that was enough for now.
@@ -60,7 +78,14 @@ impl Collector {
         source: EntrySource<'_>,
         frame: &ScannedFrame<'_>,
     ) -> Result<bool> {
+        let mut kept: Vec<&[u8]> = Vec::new();
+        let mut all = true;
         source.for_each_entry(frame, &mut |found| {
+            if self.is_absent(&found) {
+                all = false;
+                return Ok(());
+            }
+            kept.push(found.record);
             if found.revision > self.clock_since {
                 self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
             }
@@ -69,18 +94,31 @@ impl Collector {
             }
             Ok(())
         })?;
+        if kept.is_empty() && !all {
+            return Ok(false);
+        }
         let incarnations = source.incarnations;
         if *self.incarnations != *incarnations {
             self.incarnations = incarnations.into();
         }
-        let frame_bytes = FrameBuilder::of_body(frame.body);
-        self.gathered_bytes += frame_bytes.len();
-        self.gathered.push(Loose {
-            revision: frame.revision,
-            frame: frame_bytes,
-            incarnations: Arc::clone(&self.incarnations),
-        });
-        Ok(self.gathered_bytes >= CHUNK_BYTES)
+        let whole = || FrameBuilder::of_body(frame.body);
+        let revision = frame.revision;
+        let frame = if all { whole() } else { FrameBuilder::of_records(&kept) };
+        Ok(self.push(Loose { revision, frame, incarnations: Arc::clone(&self.incarnations) }))
+    }
+
+    /// Whether an entry would bring back an item that is absent.
+    fn is_absent(&self, found: &FoundEntry<'_, '_>) -> bool {
+        let below = |key: &ItemKey| self.absent.get(key).is_some_and(|at| found.revision < *at);
+        let cleared = || below(&ItemKey::of_collection(found.key.collection()));
+        !self.absent.is_empty() && (below(&found.key) || cleared())
+    }
+
+    /// Takes over a commit that was made elsewhere; gives whether that was enough for now.
+    pub(crate) fn push(&mut self, commit: Loose) -> bool {
+        self.gathered_bytes += commit.frame.len();
+        self.gathered.push(commit);
+        self.gathered_bytes >= CHUNK_BYTES
     }
 
     /// Gives what was gathered since the last call.

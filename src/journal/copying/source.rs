@@ -12,7 +12,7 @@ use crate::journal::recover::{FoundSegment, find_ends, is_outdated};
 use crate::journal::scanner::FrameScanner;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{MANIFEST_FILE, WATERMARK_FILE};
+use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
 use crate::storage::{Disk, HeldLock, ReadOnlyDisk, StoreDirectory};
 use crate::values::error::{Error, Result};
 use crate::values::options::{OnProgress, Progress};
@@ -22,6 +22,8 @@ pub(crate) struct ClosedStore {
     disk: ReadOnlyDisk,
     pub(crate) manifest: Manifest,
     pub(crate) last_revision: u64,
+    /// Whether the last program to have it open closed it, and nothing was appended since.
+    pub(crate) closed_in_order: bool,
     segments: vec::IntoIter<FoundSegment>,
     current: Option<(FoundSegment, FrameScanner)>,
     collector: Collector,
@@ -42,15 +44,37 @@ impl ClosedStore {
         path: &Path,
         on_progress: Option<&OnProgress>,
     ) -> Result<Self> {
-        let manifest_path = path.join(MANIFEST_FILE);
-        if !disk.exists(&manifest_path).map_err(Error::io("looking for", &manifest_path))? {
-            return Err(Error::io("opening", &manifest_path)(io::ErrorKind::NotFound.into()));
-        }
+        check_present(disk, path)?;
         let (directory, lock) = match StoreDirectory::lock(disk, path) {
             Ok((directory, lock)) => (directory, Ok(lock)),
             Err(error @ Error::Locked { .. }) => return Err(error),
             Err(error) => (Arc::new(StoreDirectory::unlocked(disk, path)), Err(error)),
         };
+        Self::read(directory, lock.map(Some), path, on_progress)
+    }
+
+    /// As [`open`](Self::open), but makes no file LOCK where there is none: it is then read
+    /// without a lock.
+    pub(crate) fn open_unchanged(
+        disk: &Arc<dyn Disk>,
+        path: &Path,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Self> {
+        let lock = path.join(LOCK_FILE);
+        if disk.exists(&lock).map_err(Error::io("looking for", &lock))? {
+            return Self::open(disk, path, on_progress);
+        }
+        check_present(disk, path)?;
+        Self::read(Arc::new(StoreDirectory::unlocked(disk, path)), Ok(None), path, on_progress)
+    }
+
+    fn read(
+        directory: Arc<StoreDirectory>,
+        lock: Result<Option<Arc<dyn HeldLock>>>,
+        path: &Path,
+        on_progress: Option<&OnProgress>,
+    ) -> Result<Self> {
+        let manifest_path = path.join(MANIFEST_FILE);
         let disk = ReadOnlyDisk(directory);
         let manifest = match ManifestFile::load(&disk, path)? {
             Loaded::Found(found) => found.1,
@@ -65,7 +89,7 @@ impl ClosedStore {
         let lock = match lock {
             // Nobody opens a copy there: that would write to it.
             Err(error) if manifest.copied && cannot_be_written(&error) => None,
-            lock => Some(lock?),
+            lock => lock?,
         };
         if is_outdated(&disk, path, &manifest)? {
             let reason = "the manifest is older than the journal";
@@ -78,6 +102,7 @@ impl ClosedStore {
             on_progress,
             progress: Progress { done_bytes: 0, total_bytes },
             disk,
+            closed_in_order: ends.clean.is_some(),
             last_revision: ends.last_revision.max(manifest.checkpoint.revision),
             segments: ends.segments.into_iter(),
             current: None,
@@ -85,6 +110,11 @@ impl ClosedStore {
             manifest,
             _lock: lock,
         })
+    }
+
+    /// Bytes of its frames.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        self.progress.total_bytes
     }
 
     /// What the copy's checkpoint and clock are, once every commit was read.
@@ -131,6 +161,15 @@ impl ClosedStore {
             .map_or(0, |(_, scan)| scan.position().offset.saturating_sub(SEGMENT_HEADER_BYTES));
         on_progress(Progress { done_bytes: self.progress.done_bytes + read, ..self.progress });
     }
+}
+
+fn check_present(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
+    let manifest = path.join(MANIFEST_FILE);
+    if disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
+        return Ok(());
+    }
+    let source = io::Error::new(io::ErrorKind::NotFound, "there is no store");
+    Err(Error::io("opening", path)(source))
 }
 
 fn frame_bytes(found: &FoundSegment) -> u64 {

@@ -33,10 +33,9 @@ fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
     let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
         let mut manifest = Manifest::empty([1; 16]);
         let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
-        let (tail_offset, tail_chain, table_digest) = (6_000, 1, [2; 32]);
+        let (tail_offset, table_digest) = (6_000, [2; 32]);
         let revision = 20;
-        let mut clean =
-            CleanClose { revision, tail_offset, tail_chain, must_rotate: false, table_digest };
+        let mut clean = CleanClose { revision, tail_offset, must_rotate: false, table_digest };
         let record = SegmentRecord { number: 1, first_revision: 1, sealed: None, live_bytes: 0 };
         manifest.segments = vec![record, SegmentRecord { number: 2, ..record }];
         change(&mut manifest, &mut clean, &mut end);

@@ -115,10 +115,19 @@ impl Error {
                  the tag {} in the item or in its chain of parents",
                 meta.etag()
             ),
-            Self::Corrupt { file, offset, reason } => write!(
+            Self::Corrupt { file, offset, reason, item: None } => write!(
                 f,
                 "{} is damaged at byte {offset}: {reason}; restore a backup, or open the store \
                  with Options::on_damage to keep what is whole",
+                Quoted(file)
+            ),
+            Self::Corrupt { file, offset, reason, item: Some(item) } => write!(
+                f,
+                "item {} of collection {:?} cannot be read, as {} is damaged at byte {offset}: \
+                 {reason}; restore a backup, or open the store with Options::on_damage to keep \
+                 what is whole",
+                KeyText(item.key()),
+                item.collection(),
                 Quoted(file)
             ),
             Self::Locked { path } => write!(

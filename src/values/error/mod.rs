@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::values::damage::DamagedItem;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
@@ -199,6 +200,9 @@ pub enum Error {
         offset: u64,
         /// What does not fit.
         reason: &'static str,
+        /// The item that cannot be read, where it is known; see [`collection`](Self::collection) and
+        /// [`key`](Self::key).
+        item: Option<Box<DamagedItem>>,
     },
 
     /// Another opener, in this process or another, holds the store (503).
@@ -300,7 +304,8 @@ impl Error {
     /// The key of the item that the error is about, where it is about one:
     /// [`NotFound`](Self::NotFound), [`AlreadyExists`](Self::AlreadyExists),
     /// [`PreconditionFailed`](Self::PreconditionFailed), [`Contended`](Self::Contended),
-    /// [`Codec`](Self::Codec), and a [`Batch`](Self::Batch) that one of these made fail.
+    /// [`Codec`](Self::Codec), a [`Corrupt`](Self::Corrupt) item, and a [`Batch`](Self::Batch) that
+    /// one of these made fail.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -318,6 +323,7 @@ impl Error {
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.key()),
             Self::Codec(error) => error.key(),
+            Self::Corrupt { item: Some(item), .. } => Some(item.key()),
             Self::Batch { source, .. } => source.key(),
             _ => None,
         }
@@ -338,6 +344,7 @@ impl Error {
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.collection()),
             Self::Codec(error) => error.collection(),
+            Self::Corrupt { item: Some(item), .. } => Some(item.collection()),
             Self::Batch { source, .. } => source.collection(),
             _ => None,
         }
@@ -384,10 +391,14 @@ impl Error {
         Self::NotFound { collection: item.collection().to_owned(), key: item.key() }
     }
 
-    /// Names the item in an error of a codec, which does not know it.
+    /// Names the item in an error of a codec or of the journal, which do not know it.
     pub(crate) fn with_item(self, collection: &str, key: &[u8]) -> Self {
         match self {
             Self::Codec(error) => Self::Codec(Box::new(error.with_item(collection, key))),
+            Self::Corrupt { file, offset, reason, item: None } => {
+                let item = Some(Box::new(DamagedItem::new(collection, key)));
+                Self::Corrupt { file, offset, reason, item }
+            }
             other => other,
         }
     }
@@ -400,7 +411,7 @@ impl Error {
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, reason: &'static str) -> Self {
-        Self::Corrupt { file: file.to_owned(), offset, reason }
+        Self::Corrupt { file: file.to_owned(), offset, reason, item: None }
     }
 }
 

@@ -1,0 +1,103 @@
+//! Finding documents by what is in them, and the indexes that make it fast.
+
+use bytes::Bytes;
+use ifmatch::{Filter, Find, FindCursor, Index, IndexStatus, Item, Store};
+use serde_json::{Value, json};
+
+use crate::args::{FindArgs, IndexArgs};
+use crate::documents::Form;
+use crate::failure::{Failure, Outcome};
+use crate::open;
+use crate::output::{Fact, Output, key_text};
+use crate::transfer::ItemLine;
+
+pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
+    let filter: Filter =
+        args.filter.parse().map_err(|error| Failure::Input(format!("the filter: {error}")))?;
+    open::with_store(&args.store, |store| {
+        let find = asked(store, args, filter)?;
+        if args.explain {
+            let explained = find.explain()?;
+            return out.facts(&[
+                Fact::text("index", explained.index().unwrap_or("none, a scan")),
+                Fact::count("looked at", explained.looked_at()),
+                Fact::count("found", explained.found()),
+                Fact::yes("sorted in memory", explained.sorted()),
+            ]);
+        }
+        if args.count {
+            return out.line(find.count()?);
+        }
+        let mut found = find.iter()?;
+        for item in found.by_ref() {
+            print(&item?, out)?;
+        }
+        if let Some(place) = found.cursor().filter(|_| args.limit.is_some()) {
+            // Standard output holds the documents alone.
+            anstream::eprintln!("ifmatch: go on with --after {place}");
+        }
+        Ok(())
+    })
+}
+
+fn asked(store: &Store, args: &FindArgs, filter: Filter) -> Outcome<Find<Value>> {
+    let mut find = store.collection::<Value>(&args.collection)?.find(filter);
+    find = match args.sort.as_deref() {
+        None => find,
+        Some(path) => match path.strip_prefix('-') {
+            Some(path) => find.sort_desc(path),
+            None => find.sort(path),
+        },
+    };
+    if let Some(limit) = args.limit {
+        find = find.limit(limit);
+    }
+    if let Some(place) = &args.after {
+        let place: FindCursor =
+            place.parse().map_err(|error| Failure::Usage(format!("--after: {error}")))?;
+        find = find.after(place);
+    }
+    Ok(find)
+}
+
+fn print(item: &Item<Value>, out: &mut Output) -> Outcome {
+    let text = item.value.to_string();
+    if out.json {
+        let stored = item.clone().map(|_| Bytes::from(text));
+        return out.line(ItemLine::new(None, &stored, Form::Json)?.text()?);
+    }
+    out.line(format_args!("{}\t{text}", key_text(item.key())))
+}
+
+pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
+    open::with_store(&args.store, |store| {
+        let documents = store.collection::<Value>(&args.collection)?;
+        if let Some(text) = &args.add {
+            let index: Index =
+                text.parse().map_err(|error| Failure::Input(format!("the index: {error}")))?;
+            documents.ensure_index(index)?;
+        }
+        if let Some(name) = &args.drop
+            && !documents.drop_index(name)?
+        {
+            return Err(Failure::NotFound(format!("there is no index {name:?}")));
+        }
+        let indexes = documents.indexes()?;
+        if out.json {
+            return indexes.iter().try_for_each(|status| out.line(status_json(status)));
+        }
+        let row = |status: &IndexStatus| {
+            let is_used = if status.built { "yes" } else { "no, to be built" };
+            vec![status.index.to_string(), status.entries.to_string(), is_used.to_owned()]
+        };
+        out.table(&["INDEX", "ENTRIES", "USED"], &[1], indexes.iter().map(row).collect())
+    })
+}
+
+fn status_json(status: &IndexStatus) -> Value {
+    json!({
+        "index": status.index.to_string(),
+        "entries": status.entries,
+        "built": status.built,
+    })
+}

@@ -1,0 +1,120 @@
+//! Commands about a whole store.
+
+use ifmatch::{OnDamage, Options, Store};
+
+use crate::args::{Copy, Repair, Whole};
+use crate::failure::{Failure, Outcome};
+use crate::open::{self, Bar};
+use crate::output::{Fact, Output};
+
+pub(crate) fn stats(args: &Whole, out: &mut Output) -> Outcome {
+    open::with_store(&args.store, |store| {
+        let (stats, collections) = (store.stats()?, store.collections()?);
+        out.facts(&[
+            Fact::count("collections", collections.len() as u64),
+            Fact::count("documents", stats.items),
+            Fact::count("revision", stats.revision.0),
+            Fact::count("durable revision", stats.durable_revision.0),
+            Fact::count("segments", stats.segments),
+            Fact::bytes("journal", stats.journal_bytes),
+            Fact::bytes("live", stats.live_bytes),
+            Fact::bytes("dead", stats.dead_bytes),
+            Fact::bytes("index", stats.table_bytes),
+        ])
+    })
+}
+
+pub(crate) fn verify(args: &Whole, out: &mut Output) -> Outcome {
+    open::with_store(&args.store, |store| {
+        let bar = Bar::new("verifying", Some(0));
+        let verified = store.verify_with_progress(|progress| bar.show(progress));
+        bar.finish();
+        let verified = verified?;
+        out.facts(&[
+            Fact::yes("whole", true),
+            Fact::count("documents", verified.items),
+            Fact::count("commits", verified.commits),
+            Fact::bytes("journal", verified.journal_bytes),
+        ])
+    })
+}
+
+pub(crate) fn repair(args: &Repair, out: &mut Output) -> Outcome {
+    if !args.yes {
+        let damage = match Store::inspect(&args.store) {
+            Ok(_) => {
+                return out
+                    .line("nothing in the journal is damaged; `ifmatch verify` checks the rest");
+            }
+            Err(error) => error,
+        };
+        if damage.kind() == ifmatch::ErrorKind::Corrupt {
+            out.line("`ifmatch repair --yes` keeps everything before the damage, and moves whole files after it")?;
+            out.line("to the folder `damaged` in the store. Copy the folder first.")?;
+        }
+        return Err(damage.into());
+    }
+    let options = Options::new().create(false).on_damage(OnDamage::KeepPrefix);
+    open::run(&args.store, &options, |store| {
+        let Some(damage) = store.damage() else {
+            return out.line("nothing in the journal is damaged; `ifmatch verify` checks the rest");
+        };
+        let moved: Vec<String> =
+            damage.moved().iter().map(|path| path.display().to_string()).collect();
+        out.facts(&[
+            Fact::text("damaged", damage.file().display().to_string()),
+            Fact::count("at byte", damage.offset()),
+            Fact::text("because", damage.reason()),
+            Fact::count("kept up to revision", damage.kept().0),
+            Fact::bytes("given up", damage.lost_bytes()),
+            Fact::text(
+                "moved aside",
+                if moved.is_empty() { "nothing".to_owned() } else { moved.join(", ") },
+            ),
+        ])
+    })
+}
+
+pub(crate) fn compact(args: &Whole, out: &mut Output) -> Outcome {
+    open::with_store(&args.store, |store| {
+        let bar = Bar::new("compacting", None);
+        let done = store.compact();
+        bar.finish();
+        let done = done?;
+        out.facts(&[
+            Fact::count("segments rewritten", done.segments),
+            Fact::bytes("read", done.read_bytes),
+            Fact::bytes("written", done.written_bytes),
+            Fact::bytes("given back", done.reclaimed_bytes),
+            Fact::count("removals forgotten", done.purged_tombstones),
+        ])
+    })
+}
+
+pub(crate) fn backup(args: &Copy, out: &mut Output) -> Outcome {
+    open::with_store(&args.from, |store| {
+        let bar = Bar::new("copying", None);
+        let revision = store.backup(&args.to);
+        bar.finish();
+        copied(args, revision?.0, out)
+    })
+}
+
+pub(crate) fn restore(args: &Copy, out: &mut Output) -> Outcome {
+    let bar = Bar::new("restoring", Some(0));
+    let shown = bar.clone();
+    let options = Options::new().on_progress(move |progress| shown.show(progress));
+    let store = options.restore(&args.from, &args.to);
+    bar.finish();
+    let store = store?;
+    let revision = store.revision().0;
+    store.close().map_err(Failure::from)?;
+    copied(args, revision, out)
+}
+
+fn copied(args: &Copy, revision: u64, out: &mut Output) -> Outcome {
+    out.facts(&[
+        Fact::text("copied to", args.to.display().to_string()),
+        Fact::count("up to revision", revision),
+    ])
+}
