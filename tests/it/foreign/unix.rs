@@ -1,0 +1,116 @@
+//! Links in a store's directory, and who may read its files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use ifmatch::{Error, OnDamage, Options, Precondition, Store};
+
+use super::contents;
+use crate::Case;
+
+fn write(store: &Store) -> Result<(), Error> {
+    let items = store.raw("items")?;
+    for number in 0..3_u8 {
+        items.upsert("a", &Bytes::from(vec![number; 150_000]), Precondition::Always)?;
+    }
+    store.compact().map(drop)
+}
+
+/// A regression: a file of another owner was overwritten through WATERMARK, one was made through
+/// LOCK.
+#[test]
+fn no_link_in_a_store_is_followed() {
+    let names = [
+        "LOCK",
+        "WATERMARK",
+        "MANIFEST",
+        "MANIFEST.new",
+        "UNFINISHED",
+        "journal",
+        "journal/0000000001.seg",
+        "journal/0000000002.seg",
+        "journal/0000000003.seg",
+        "damaged",
+        "table-0",
+        "table-1",
+        "table-0/db",
+        "table-0/conf",
+        "table-0/blobs",
+    ];
+    let mut refused = 0;
+    for name in names {
+        for (dangling, closed) in [(false, true), (true, true), (false, false), (true, false)] {
+            let case = Case(format!("{name}, dangling: {dangling}, closed: {closed}"));
+            let folder = tempfile::tempdir().unwrap();
+            let (path, victims) = (folder.path().join("store"), folder.path().join("victims"));
+            fs::create_dir(&victims).unwrap();
+            let store = Store::open(&path).unwrap();
+            write(&store).unwrap();
+            store.close().unwrap();
+            if !closed {
+                // Without its mark a table is proven and may be rebuilt.
+                fs::write(path.join("table-0/other"), "").unwrap();
+            }
+            let victim = victims.join("victim");
+            let linked = path.join(name);
+            match linked.symlink_metadata() {
+                Ok(_) => fs::rename(&linked, &victim).unwrap(),
+                Err(_) if ["damaged", "table-1"].contains(&name) => {
+                    fs::create_dir(&victim).unwrap();
+                    fs::write(victim.join("0000000001.seg"), "mine").unwrap();
+                }
+                Err(_) => fs::write(&victim, "mine").unwrap(),
+            }
+            if dangling {
+                match victim.is_dir() {
+                    true => fs::remove_dir_all(&victim).unwrap(),
+                    false => fs::remove_file(&victim).unwrap(),
+                }
+            }
+            std::os::unix::fs::symlink(&victim, &linked).unwrap();
+            let before = contents(&victims);
+            for on_damage in [OnDamage::Refuse, OnDamage::KeepPrefix] {
+                let opened = Options::new().on_damage(on_damage).open(&path);
+                refused += u32::from(opened.is_err());
+                if let Ok(store) = opened {
+                    let _ = write(&store);
+                    drop(store);
+                }
+                assert_eq!(contents(&victims), before, "a link was followed");
+            }
+            drop(case);
+        }
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+/// What a store holds is its owner's to show.
+#[test]
+fn files_and_folders_are_made_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some/where/store");
+    let store = Store::open(&path).unwrap();
+    write(&store).unwrap();
+    store.backup(folder.path().join("copy")).unwrap();
+    store.close().unwrap();
+    for root in [path, folder.path().join("copy")] {
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&root), 0o700);
+        for (found, bytes) in contents(&root) {
+            let is_in_table = found.components().any(|part| {
+                part.as_os_str().to_str().is_some_and(|name| name.starts_with("table-"))
+            });
+            match bytes {
+                None if !is_in_table => assert_eq!(mode(&found), 0o700, "{found:?}"),
+                Some(_) if !is_in_table => assert_eq!(mode(&found), 0o600, "{found:?}"),
+                // sled's own lie in a folder that nobody else can enter.
+                _ => {}
+            }
+        }
+        let tables = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+        let tables = tables.filter(|path| path.to_str().unwrap().contains("/table-"));
+        tables.for_each(|table| assert_eq!(mode(&table), 0o700));
+    }
+}
