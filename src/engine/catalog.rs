@@ -10,7 +10,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
-use crate::engine::{Engine, Span, Window};
+use crate::engine::{Engine, ScannedItem, Span, Window};
 use crate::seams::sync::RwLock;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
@@ -34,6 +34,8 @@ pub(crate) struct CollectionRecord {
 
 /// The layout of what follows the codec's byte.
 const RECORD_VERSION: u8 = 1;
+/// How many records are read at a time.
+const RECORDS_AT_ONCE: usize = 1_024;
 
 impl CollectionRecord {
     pub(crate) fn new(codec: CodecId) -> Self {
@@ -156,21 +158,24 @@ fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
 impl Engine {
     /// Reads all records.
     pub(super) fn load_catalog(&self) -> Result<Catalog> {
-        let mut rows = Vec::new();
-        let bounds = (Bound::Unbounded, Bound::Unbounded);
-        let span = Span { collection: "", bounds, reverse: false };
-        let window = Window { rows: usize::MAX, value_bytes: u64::MAX };
-        let mut after = self.scan(None, span, window, &mut rows)?;
-        while let Some(key) = after {
-            let bounds = (Bound::Excluded(key.as_slice()), Bound::Unbounded);
-            after = self.scan(None, Span { bounds, ..span }, window, &mut rows)?;
-        }
         let catalog = Catalog::default();
-        for row in self.versions_of(None, rows) {
-            let (key, version) = row?;
-            let record = CollectionRecord::decode(&version.value);
-            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
-                catalog.records.write().insert(name.to_owned(), record);
+        let window = Window { rows: RECORDS_AT_ONCE, value_bytes: u64::MAX };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let bounds = (lower, Bound::Unbounded);
+            let span = Span { collection: "", bounds, reverse: false };
+            let (go_on, records) = self.scan(None, span, window, 0)?;
+            for record in records {
+                let ScannedItem { key, version } = record?;
+                let record = CollectionRecord::decode(&version.value);
+                if let Ok(name) = std::str::from_utf8(key.as_slice()) {
+                    catalog.records.write().insert(name.to_owned(), record);
+                }
+            }
+            after = go_on;
+            if after.is_none() {
+                break;
             }
         }
         Ok(catalog)

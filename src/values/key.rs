@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::values::error::{Error, Result};
+use crate::values::short_bytes::ShortBytes;
 
 /// The longest key in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 511;
@@ -16,7 +17,7 @@ pub(crate) const MAX_COLLECTION_BYTES: usize = 128;
 /// collection, which records each collection's codec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ItemKey {
-    joined: Bytes,
+    joined: ShortBytes,
     collection_len: usize,
 }
 
@@ -26,45 +27,45 @@ impl ItemKey {
 
     /// Joins a checked collection name and a key, which is checked here.
     pub(crate) fn new(collection: &str, key: &[u8]) -> Result<Self> {
-        check_key(key)?;
-        let mut joined = Vec::with_capacity(collection.len() + 1 + key.len());
-        joined.extend_from_slice(collection.as_bytes());
-        joined.push(ItemKey::SEPARATOR);
-        joined.extend_from_slice(key);
-        Ok(Self { joined: joined.into(), collection_len: collection.len() })
+        Self::of_parts(collection, key, &[])
     }
 
     /// Joins a collection's name and a key that comes in two parts.
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
-        let mut joined = Vec::with_capacity(collection.len() + 1 + first.len() + second.len());
-        joined.extend_from_slice(collection.as_bytes());
-        joined.push(Self::SEPARATOR);
-        joined.extend_from_slice(first);
-        joined.extend_from_slice(second);
-        check_key(joined.get(collection.len() + 1..).unwrap_or_default())?;
-        Ok(Self { joined: joined.into(), collection_len: collection.len() })
+        check_len(first.len() + second.len())?;
+        let joined = [collection.as_bytes(), &[Self::SEPARATOR], first, second];
+        Ok(Self { joined: ShortBytes::of(joined), collection_len: collection.len() })
     }
 
+    #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.joined
+        self.joined.as_slice()
     }
 
     pub(crate) fn collection(&self) -> &str {
-        let name = self.joined.get(..self.collection_len).unwrap_or_default();
+        let name = self.as_bytes().get(..self.collection_len).unwrap_or_default();
         std::str::from_utf8(name).unwrap_or_default()
     }
 
-    pub(crate) fn key(&self) -> Bytes {
-        self.joined.slice(self.collection_len + 1..)
+    /// The key as an item holds it.
+    #[inline]
+    pub(crate) fn item_key(&self) -> ShortBytes {
+        ShortBytes::of([self.key_bytes()])
     }
 
+    /// A copy of the key.
+    pub(crate) fn key(&self) -> Bytes {
+        Bytes::copy_from_slice(self.key_bytes())
+    }
+
+    #[inline]
     pub(crate) fn key_bytes(&self) -> &[u8] {
-        self.joined.get(self.collection_len + 1..).unwrap_or_default()
+        self.as_bytes().get(self.collection_len + 1..).unwrap_or_default()
     }
 }
 
-pub(crate) fn check_key(key: &[u8]) -> Result<()> {
-    match key.len() {
+fn check_len(len_bytes: usize) -> Result<()> {
+    match len_bytes {
         1..=MAX_KEY_BYTES => Ok(()),
         0 => Err(Error::InvalidKey { reason: "the key is empty; a key has 1 to 511 bytes" }),
         _ => Err(Error::InvalidKey { reason: "the key is too long; a key has 1 to 511 bytes" }),
@@ -104,9 +105,9 @@ mod tests {
 
     #[test]
     fn names_and_keys_beyond_the_limits_are_refused() {
-        assert!(check_key(&[0; 511]).is_ok());
-        assert!(check_key(&[0; 512]).is_err());
-        assert!(check_key(&[]).is_err());
+        assert!(check_len(511).is_ok());
+        assert!(check_len(512).is_err());
+        assert!(check_len(0).is_err());
         assert!(check_collection(&"x".repeat(128)).is_ok());
         assert!(check_collection(&"x".repeat(129)).is_err());
         assert!(check_collection("").is_err());

@@ -16,3 +16,4 @@ pub(crate) mod patch;
 pub(crate) mod precondition;
 pub(crate) mod retry;
 pub(crate) mod revision;
+pub(crate) mod short_bytes;

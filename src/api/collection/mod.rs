@@ -343,7 +343,7 @@ pub(crate) const OTHER_STORE: &str =
 pub(crate) fn decode<T, C: Codec<T>>(key: &ItemKey, version: Version) -> Result<Item<T>> {
     let value = C::decode(version.value)
         .map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
-    Ok(Item::stored(key.key(), value, version.meta))
+    Ok(Item::stored(key.item_key(), value, version.meta))
 }
 
 impl<T, C> Clone for Collection<T, C> {

@@ -207,7 +207,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
                 Ok(Read::NotModified(version.meta))
             }
             (Verdict::Fails, version) => {
-                let current = version.map(|v| Item::stored(key.key(), v.value, v.meta));
+                let current = version.map(|v| Item::stored(key.item_key(), v.value, v.meta));
                 let conflict = Conflict::new(self.name(), key.key(), C::ID, current, 412);
                 Err(Error::PreconditionFailed(Box::new(conflict)))
             }
