@@ -48,7 +48,7 @@ use crate::values::key::ItemKey;
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
-pub(crate) use self::rows::Row;
+pub(crate) use self::rows::{NamedRow, Row};
 
 use self::directory::Directory;
 use self::residency::Hand;

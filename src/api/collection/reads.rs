@@ -91,8 +91,11 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn head(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>> {
         let key = self.key(key.as_ref())?;
-        let version = self.store.engine()?.read(&key)?;
-        Ok(version.map(|version| version.meta))
+        let engine = self.store.engine()?;
+        if let Some(meta) = engine.meta_if(&key, |_| true)? {
+            return Ok(Some(meta));
+        }
+        Ok(engine.read(&key)?.map(|version| version.meta))
     }
 
     /// Whether an item is there. Costs at most one read of the index and none of the journal.
@@ -195,7 +198,17 @@ impl<T, C: Codec<T>> Collection<T, C> {
         precondition: impl Into<Precondition>,
     ) -> Result<Read<T>> {
         let (key, precondition) = (self.key(key.as_ref())?, precondition.into());
-        let version = self.store.engine()?.read(&key)?;
+        let engine = self.store.engine()?;
+        if matches!(precondition, Precondition::IfNoneMatch(_) | Precondition::IfModifiedSince(_)) {
+            let not_modified = |meta: &Meta| {
+                evaluate(Verb::Get, &precondition, Some(meta.into())) == Verdict::Fails
+            };
+            if let Some(meta) = engine.meta_if(&key, not_modified)? {
+                return Ok(Read::NotModified(meta));
+            }
+        }
+        let version = engine.read(&key)?;
+        drop(engine);
         let stored = version.as_ref().map(|version| Stored::from(&version.meta));
         match (evaluate(Verb::Get, &precondition, stored), version) {
             (Verdict::Refused(reason), _) => Err(Error::InvalidPrecondition { reason }),
