@@ -8,7 +8,7 @@ use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
-    Action, Attempt, Base, Committed, Failed, KeyState, Operation, Refusal,
+    Action, Attempt, Base, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
@@ -21,11 +21,22 @@ pub(crate) fn commit(
     operations: &mut [Operation],
     retry: &RetryPolicy,
 ) -> Result<Committed, Failed> {
+    commit_checked(store, operations, retry, None)
+}
+
+/// As [`commit`], where `check` decodes patched documents in the place of the operations' own
+/// check. It was called last with the document that was committed.
+pub(crate) fn commit_checked(
+    store: &Store,
+    operations: &mut [Operation],
+    retry: &RetryPolicy,
+    mut check: Option<&mut Check<'_>>,
+) -> Result<Committed, Failed> {
     let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)));
     let mut attempts = retry.start();
     loop {
         if patches {
-            apply_patches(store, operations)?;
+            apply_patches(store, operations, check.as_deref_mut())?;
         }
         let attempt = store.engine()?.commit(operations)?;
         let (index, base) = match attempt {
@@ -72,7 +83,11 @@ fn help_upkeep(store: &Store) {
 ///
 /// The document's type decodes itself in here, which is user code: the store is held only while
 /// it is read.
-fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Failed> {
+fn apply_patches(
+    store: &Store,
+    operations: &mut [Operation],
+    mut check: Option<&mut Check<'_>>,
+) -> Result<(), Failed> {
     let mut states: HashMap<ItemKey, KeyState> = HashMap::new();
     for (index, operation) in operations.iter_mut().enumerate() {
         let at = |error| Failed { index: Some(index), error };
@@ -102,7 +117,9 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             }
             Base::Pending(value) => value.bytes.clone(),
         };
-        plan.compute(&operation.key, base.id(), &bytes);
+        let mut own = plan.check;
+        let check = check.as_deref_mut().unwrap_or(&mut own);
+        plan.compute(&operation.key, base.id(), &bytes, check);
         if plan.has_failed() || state.decide(operation).is_err() {
             return Ok(());
         }

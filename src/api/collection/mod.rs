@@ -30,7 +30,7 @@ pub use self::update::UpdateError;
 
 use crate::api::store::Store;
 use crate::api::submit;
-use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::engine::operation::{Action, Check, Expiry, NewValue, Operation};
 use crate::engine::{CollectionRecord, Version};
 use crate::seams::clock::{expires_at, span_ms};
 use crate::values::codec::{Codec, CodecId, Json};
@@ -329,7 +329,15 @@ impl<T, C: Codec<T>> Collection<T, C> {
 
     /// Commits one operation.
     fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
-        let committed = submit::commit(&self.store, operations, &self.retry);
+        self.run_checked(operations, None)
+    }
+
+    fn run_checked(
+        &self,
+        operations: &mut [Operation; 1],
+        check: Option<&mut Check<'_>>,
+    ) -> Result<Meta> {
+        let committed = submit::commit_checked(&self.store, operations, &self.retry, check);
         let committed = committed.map_err(|failed| failed.error)?;
         let nothing = Error::Internal { what: "a commit of one operation wrote nothing" };
         committed.metas.first().copied().ok_or(nothing)
