@@ -221,16 +221,12 @@ impl FrameHeader {
 
     fn encode(&self, predecessor: u32) -> ([u8; FRAME_HEADER_BYTES], u32) {
         let checksum = self.checksum(predecessor);
-        let mut bytes = [0; FRAME_HEADER_BYTES];
-        let fields: [&[u8]; 4] = [
-            &self.body_bytes.to_le_bytes(),
-            &checksum.to_le_bytes(),
-            &self.revision.to_le_bytes(),
-            &self.body_checksum.to_le_bytes(),
-        ];
-        for (slot, byte) in bytes.iter_mut().zip(fields.concat()) {
-            *slot = byte;
-        }
+        let [l0, l1, l2, l3] = self.body_bytes.to_le_bytes();
+        let [c0, c1, c2, c3] = checksum.to_le_bytes();
+        let [r0, r1, r2, r3, r4, r5, r6, r7] = self.revision.to_le_bytes();
+        let [b0, b1, b2, b3] = self.body_checksum.to_le_bytes();
+        let bytes =
+            [l0, l1, l2, l3, c0, c1, c2, c3, r0, r1, r2, r3, r4, r5, r6, r7, b0, b1, b2, b3];
         (bytes, checksum)
     }
 
