@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use ifmatch::{
-    Batch, Collection, Cursor, ETag, Error, HistoryPolicy, Options, Precondition, Snapshot, Store,
+    Batch, ChangeKind, Collection, Cursor, ETag, Error, HistoryPolicy, Options, Precondition,
+    Snapshot, Store,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -134,6 +135,10 @@ impl Mirror {
             let change = change?;
             tally.changes += 1;
             place = change.cursor();
+            if change.kind() == ChangeKind::Cleared {
+                self.follow_clear(side, place, tally)?;
+                continue;
+            }
             let link = self.links.get(change.key())?.map(|link| link.value).unwrap_or_default();
             let known = if side.name == "here" { link.here } else { link.there };
             if known == Some(change.etag()) {
@@ -147,6 +152,15 @@ impl Mirror {
         if place != cursor {
             self.cursors_batch(side, place).commit()?;
         }
+        Ok(())
+    }
+
+    /// A clear names no key: every note that was ever alike may have gone with it.
+    fn follow_clear(&self, side: &Side, place: Cursor, tally: &mut Tally) -> Result<(), Error> {
+        for link in self.links.iter()? {
+            self.reconcile(link?.key(), self.here.store.batch(), tally)?.commit()?;
+        }
+        self.cursors_batch(side, place).commit()?;
         Ok(())
     }
 
@@ -320,6 +334,13 @@ fn end_quietly(mirror: Mirror, folder: &Path) -> Outcome {
     for (key, note) in mirror.there.all()? {
         println!("  {}: {}", String::from_utf8_lossy(&key), Value::from(note));
     }
+
+    println!("One side removes all notes at once, while the other changes one.");
+    check(mirror.there.notes.clear()? == 4, "four notes are removed by one change")?;
+    mirror.here.notes.update("salt", |note| drop(note.insert("text".to_owned(), json!("lots"))))?;
+    mirror.sync()?;
+    let left = mirror.there.all()?;
+    check(mirror.are_alike()? && left.len() == 1, "only the note that was changed is kept")?;
     mirror.close()
 }
 

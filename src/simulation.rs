@@ -164,6 +164,24 @@ impl Simulation {
         Ok(store.engine()?.snapshots.give_up_oldest())
     }
 
+    /// Bytes of the entries that the heads of items point to, counted one by one.
+    ///
+    /// # Errors
+    /// What reading the index fails with.
+    pub fn live_bytes_by_heads(store: &Store) -> Result<u64> {
+        let (rows, _) = store.engine()?.walk_rows(None, usize::MAX)?;
+        let live = rows.iter().filter(|(_, head)| !head.deleted);
+        Ok(live.map(|(_, head)| head.footprint_bytes()).sum())
+    }
+
+    /// What the index occupies in memory, as it counts.
+    ///
+    /// # Errors
+    /// [`Error::Closed`](crate::Error::Closed).
+    pub fn index_memory_bytes(store: &Store) -> Result<u64> {
+        Ok(store.engine()?.index.memory_bytes())
+    }
+
     /// Takes a checkpoint, as the background thread does after a segment was sealed.
     ///
     /// # Errors
@@ -204,6 +222,9 @@ impl Simulation {
         let mut expected: BTreeMap<Vec<u8>, Head> = BTreeMap::new();
         FrameReader::after(0).read(&engine.journal, engine.journal.applied(), &mut |commit| {
             commit.for_each_entry(&mut |found| {
+                if found.clears() {
+                    expected.retain(|key, _| !key.starts_with(found.key.as_bytes()));
+                }
                 expected.insert(found.key.as_bytes().to_vec(), found.head());
                 Ok(())
             })?;

@@ -10,6 +10,7 @@ use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
     Action, Attempt, Base, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
+use crate::engine::{ClearedItems, Clearing};
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
@@ -58,6 +59,15 @@ pub(crate) fn commit_checked(
         let (attempts, elapsed) = (exhausted.attempts, exhausted.elapsed);
         return Err(at(Error::Contended { attempts, elapsed, current }));
     }
+}
+
+/// Removes what is in a collection.
+pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
+    let cleared = store.engine()?.clear(collection, clearing)?;
+    if cleared.written {
+        help_upkeep(store);
+    }
+    Ok(cleared)
 }
 
 /// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and

@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::{Engine, ScannedItem, Span, Window};
-use crate::seams::sync::RwLock;
+use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
@@ -22,6 +23,8 @@ use crate::values::precondition::Precondition;
 pub(crate) struct Catalog {
     /// `None` for a record that only a newer version of this crate can read.
     records: RwLock<HashMap<String, Option<CollectionRecord>>>,
+    /// How often a record was removed: what was found recorded before may not be any more.
+    drops: Arc<AtomicU64>,
 }
 
 /// What is recorded of one collection.
@@ -120,6 +123,18 @@ impl Catalog {
 
     pub(crate) fn record(&self, collection: &str, record: CollectionRecord) {
         self.records.write().insert(collection.to_owned(), Some(record));
+    }
+
+    /// Forgets a collection that was dropped. Its name may be recorded with another codec then.
+    pub(super) fn remove(&self, collection: &str) {
+        self.records.write().remove(collection);
+        // Afterwards: who reads the new number finds the record gone.
+        self.drops.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often a record was removed. To be read before the records are looked at.
+    pub(crate) fn drops(&self) -> &Arc<AtomicU64> {
+        &self.drops
     }
 
     fn get(&self, collection: &str) -> Option<CollectionRecord> {

@@ -65,6 +65,11 @@ impl<'a> Change<'a> {
         Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
     }
 
+    /// A clear of the whole collection that the key stands for; the value says what goes.
+    pub(super) fn cleared(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
+        Self { kind: EntryKind::Cleared, ..Self::created(key, value, now_ms) }
+    }
+
     /// The difference that a key's final state makes; `None` from absent to absent.
     pub(super) fn of(state: &'a KeyState, now_ms: u64, catalog: &Catalog) -> Option<Self> {
         let before = state.before.as_ref().filter(|head| !head.deleted);

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use crate::engine::Engine;
+use crate::journal::content_sum::ContentSum;
 use crate::journal::manifest::Checkpoint;
 use crate::seams::clock::instant;
 use crate::seams::sync::{MutexGuard, Ordering};
@@ -198,7 +199,11 @@ impl Engine {
             let state = self.checkpoints.lock();
             (state.generation, state.directory_digest)
         };
-        let file = self.index.to_file(generation).filter(|_| self.index.is_on_disk());
+        let content = |collection: &str| {
+            let ContentSum { count, sum } = self.journal.content_of(collection);
+            (count, sum)
+        };
+        let file = self.index.to_file(generation, content).filter(|_| self.index.is_on_disk());
         let Some(file) = file else {
             // Without an index on disk there is nothing to believe at the next open.
             return Ok(());

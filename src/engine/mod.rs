@@ -11,13 +11,14 @@
 //!    released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** stripes in ascending order → the journal's state → MANIFEST. The lock of the
+//! **Lock order:** checkpoints → stripes in ascending order → the journal's state → MANIFEST. The lock of the
 //! snapshots is a leaf. No user code runs under any of them.
 
 pub(crate) mod background;
 mod catalog;
 mod change;
 mod checkpoint;
+mod clear;
 pub(crate) mod compaction;
 mod counters;
 pub(crate) mod environment;
@@ -57,6 +58,7 @@ use crate::values::history::HistoryPolicy;
 use crate::values::options::Options;
 
 pub(crate) use catalog::CollectionRecord;
+pub(crate) use clear::{ClearedItems, Clearing};
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use scanned::{ScannedItem, ScannedItems, ScannedKeys};
@@ -142,6 +144,11 @@ impl Engine {
     /// How many collections are recorded; each is an item of the system collection.
     pub(crate) fn recorded_collections(&self) -> u64 {
         self.catalog.len()
+    }
+
+    /// Counts the collections that were dropped in this session.
+    pub(crate) fn dropped_collections(&self) -> Arc<AtomicU64> {
+        Arc::clone(self.catalog.drops())
     }
 
     /// Begins a snapshot of everything that was committed before the call, and of nothing that is

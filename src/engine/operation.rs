@@ -264,6 +264,11 @@ impl KeyState {
         Ok(())
     }
 
+    /// The item taken away, whatever it was.
+    pub(super) fn removed(self) -> Self {
+        Self { current: Current::Absent, touched: true, ..self }
+    }
+
     /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
     /// A sweep does nothing else to its items in the same commit.
     fn sweep(&mut self) {

@@ -92,7 +92,7 @@ impl Engine {
     pub(crate) fn read_at(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
         let mut missing = None;
         for _ in 0..OPTIMISTIC_READS {
-            let row = self.with_index(|index| index.row(key))?;
+            let row = self.row_at(view, key)?;
             let current = match row {
                 Some(Row { head, value: Some(value) })
                     if !head.deleted && head.revision <= view.revision() =>
@@ -115,6 +115,16 @@ impl Engine {
         // Nothing that a snapshot reads is removed, unless it was given up.
         view.check()?;
         missing.map_or(Ok(None), |head| Err(self.no_segment(&head)))
+    }
+
+    /// The row that an item has or, where its collection was cleared after the view began, had then.
+    fn row_at(&self, view: &View, key: &ItemKey) -> Result<Option<Row>> {
+        let row = self.with_index(|index| index.row(key))?;
+        // After the look: what is cleared is saved before it leaves the index.
+        match view.cleared(key.collection()) {
+            Some(leaves) => self.with_index(|index| index.cleared_row(&leaves, key)),
+            None => Ok(row),
+        }
     }
 
     fn no_segment(&self, head: &Head) -> Error {

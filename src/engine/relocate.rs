@@ -30,9 +30,16 @@ impl Engine {
     pub(crate) fn status_of(&self, key: &ItemKey, revision: u64) -> Result<EntryStatus> {
         Ok(match self.head(key)? {
             Some(head) if head.revision > revision => EntryStatus::Superseded,
+            None if self.is_cleared_after(key, revision)? => EntryStatus::Superseded,
             // Without a row the index would be behind the journal: kept.
             Some(_) | None => EntryStatus::Newest,
         })
+    }
+
+    /// Whether the collection of an item was cleared after this revision.
+    fn is_cleared_after(&self, key: &ItemKey, revision: u64) -> Result<bool> {
+        let tombstone = self.head(&ItemKey::of_collection(key.collection()))?;
+        Ok(tombstone.is_some_and(|tombstone| tombstone.revision > revision))
     }
 
     /// Lets the head of an item point to where its entry was written again, unless the item has

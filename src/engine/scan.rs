@@ -121,34 +121,47 @@ impl Engine {
         mut take: impl FnMut(bool, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
-        let scanned = self.with_index(|index| {
-            let (mut looked_at, mut last, mut restart, mut failed) = (0, None, true, Ok(()));
-            index.scan(collection, bounds, reverse, |key, head, value| {
-                looked_at += 1;
-                let more = match view {
-                    None if !head.is_live(now_ms) => Ok(true),
-                    None => Ok(take(std::mem::take(&mut restart), key, head, value)),
-                    Some(view) => seen(view, collection, key, head).map(|seen| {
-                        let seen = seen.filter(|seen| seen.is_live(now_ms));
-                        seen.is_none_or(|seen| {
-                            let value = value.filter(|_| seen.revision == head.revision);
-                            take(std::mem::take(&mut restart), key, &seen, value)
-                        })
-                    }),
+        let mut leaves = view.and_then(|view| view.cleared(collection));
+        loop {
+            let scanned = self.with_index(|index| {
+                let (mut looked_at, mut last, mut restart, mut failed) = (0, None, true, Ok(()));
+                let mut visit = |key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>| {
+                    looked_at += 1;
+                    let more = match view {
+                        None if !head.is_live(now_ms) => Ok(true),
+                        None => Ok(take(std::mem::take(&mut restart), key, head, value)),
+                        Some(view) => seen(view, collection, key, head).map(|seen| {
+                            let seen = seen.filter(|seen| seen.is_live(now_ms));
+                            seen.is_none_or(|seen| {
+                                let value = value.filter(|_| seen.revision == head.revision);
+                                take(std::mem::take(&mut restart), key, &seen, value)
+                            })
+                        }),
+                    };
+                    match more {
+                        Ok(true) if looked_at < ROWS_AT_ONCE => return ControlFlow::Continue(()),
+                        Ok(_) => last = Some(key.to_vec()),
+                        Err(error) => failed = Err(error),
+                    }
+                    ControlFlow::Break(())
                 };
-                match more {
-                    Ok(true) if looked_at < ROWS_AT_ONCE => return ControlFlow::Continue(()),
-                    Ok(_) => last = Some(key.to_vec()),
-                    Err(error) => failed = Err(error),
+                match &leaves {
+                    Some(leaves) => index.scan_in(leaves, bounds, reverse, &mut visit)?,
+                    None => index.scan(collection, bounds, reverse, visit)?,
                 }
-                ControlFlow::Break(())
+                failed.map(|()| last)
             })?;
-            failed.map(|()| last)
-        })?;
-        if let Some(view) = view {
+            let Some(view) = view else { return Ok(scanned) };
             view.check()?;
+            if leaves.is_some() {
+                return Ok(scanned);
+            }
+            // Perhaps it was cleared before the look: then what the view reads is elsewhere.
+            leaves = view.cleared(collection);
+            if leaves.is_none() {
+                return Ok(scanned);
+            }
         }
-        Ok(scanned)
     }
 
     /// Recomputes the tags of up to `limit` items from the journal and adds them to `content`,

@@ -19,6 +19,7 @@
 //! Tombstones are not saved: a key without a head that fits was absent. The place of a saved head
 //! stays readable: a segment is removed only when no snapshot is older than its last move.
 
+mod cleared;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -26,6 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use self::cleared::SavedCollection;
 use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -52,6 +54,9 @@ pub(crate) struct Snapshots {
     /// Snapshots with a lower number were given up. They are numbered in the order in which they
     /// began, which is that of their revisions, and the oldest is given up first.
     first_kept: AtomicU64,
+    /// The revision of the newest clear whose leaves were saved, 0 for none: a snapshot of that
+    /// revision or above need not look for any.
+    newest_cleared: AtomicU64,
     limit_bytes: u64,
 }
 
@@ -73,6 +78,8 @@ struct Kept {
 struct Layer {
     revision: u64,
     saved: BTreeMap<Box<[u8]>, Head>,
+    /// In the order in which they were cleared.
+    cleared: Vec<SavedCollection>,
     bytes: u64,
     /// The snapshot is gone, and what older ones read here is being handed down to them.
     ended: bool,
@@ -82,6 +89,7 @@ struct Layer {
 struct Freed {
     _layer: Option<Layer>,
     _heads: Vec<(Box<[u8]>, Head)>,
+    _collections: Vec<SavedCollection>,
 }
 
 /// One live snapshot as the engine sees it. Dropping it frees what only it needed.
@@ -95,7 +103,8 @@ impl Snapshots {
     /// No snapshots yet, with so many bytes for all that will be.
     pub(crate) fn new(limit_bytes: u64) -> Self {
         let (kept, newest) = (RwLock::default(), AtomicU64::new(0));
-        Self { kept, newest, first_kept: AtomicU64::new(0), limit_bytes }
+        let (first_kept, newest_cleared) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { kept, newest, first_kept, newest_cleared, limit_bytes }
     }
 
     /// Begins a snapshot at the newest revision that the journal gave. The journal's lock is held,
@@ -104,7 +113,8 @@ impl Snapshots {
         let mut kept = self.kept.write();
         let number = kept.next_number;
         kept.next_number += 1;
-        let layer = Layer { revision, saved: BTreeMap::new(), bytes: 0, ended: false };
+        let (saved, cleared) = (BTreeMap::new(), Vec::new());
+        let layer = Layer { revision, saved, cleared, bytes: 0, ended: false };
         kept.layers.insert(number, layer);
         self.publish_newest(&kept);
         drop(kept);
@@ -121,14 +131,20 @@ impl Snapshots {
         let Some(head) = needed else { return };
         let mut kept = self.kept.write();
         kept.save(key, head, revision);
-        let mut given_up = Vec::new();
-        while kept.bytes > self.limit_bytes {
-            let Some(layer) = self.pop_oldest(&mut kept) else { break };
-            given_up.push(layer);
-        }
+        let given_up = self.keep_to_limit(&mut kept);
         drop(kept);
         // Freed without the lock.
         drop(given_up);
+    }
+
+    /// Gives up the oldest snapshots until what is kept is within the limit.
+    fn keep_to_limit(&self, kept: &mut Kept) -> Vec<Layer> {
+        let mut given_up = Vec::new();
+        while kept.bytes > self.limit_bytes {
+            let Some(layer) = self.pop_oldest(kept) else { break };
+            given_up.push(layer);
+        }
+        given_up
     }
 
     /// How many snapshots there are, those not counted that were given up.
@@ -230,11 +246,12 @@ impl Kept {
         else {
             let removed = self.layers.remove(&number);
             self.bytes -= removed.as_ref().map_or(0, |layer| layer.bytes);
-            return Freed { _layer: removed, _heads: Vec::new() };
+            return Freed { _layer: removed, _heads: Vec::new(), _collections: Vec::new() };
         };
         let (mut moved, mut freed, mut moved_bytes) = (Vec::new(), Vec::new(), 0);
+        let _collections = self.hand_down_cleared(number, older);
         let Some(layer) = self.layers.get_mut(&number) else {
-            return Freed { _layer: None, _heads: freed };
+            return Freed { _layer: None, _heads: freed, _collections };
         };
         for _ in 0..HANDED_DOWN_AT_ONCE {
             let Some((key, head)) = layer.saved.pop_first() else { break };
@@ -255,7 +272,7 @@ impl Kept {
             older.bytes += moved_bytes;
             older.saved.extend(moved);
         }
-        Freed { _layer: None, _heads: freed }
+        Freed { _layer: None, _heads: freed, _collections }
     }
 }
 

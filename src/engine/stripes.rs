@@ -58,11 +58,20 @@ impl Stripes {
         let mut indexes: Vec<usize> = keys.map(|key| self.index_of(key)).collect();
         indexes.sort_unstable();
         indexes.dedup();
+        self.lock_at(indexes.into_iter())
+    }
+
+    /// Locks all stripes, in ascending order: every writer waits.
+    pub(crate) fn lock_all(&self) -> Locked<'_> {
+        self.lock_at(0..STRIPES)
+    }
+
+    fn lock_at(&self, indexes: impl Iterator<Item = usize>) -> Locked<'_> {
         let lock = |index| {
             let stripe = self.at(index);
             (stripe, stripe.lock.lock())
         };
-        Locked { stripes: indexes.into_iter().map(lock).collect(), applying: false }
+        Locked { stripes: indexes.map(lock).collect(), applying: false }
     }
 }
 

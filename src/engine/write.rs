@@ -6,15 +6,16 @@ use std::mem;
 use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::catalog::{CollectionRecord, check_same, record_key};
-use crate::engine::change::{Change, Prepared, Record};
+use crate::engine::change::{Change, Prepared, PreparedVersion, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
-use crate::journal::PreparedCommit;
 use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::frame::{EntryRecord, FrameBuilder};
+use crate::journal::{PreparedCommit, PreparedEntry};
+use crate::seams::sync::Ordering;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
 use crate::values::item::{Item, Meta};
@@ -26,10 +27,7 @@ impl Engine {
     /// as durable as the store promises.
     pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
         self.journal.check_poison()?;
-        let unrecorded = self.unrecorded(operations)?;
-        let keys = operations.iter().map(|operation| &operation.key);
-        let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
-        let mut locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
+        let (unrecorded, mut locked) = self.lock_recorded(operations)?;
         // From here on every leaf that the commit touches is in memory: to apply it needs no I/O.
         let touched = operations.iter().map(|operation| &operation.key);
         let pin = self.pin(touched.chain(unrecorded.iter().map(|record| &record.key)))?;
@@ -82,6 +80,21 @@ impl Engine {
         match finished {
             Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas, keys })),
             Err(failure) => Err(unknown(&metas, failure)),
+        }
+    }
+
+    /// Finds which collections have to be recorded, and locks the stripes of all keys.
+    fn lock_recorded(&self, operations: &[Operation]) -> Result<(Vec<Record>, Locked<'_>), Failed> {
+        loop {
+            let drops = self.catalog.drops().load(Ordering::Acquire);
+            let unrecorded = self.unrecorded(operations)?;
+            let keys = operations.iter().map(|operation| &operation.key);
+            let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
+            let locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
+            // A collection that was dropped since has to be recorded again.
+            if self.catalog.drops().load(Ordering::Acquire) == drops {
+                return Ok((unrecorded, locked));
+            }
         }
     }
 
@@ -201,18 +214,7 @@ impl Engine {
         locked.begin_apply();
         let Prepared { commit, versions, .. } = prepared;
         for (entry, version) in commit.entries.iter().zip(versions) {
-            let EntryRecord { at, len_bytes, checksum } = entry.record;
-            let head = Head {
-                etag: entry.etag,
-                revision: appended.revision,
-                segment: appended.segment,
-                offset: appended.frame_offset + at,
-                len_bytes,
-                checksum,
-                modified_ms: version.modified_ms,
-                expires_ms: version.expires_ms,
-                deleted: !entry.leaves_item,
-            };
+            let head = head_of(entry, &version, appended);
             let before = version.before.as_ref();
             // Before the row changes, so that who finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
@@ -286,6 +288,26 @@ impl Engine {
         };
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
+    }
+}
+
+/// The head of an entry that was appended.
+pub(super) fn head_of(
+    entry: &PreparedEntry,
+    version: &PreparedVersion,
+    appended: &Appended,
+) -> Head {
+    let EntryRecord { at, len_bytes, checksum } = entry.record;
+    Head {
+        etag: entry.etag,
+        revision: appended.revision,
+        segment: appended.segment,
+        offset: appended.frame_offset + at,
+        len_bytes,
+        checksum,
+        modified_ms: version.modified_ms,
+        expires_ms: version.expires_ms,
+        deleted: !entry.leaves_item,
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) struct LeafState {
     pub(super) writing: Writing,
     /// The keys of this leaf belong to the one before it now.
     pub(super) merged: bool,
+    /// The collection was cleared, and the leaf let go of: it is the snapshots' now, and nothing in
+    /// it changes.
+    pub(super) frozen: bool,
 }
 
 /// How a leaf differs from its row in the backing store.
@@ -49,13 +52,16 @@ impl LeafHandle {
     /// A leaf in memory that the backing store does not hold.
     pub(super) fn resident(low: Box<[u8]>, high: Option<Box<[u8]>>, leaf: Leaf) -> Self {
         let (leaf, stored, writing) = (Some(leaf), None, Writing::Dirty);
-        Self::new(low, LeafState { high, leaf, stored, writing, merged: false })
+        Self::new(low, LeafState { high, leaf, stored, writing, merged: false, frozen: false })
     }
 
     /// A leaf that is in the backing store only.
     pub(super) fn stored(low: Box<[u8]>, high: Option<Box<[u8]>>, checksum: u32) -> Self {
         let (stored, writing) = (Some(checksum), Writing::Clean);
-        Self::new(low, LeafState { high, leaf: None, stored, writing, merged: false })
+        Self::new(
+            low,
+            LeafState { high, leaf: None, stored, writing, merged: false, frozen: false },
+        )
     }
 
     fn new(low: Box<[u8]>, state: LeafState) -> Self {

@@ -10,6 +10,7 @@
 //! | [`rows`] | reading and changing rows |
 //! | [`scan`] | rows in order |
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
+//! | [`clearing`] | an empty directory in the place of a collection's |
 //! | [`write_back`] | giving changed leaves to the backing store |
 //! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
 //! | [`opening`] | an index from its directory file, from its rows, or from nothing |
@@ -20,6 +21,7 @@
 //! held while the backing store is called or anything waits.
 
 pub(crate) mod backing;
+mod clearing;
 mod directory;
 pub(crate) mod leaf;
 mod leaf_handle;
@@ -46,6 +48,7 @@ use crate::values::error::Result;
 use crate::values::key::ItemKey;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
+pub(crate) use self::clearing::{ClearedLeaves, LetGo};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::rows::{NamedRow, Row};
@@ -65,7 +68,7 @@ pub(crate) struct Index {
     residency: sync::RwLock<()>,
     memory: Memory,
     hand: Mutex<Hand>,
-    /// Rows of merged leaves, which the backing store still holds.
+    /// Rows of merged leaves and of cleared collections, which the backing store still holds.
     merged_rows: Mutex<Vec<Vec<u8>>>,
     /// Whether leaves are being given to the backing store. No leaf is merged then.
     writing_back: sync::AtomicBool,
@@ -120,7 +123,7 @@ impl Index {
     }
 
     /// What the leaves and values in memory occupy.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory.used_bytes.load(Ordering::Relaxed)
     }

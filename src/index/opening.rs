@@ -29,6 +29,8 @@ pub(crate) struct DirectoryFile {
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 struct CollectionLeaves {
     name: String,
+    /// How many items there are, and their sum, as the journal says.
+    content: (u64, u128),
     leaves: Vec<StoredLeaf>,
 }
 
@@ -41,6 +43,11 @@ impl DirectoryFile {
         bincode::encode_to_vec(self, config::standard()).unwrap_or_default()
     }
 
+    /// How many items each collection has, and their sum.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, (u64, u128))> {
+        self.collections.iter().map(|leaves| (leaves.name.as_str(), leaves.content))
+    }
+
     /// Reads what [`encode`](Self::encode) wrote. The caller has compared a digest of the bytes.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (file, used): (Self, usize) =
@@ -50,8 +57,13 @@ impl DirectoryFile {
 }
 
 impl Index {
-    /// What the next open may go by, where every leaf is in the backing store as it is.
-    pub(crate) fn to_file(&self, generation: u64) -> Option<DirectoryFile> {
+    /// What the next open may go by, where every leaf is in the backing store as it is. `content`
+    /// gives how many items a collection has, and their sum.
+    pub(crate) fn to_file(
+        &self,
+        generation: u64,
+        content: impl Fn(&str) -> (u64, u128),
+    ) -> Option<DirectoryFile> {
         let stored = |handle: &Arc<LeafHandle>| {
             let state = handle.read();
             if state.is_dirty() { None } else { Some((handle.low.to_vec(), state.stored?)) }
@@ -59,7 +71,9 @@ impl Index {
         let collection = |directory: &Arc<Directory>| {
             let leaves = directory.leaves_from(&[], usize::MAX);
             let leaves = leaves.iter().map(stored).collect::<Option<Vec<_>>>()?;
-            Some(CollectionLeaves { name: directory.collection.to_string(), leaves })
+            let (name, content) =
+                (directory.collection.to_string(), content(&directory.collection));
+            Some(CollectionLeaves { name, content, leaves })
         };
         let collections = self.directories().iter().map(collection).collect::<Option<Vec<_>>>()?;
         Some(DirectoryFile { generation, collections })
@@ -72,7 +86,7 @@ impl Index {
         limit_bytes: u64,
     ) -> Option<Self> {
         let mut collections = BTreeMap::new();
-        for CollectionLeaves { name, leaves } in file.collections {
+        for CollectionLeaves { name, leaves, .. } in file.collections {
             let in_order = leaves.is_sorted_by(|one, other| one.0 < other.0);
             if !in_order || leaves.first().is_none_or(|(low, _)| !low.is_empty()) {
                 return None;

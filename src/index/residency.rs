@@ -173,6 +173,14 @@ impl Index {
 
 #[cfg(test)]
 impl Index {
+    /// Evicts all values and all clean leaves.
+    pub(crate) fn evict_everything(&self) {
+        self.drop_values();
+        for directory in self.directories() {
+            self.evict_leaves(&directory.leaves_from(&[], usize::MAX));
+        }
+    }
+
     /// Evicts all values.
     pub(crate) fn drop_values(&self) {
         for directory in self.directories() {

@@ -67,13 +67,19 @@ impl Index {
         }
         let holes = Self::new(u64::MAX);
         let pin = holes.pin();
+        let mut cleared = Ok(());
         heads(&mut |key, head| {
+            // What is older went with the clear.
+            if key.is_collection() && cleared.is_ok() {
+                cleared = holes.replay_clear(key, head, &mut |_, _| {});
+            }
             let newer = |now: Option<Head>| now.is_none_or(|now| now.revision <= head.revision);
             if self.is_absent(key) && holes.head(key).is_ok_and(newer) {
                 holes.put(key, head, None, &pin);
             }
         })?;
         drop(pin);
+        cleared?;
         for directory in self.directories() {
             for handle in directory.leaves_from(&[], usize::MAX) {
                 self.fill(&directory, &handle, &holes)?;

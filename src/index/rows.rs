@@ -29,16 +29,21 @@ pub(crate) struct NamedRow {
     pub(crate) parent: Option<Option<ETag>>,
 }
 
+impl Row {
+    /// Reads a row, which is thereby used.
+    pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
+        leaf.touch(slot);
+        Self { head: leaf.head(slot), value: leaf.value(slot).cloned() }
+    }
+}
+
 impl Index {
     /// The row of an item. Costs one row of the backing store where its leaf is not in memory.
     ///
     /// # Errors
     /// What loading the leaf fails with.
     pub(crate) fn row(&self, key: &ItemKey) -> Result<Option<Row>> {
-        self.look(key, |leaf, slot| {
-            leaf.touch(slot);
-            Row { head: leaf.head(slot), value: leaf.value(slot).cloned() }
-        })
+        self.look(key, Row::of)
     }
 
     /// The head of an item: as [`row`](Self::row), without the value.
@@ -57,7 +62,15 @@ impl Index {
 
     fn look<T>(&self, key: &ItemKey, f: impl Fn(&Leaf, Slot) -> T) -> Result<Option<T>> {
         let Some(directory) = self.directory(key.collection()) else { return Ok(None) };
-        let key = key.key_bytes();
+        self.look_in(&directory, key.key_bytes(), f)
+    }
+
+    pub(super) fn look_in<T>(
+        &self,
+        directory: &Directory,
+        key: &[u8],
+        f: impl Fn(&Leaf, Slot) -> T,
+    ) -> Result<Option<T>> {
         loop {
             let handle = directory.leaf_of(key);
             {
@@ -70,7 +83,7 @@ impl Index {
                     return Ok(leaf.find(key).map(|slot| f(leaf, slot)));
                 }
             }
-            self.load(&directory, &handle)?;
+            self.load(directory, &handle)?;
             self.evict();
         }
     }
@@ -166,7 +179,7 @@ impl Index {
         }
         let displaced = self.with_row(key, |state, slot| {
             let before = state.memory_bytes();
-            let leaf = state.leaf.as_mut()?;
+            let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;
             let now = leaf.head(slot);
             (now.revision == head.revision && now.etag == head.etag).then_some(())?;
             let displaced = leaf.set_value(slot, Some(value));

@@ -3,6 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 
 use crate::index::Index;
+use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, Range};
 use crate::values::error::Result;
@@ -31,10 +32,24 @@ impl Index {
         mut visit: impl Visit,
     ) -> Result<()> {
         let Some(directory) = self.directory(collection) else { return Ok(()) };
+        self.scan_in(&ClearedLeaves(directory), (lower, upper), reverse, &mut visit)
+    }
+
+    /// Like [`scan`](Self::scan), of the leaves that a collection had when it was cleared.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn scan_in(
+        &self,
+        ClearedLeaves(directory): &ClearedLeaves,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        visit: &mut impl Visit,
+    ) -> Result<()> {
         if reverse {
-            self.scan_down(&directory, lower, upper, &mut visit)
+            self.scan_down(directory, lower, upper, visit)
         } else {
-            self.scan_up(&directory, lower, upper, &mut visit).map(drop)
+            self.scan_up(directory, lower, upper, visit).map(drop)
         }
     }
 
@@ -158,7 +173,9 @@ impl Index {
             };
             let flow = self.scan_up(&directory, lower, Bound::Unbounded, &mut show)?;
             if flow.is_break() {
-                return Ok(last.and_then(|key| ItemKey::new(&directory.collection, &key).ok()));
+                return Ok(
+                    last.and_then(|key| ItemKey::of_parts(&directory.collection, &[], &key).ok())
+                );
             }
         }
         Ok(None)

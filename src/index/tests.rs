@@ -41,6 +41,37 @@ fn put(index: &Index, key: &ItemKey, revision: u64, value: Option<CachedValue>) 
     index.put(key, &head(revision), value, &pin);
 }
 
+/// What is let go of, where snapshots read it or do not.
+struct Heads {
+    revisions: Vec<u64>,
+    keeps: bool,
+}
+
+impl LetGo for Heads {
+    fn wants_heads(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, head: &Head) {
+        self.revisions.push(head.revision);
+    }
+
+    fn keeps(&mut self, _: u64) -> bool {
+        self.keeps
+    }
+}
+
+/// Clears a collection and lets its leaves go; gives the revisions of what they held.
+fn clear(index: &Index, c: u8, revision: u64) -> Vec<u64> {
+    let collection = key(c, 0).collection().to_owned();
+    let leaves = index.leaves_of(&collection);
+    index.replace_with_tombstone(&collection, &head(revision));
+    let mut heads = Heads { revisions: Vec::new(), keeps: false };
+    leaves.iter().for_each(|leaves| index.let_go(leaves, &mut heads).unwrap());
+    heads.revisions.sort_unstable();
+    heads.revisions
+}
+
 fn rows(index: &Index) -> BTreeMap<Vec<u8>, u64> {
     let mut rows = BTreeMap::new();
     index
@@ -58,6 +89,7 @@ enum Step {
     PutMany(u8, u16, u16),
     Remove(u8, u16, u16),
     Get(u8, u16),
+    Clear(u8),
     WriteBack,
     Evict,
     Scan(u8, u16, u16, bool),
@@ -72,6 +104,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::PutMany(c, n, m)),
         3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::Remove(c, n, m)),
         2 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Get(c, n)),
+        1 => c.clone().prop_map(Step::Clear),
         2 => Just(Step::WriteBack),
         2 => Just(Step::Evict),
         2 => (c, n.clone(), n, any::<bool>()).prop_map(|(c, a, b, r)| Step::Scan(c, a, b, r)),
@@ -119,7 +152,7 @@ fn scan(index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
 
 fn reopened(index: Index, backing: &Arc<dyn Backing>, rows_of_map: usize) -> Index {
     index.write_back(&mut |_| Ok(())).unwrap();
-    let file = index.to_file(1).expect("all leaves are in the backing store");
+    let file = index.to_file(1, |_| (0, 0)).expect("all leaves are in the backing store");
     let decoded = opening::DirectoryFile::decode(&file.encode()).unwrap();
     assert_eq!(decoded, file);
     let mut seen = 0;
@@ -171,6 +204,13 @@ proptest! {
                         prop_assert_eq!(&*value.bytes, &[n as u8; 500][..]);
                     }
                 }
+                Step::Clear(c) => {
+                    revision += 1;
+                    clear(&index, c, revision);
+                    let of = ItemKey::of_collection(key(c, 0).collection());
+                    map.retain(|key, _| !key.starts_with(of.as_bytes()));
+                    map.insert(of.as_bytes().to_vec(), revision);
+                }
                 Step::WriteBack => index.write_back(&mut |_| Ok(())).unwrap(),
                 Step::Evict => evict_all(&index),
                 Step::Scan(c, a, b, reverse) => {
@@ -190,11 +230,13 @@ proptest! {
                 }
                 Step::Replace => {
                     index.detach();
-                    let entries: Vec<(Vec<u8>, u64)> = map.clone().into_iter().collect();
+                    let mut entries: Vec<(Vec<u8>, u64)> = map.clone().into_iter().collect();
+                    entries.sort_unstable_by_key(|(_, revision)| *revision);
                     index.restore(|take| {
                         for (joined, revision) in &entries {
                             let (collection, low) = split_row_key(joined).unwrap();
-                            take(&ItemKey::new(collection, low).unwrap(), &head(*revision));
+                            let key = ItemKey::of_parts(collection, low, &[]).unwrap();
+                            take(&key, &head(*revision));
                         }
                         Ok(())
                     }).unwrap();
@@ -209,6 +251,39 @@ proptest! {
         }
         prop_assert_eq!(rows(&index), map);
     }
+}
+
+#[test]
+fn every_head_of_what_is_cleared_is_shown_once_in_memory_or_not() {
+    let index = Index::new(SMALL);
+    index.attach(MemoryBackings::new().open(1).unwrap());
+    let all: Vec<u64> = (1..=5_000).collect();
+    all.iter().for_each(|n| put(&index, &key(0, *n as u16), *n, None));
+    index.write_back(&mut |_| Ok(())).unwrap();
+    evict_all(&index);
+    (1..50).for_each(|n| put(&index, &key(0, n), u64::from(n), Some(value(n))));
+    assert_eq!(clear(&index, 0, 6_000), all);
+    assert_eq!(rows(&index).len(), 1);
+    check_memory(&index);
+    index.write_back(&mut |_| Ok(())).unwrap();
+    assert!(index.is_written_back());
+}
+
+#[test]
+fn a_leaf_that_was_let_go_of_takes_no_value() {
+    let index = Index::new(SMALL);
+    index.attach(MemoryBackings::new().open(1).unwrap());
+    put(&index, &key(0, 1), 1, Some(value(1)));
+    let leaves = index.leaves_of("alpha").unwrap();
+    index.replace_with_tombstone("alpha", &head(2));
+    let mut heads = Heads { revisions: Vec::new(), keeps: true };
+    index.let_go(&leaves, &mut heads).unwrap();
+    let row = index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap();
+    assert_eq!((row.head, row.value.is_none()), (head(1), true));
+    // As a reader does that found the leaf before.
+    index.collections.write().insert("alpha".into(), Arc::clone(&leaves.0));
+    index.keep_value(&key(0, 1), &head(1), value(1));
+    assert!(index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
 }
 
 #[test]

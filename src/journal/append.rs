@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use crate::journal::content_sum::ContentSum;
+use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
@@ -116,7 +116,7 @@ pub(crate) struct State {
     pub(super) writing: bool,
     pub(super) syncing: bool,
     pub(super) failed: bool,
-    pub(super) content: ContentSum,
+    pub(super) content: Contents,
     /// Whether MANIFEST says that the store is open for writing.
     pub(super) opened_for_writing: bool,
 }
@@ -211,7 +211,7 @@ pub(crate) struct Start {
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
-    pub(crate) content: ContentSum,
+    pub(crate) content: Contents,
 }
 
 impl Journal {
@@ -376,6 +376,10 @@ impl Journal {
         let revision = state.next_revision;
         for entry in &mut commit.entries {
             entry.etag = entry.tag.at(revision);
+            if entry.key.is_collection() {
+                state.content.clear(entry.key.collection());
+                continue;
+            }
             let written = entry.leaves_item.then_some(entry.etag);
             state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
@@ -395,7 +399,12 @@ impl Journal {
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn content(&self) -> (u64, ContentSum) {
         let state = self.state.lock();
-        (state.appended, state.content)
+        (state.appended, state.content.total())
+    }
+
+    /// The count and sum of a collection's live items at the newest revision given.
+    pub(crate) fn content_of(&self, collection: &str) -> ContentSum {
+        self.state.lock().content.of(collection)
     }
 
     /// Where appending stands.

@@ -1,8 +1,11 @@
 //! Count and sum over the live items: what proves a table to be the journal's.
 
+use std::collections::HashMap;
+
 use bincode::{Decode, Encode};
 
 use crate::values::etag::ETag;
+use crate::values::key::ItemKey;
 
 /// How many items are live, and the wrapping sum of a hash of each.
 ///
@@ -39,6 +42,107 @@ impl ContentSum {
     }
 }
 
+impl ContentSum {
+    /// The value of the entry that clears a collection: what goes with it.
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let fields = self.count.to_le_bytes().into_iter().chain(self.sum.to_le_bytes());
+        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote; `None` for anything else.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
+        let (count, sum) = bytes.split_first_chunk()?;
+        let sum = u128::from_le_bytes(sum.try_into().ok()?);
+        Some(Self { count: u64::from_le_bytes(*count), sum })
+    }
+
+    /// How long a count and sum are in a cleared collection's entry.
+    const BYTES: usize = 24;
+
+    fn add_all(&mut self, more: Self) {
+        self.count = self.count.wrapping_add(more.count);
+        self.sum = self.sum.wrapping_add(more.sum);
+    }
+
+    /// Takes away several items at once.
+    pub(crate) fn subtract_all(&mut self, gone: Self) {
+        self.count = self.count.wrapping_sub(gone.count);
+        self.sum = self.sum.wrapping_sub(gone.sum);
+    }
+}
+
+/// The content of all collections together, and of each.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Contents {
+    total: ContentSum,
+    collections: Vec<ContentSum>,
+    /// By name, where in the list.
+    positions: HashMap<Box<[u8]>, usize>,
+    /// The name that was looked up last, and its position: mostly it is the next one as well.
+    recent: (Box<[u8]>, usize),
+}
+
+impl Contents {
+    pub(crate) fn total(&self) -> ContentSum {
+        self.total
+    }
+
+    pub(crate) fn of(&self, collection: &str) -> ContentSum {
+        let at = self.positions.get(collection.as_bytes());
+        at.and_then(|at| self.collections.get(*at)).copied().unwrap_or_default()
+    }
+
+    /// Takes over what a collection holds, as an orderly close has recorded it.
+    pub(crate) fn set(&mut self, collection: &str, content: ContentSum) {
+        let of = self.collection_mut(collection.as_bytes());
+        let before = std::mem::replace(of, content);
+        self.total.subtract_all(before);
+        self.total.add_all(content);
+    }
+
+    /// As [`ContentSum::add`].
+    pub(crate) fn add(&mut self, key: &[u8], etag: ETag) {
+        self.apply(key, None, Some(etag));
+    }
+
+    /// As [`ContentSum::subtract`].
+    pub(crate) fn subtract(&mut self, key: &[u8], etag: ETag) {
+        self.apply(key, Some(etag), None);
+    }
+
+    /// As [`ContentSum::apply`].
+    pub(crate) fn apply(&mut self, key: &[u8], parent: Option<ETag>, written: Option<ETag>) {
+        let mut change = ContentSum::default();
+        change.apply(key, parent, written);
+        let end = key.iter().position(|byte| *byte == ItemKey::SEPARATOR);
+        let collection = key.get(..end.unwrap_or(key.len())).unwrap_or_default();
+        self.collection_mut(collection).add_all(change);
+        self.total.add_all(change);
+    }
+
+    /// Takes away everything that a collection holds.
+    pub(crate) fn clear(&mut self, collection: &str) {
+        let gone = std::mem::take(self.collection_mut(collection.as_bytes()));
+        self.total.subtract_all(gone);
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "every position is one of the list")]
+    fn collection_mut(&mut self, collection: &[u8]) -> &mut ContentSum {
+        if self.collections.is_empty() || *self.recent.0 != *collection {
+            let at = self.positions.get(collection).copied().unwrap_or_else(|| {
+                self.positions.insert(collection.into(), self.collections.len());
+                self.collections.push(ContentSum::default());
+                self.collections.len() - 1
+            });
+            self.recent = (collection.into(), at);
+        }
+        &mut self.collections[self.recent.1]
+    }
+}
+
 /// Binds the key to the tag, which is a hash already: FNV-1a over 128 bits, eight bytes at a time,
 /// seeded with the tag and the key's length.
 fn item_hash(key: &[u8], etag: ETag) -> u128 {
@@ -58,6 +162,8 @@ fn item_hash(key: &[u8], etag: ETag) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
+
     use super::*;
 
     #[test]
@@ -68,6 +174,33 @@ mod tests {
         assert_eq!(content.count, 1);
         content.apply(b"k", Some(ETag([2; 16])), None);
         assert_eq!(content, ContentSum::default());
+    }
+
+    #[test]
+    fn the_content_of_each_collection_is_counted_apart() {
+        let mut contents = Contents::default();
+        for (key, tag) in [(&b"a\0k"[..], 1), (b"ab\0k", 2), (b"\0k", 3), (b"a\0l", 4)] {
+            contents.add(key, ETag([tag; 16]));
+        }
+        let [a, ab, system] = ["a", "ab", ""].map(|name| contents.of(name));
+        assert_eq!((a.count, ab.count, system.count, contents.of("b").count), (2, 1, 1, 0));
+        contents.apply(b"ab\0k", Some(ETag([2; 16])), None);
+        assert_eq!(contents.of("ab"), ContentSum::default());
+        contents.clear("a");
+        assert_eq!(contents.total(), system);
+        contents.set("a", a);
+        contents.subtract(b"a\0k", ETag([1; 16]));
+        contents.subtract(b"a\0l", ETag([4; 16]));
+        assert_eq!(contents.total(), system);
+    }
+
+    #[test]
+    fn a_count_and_sum_is_read_as_it_was_written() {
+        let content = ContentSum { count: 3, sum: u128::MAX - 7 };
+        let bytes = content.to_bytes();
+        assert_eq!(ContentSum::from_bytes(&bytes), Some(content));
+        assert!(ContentSum::from_bytes(&bytes[1..]).is_none());
+        assert_eq!(bytes[..9], [3, 0, 0, 0, 0, 0, 0, 0, 0xf8]);
     }
 
     #[test]

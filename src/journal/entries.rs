@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::journal::frame::{Body, Entry, Placed, record_checksum};
+use crate::journal::content_sum::ContentSum;
+use crate::journal::frame::{Body, Entry, EntryKind, Placed, record_checksum};
 use crate::journal::scanner::ScannedFrame;
 use crate::journal::segment::SegmentHeader;
 use crate::journal::segments::KnownSegment;
@@ -68,7 +69,7 @@ impl<'s> EntrySource<'s> {
     fn find<'a>(self, frame: &ScannedFrame<'a>, placed: &Placed<'a>) -> Option<FoundEntry<'s, 'a>> {
         let Placed { entry, at, record } = *placed;
         Some(FoundEntry {
-            key: ItemKey::new(entry.collection, entry.key).ok()?,
+            key: key_of(&entry)?,
             entry,
             revision: frame.revision,
             segment: self.segment,
@@ -79,7 +80,34 @@ impl<'s> EntrySource<'s> {
     }
 }
 
+/// The key of an entry; `None` where it is malformed.
+fn key_of(entry: &Entry<'_>) -> Option<ItemKey> {
+    if entry.kind() != EntryKind::Cleared {
+        return ItemKey::new(entry.collection, entry.key).ok();
+    }
+    let whole = !entry.collection.is_empty()
+        && entry.key.is_empty()
+        && ContentSum::from_bytes(entry.value).is_some();
+    whole.then(|| ItemKey::of_collection(entry.collection))
+}
+
 impl FoundEntry<'_, '_> {
+    /// Whether the entry clears its collection: what is older there is gone.
+    pub(crate) fn clears(&self) -> bool {
+        self.entry.kind() == EntryKind::Cleared
+    }
+
+    /// Moves a count and sum by this entry.
+    pub(crate) fn move_content(&self, content: &mut ContentSum, head: &Head) {
+        if self.clears() {
+            // Checked when it was found.
+            content.subtract_all(ContentSum::from_bytes(self.entry.value).unwrap_or_default());
+            return;
+        }
+        let written = (!head.deleted).then_some(head.etag);
+        content.apply(self.key.as_bytes(), self.entry.parent(), written);
+    }
+
     /// What a reader is told of the version. Computes its tag: costs a hash of its value.
     pub(crate) fn meta(&self) -> Meta {
         Meta {

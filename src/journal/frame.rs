@@ -27,11 +27,14 @@ pub(crate) enum EntryKind {
     Replaced = 1,
     Deleted = 2,
     Expired = 3,
+    /// Every item of the collection was removed. The key is empty, and the value says how many
+    /// items that were, and what their sum was.
+    Cleared = 4,
 }
 
 impl EntryKind {
     pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Created, Self::Replaced, Self::Deleted, Self::Expired]
+        [Self::Created, Self::Replaced, Self::Deleted, Self::Expired, Self::Cleared]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

@@ -27,14 +27,30 @@ impl ItemKey {
 
     /// Joins a checked collection name and a key, which is checked here.
     pub(crate) fn new(collection: &str, key: &[u8]) -> Result<Self> {
+        check_len(key.len())?;
         Self::of_parts(collection, key, &[])
     }
 
-    /// Joins a collection's name and a key that comes in two parts.
+    /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
+    /// that a clear leaves is found by it.
+    pub(crate) fn of_collection(collection: &str) -> Self {
+        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR]]);
+        Self { joined, collection_len: collection.len() }
+    }
+
+    /// Whether this stands for a collection as a whole.
+    pub(crate) fn is_collection(&self) -> bool {
+        self.as_bytes().len() == self.collection_len + 1
+    }
+
+    /// Joins a collection's name and the key of a row of the index, which comes in two parts and is
+    /// empty where the row is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
-        check_len(first.len() + second.len())?;
-        let joined = [collection.as_bytes(), &[Self::SEPARATOR], first, second];
-        Ok(Self { joined: ShortBytes::of(joined), collection_len: collection.len() })
+        if !first.is_empty() || !second.is_empty() {
+            check_len(first.len() + second.len())?;
+        }
+        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR], first, second]);
+        Ok(Self { joined, collection_len: collection.len() })
     }
 
     #[inline]

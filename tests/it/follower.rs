@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ifmatch::{Change, ChangeKind, Cursor, ETag, Error, Store};
 
 use crate::ledger::{Key, State, expires_ms};
-use crate::writer::{Writer, key_of};
+use crate::writer::{Writer, key_of, number_of};
 
 /// What became of an item, as far as it was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +46,12 @@ impl Follower {
         let revision = change.revision().0;
         assert!(revision >= self.revision, "{revision} was told after {}", self.revision);
         self.revision = revision;
+        self.place = change.cursor();
+        if change.kind() == ChangeKind::Cleared {
+            let cleared = number_of(change.collection());
+            self.items.retain(|(collection, _), _| *collection != cleared);
+            return;
+        }
         let key = key_of(change.collection(), change.key());
         match change.kind() {
             ChangeKind::Created | ChangeKind::Replaced => {
@@ -55,7 +61,6 @@ impl Follower {
             }
             _ => drop(self.items.remove(&key)),
         }
-        self.place = change.cursor();
     }
 
     fn begin_again(&mut self, writer: &Writer) -> Result<(), Error> {

@@ -123,6 +123,7 @@ impl Acknowledged {
             found.insert(item.key().to_vec(), number_in(&item.value));
         }
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+        check_cleared(&store);
         store.close().unwrap();
         for (key, acknowledged) in &self.numbers {
             let stored = found.get(key).unwrap_or_else(|| panic!("{} is lost", show(key)));
@@ -152,6 +153,29 @@ impl Acknowledged {
             let torn = numbers.windows(2).any(|pair| pair[0] != pair[1]);
             assert!(!torn, "a batch of {size} was torn: {numbers:?}");
         }
+    }
+}
+
+/// What is written by one batch and cleared at once is whole or gone.
+fn check_cleared(store: &Store) {
+    for thread in 0..THREADS {
+        let len = store.raw(&scratch(thread)).unwrap().len().unwrap();
+        assert!(len == 0 || len == BATCHES[1], "{len} of {} cleared items are left", BATCHES[1]);
+    }
+}
+
+/// A collection that is filled and cleared in turn.
+fn scratch(thread: u64) -> String {
+    format!("scratch {thread}")
+}
+
+fn fill_or_clear(store: &Store, thread: u64) {
+    let scratch = store.raw(&scratch(thread)).unwrap();
+    if scratch.clear().unwrap() == 0 {
+        let value = value_of(1, 100);
+        let fill =
+            |batch: ifmatch::Batch, key: u64| batch.create(&scratch, key.to_be_bytes(), &value);
+        (0..BATCHES[1]).fold(store.batch(), fill).commit().unwrap();
     }
 }
 
@@ -268,6 +292,9 @@ fn look_after(store: &Store, path: &Path, rng: &mut fastrand::Rng) {
 fn write_some(store: &Store, thread: u64, number: &mut u64, rng: &mut fastrand::Rng) {
     let items: Collection<Bytes, Raw> = store.raw("items").unwrap();
     for _ in 0..rng.u8(0..40) {
+        if rng.u8(0..8) == 0 {
+            fill_or_clear(store, thread);
+        }
         let (first, count) = match rng.u8(0..120) {
             0 => (KEYS, BATCHES[2]),
             1..12 => (KEYS, BATCHES[1]),

@@ -8,6 +8,7 @@ mod backup_faults;
 mod backup_places;
 mod batch_cuts;
 mod batches;
+mod clearing;
 mod collections;
 mod compaction;
 mod cursors;

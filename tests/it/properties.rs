@@ -134,6 +134,8 @@ const EVERYWHERE: &[(&str, &[&str])] = &[
     ("batch", &["ok", "changes nothing", "changes several items", "conflict with itself"]),
     ("batch", &["NotFound", "AlreadyExists", "InvalidPrecondition", "PathNotFound"]),
     ("batch", &["PreconditionFailed, present", "PreconditionFailed, absent"]),
+    ("clear", &["ok", "nothing"]),
+    ("drop of a collection", &["ok", "nothing"]),
     ("scan", &["items", "nothing", "keys", "len"]),
     ("snapshot", &["taken", "dropped", "read"]),
     ("scan of a snapshot", &["items", "nothing"]),

@@ -48,8 +48,13 @@ fn key_bytes(key: u8) -> Vec<u8> {
 /// Which item a collection's name and a key are of.
 pub(crate) fn key_of(collection: &str, key: &[u8]) -> Key {
     assert_eq!(key, key_bytes(key[0]), "a key that nobody wrote");
+    (number_of(collection), key[0])
+}
+
+/// Which collection a name is of.
+pub(crate) fn number_of(collection: &str) -> u8 {
     let number = NAMES.iter().position(|name| *name == collection).unwrap();
-    (u8::try_from(number).unwrap(), key[0])
+    u8::try_from(number).unwrap()
 }
 
 /// Bytes by which two documents compare.
@@ -152,6 +157,7 @@ impl Writer {
             2 if self.wide.is_some() => self.compact(ledger),
             2..6 => self.batch(rng, ledger),
             6 => self.refused(rng, ledger),
+            7 if rng.u8(0..3) == 0 => self.clear(rng.u8(0..=DOCUMENTS), ledger),
             _ => self.single(rng, ledger),
         }
     }
@@ -356,6 +362,34 @@ impl Writer {
             false => ledger.push(Commit { changes }),
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// Removes all items of a collection.
+    pub(crate) fn clear(&self, collection: u8, ledger: &mut Ledger) -> Result<(), Error> {
+        let outcome = match self.raw.get(usize::from(collection)) {
+            Some(raw) => raw.clear(),
+            None => self.documents.clear(),
+        };
+        let (revision, acknowledged) = match outcome {
+            Ok(0) => {
+                assert!(!ledger.now().keys().any(|key| key.0 == collection), "items were left");
+                return Ok(());
+            }
+            // Nobody else writes.
+            Ok(_) => (self.store.revision(), Ok(())),
+            Err(Error::CommitUnknown { meta, source, cause }) => {
+                (meta.revision(), Err(Error::CommitUnknown { meta, source, cause }))
+            }
+            Err(error) => return Err(error),
+        };
+        ledger.take_revision(revision.0);
+        let cleared = ledger.now().keys().filter(|key| key.0 == collection);
+        let commit = Commit { changes: cleared.map(|key| (*key, None)).collect() };
+        match &acknowledged {
+            Ok(()) => ledger.acknowledge(commit, self.durability),
+            Err(_) => ledger.push(commit),
+        }
+        acknowledged
     }
 
     /// Something that must be refused and change nothing.

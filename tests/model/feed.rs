@@ -71,7 +71,9 @@ impl Kept {
 fn place_of(change: &Change) -> Place {
     let collection = COLLECTIONS.iter().position(|name| *name == change.collection());
     let key = KEYS.iter().position(|key| *key == change.key());
+    let cleared = change.kind() == ChangeKind::Cleared && change.key().is_empty();
     match (collection, key) {
+        (Some(collection), None) if cleared => Place::of_collection(collection),
         (Some(collection), Some(key)) => Place { collection, key },
         _ => panic!("nobody wrote {:?} {:?}", change.collection(), change.key()),
     }
@@ -126,7 +128,7 @@ impl World {
             // where nothing is synced in the background.
             _ if least == most => {
                 let all = (0..COLLECTIONS.len()).flat_map(|collection| {
-                    (0..KEYS.len()).map(move |key| Place { collection, key })
+                    (0..=KEYS.len()).map(move |key| Place { collection, key })
                 });
                 Kept { cursor: end, revision: most, known: all.collect() }
             }
@@ -173,7 +175,9 @@ impl World {
             latest.insert(place, change.revision());
         }
         for made in log.iter().filter(|made| made.revision <= least && from.is_before(made)) {
-            let shown = latest.get(&made.place);
+            // What was cleared since is told by that.
+            let cleared = latest.get(&Place::of_collection(made.place.collection));
+            let shown = latest.get(&made.place).max(cleared);
             assert!(shown >= Some(&made.revision), "{made:?} is not shown, from {from:?}");
         }
     }

@@ -171,6 +171,10 @@ impl Handle {
         })
     }
 
+    pub(super) fn clear(&self) -> Result<u64, Error> {
+        on!(self, c => c.clear())
+    }
+
     /// Saves the item and gives it back as the store left it.
     pub(super) fn save(&self, item: Item<Value>) -> (Result<(), Error>, Item<Value>) {
         on!(self, c => {

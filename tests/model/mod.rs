@@ -41,6 +41,13 @@ pub(crate) struct Place {
     pub(crate) key: usize,
 }
 
+impl Place {
+    /// Stands for a collection as a whole in the feed.
+    pub(crate) fn of_collection(collection: usize) -> Self {
+        Self { collection, key: KEYS.len() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Document(serde_json::Value),
@@ -330,6 +337,27 @@ impl Model {
             self.committed();
         }
         swept as u64
+    }
+
+    /// How many items a collection holds, expired ones too.
+    pub(crate) fn items_of(&self, collection: usize) -> u64 {
+        self.state.items.keys().filter(|place| place.collection == collection).count() as u64
+    }
+
+    /// Removes what is in a collection, in one change.
+    pub(crate) fn clear(&mut self, collection: usize, dropped: bool, revision: Revision) {
+        assert!(revision > self.highest, "{revision} was given before");
+        self.highest = revision;
+        self.state.revision = revision;
+        if self.items_of(collection) > 0 {
+            let (kind, place) = (ChangeKind::Cleared, Place::of_collection(collection));
+            let (parent, meta, value) = (None, None, None);
+            self.log.push(feed::Logged { place, revision, kind, parent, meta, value });
+        }
+        self.state.items.retain(|place, _| place.collection != collection);
+        self.state.modified.retain(|place, _| place.collection != collection);
+        self.state.recorded[collection] &= !dropped;
+        self.committed();
     }
 
     fn check_expiry(&self, place: Place, left: Option<&New>, meta: &Meta) {

@@ -28,6 +28,11 @@ pub(crate) enum Op {
         collection: usize,
         how: Scan,
     },
+    /// Of all items, or of the whole collection.
+    Clear {
+        collection: usize,
+        dropped: bool,
+    },
     Compact,
     TakeSnapshot,
     DropSnapshot(u8),
@@ -181,7 +186,11 @@ impl Choices<'_> {
 
     pub(crate) fn op(&mut self) -> Op {
         match self.byte() {
-            0..9 => Op::Get(self.place()),
+            0..7 => Op::Get(self.place()),
+            7..9 => {
+                let (collection, kind) = (self.below(COLLECTIONS.len()), self.byte());
+                Op::Clear { collection, dropped: kind % 4 == 3 }
+            }
             9..11 => Op::TakeSnapshot,
             11..12 => Op::DropSnapshot(self.byte()),
             12..18 => {

@@ -7,7 +7,9 @@ use ifmatch::{Batch, Error, Item, UpdateError};
 
 use super::handle::{checked, value_of};
 use super::ops::{Cond, Held, Step, Ttl, Update};
-use super::{Action, Expires, Failure, KEYS, ModelItem, New, Place, Reading, Value, Want, World};
+use super::{
+    Action, COLLECTIONS, Expires, Failure, KEYS, ModelItem, New, Place, Reading, Value, Want, World,
+};
 
 /// How many read items are kept of each key.
 const HELD: usize = 4;
@@ -177,6 +179,25 @@ impl World {
         let swept = Simulation::sweep(&self.store).expect("a sweep succeeds");
         assert_eq!(swept, self.model.sweep(self.store.revision()), "swept were others");
         self.note("sweep", if swept > 0 { "items" } else { "nothing" });
+    }
+
+    /// Removes everything from a collection, and with `dropped` its record as well.
+    pub(super) fn clear(&mut self, collection: usize, dropped: bool) {
+        let before = self.model.items_of(collection);
+        let was_recorded = self.model.state.recorded[collection];
+        if dropped {
+            let existed = self.store.drop_collection(COLLECTIONS[collection]);
+            assert_eq!(existed.expect("a drop succeeds"), was_recorded);
+        } else {
+            let cleared = self.handles[collection].clear().expect("a clear succeeds");
+            assert_eq!(cleared, before, "another number of items was cleared");
+        }
+        let written = before > 0 || (dropped && was_recorded);
+        if written {
+            self.model.clear(collection, dropped, self.store.revision());
+        }
+        let verb = if dropped { "drop of a collection" } else { "clear" };
+        self.note(verb, if written { "ok" } else { "nothing" });
     }
 
     /// Compaction sweeps first; nobody notices anything else of it.

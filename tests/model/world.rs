@@ -85,6 +85,7 @@ impl World {
             Op::Update { place, how, ttl } => self.update(*place, *how, *ttl),
             Op::Batch(steps) => self.batch(steps),
             Op::Scan { collection, how } => self.scan(*collection, *how),
+            Op::Clear { collection, dropped } => self.clear(*collection, *dropped),
             Op::Compact => self.compact(),
             Op::TakeSnapshot => self.take_snapshot(),
             Op::DropSnapshot(which) => self.drop_snapshot(*which),

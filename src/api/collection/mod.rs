@@ -7,6 +7,8 @@ mod writes;
 
 mod update;
 
+mod clear;
+
 mod patching;
 
 mod scans;
@@ -18,7 +20,6 @@ mod key_range;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 pub use self::key_range::KeyRange;
@@ -33,6 +34,7 @@ use crate::api::submit;
 use crate::engine::operation::{Action, Check, Expiry, NewValue, Operation};
 use crate::engine::{CollectionRecord, Version};
 use crate::seams::clock::{expires_at, span_ms};
+use crate::seams::sync::{AtomicU64, Ordering};
 use crate::values::codec::{Codec, CodecId, Json};
 use crate::values::error::{Error, Result};
 use crate::values::item::{Item, Meta};
@@ -76,18 +78,23 @@ pub struct Collection<T, C = Json> {
 struct Name {
     name: String,
     codec: CodecId,
-    /// Set once the codec was found recorded, and the same.
-    recorded: AtomicBool,
+    /// One more than the count of drops at which the codec was found recorded, and the same; 0
+    /// before.
+    recorded: AtomicU64,
+    /// How many collections were dropped: then the record may be another one, or none.
+    drops: Arc<AtomicU64>,
 }
 
 impl<T, C: Codec<T>> Collection<T, C> {
     pub(crate) fn open(store: Store, name: &str) -> Result<Self> {
         check_collection(name)?;
-        let recorded = store.engine()?.check_codec(name, C::ID)?;
-        let recorded = AtomicBool::new(recorded);
-        let name = Arc::new(Name { name: name.to_owned(), codec: C::ID, recorded });
+        let drops = store.engine()?.dropped_collections();
+        let recorded = AtomicU64::new(0);
+        let name = Arc::new(Name { name: name.to_owned(), codec: C::ID, recorded, drops });
         let (retry, expiry) = (RetryPolicy::new(), Expiry::Keep);
-        Ok(Self { store, name, retry, expiry, documents: PhantomData })
+        let collection = Self { store, name, retry, expiry, documents: PhantomData };
+        collection.check_codec()?;
+        Ok(collection)
     }
 
     /// Gives a handle to the same collection whose updates and patches are retried by this policy.
@@ -296,10 +303,12 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     pub(crate) fn check_codec(&self) -> Result<()> {
-        if !self.name.recorded.load(Ordering::Relaxed)
+        // Before the look.
+        let now = self.name.drops.load(Ordering::Acquire) + 1;
+        if self.name.recorded.load(Ordering::Relaxed) != now
             && self.store.engine()?.check_codec(self.name(), self.name.codec)?
         {
-            self.name.recorded.store(true, Ordering::Relaxed);
+            self.name.recorded.store(now, Ordering::Relaxed);
         }
         Ok(())
     }

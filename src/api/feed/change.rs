@@ -12,7 +12,7 @@ use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::revision::Revision;
 
-/// What became of an item.
+/// What became of an item, or of a whole collection.
 ///
 /// ```
 /// use ifmatch::ChangeKind;
@@ -33,6 +33,13 @@ pub enum ChangeKind {
     Deleted,
     /// Its time was over.
     Expired,
+    /// Every item of the collection was removed, by [`Collection::clear`] or
+    /// [`Store::drop_collection`]. The change has the empty key, which no item has, and stands for
+    /// all of them: who keeps a copy removes what it has of the collection.
+    ///
+    /// [`Collection::clear`]: crate::Collection::clear
+    /// [`Store::drop_collection`]: crate::Store::drop_collection
+    Cleared,
 }
 
 impl From<EntryKind> for ChangeKind {
@@ -42,12 +49,14 @@ impl From<EntryKind> for ChangeKind {
             EntryKind::Replaced => Self::Replaced,
             EntryKind::Deleted => Self::Deleted,
             EntryKind::Expired => Self::Expired,
+            EntryKind::Cleared => Self::Cleared,
         }
     }
 }
 
 /// What one commit did to one item. A batch gives one for each item that it changed, in the order
-/// in which it first named them, all with one revision.
+/// in which it first named them, all with one revision. A collection that is cleared gives one
+/// [`Cleared`](ChangeKind::Cleared) for all of its items.
 ///
 /// From a [`Store`](crate::Store) it carries the stored bytes, from a
 /// [`Collection`](crate::Collection) the document.
@@ -92,7 +101,8 @@ impl<T> Change<T> {
         self.key.collection()
     }
 
-    /// The item's key.
+    /// The item's key; empty where the collection was [cleared](ChangeKind::Cleared), which is a
+    /// change of no single item.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         self.key.key_bytes()

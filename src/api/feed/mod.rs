@@ -37,7 +37,8 @@ impl Store {
     /// Each item's latest change is always there, superseded ones as long as the journal keeps
     /// them. A change that is not durable yet, as one of an `Eventual` store that was not synced,
     /// is not shown until it is. An item that has expired is shown as
-    /// [`Expired`](ChangeKind::Expired), swept or not.
+    /// [`Expired`](ChangeKind::Expired), swept or not. A collection that was cleared or dropped is
+    /// shown as one [`Cleared`](ChangeKind::Cleared), and what it made obsolete is not shown.
     ///
     /// Costs reads of the journal's files, some 256 KiB at a time. The first look into a file, at
     /// most 64 MiB, reads it from its start; further ones go on from a place nearby. The store can

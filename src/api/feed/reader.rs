@@ -61,7 +61,11 @@ struct Gathered<'a> {
     from: Cursor,
     /// The newest tombstone that was dropped before anything was read.
     newest_purged: u64,
+    /// What is durable, and so may be told of.
+    up_to: u64,
     selected: Option<&'a Selected>,
+    /// The collection that was asked for last, and up to which revision it was cleared.
+    cleared: (String, u64),
     changes: VecDeque<Change>,
     changes_bytes: usize,
     looked_bytes: usize,
@@ -129,7 +133,8 @@ impl Feed {
         };
         check_history(journal, from)?;
         let up_to = journal.durable();
-        let mut gathered = Gathered::new(engine, from, purged.newest, self.selected.as_ref());
+        let selected = self.selected.as_ref();
+        let mut gathered = Gathered::new(engine, (from, up_to), purged.newest, selected);
         let visited = self.frames.read(journal, up_to, &mut |frame| gathered.add(frame));
 
         // After everything was read: compaction counts when it drops a tombstone.
@@ -172,12 +177,22 @@ fn check_history(journal: &Journal, cursor: Cursor) -> Result<()> {
 impl<'a> Gathered<'a> {
     fn new(
         engine: &'a Engine,
-        from: Cursor,
+        (from, up_to): (Cursor, u64),
         newest_purged: u64,
         selected: Option<&'a Selected>,
     ) -> Self {
         let changes = VecDeque::new();
-        Self { engine, from, newest_purged, selected, changes, changes_bytes: 0, looked_bytes: 0 }
+        Self {
+            engine,
+            from,
+            newest_purged,
+            up_to,
+            selected,
+            cleared: (String::new(), 0),
+            changes,
+            changes_bytes: 0,
+            looked_bytes: 0,
+        }
     }
 
     /// Adds the changes of a commit, all or, where it fails, none.
@@ -196,7 +211,8 @@ impl<'a> Gathered<'a> {
         let revision = commit.revision();
         let mut last_is_added = false;
         commit.for_each_entry(&mut |found| {
-            last_is_added = self.shows(revision, &found.entry);
+            last_is_added = self.shows(revision, &found.entry)
+                && !self.is_cleared(found.entry.collection, revision)?;
             if last_is_added {
                 let change = self.change(found)?;
                 self.changes_bytes += CHANGE_BYTES
@@ -220,6 +236,19 @@ impl<'a> Gathered<'a> {
             None => !collection.is_empty(),
         };
         selected && !self.from.is_behind(revision, entry.ordinal)
+    }
+
+    /// Whether a later clear has taken away what an entry did: that is told in its place. It may be
+    /// in another form, too, than a collection of that name is in now. Not where the clear may
+    /// still be undone by a crash.
+    fn is_cleared(&mut self, collection: &str, revision: u64) -> Result<bool> {
+        if self.cleared.0 != collection {
+            let tombstone = self.engine.head(&ItemKey::of_collection(collection))?;
+            let durable = tombstone.filter(|tombstone| tombstone.revision <= self.up_to);
+            let up_to = durable.map_or(0, |tombstone| tombstone.revision);
+            self.cleared = (collection.to_owned(), up_to);
+        }
+        Ok(revision < self.cleared.1)
     }
 
     fn change(&self, found: FoundEntry<'_, '_>) -> Result<Change> {

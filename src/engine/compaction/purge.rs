@@ -44,7 +44,11 @@ pub(super) fn find(
             })
         })?;
     }
-    // An older entry that stays would bring the item back when the index is built anew.
+    // An older entry that stays would bring the item back when the index is built anew; one of a
+    // cleared collection, whatever its key.
+    let cleared = purgeable.iter().filter(|(key, _)| key.is_collection());
+    let mut cleared: HashMap<String, u64> =
+        cleared.map(|(key, revision)| (key.collection().to_owned(), *revision)).collect();
     let last = run.last().map(|source| source.number);
     let segments = maintenance.engine()?.journal.covered_segments();
     for source in segments {
@@ -59,6 +63,12 @@ pub(super) fn find(
                 // Within the run it stays only where the history policy keeps it.
                 if older && (!rewritten || engine.history.depth() > 0) {
                     purgeable.remove(&found.key);
+                }
+                // Within the run all that a clear has removed is dropped.
+                let clear = cleared.get(found.entry.collection).copied();
+                if !rewritten && clear.is_some_and(|clear| found.revision < clear) {
+                    cleared.remove(found.entry.collection);
+                    purgeable.remove(&ItemKey::of_collection(found.entry.collection));
                 }
                 Ok(())
             })

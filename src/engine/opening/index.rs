@@ -7,14 +7,13 @@ use std::sync::Arc;
 use crate::engine::environment::Environment;
 use crate::index::opening::DirectoryFile;
 use crate::index::{Backing, Index};
-use crate::journal::content_sum::ContentSum;
+use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::manifest::{Checkpoint, CleanClose};
 use crate::journal::recover::{FoundSegment, Recovered};
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::storage::layout::{INDEX_FILE, manifest_path};
 use crate::values::error::{Error, Result};
-use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::options::{OnProgress, Options, Progress};
 
@@ -25,7 +24,7 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub(crate) struct OpenedIndex {
     pub(crate) index: Index,
     pub(crate) generation: u64,
-    pub(crate) content: ContentSum,
+    pub(crate) content: Contents,
     /// Bytes of each segment's entries that heads of items point to.
     pub(crate) live_bytes: HashMap<u32, u64>,
     /// No item expires before this.
@@ -59,8 +58,9 @@ pub(super) fn open(
         recovered.watermark.set_opening(true)?;
         let opened = tables.open(checkpoint.table_generation).and_then(|backing| {
             let believed = believed.and_then(|(file, digest)| {
+                let content = contents_of(&file);
                 let index = Index::from_file(file, Arc::clone(&backing), options.cache_bytes)?;
-                Some(as_closed(recovered, index, digest))
+                Some(as_closed(recovered, index, content, digest))
             });
             match believed {
                 Some(opened) => Ok(Some(opened)),
@@ -115,12 +115,26 @@ fn directory_file(
     Ok(file.map(|file| (file, digest)))
 }
 
-fn as_closed(recovered: &Recovered, index: Index, digest: [u8; 32]) -> OpenedIndex {
+/// What an orderly close has counted of each collection.
+fn contents_of(file: &DirectoryFile) -> Contents {
+    let mut contents = Contents::default();
+    for (collection, (count, sum)) in file.contents() {
+        contents.set(collection, ContentSum { count, sum });
+    }
+    contents
+}
+
+fn as_closed(
+    recovered: &Recovered,
+    index: Index,
+    content: Contents,
+    digest: [u8; 32],
+) -> OpenedIndex {
     let checkpoint = recovered.manifest.checkpoint;
     OpenedIndex {
         index,
         generation: checkpoint.table_generation,
-        content: checkpoint.content,
+        content,
         live_bytes: recovered.counted_live_bytes(),
         next_expiry_ms: checkpoint.next_expiry_ms,
         newest_clock_ms: 0,
@@ -146,8 +160,12 @@ fn prove(
     let mut sound = true;
     for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
         let (key, head) = (&entry.key, entry.head());
-        expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
+        entry.move_content(&mut expected, &head);
         newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
+        if entry.clears() {
+            return index
+                .replay_clear(key, &head, &mut |key, head| found.subtract(key.as_bytes(), head));
+        }
         let pin = index.pin();
         index.make_resident(key, &pin)?;
         let present = index.head(key)?;
@@ -157,13 +175,13 @@ fn prove(
         }
         Ok(())
     })?;
-    if !sound || found.content != expected {
+    if !sound || found.content.total() != expected {
         return Ok(None);
     }
     Ok(Some(OpenedIndex {
         index,
         generation: checkpoint.table_generation,
-        content: expected,
+        content: found.content,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
         newest_clock_ms,
@@ -206,7 +224,7 @@ fn rebuild(
     manifest.repaired = false;
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
-        content: built.content,
+        content: built.content.total(),
         table_generation: generation,
         next_expiry_ms: built.next_expiry_ms,
         index_lost: false,
@@ -241,16 +259,21 @@ fn fill(
         for_each_entry(recovered, 0, report, &mut |entry| {
             let (key, head) = (&entry.key, entry.head());
             if head.revision > checkpoint.revision {
-                expected.apply(key.as_bytes(), entry.entry.parent(), written(&head));
+                entry.move_content(&mut expected, &head);
             }
             newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
+            if entry.clears() {
+                return index.replay_clear(key, &head, &mut |key, head| {
+                    found.subtract(key.as_bytes(), head)
+                });
+            }
             let present = index.head(key)?;
             index.put(key, &head, None, &pin);
             found.replace(key.as_bytes(), present.as_ref(), &head);
             Ok(())
         })?;
     }
-    if !damaged && found.content != expected {
+    if !damaged && found.content.total() != expected {
         let path = manifest_path(&recovered.store);
         return Err(Error::corrupt(&path, 0, "the journal lacks items of the last checkpoint"));
     }
@@ -268,7 +291,7 @@ fn fill(
 
 /// What the heads of an index come to.
 struct Content {
-    content: ContentSum,
+    content: Contents,
     live_bytes: HashMap<u32, u64>,
     next_expiry_ms: u64,
     /// Where the frames of each segment end.
@@ -281,7 +304,7 @@ impl Content {
         let ends: HashMap<u32, u64> =
             named.map(|found| (found.segment.header.number, found.end_offset)).collect();
         let live_bytes = ends.keys().map(|number| (*number, 0)).collect();
-        Self { content: ContentSum::default(), live_bytes, next_expiry_ms: u64::MAX, ends }
+        Self { content: Contents::default(), live_bytes, next_expiry_ms: u64::MAX, ends }
     }
 
     /// Adds a head; `false` where it points to nothing that the journal holds.
@@ -301,18 +324,22 @@ impl Content {
 
     /// Adds a head in the place of the one that was there.
     fn replace(&mut self, key: &[u8], present: Option<&Head>, head: &Head) -> bool {
-        if let Some(present) = present.filter(|present| !present.deleted) {
-            self.content.subtract(key, present.etag);
-            if let Some(live) = self.live_bytes.get_mut(&present.segment) {
-                *live = live.saturating_sub(present.footprint_bytes());
-            }
+        if let Some(present) = present {
+            self.subtract(key, present);
         }
         self.add(key, head)
     }
-}
 
-fn written(head: &Head) -> Option<ETag> {
-    (!head.deleted).then_some(head.etag)
+    /// Takes away a head.
+    fn subtract(&mut self, key: &[u8], head: &Head) {
+        if head.deleted {
+            return;
+        }
+        self.content.subtract(key, head.etag);
+        if let Some(live) = self.live_bytes.get_mut(&head.segment) {
+            *live = live.saturating_sub(head.footprint_bytes());
+        }
+    }
 }
 
 /// Calls `f` with every entry of a revision above `after`, in order.

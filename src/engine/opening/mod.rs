@@ -53,7 +53,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     create::settle_unfinished(disk, path)?;
     let (recovered, damage) = open_journal(environment, path, options.on_damage)?;
     let mut recovered = recovered;
-    let index = index::open(environment, &mut recovered, options)?;
+    let mut index = index::open(environment, &mut recovered, options)?;
     // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index,
     // which may have been replaced before, can be computed from them again.
     recovered.settle()?;
@@ -82,7 +82,7 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         active,
         last_revision: recovered.last_revision,
         next_revision: recovered.next_revision,
-        content: index.content,
+        content: std::mem::take(&mut index.content),
     };
     let journal = Journal::new(
         environment.disk.clone(),

@@ -157,7 +157,7 @@ impl Place {
         } else {
             at == self.end && (len > 0 || is_first)
         };
-        if !ascends || !(1..=MAX_KEY_BYTES).contains(&end) {
+        if !ascends || end > MAX_KEY_BYTES {
             return None;
         }
         let mut done = 0;

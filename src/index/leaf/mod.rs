@@ -138,11 +138,11 @@ impl Leaf {
     /// Whether [`put`](Self::put) of this key, if it is new, finds room.
     ///
     /// Long keys count with what the leaf's keys do not share with them. A leaf of fewer than 20
-    /// rows has room for every key of 1 to 511 bytes, so a leaf that is split often enough has.
+    /// rows has room for every key of up to 511 bytes, so a leaf that is split often enough has.
     pub(crate) fn has_room_for(&self, key: &[u8]) -> bool {
         let cut = usize::from(self.prefix_len) - common_prefix(self.prefix(), key);
         let keys = self.keys.len() + cut * self.len().saturating_sub(1) + key.len();
-        (1..=MAX_KEY_BYTES).contains(&key.len())
+        key.len() <= MAX_KEY_BYTES
             && self.len() < FULL_ROWS
             && bound_bytes(self.len() + 1, keys) <= MAX_ENCODED_BYTES
     }
@@ -203,6 +203,14 @@ impl Leaf {
     /// touched.
     pub(crate) fn evict_cold_values(&mut self) -> Vec<CachedValue> {
         self.values.evict_cold()
+    }
+
+    /// Takes out all values.
+    pub(crate) fn take_values(&mut self) -> Vec<CachedValue> {
+        let mut values = self.values.evict_cold();
+        // Now no row counts as touched.
+        values.append(&mut self.values.evict_cold());
+        values
     }
 
     /// Whether any row has its value in memory.

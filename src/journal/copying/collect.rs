@@ -65,10 +65,7 @@ impl Collector {
                 self.newest_clock_ms = self.newest_clock_ms.max(found.entry.clock_ms());
             }
             if found.revision > self.known.revision {
-                let head = found.head();
-                let written = (!head.deleted).then_some(head.etag);
-                let key = found.key.as_bytes();
-                self.checkpoint.content.apply(key, found.entry.parent(), written);
+                found.move_content(&mut self.checkpoint.content, &found.head());
             }
             Ok(())
         })?;

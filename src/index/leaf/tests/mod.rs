@@ -169,11 +169,24 @@ fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
 }
 
 #[test]
-fn keys_of_no_byte_or_of_too_many_are_refused() {
+fn keys_of_too_many_bytes_are_refused() {
     let mut leaf = Leaf::new();
-    assert!(matches!(leaf.put(b"", &head(1), None), Put::Full { .. }));
     assert!(matches!(leaf.put(&[1; MAX_KEY_BYTES + 1], &head(1), None), Put::Full { .. }));
     assert!(leaf.is_empty());
+}
+
+/// That of a collection as a whole.
+#[test]
+fn the_empty_key_is_the_first() {
+    let mut leaf = Leaf::new();
+    assert!(matches!(leaf.put(b"b", &head(1), None), Put::Inserted));
+    assert!(matches!(leaf.put(b"", &head(2), None), Put::Inserted));
+    let mut bytes = Vec::new();
+    leaf.encode(&mut bytes);
+    let leaf = Leaf::decode(&bytes).unwrap();
+    let keys: Vec<_> = leaf.iter().map(|row| row.key.to_vec()).collect();
+    assert_eq!(keys, [&b""[..], b"b"]);
+    assert!(leaf.find(b"").is_some_and(|slot| leaf.head(slot) == head(2)));
 }
 
 #[test]

@@ -52,11 +52,13 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
         1 => prop::collection::vec(any::<u8>(), 1..MAX_KEY_BYTES),
         1 => Just(vec![b'a'; MAX_KEY_BYTES]),
     ];
-    (prefix, tail).prop_map(|(prefix, tail)| {
+    let key = (prefix, tail).prop_map(|(prefix, tail)| {
         let mut key = [prefix, tail].concat();
         key.truncate(MAX_KEY_BYTES);
         key
-    })
+    });
+    // That of a collection's tombstone is empty.
+    prop_oneof![40 => key, 1 => Just(Vec::new())]
 }
 
 fn any_value() -> impl Strategy<Value = Option<Bytes>> {

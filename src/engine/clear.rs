@@ -1,0 +1,224 @@
+//! Clearing a collection: one entry in the journal, and one step in the index, for any number of
+//! items.
+//!
+//! The entry is the tombstone of the whole collection. Its head is the row of the empty key, so it
+//! is kept, moved, purged and proven like every other tombstone.
+//!
+//! **Lock order:** the checkpoints' lock → all stripes → the journal's state. With all stripes held
+//! no commit is between its decision and its application, so each one is wholly before the clear
+//! or wholly after it. Without a checkpoint under way no leaf of the old directory is written, and
+//! its rows stay in the backing store, until all that needs them was read.
+
+use std::mem;
+
+use crate::engine::Engine;
+use crate::engine::catalog::record_key;
+use crate::engine::change::{Change, Prepared};
+use crate::engine::operation::{Expiry, NewValue};
+use crate::engine::write::head_of;
+use crate::index::{ClearedLeaves, LetGo, Pinned};
+use crate::journal::PreparedCommit;
+use crate::journal::append::{Appended, CommitFailure};
+use crate::journal::content_sum::ContentSum;
+use crate::journal::frame::FrameBuilder;
+use crate::journal::segments::Segments;
+use crate::values::codec::CodecId;
+use crate::values::error::{Error, Result};
+use crate::values::head::Head;
+use crate::values::item::Meta;
+use crate::values::key::ItemKey;
+
+/// What becomes of a collection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clearing {
+    /// Its items are removed, by a handle of this form.
+    Clear(CodecId),
+    /// What is recorded of it is removed as well.
+    Drop,
+}
+
+/// What a clear has removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ClearedItems {
+    /// How many items, expired ones among them.
+    pub(crate) items: u64,
+    /// Whether anything was written.
+    pub(crate) written: bool,
+}
+
+/// A clear that was applied, and what is left to do for it.
+struct Applied {
+    gone: ContentSum,
+    appended: Appended,
+    metas: Vec<Meta>,
+    /// The leaves that the collection had, and whether snapshots read them.
+    leaves: Option<(ClearedLeaves, bool)>,
+}
+
+impl Engine {
+    /// Removes every item of a collection by one commit. Returns when that is as durable as the
+    /// store promises, and the memory of what is gone is free. Writes nothing where there is
+    /// nothing to remove.
+    ///
+    /// Waits for a checkpoint that is under way. Others wait for it while the entry is appended and
+    /// applied; the leaves are let go of while they go on.
+    ///
+    /// # Errors
+    /// [`Error::CodecMismatch`], and those of every commit.
+    pub(crate) fn clear(&self, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
+        let record = record_key(collection)?;
+        let checkpoints = self.checkpoints.lock();
+        self.journal.check_poison()?;
+        // Into memory, so that it is probably there when everybody waits.
+        self.head(&record)?;
+        let Some(applied) = self.apply_clear(collection, clearing, &record)? else {
+            return Ok(ClearedItems { items: 0, written: false });
+        };
+        let Applied { gone, appended, metas, leaves } = applied;
+        let finished = self.journal.finish(appended.revision);
+        if let Some((leaves, kept)) = leaves {
+            self.let_go(&leaves, appended.revision, kept);
+        }
+        drop(checkpoints);
+        self.index.evict();
+        match finished {
+            Ok(()) => Ok(ClearedItems { items: gone.count, written: true }),
+            Err(CommitFailure { source, cause }) => {
+                let meta = Box::new(metas.first().copied().unwrap_or(Meta::UNSAVED));
+                Err(Error::CommitUnknown { meta, source, cause })
+            }
+        }
+    }
+
+    /// Appends the clear and puts it into the index, while every writer waits; `None` where there
+    /// is nothing to remove.
+    fn apply_clear(
+        &self,
+        collection: &str,
+        clearing: Clearing,
+        record: &ItemKey,
+    ) -> Result<Option<Applied>> {
+        let mut locked = self.stripes.lock_all();
+        let pin = self.pin(std::iter::once(record))?;
+        if let Clearing::Clear(codec) = clearing {
+            self.catalog.check(collection, codec)?;
+        }
+        let gone = self.journal.content_of(collection);
+        let drops = clearing == Clearing::Drop && self.catalog.is_recorded(collection);
+        if gone.count == 0 && !drops {
+            return Ok(None);
+        }
+        let mut prepared = self.prepare_clear(collection, gone, drops.then_some(record))?;
+        let appended = self.journal.append(&mut prepared.commit)?;
+        // From here on the clear is made: a panic before it is applied must not leave later
+        // writers waiting for that.
+        let unapplied = self.journal.poison_on_panic();
+        let metas = prepared.metas(appended.revision);
+        locked.begin_apply();
+        let leaves = self.put_cleared(prepared, &appended, &pin);
+        if drops {
+            self.catalog.remove(collection);
+        }
+        drop(pin);
+        drop(locked);
+        mem::forget(unapplied);
+        Ok(Some(Applied { gone, appended, metas, leaves }))
+    }
+
+    /// Lays out the frame: the entry that clears, and the removal of the record.
+    fn prepare_clear(
+        &self,
+        collection: &str,
+        gone: ContentSum,
+        record: Option<&ItemKey>,
+    ) -> Result<Prepared> {
+        let now_ms = self.clock.now_ms();
+        let key = ItemKey::of_collection(collection);
+        let value = NewValue::new(gone.to_bytes().to_vec().into(), Expiry::Never)?;
+        let clears = (gone.count > 0).then(|| Change::cleared(&key, &value, now_ms));
+        let state = record.map(|record| self.state_of(record, now_ms)).transpose()?;
+        let state = state.map(|state| state.removed());
+        let removes = state.as_ref().and_then(|state| Change::of(state, now_ms, &self.catalog));
+        let changes: Vec<Change<'_>> = clears.into_iter().chain(removes).collect();
+        let mut prepared = Prepared {
+            commit: PreparedCommit {
+                frame: FrameBuilder::commit(changes.len()),
+                entries: Vec::with_capacity(changes.len()),
+            },
+            versions: Vec::with_capacity(changes.len()),
+            records: 0,
+        };
+        for change in &changes {
+            prepared.push(self.journal.incarnation(), change);
+        }
+        prepared.commit.frame.complete();
+        Ok(prepared)
+    }
+
+    /// Applies the entries. Nothing here does I/O or can fail, and it takes as long for a million
+    /// items as for one.
+    fn put_cleared(
+        &self,
+        prepared: Prepared,
+        appended: &Appended,
+        pin: &Pinned<'_>,
+    ) -> Option<(ClearedLeaves, bool)> {
+        let Prepared { commit, versions, .. } = prepared;
+        let mut leaves = None;
+        for (entry, version) in commit.entries.iter().zip(versions) {
+            let head = head_of(entry, &version, appended);
+            if entry.key.is_collection() {
+                let collection = entry.key.collection();
+                // Before the directory is replaced, so that who finds the new one finds the old
+                // one saved.
+                leaves = self.index.leaves_of(collection).map(|leaves| {
+                    let kept = self.snapshots.save_cleared(collection, &leaves, appended.revision);
+                    (leaves, kept)
+                });
+                self.index.replace_with_tombstone(collection, &head);
+                continue;
+            }
+            let before = version.before.as_ref();
+            self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
+            self.index.put(&entry.key, &head, None, pin);
+            self.count_live(before, &head);
+        }
+        leaves
+    }
+
+    /// Counts what is gone as dead, and frees its memory, or hands it to the snapshots that read it.
+    fn let_go(&self, leaves: &ClearedLeaves, revision: u64, kept: bool) {
+        let mut dead = Dead { segments: self.journal.segments(), engine: self, revision, kept };
+        let Err(error) = self.index.let_go(leaves, &mut dead) else { return };
+        log::warn!(
+            "some rows of a cleared collection could not be read: until the next open after a \
+             crash their bytes count as live; snapshots that read them are given up: {error}"
+        );
+        while kept && self.snapshots.keeps_cleared(revision) && self.snapshots.give_up_oldest() {}
+    }
+}
+
+/// Lets go of leaves: their items' bytes are dead, and snapshots may keep the heads.
+struct Dead<'a> {
+    segments: &'a Segments,
+    engine: &'a Engine,
+    revision: u64,
+    kept: bool,
+}
+
+impl LetGo for Dead<'_> {
+    fn wants_heads(&self) -> bool {
+        true
+    }
+
+    fn take(&mut self, head: &Head) {
+        if !head.deleted {
+            self.segments.subtract_live(head.segment, head.footprint_bytes());
+        }
+    }
+
+    fn keeps(&mut self, leaf_bytes: u64) -> bool {
+        self.kept = self.kept && self.engine.snapshots.grow_cleared(self.revision, leaf_bytes);
+        self.kept
+    }
+}

@@ -1,0 +1,169 @@
+//! Clearing a collection: an empty directory takes the place of its own in one step, and what the
+//! old one held is let go of afterwards, leaf by leaf.
+//!
+//! Snapshots that began before go on to read the old directory. Nothing else finds it, so no row in
+//! it changes any more.
+
+use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::index::directory::Directory;
+use crate::index::leaf::Leaf;
+use crate::index::leaf_handle::{LeafHandle, Writing};
+use crate::index::{Index, Row, row_key};
+use crate::values::error::Result;
+use crate::values::head::Head;
+use crate::values::key::ItemKey;
+
+/// The leaves that a collection had until it was cleared.
+#[derive(Debug, Clone)]
+pub(crate) struct ClearedLeaves(pub(super) Arc<Directory>);
+
+/// What happens to each of the leaves that are let go of.
+pub(crate) trait LetGo {
+    /// Whether heads are asked for: then leaves that are not in memory are loaded.
+    fn wants_heads(&self) -> bool;
+
+    /// Takes a head that went with the clear.
+    fn take(&mut self, head: &Head);
+
+    /// Whether a leaf of this size stays in memory, for snapshots; it counts for them from now on.
+    fn keeps(&mut self, leaf_bytes: u64) -> bool;
+}
+
+impl Index {
+    /// The leaves of a collection, as they are; `None` where there are none.
+    pub(crate) fn leaves_of(&self, collection: &str) -> Option<ClearedLeaves> {
+        self.directory(collection).map(ClearedLeaves)
+    }
+
+    /// Puts an empty directory in the place of a collection's, whose one row is the tombstone of the
+    /// whole collection. No I/O, nothing that can fail, and the same for any number of items.
+    pub(crate) fn replace_with_tombstone(&self, collection: &str, tombstone: &Head) {
+        let mut leaf = Leaf::new();
+        leaf.put(&[], tombstone, None);
+        self.memory.grew(0, leaf.memory_bytes());
+        self.memory.dirty_leaves.fetch_add(1, Ordering::AcqRel);
+        let handle = Arc::new(LeafHandle::resident(Box::default(), None, Leaf::new()));
+        // Under the leaf's lock: who finds the leaf empty has seen what came before the clear.
+        handle.write().leaf = Some(leaf);
+        let directory = Arc::new(Directory::of(collection, vec![handle]));
+        self.collections.write().insert(collection.into(), directory);
+    }
+
+    /// Lets go of the leaves of a cleared collection: of their memory, and of their rows in the
+    /// backing store, which the next checkpoint removes. Others read and write, but no checkpoint
+    /// is taken meanwhile. The leaves that are kept hold heads and no values.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with, after all others were let go of. The heads of that leaf are
+    /// unknown then.
+    pub(crate) fn let_go(&self, cleared: &ClearedLeaves, how: &mut impl LetGo) -> Result<()> {
+        let directory = &*cleared.0;
+        let (mut from, mut outcome) = (Box::<[u8]>::default(), Ok(()));
+        let mut unread: Option<Arc<LeafHandle>> = None;
+        loop {
+            let handle = directory.leaf_of(&from);
+            let skip = unread.take().is_some_and(|unread| Arc::ptr_eq(&unread, &handle));
+            let pin = self.pin();
+            let mut state = handle.write();
+            if !state.covers(&from) {
+                continue;
+            }
+            if state.leaf.is_none() && how.wants_heads() && !skip {
+                drop(state);
+                if let Err(error) = self.load(directory, &handle) {
+                    outcome = Err(error);
+                    unread = Some(handle);
+                }
+                continue;
+            }
+            drop(pin);
+            self.memory.grew(state.memory_bytes(), 0);
+            if state.is_dirty() {
+                self.memory.dirty_leaves.fetch_sub(1, Ordering::AcqRel);
+            }
+            (state.stored, state.writing, state.frozen) = (None, Writing::Clean, true);
+            let mut leaf = state.leaf.take().unwrap_or_else(Leaf::new);
+            let values = leaf.take_values();
+            leaf.iter().for_each(|row| how.take(&row.head()));
+            let keeps = how.keeps(leaf.memory_bytes() as u64);
+            let gone = if keeps { Leaf::new() } else { std::mem::replace(&mut leaf, Leaf::new()) };
+            state.leaf = Some(leaf);
+            let high = state.high.clone();
+            drop(state);
+            // Freed without the lock.
+            drop((values, gone));
+            self.merged_rows.lock().push(row_key(&directory.collection, &handle.low));
+            match high {
+                Some(high) => from = high,
+                None => return outcome,
+            }
+        }
+    }
+
+    /// The row of an item in a collection as it was when it was cleared.
+    ///
+    /// # Errors
+    /// What loading the leaf fails with.
+    pub(crate) fn cleared_row(
+        &self,
+        cleared: &ClearedLeaves,
+        key: &ItemKey,
+    ) -> Result<Option<Row>> {
+        self.look_in(&cleared.0, key.key_bytes(), Row::of)
+    }
+
+    /// Removes the rows of a collection that are older than a clear, for those who replay it, and
+    /// shows them. Nobody else uses the index meanwhile.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn replay_clear(
+        &self,
+        key: &ItemKey,
+        tombstone: &Head,
+        removed: &mut dyn FnMut(&ItemKey, &Head),
+    ) -> Result<()> {
+        let collection = key.collection();
+        let mut newer: Vec<(ItemKey, Head)> = Vec::new();
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        self.scan(collection, all, false, |found, head, _| {
+            let Ok(key) = ItemKey::of_parts(collection, found.prefix, found.suffix) else {
+                return ControlFlow::Continue(());
+            };
+            if head.revision < tombstone.revision {
+                removed(&key, head);
+            } else {
+                newer.push((key, *head));
+            }
+            ControlFlow::Continue(())
+        })?;
+        let old = self.leaves_of(collection);
+        self.replace_with_tombstone(collection, tombstone);
+        if let Some(old) = old {
+            self.let_go(&old, &mut Forget)?;
+        }
+        let pin = self.pin();
+        for (key, head) in &newer {
+            self.put(key, head, None, &pin);
+        }
+        Ok(())
+    }
+}
+
+/// Nobody reads the leaves any more.
+struct Forget;
+
+impl LetGo for Forget {
+    fn wants_heads(&self) -> bool {
+        false
+    }
+
+    fn take(&mut self, _: &Head) {}
+
+    fn keeps(&mut self, _: u64) -> bool {
+        false
+    }
+}
