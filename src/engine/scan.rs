@@ -18,6 +18,8 @@ const GAP_BYTES: u64 = 4 << 10;
 /// How much of keys and values in memory one window copies. It fits into a processor's cache, so
 /// that who takes the items finds them there.
 const COPIED_BYTES: usize = 96 << 10;
+/// Room for so many rows is made at once: about what a window of small items holds.
+const ROOM_ROWS: usize = 512;
 /// The most that is read in one go, but for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
@@ -66,7 +68,7 @@ impl Engine {
         window: Window,
         shared_bytes: usize,
     ) -> Result<(GoOn, ScannedItems)> {
-        let mut gathering = Gathering::with_room(window.rows.min(ROWS_AT_ONCE), shared_bytes);
+        let mut gathering = Gathering::with_room(window.rows.min(ROOM_ROWS), shared_bytes);
         let mut left = window;
         let go_on = self.scan_live(view, span, |restart, key, head, value| {
             if restart {
