@@ -44,9 +44,11 @@
 //! | [`ETag`] | names one write: new with every write, never given twice, not part of the document |
 //! | [`Revision`] | the number of the commit that wrote a version, ascending over the whole store |
 //! | [`Meta`] | tag, parent tag, revision and time of a version |
-//! | [`Precondition`] | what a write or read demands of the stored version: `Always`, `IfMatch`, `IfNoneMatch`, for reads `IfModifiedSince` |
+//! | [`Precondition`] | what a write or read demands of the stored version: `Always`, `IfMatch`, `IfNoneMatch`, `Matching` a filter, for reads `IfModifiedSince` |
 //! | [`Conflict`] | the current item, carried by the error of a refused write |
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
+//! | [`Filter`] | a condition on a document: for a [`Find`], or as a [`Precondition`] |
+//! | [`Index`] | the fields that a collection's items can be found by without looking at each |
 //! | [`Batch`] | several verbs on several collections, all or none |
 //! | [`Snapshot`] | the whole store as it was at one revision, while writers go on |
 //! | [`Change`] | what one commit did to one item, as the change feed tells it |
@@ -69,6 +71,8 @@
 //! | change several items together | [`Store::batch`] |
 //! | read many items as of one moment | [`Store::snapshot`] |
 //! | read what an item was before | [`history`](Collection::history), [`get_version`](Collection::get_version), with [`Options::history`] |
+//! | find items by what is in them | [`find`](Collection::find), with a [`Filter`]; [`ensure_index`](Collection::ensure_index) makes it fast |
+//! | keep a list of what is found current | [`watch_find`](Collection::watch_find) |
 //! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
 //! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
 //! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
@@ -125,8 +129,8 @@
 //!
 //! # More
 //!
-//! In the repository: `docs/cosmos.md` sets Cosmos DB's snippets beside this crate's,
-//! `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
+//! In the repository: `docs/finding.md` is about filters, indexes and finds, `docs/cosmos.md` sets
+//! Cosmos DB's snippets beside this crate's, `docs/sync.md` builds sync, three-way merge and undo on the change feed and history,
 //! `docs/design.md` says how it works and why, `docs/format.md` gives every byte on disk, and
 //! `docs/testing.md` which test shows which promise. `examples/` holds programs that check what
 //! they tell.
@@ -146,10 +150,13 @@ mod storage;
 mod values;
 
 pub use api::batch::{Batch, Committed};
-pub use api::collection::{Collection, KeyRange, Read, UpdateError};
+pub use api::collection::{Collection, IndexStatus, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};
+pub use api::find::{
+    Explanation, Find, FindCursor, Found, FoundChange, FoundKind, ParseFindCursorError, WatchFound,
+};
 pub use api::iter::{Iter, Keys};
 pub use api::snapshot::{Snapshot, SnapshotCollection};
 pub use api::stats::Stats;
@@ -167,6 +174,8 @@ pub use values::limits::MAX_VALUE_BYTES;
 pub use values::options::{Durability, OnDamage, Options, Progress};
 pub use values::patch::{Patch, PatchError};
 pub use values::precondition::{ParseTagsError, Precondition, Tags};
+pub use values::query::filter::{Filter, FilterError, ParseFilterError};
+pub use values::query::index::{Index, IndexError};
 pub use values::retry::RetryPolicy;
 pub use values::revision::Revision;
 
@@ -177,6 +186,10 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/cosmos.md")]
 struct Cosmos;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/finding.md")]
+struct Finding;
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/sync.md")]

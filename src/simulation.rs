@@ -2,7 +2,8 @@
 //!
 //! Not part of the public interface: nothing here is covered by semantic versioning.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cmp::Ordering as Order;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::options::Options;
 use crate::values::patch::{Patch, PatchError};
+use crate::values::query::encoding::{Decoder, Encoder, is_cut};
+use crate::values::query::entries::{entries, split};
+use crate::values::query::order::compare;
 
 /// The store's directory on a simulated disk.
 pub const STORE: &str = "store";
@@ -292,4 +296,46 @@ pub fn head_round_trip(bytes: &[u8]) -> bool {
 /// As `Collection::patch`, with nothing of a store in between.
 pub fn patch_stored(patch: &Patch, stored_json: &[u8]) -> Result<Vec<u8>, PatchError> {
     patch.apply_to_bytes(stored_json)
+}
+
+/// The order of two JSON values by which filters compare and indexes are sorted.
+#[must_use]
+pub fn compare_values(a: &serde_json::Value, b: &serde_json::Value) -> Order {
+    compare(a, b)
+}
+
+/// The code of an index's entry with these fields, each with whether it is descending, and whether
+/// it may have been cut.
+#[must_use]
+pub fn index_code(fields: &[(Option<&serde_json::Value>, bool)]) -> (Vec<u8>, bool) {
+    let mut encoder = Encoder::default();
+    fields.iter().for_each(|(value, descending)| encoder.field(*value, *descending));
+    let code = encoder.finish();
+    let cut = is_cut(&code);
+    (code, cut)
+}
+
+/// The first field of an index's code, `Some(None)` for a missing one, and what follows it; `None`
+/// where the bytes are no code.
+#[must_use]
+pub fn index_code_field(
+    code: &[u8],
+    descending: bool,
+) -> Option<(Option<serde_json::Value>, &[u8])> {
+    let mut decoder = Decoder::new(code);
+    let field = decoder.field(descending)?;
+    Some((field, decoder.rest()))
+}
+
+/// The codes of a document's entries in the index with this text; `None` where the text is no
+/// definition, or the entries are too many.
+#[must_use]
+pub fn index_entries(index: &str, document: &serde_json::Value) -> Option<BTreeSet<Vec<u8>>> {
+    entries(&index.parse().ok()?, document).ok()
+}
+
+/// The code and the key of an entry in the index with this text.
+#[must_use]
+pub fn split_index_entry<'a>(index: &str, entry: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    split(&index.parse().ok()?, entry)
 }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use crate::api::collection::Collection;
 use crate::api::store::Store;
 use crate::engine::shared::EngineGuard;
-use crate::engine::{Engine, GoOn, ScannedItem, ScannedItems, ScannedKeys, Span, View, Window};
+use crate::engine::{
+    Engine, GoOn, ScannedItem, ScannedItems, ScannedKeys, Span, Version, View, Window,
+};
 use crate::values::codec::Codec;
 use crate::values::error::Result;
 use crate::values::item::Item;
+use crate::values::key::ItemKey;
 
 /// How many rows are read at a time: few at first, for those who want few.
 const FIRST_ROWS: usize = 16;
@@ -218,6 +221,35 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
 }
 
 impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
+
+/// The versions of a selection's items, in order of key, not decoded.
+#[derive(Debug)]
+pub(crate) struct Versions {
+    rows: Rows,
+    read: ScannedItems,
+}
+
+impl Versions {
+    pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
+        Self { rows: Rows::new(store, view, selection), read: ScannedItems::default() }
+    }
+}
+
+impl Iterator for Versions {
+    type Item = Result<(ItemKey, Version)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.read.is_empty() && !self.rows.done {
+            self.read = self.rows.fetch_items(false);
+        }
+        let collection = &self.rows.selection.collection;
+        let versioned = |item: ScannedItem| {
+            let ScannedItem { key, version } = item;
+            Ok((ItemKey::new(collection, key.as_slice())?, version))
+        };
+        Some(self.read.next()?.and_then(versioned))
+    }
+}
 
 /// An iterator over keys, made by [`Collection::keys`] and
 /// [`SnapshotCollection::keys`](crate::SnapshotCollection::keys).

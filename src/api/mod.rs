@@ -9,6 +9,7 @@ pub(crate) mod batch;
 pub(crate) mod collection;
 mod compact;
 pub(crate) mod feed;
+pub(crate) mod find;
 pub(crate) mod iter;
 mod own_writes;
 pub(crate) mod snapshot;

@@ -86,6 +86,14 @@ impl Snapshot {
         self.view.as_ref().map_or(Revision::ZERO, |view| Revision(view.revision()))
     }
 
+    /// What is read from, if the snapshot is one of this store.
+    pub(crate) fn view_of(&self, store: &Store) -> Result<&Arc<View>> {
+        if self.store.is_same(store) {
+            return self.view();
+        }
+        Err(Error::InvalidKey { reason: OTHER_STORE })
+    }
+
     /// What is read from, for as long as the store is open. Asked for before the store is held for
     /// the read: it may be held in here, and who holds it twice waits for ever for a close between.
     fn view(&self) -> Result<&Arc<View>> {
@@ -363,10 +371,15 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
 
     /// What is read from, if the collection is one of its store.
     fn view(&self) -> Result<&Arc<View>> {
-        if self.snapshot.store.is_same(self.collection.store()) {
-            return self.snapshot.view();
-        }
-        Err(Error::InvalidKey { reason: OTHER_STORE })
+        self.snapshot.view_of(self.collection.store())
+    }
+
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub(crate) fn collection(&self) -> &Collection<T, C> {
+        &self.collection
     }
 }
 

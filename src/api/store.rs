@@ -136,6 +136,7 @@ impl Store {
             engine: RwLock::new(Some(engine)),
             background: Background::new(interval),
             maintenance: parking_lot::Mutex::new(()),
+            building: parking_lot::Mutex::new(()),
             notifier,
             damage,
         });

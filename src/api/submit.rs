@@ -1,5 +1,5 @@
-//! From a verb to its commit: patches are applied first, outside of every lock, and applied again
-//! where another writer came in between.
+//! From a verb to its commit: patches, and the filters of preconditions, are applied first, outside
+//! of every lock, and applied again where another writer came in between.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -8,15 +8,15 @@ use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
-    Action, Attempt, Base, Check, Committed, Failed, KeyState, Operation, Refusal,
+    Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::engine::{ClearedItems, Clearing};
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
 
-/// Decides the operations in order and applies all of them, or none. Only a patch whose document
-/// was changed meanwhile is tried again, as often as the policy allows.
+/// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
+/// document was changed meanwhile is tried again, as often as the policy allows.
 pub(crate) fn commit(
     store: &Store,
     operations: &mut [Operation],
@@ -33,7 +33,7 @@ pub(crate) fn commit_checked(
     retry: &RetryPolicy,
     mut check: Option<&mut Check<'_>>,
 ) -> Result<Committed, Failed> {
-    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)));
+    let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)) || o.has_filter());
     let mut attempts = retry.start();
     loop {
         if patches {
@@ -87,8 +87,8 @@ fn help_upkeep(store: &Store) {
     background.wait_for_compaction(delay_us);
 }
 
-/// Applies each patch to what its document probably is when the commit decides: the stored
-/// version, as the operations before it leave it. Each is applied once, unless its document has
+/// Applies each filter and patch to what its document probably is when the commit decides: the
+/// stored version, as the operations before it leave it. Each is applied once, unless its document has
 /// changed since. Where an operation would be refused it stops; the commit will say so, or not.
 ///
 /// The document's type decodes itself in here, which is user code: the store is held only while
@@ -115,9 +115,6 @@ fn apply_patches(
             Err(Refusal::NeedsPatch(base)) => base,
             Err(_) => return Ok(()),
         };
-        let Action::Patch(plan) = &mut operation.action else {
-            return Err(at(Error::Internal { what: "an operation without a patch asked for one" }));
-        };
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
@@ -127,12 +124,35 @@ fn apply_patches(
             }
             Base::Pending(value) => value.bytes.clone(),
         };
-        let mut own = plan.check;
-        let check = check.as_deref_mut().unwrap_or(&mut own);
-        plan.compute(&operation.key, base.id(), &bytes, check);
-        if plan.has_failed() || state.decide(operation).is_err() {
+        let check = check.as_deref_mut();
+        if !apply_to(operation, state, base.id(), &bytes, check).map_err(at)? {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Applies the filter, and where that holds the patch, of an operation to a version; whether the
+/// operation goes through then.
+fn apply_to(
+    operation: &mut Operation,
+    state: &mut KeyState,
+    base: BaseId,
+    bytes: &[u8],
+    check: Option<&mut Check<'_>>,
+) -> Result<bool> {
+    if !operation.is_judged(base) {
+        operation.judge(base, bytes);
+        match state.decide(operation) {
+            Ok(()) => return Ok(true),
+            Err(Refusal::NeedsPatch(_)) => {}
+            Err(_) => return Ok(false),
+        }
+    }
+    let Action::Patch(plan) = &mut operation.action else {
+        return Err(Error::Internal { what: "an operation without a patch asked for one" });
+    };
+    let mut own = plan.check;
+    plan.compute(&operation.key, base, bytes, check.unwrap_or(&mut own));
+    Ok(!plan.has_failed() && state.decide(operation).is_ok())
 }

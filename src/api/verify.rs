@@ -23,12 +23,16 @@ pub struct Verified {
     pub commits: u64,
     /// Bytes of the journal's frames.
     pub journal_bytes: u64,
+    /// Entries of indexes that were held against their items.
+    pub index_entries: u64,
 }
 
 impl Store {
     /// Reads the whole store and checks it: every frame of the journal with its checksums and
     /// entries, and of every item the tag, recomputed from the journal and compared with the
-    /// table's. While nobody writes, the index must hold every item that the journal says.
+    /// table's. While nobody writes, the index must hold every item that the journal says, and each
+    /// index declared with [`ensure_index`](crate::Collection::ensure_index) every entry that the
+    /// items have, and no other.
     ///
     /// Costs a read of every byte of the journal, of every row of the index, and of every item
     /// once more. Others read and write meanwhile; [`close`](Self::close) waits for a segment or
@@ -125,16 +129,17 @@ impl Store {
     ) -> Result<()> {
         let (before, at_rest) = {
             let engine = self.engine()?;
-            let before = engine.journal.content();
+            let before = engine.journal.contents();
             // A commit may have its place in the journal and not be in the index yet.
-            (before, engine.journal.applied() >= before.0)
+            let at_rest = engine.journal.applied() >= before.0;
+            (before, at_rest)
         };
-        let mut found = ContentSum::default();
+        let (mut found, mut expected_rows) = (ContentSum::default(), ContentSum::default());
         let mut after: Option<ItemKey> = None;
         loop {
             let step = {
                 let engine = self.engine()?;
-                engine.verify_rows(after.as_ref(), STEP, &mut found)?
+                engine.verify_rows(after.as_ref(), STEP, &mut found, &mut expected_rows)?
             };
             report.advance(step.read_bytes);
             if step.last.is_none() {
@@ -143,13 +148,28 @@ impl Store {
             report.tell_each_mebibyte();
             after = step.last;
         }
+        let (mut rows, mut after) = (ContentSum::default(), None);
+        loop {
+            after = self.engine()?.sum_built(after, &mut rows)?;
+            if after.is_none() {
+                break;
+            }
+        }
         let engine = self.engine()?;
+        verified.index_entries = rows.count;
         verified.items = found.count.saturating_sub(engine.recorded_collections());
         // Only a store at rest can be held against one count and sum.
-        let at_rest = at_rest && engine.journal.content() == before;
+        let at_rest = at_rest && engine.journal.contents() == before;
         if at_rest && found != before.1 {
             engine.journal.distrust_index();
             let message = "it does not hold the items that the journal says";
+            return Err(Error::Table(TableError::new(message)));
+        }
+        let mut recorded = ContentSum::default();
+        before.2.iter().for_each(|index| recorded.merge(index.content));
+        if at_rest && (rows != expected_rows || rows != recorded) {
+            engine.journal.distrust_index();
+            let message = "an index does not hold the entries that the items have";
             return Err(Error::Table(TableError::new(message)));
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::engine::secondary::record::{IndexDefinition, is_index_record};
 use crate::engine::{Engine, ScannedItem, Span, Window};
 use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
@@ -75,17 +76,14 @@ impl Operation {
     /// [`Error::InvalidKey`] for a name that no collection has.
     pub(crate) fn record(collection: &str, record: CollectionRecord) -> Result<Self> {
         let value = NewValue::new(record.encode(), Expiry::Never)?;
-        Ok(Self {
-            key: record_key(collection)?,
-            codec: record.codec,
-            precondition: Precondition::Always,
-            action: Action::Upsert(value),
-        })
+        let key = record_key(collection)?;
+        Ok(Self::new(key, record.codec, Precondition::Always, Action::Upsert(value)))
     }
 
     /// The collection whose record this writes, if it does.
     pub(super) fn recorded_collection(&self) -> Option<&str> {
-        let is_record = self.key.collection().is_empty();
+        let key = &self.key;
+        let is_record = key.collection().is_empty() && !is_index_record(key.key_bytes());
         is_record.then(|| std::str::from_utf8(self.key.key_bytes()).ok()).flatten()
     }
 }
@@ -171,9 +169,9 @@ fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
 }
 
 impl Engine {
-    /// Reads all records.
-    pub(super) fn load_catalog(&self) -> Result<Catalog> {
-        let catalog = Catalog::default();
+    /// Reads all records, those of indexes with their revisions.
+    pub(super) fn load_catalog(&self) -> Result<(Catalog, Vec<(u64, IndexDefinition)>)> {
+        let (catalog, mut indexes) = (Catalog::default(), Vec::new());
         let window = Window { rows: RECORDS_AT_ONCE, value_bytes: u64::MAX };
         let mut after: Option<Vec<u8>> = None;
         loop {
@@ -183,8 +181,14 @@ impl Engine {
             let (go_on, records) = self.scan(None, span, window, 0)?;
             for record in records {
                 let ScannedItem { key, version } = record?;
+                let key = key.as_slice();
+                if is_index_record(key) {
+                    let index = IndexDefinition::decode(key, &version.value);
+                    indexes.extend(index.map(|index| (version.meta.revision.0, index)));
+                    continue;
+                }
                 let record = CollectionRecord::decode(&version.value);
-                if let Ok(name) = std::str::from_utf8(key.as_slice()) {
+                if let Ok(name) = std::str::from_utf8(key) {
                     catalog.records.write().insert(name.to_owned(), record);
                 }
             }
@@ -193,7 +197,7 @@ impl Engine {
                 break;
             }
         }
-        Ok(catalog)
+        Ok((catalog, indexes))
     }
 }
 

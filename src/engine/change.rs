@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::engine::catalog::Catalog;
 use crate::engine::operation::{Current, Expiry, KeyState, NewValue};
+use crate::engine::secondary::maintain::IndexPlan;
 use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::seams::clock::expires_at;
@@ -20,6 +21,8 @@ pub(super) struct Prepared {
     pub(super) versions: Vec<PreparedVersion>,
     /// How many of the entries, the first ones, record collections.
     pub(super) records: usize,
+    /// What it changes in secondary indexes.
+    pub(super) rows: IndexPlan,
 }
 
 pub(super) struct PreparedVersion {
@@ -110,13 +113,37 @@ impl<'a> Change<'a> {
         })
     }
 
+    pub(super) fn key(&self) -> &ItemKey {
+        self.key
+    }
+
+    pub(super) fn parent(&self) -> Option<ETag> {
+        self.parent
+    }
+
+    /// The version that goes, expired or not; not a tombstone.
+    pub(super) fn displaced(&self) -> Option<&Head> {
+        self.before.as_ref().filter(|head| !head.deleted)
+    }
+
+    /// The bytes of the new version.
+    pub(super) fn value(&self) -> Option<&Bytes> {
+        self.value.map(|value| &value.bytes)
+    }
+
     pub(super) fn puts_into(&self, collection: &str) -> bool {
         self.value.is_some() && self.key.collection() == collection
     }
 }
 
 impl Prepared {
-    pub(super) fn push(&mut self, incarnation: &[u8; 16], change: &Change<'_>) {
+    /// Adds an entry. `index_changes` is what it says of secondary indexes.
+    pub(super) fn push(
+        &mut self,
+        incarnation: &[u8; 16],
+        change: &Change<'_>,
+        index_changes: &[u8],
+    ) {
         let no_value = (&[][..], crate::values::etag::value_hash(&[]));
         let (value, hash) = change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
         let entry = Entry {
@@ -131,6 +158,7 @@ impl Prepared {
             expires_ms: change.expires_ms,
             collection: change.key.collection(),
             key: change.key.key_bytes(),
+            index_changes,
             value,
         };
         let tag = entry.pending_tag(incarnation, &hash);

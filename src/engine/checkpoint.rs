@@ -55,12 +55,13 @@ impl Engine {
     ///   again.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut state = self.checkpoints.lock();
-        let revision = self.journal.content().0;
+        let (revision, _, indexes) = self.journal.contents();
         let relocated = self.relocated.lock();
         let nothing_moved = relocated.segments.is_empty() || state.completed > relocated.moved_at;
         drop(relocated);
         let written = self.index.is_written_back() || !self.index.is_on_disk();
-        if state.revision == revision && written && nothing_moved {
+        let recorded = !self.index.is_on_disk() || indexes == self.journal.recorded_indexes();
+        if state.revision == revision && written && recorded && nothing_moved {
             return Ok(());
         }
         self.take_checkpoint(&mut state)
@@ -71,9 +72,13 @@ impl Engine {
         // Before the first leaf is looked at: what is changed later is not of this checkpoint.
         state.begun += 1;
         self.checkpoints_begun.store(state.begun, Ordering::Release);
-        let (revision, content) = self.journal.content();
+        let (revision, content, indexes) = self.journal.contents();
         // Every commit up to the revision is applied, and in the journal for good.
         self.journal.sync()?;
+        // No leaf of theirs is being written now.
+        for rows in self.secondaries.take_retired(|number| self.snapshots.lives_below(number)) {
+            self.index.remove_directory(rows);
+        }
         // Before the leaves are written: what a sweep takes away later may be on disk.
         let next_expiry_ms = self.expiries.next_ms();
         let on_disk = self.write_index(state)?;
@@ -85,7 +90,8 @@ impl Engine {
             index_lost: !on_disk,
         };
         let now_ms = self.clock.now_ms();
-        self.journal.record_checkpoint(checkpoint, now_ms)?;
+        let indexes = if on_disk { indexes } else { Vec::new() };
+        self.journal.record_checkpoint(checkpoint, indexes, now_ms)?;
         if let Err(error) = self.environment.tables.remove_all_but(state.generation) {
             log::warn!("a replaced index could not be removed and is left: {error}");
         }

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::engine::catalog::record_key;
 use crate::engine::change::{Change, Prepared};
 use crate::engine::operation::{Expiry, NewValue};
+use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::write::head_of;
 use crate::index::{ClearedLeaves, LetGo, Pinned};
 use crate::journal::PreparedCommit;
@@ -99,7 +100,8 @@ impl Engine {
         record: &ItemKey,
     ) -> Result<Option<Applied>> {
         let mut locked = self.stripes.lock_all();
-        let pin = self.pin(std::iter::once(record))?;
+        let indexes = self.index_records(collection)?;
+        let pin = self.pin(indexes.iter().chain([record]))?;
         if let Clearing::Clear(codec) = clearing {
             self.catalog.check(collection, codec)?;
         }
@@ -108,7 +110,8 @@ impl Engine {
         if gone.count == 0 && !drops {
             return Ok(None);
         }
-        let mut prepared = self.prepare_clear(collection, gone, drops.then_some(record))?;
+        let records = if drops { indexes.iter().chain([record]).collect() } else { Vec::new() };
+        let mut prepared = self.prepare_clear(collection, gone, &records)?;
         let appended = self.journal.append(&mut prepared.commit)?;
         // From here on the clear is made: a panic before it is applied must not leave later
         // writers waiting for that.
@@ -116,6 +119,7 @@ impl Engine {
         let metas = prepared.metas(appended.revision);
         locked.begin_apply();
         let leaves = self.put_cleared(prepared, &appended, &pin);
+        self.clear_indexes(collection, appended.revision, drops);
         if drops {
             self.catalog.remove(collection);
         }
@@ -125,31 +129,33 @@ impl Engine {
         Ok(Some(Applied { gone, appended, metas, leaves }))
     }
 
-    /// Lays out the frame: the entry that clears, and the removal of the record.
+    /// Lays out the frame: the entry that clears, and the removal of records.
     fn prepare_clear(
         &self,
         collection: &str,
         gone: ContentSum,
-        record: Option<&ItemKey>,
+        records: &[&ItemKey],
     ) -> Result<Prepared> {
         let now_ms = self.clock.now_ms();
         let key = ItemKey::of_collection(collection);
         let value = NewValue::new(gone.to_bytes().to_vec().into(), Expiry::Never)?;
         let clears = (gone.count > 0).then(|| Change::cleared(&key, &value, now_ms));
-        let state = record.map(|record| self.state_of(record, now_ms)).transpose()?;
-        let state = state.map(|state| state.removed());
-        let removes = state.as_ref().and_then(|state| Change::of(state, now_ms, &self.catalog));
+        let state = |record: &&ItemKey| Ok(self.state_of(record, now_ms)?.removed());
+        let states = records.iter().map(state).collect::<Result<Vec<_>>>()?;
+        let removes = states.iter().filter_map(|state| Change::of(state, now_ms, &self.catalog));
         let changes: Vec<Change<'_>> = clears.into_iter().chain(removes).collect();
         let mut prepared = Prepared {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(changes.len()),
                 entries: Vec::with_capacity(changes.len()),
+                index_moves: Vec::new(),
             },
             versions: Vec::with_capacity(changes.len()),
             records: 0,
+            rows: IndexPlan::default(),
         };
         for change in &changes {
-            prepared.push(self.journal.incarnation(), change);
+            prepared.push(self.journal.incarnation(), change, &[]);
         }
         prepared.commit.frame.complete();
         Ok(prepared)

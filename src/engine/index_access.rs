@@ -59,6 +59,7 @@ impl Engine {
             return Ok(());
         }
         self.index.detach();
+        self.give_up_lost_rows();
         // Compaction must not take anything out of the journal meanwhile.
         let (_guard, _) = self.journal.guard_copy();
         self.journal.write_out();

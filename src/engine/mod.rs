@@ -29,6 +29,7 @@ mod read;
 mod relocate;
 mod scan;
 mod scanned;
+pub(crate) mod secondary;
 pub(crate) mod shared;
 mod snapshots;
 mod stripes;
@@ -48,6 +49,7 @@ use crate::engine::checkpoint::{CheckpointState, Relocated};
 use crate::engine::counters::Counters;
 use crate::engine::environment::Environment;
 use crate::engine::opening::Opened;
+use crate::engine::secondary::Secondaries;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::seams::clock::Clock;
@@ -62,6 +64,7 @@ pub(crate) use clear::{ClearedItems, Clearing};
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use scanned::{ScannedItem, ScannedItems, ScannedKeys};
+pub(crate) use secondary::Secondary;
 pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};
 pub(crate) use version::Version;
@@ -81,7 +84,10 @@ pub(crate) struct Engine {
     pub(crate) environment: Environment,
     pub(crate) snapshots: Arc<Snapshots>,
     pub(crate) counters: Counters,
+    /// How many items one find may look at.
+    pub(crate) max_scanned_items: u64,
     catalog: Catalog,
+    pub(crate) secondaries: Secondaries,
     stripes: Stripes,
     /// Held by who restores what the index has lost.
     restoring: parking_lot::Mutex<()>,
@@ -126,7 +132,9 @@ impl Engine {
             environment: Environment { tables, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
+            max_scanned_items: options.max_scanned_items,
             catalog: Catalog::default(),
+            secondaries: Secondaries::default(),
             stripes: Stripes::new(),
             restoring: parking_lot::Mutex::default(),
             checkpoints: Mutex::new(checkpoints),
@@ -137,13 +145,16 @@ impl Engine {
             _lock: lock,
         };
         engine.expiries.note(index.next_expiry_ms);
-        engine.catalog = engine.load_catalog()?;
+        let (catalog, indexes) = engine.load_catalog()?;
+        engine.catalog = catalog;
+        engine.settle_secondaries(indexes, index.found_rows.as_ref())?;
+        engine.build_all();
         Ok(engine)
     }
 
-    /// How many collections are recorded; each is an item of the system collection.
+    /// How many collections and indexes are recorded; each is an item of the system collection.
     pub(crate) fn recorded_collections(&self) -> u64 {
-        self.catalog.len()
+        self.catalog.len() + self.secondaries.len() as u64
     }
 
     /// Counts the collections that were dropped in this session.

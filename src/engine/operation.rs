@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::Value;
 
-use crate::values::codec::CodecId;
-use crate::values::error::{Error, Result};
+use crate::values::codec::{CodecId, decode_json};
+use crate::values::error::{CodecStep, Error, Result};
 use crate::values::etag::{ETag, value_hash};
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::Patch;
 use crate::values::precondition::{Precondition, Stored, Tags, Verb, Verdict, evaluate};
+use crate::values::query::filter::Filter;
 
 /// One conditional change, or check, of one item.
 #[derive(Debug)]
@@ -20,6 +22,18 @@ pub(crate) struct Operation {
     pub(crate) codec: CodecId,
     pub(crate) precondition: Precondition,
     pub(crate) action: Action,
+    /// What became of the precondition's filter, if it has one.
+    pub(crate) judged: Option<Judged>,
+}
+
+/// Whether one particular version meets the filter of a precondition.
+///
+/// Like a patch, a filter is applied outside of every lock; under the lock only the version that it
+/// was applied to is compared.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    base: BaseId,
+    meets: Result<bool>,
 }
 
 #[derive(Debug)]
@@ -111,6 +125,34 @@ impl Base {
 }
 
 impl Operation {
+    pub(crate) fn new(
+        key: ItemKey,
+        codec: CodecId,
+        precondition: Precondition,
+        action: Action,
+    ) -> Self {
+        Self { key, codec, precondition, action, judged: None }
+    }
+
+    /// Whether its precondition has to be compared with a document.
+    pub(crate) fn has_filter(&self) -> bool {
+        matches!(self.precondition, Precondition::Matching(_))
+    }
+
+    /// Whether the filter was applied to this version.
+    pub(crate) fn is_judged(&self, base: BaseId) -> bool {
+        !self.has_filter() || self.judged.as_ref().is_some_and(|judged| judged.base == base)
+    }
+
+    /// Applies the precondition's filter to a version's bytes, and keeps what came of it.
+    pub(crate) fn judge(&mut self, base: BaseId, bytes: &[u8]) {
+        let Precondition::Matching(filter) = &self.precondition else { return };
+        let meets = meets(filter, bytes);
+        let (collection, key) = (self.key.collection(), self.key.key_bytes());
+        let meets = meets.map_err(|error| error.with_item(collection, key));
+        self.judged = Some(Judged { base, meets });
+    }
+
     /// What the operation counts against a batch's limit: its key and, where it has one, value.
     pub(crate) fn len_bytes(&self) -> u64 {
         let value = match &self.action {
@@ -177,12 +219,13 @@ pub(crate) enum Current {
 
 impl Current {
     /// The version as preconditions see it. A pending one has no tag yet: it matches none.
-    fn stored(&self) -> Option<Stored> {
-        match self {
-            Self::Absent => None,
-            Self::Stored(head) => Some(Stored { etag: head.etag, modified_ms: head.modified_ms }),
-            Self::Pending(_) => Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 }),
-        }
+    fn stored(&self, meets: bool) -> Option<Stored> {
+        let (etag, modified_ms) = match self {
+            Self::Absent => return None,
+            Self::Stored(head) => (head.etag, head.modified_ms),
+            Self::Pending(_) => (ETag::UNSAVED, 0),
+        };
+        Some(Stored { etag, modified_ms, meets })
     }
 
     fn base(&self) -> Option<Base> {
@@ -209,7 +252,7 @@ pub(crate) enum Refusal {
     NotFound,
     AlreadyExists(Current),
     PreconditionFailed(Current),
-    /// The patch has to be applied to this version first.
+    /// The precondition's filter, or the patch, has to be applied to this version first.
     NeedsPatch(Base),
     Error(Error),
 }
@@ -235,7 +278,7 @@ impl KeyState {
                  commit; demand Tags::Any, or put the precondition on the earlier operation",
             ));
         }
-        let stored = self.current.stored();
+        let stored = self.current.stored(self.meets(operation)?);
         let verdict = evaluate(verb, &operation.precondition, stored);
         if let Verdict::Refused(reason) = verdict {
             return Err(invalid(reason));
@@ -262,6 +305,21 @@ impl KeyState {
         self.current = next;
         self.touched = true;
         Ok(())
+    }
+
+    /// Whether the item's document meets the operation's filter; false where there is none.
+    fn meets(&self, operation: &mut Operation) -> Result<bool, Refusal> {
+        let Some(base) = self.current.base().filter(|_| operation.has_filter()) else {
+            return Ok(false);
+        };
+        match operation.judged.take() {
+            Some(Judged { base: of, meets }) if of == base.id() => {
+                let meets = meets.map_err(Refusal::Error)?;
+                operation.judged = Some(Judged { base: of, meets: Ok(meets) });
+                Ok(meets)
+            }
+            _ => Err(Refusal::NeedsPatch(base)),
+        }
     }
 
     /// The item taken away, whatever it was.
@@ -302,10 +360,18 @@ impl KeyState {
     }
 }
 
+/// Whether a document, as it is stored, meets a filter.
+pub(crate) fn meets(filter: &Filter, json: &[u8]) -> Result<bool> {
+    let document = decode_json::<Value>(json, CodecStep::Decode)?;
+    filter.matches(&document).map_err(Error::from)
+}
+
 fn names_tags(precondition: &Precondition) -> bool {
     match precondition {
         Precondition::IfMatch(tags) | Precondition::IfNoneMatch(tags) => *tags != Tags::Any,
-        Precondition::Always | Precondition::IfModifiedSince(_) => false,
+        Precondition::Always | Precondition::IfModifiedSince(_) | Precondition::Matching(_) => {
+            false
+        }
     }
 }
 
@@ -313,7 +379,8 @@ fn names_tags(precondition: &Precondition) -> bool {
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Done(Committed),
-    /// A patch has to be applied to this version, outside of the locks, and the attempt repeated.
+    /// A filter or patch has to be applied to this version, outside of the locks, and the attempt
+    /// repeated.
     NeedsPatch {
         index: usize,
         base: Base,

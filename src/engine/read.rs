@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    fn no_segment(&self, head: &Head) -> Error {
+    pub(super) fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
         Error::corrupt(&path, 0, "the table points into this segment, and it does not exist")
     }

@@ -167,12 +167,13 @@ impl Engine {
     }
 
     /// Recomputes the tags of up to `limit` items from the journal and adds them to `content`,
-    /// expired ones too.
+    /// expired ones too, and to `rows_of_items` the rows that they have in secondary indexes.
     pub(crate) fn verify_rows(
         &self,
         after: Option<&ItemKey>,
         limit: usize,
         content: &mut ContentSum,
+        rows_of_items: &mut ContentSum,
     ) -> Result<VerifiedRows> {
         let (rows, last) = self.walk_rows(after, limit)?;
         let mut read_bytes = 0;
@@ -181,6 +182,7 @@ impl Engine {
                 read_bytes += u64::from(head.len_bytes);
                 if let Some(version) = self.verified_version_of(key, head)? {
                     content.add(key.as_bytes(), version.meta.etag);
+                    self.sum_rows(key, &version.value, rows_of_items);
                 }
             }
         }

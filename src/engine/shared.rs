@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     pub(crate) background: Background,
     /// Held by whoever compacts.
     pub(crate) maintenance: parking_lot::Mutex<()>,
+    /// Held by whoever builds a secondary index.
+    pub(crate) building: parking_lot::Mutex<()>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) damage: Option<Damage>,
 }

@@ -25,6 +25,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use self::cleared::SavedCollection;
@@ -306,6 +307,43 @@ impl View {
         let mut layers = kept.layers.range(self.number..);
         let first = layers.find_map(|(_, layer)| layer.saved.get(key));
         Ok(first.filter(|head| head.revision <= self.revision).copied())
+    }
+
+    /// Shows the keys within the bounds that had a saved head at the view's revision, without what
+    /// `prefix` and a NUL put before them, in order. Read after the rows that the index has.
+    ///
+    /// # Errors
+    /// [`Error::SnapshotTooOld`].
+    pub(crate) fn saved_within(
+        &self,
+        prefix: &[u8],
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        mut show: impl FnMut(&[u8]),
+    ) -> Result<()> {
+        let joined = |end: u8, key: &[u8]| [prefix, &[end], key].concat().into_boxed_slice();
+        let lower: Bound<Box<[u8]>> = match lower {
+            Bound::Unbounded => Bound::Included(joined(0, &[])),
+            lower => lower.map(|key| joined(0, key)),
+        };
+        let upper: Bound<Box<[u8]>> = match upper {
+            Bound::Unbounded => Bound::Excluded(joined(1, &[])),
+            upper => upper.map(|key| joined(0, key)),
+        };
+        let kept = self.snapshots.kept.read();
+        self.check()?;
+        // As in `saved`: of each key the first head in these layers is the one to go by.
+        let mut first: BTreeMap<&[u8], &Head> = BTreeMap::new();
+        for (_, layer) in kept.layers.range(self.number..) {
+            for (key, head) in layer.saved.range((lower.clone(), upper.clone())) {
+                first.entry(key).or_insert(head);
+            }
+        }
+        for (key, head) in first {
+            if head.revision <= self.revision {
+                show(key.get(prefix.len() + 1..).unwrap_or_default());
+            }
+        }
+        Ok(())
     }
 
     /// Whether the view still stands. What was read from the index counts only if it does

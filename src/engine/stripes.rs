@@ -61,11 +61,12 @@ impl Stripes {
         self.lock_at(indexes.into_iter())
     }
 
-    /// Locks all stripes, in ascending order: every writer waits.
+    /// Locks all stripes, in ascending order: no commit is under way then, and none begins.
     pub(crate) fn lock_all(&self) -> Locked<'_> {
         self.lock_at(0..STRIPES)
     }
 
+    /// Locks the stripes of these indexes, which ascend.
     fn lock_at(&self, indexes: impl Iterator<Item = usize>) -> Locked<'_> {
         let lock = |index| {
             let stripe = self.at(index);

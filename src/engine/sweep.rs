@@ -179,7 +179,7 @@ impl Operation {
     fn expire(key: ItemKey) -> Self {
         // Of no meaning: nothing is encoded.
         let codec = CodecId::Raw;
-        Self { key, codec, precondition: Precondition::Always, action: Action::Expire }
+        Self::new(key, codec, Precondition::Always, Action::Expire)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::engine::change::{Change, Prepared, PreparedVersion, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
+use crate::engine::secondary::maintain::{IndexPlan, ItemRows};
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
 use crate::journal::append::{Appended, CommitFailure};
@@ -27,21 +28,22 @@ impl Engine {
     /// as durable as the store promises.
     pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
         self.journal.check_poison()?;
-        let (unrecorded, mut locked) = self.lock_recorded(operations)?;
+        let (unrecorded, locked) = self.lock_recorded(operations)?;
+        self.commit_locked(operations, &unrecorded, locked, &mut |_| {})
+    }
+
+    /// As [`commit`](Self::commit), the stripes of all keys being locked. Calls `note` with the
+    /// revision when the commit is applied, before they are released.
+    pub(super) fn commit_locked(
+        &self,
+        operations: &mut [Operation],
+        unrecorded: &[Record],
+        mut locked: Locked<'_>,
+        note: &mut dyn FnMut(u64),
+    ) -> Result<Attempt, Failed> {
         // From here on every leaf that the commit touches is in memory: to apply it needs no I/O.
-        let touched = operations.iter().map(|operation| &operation.key);
-        let pin = self.pin(touched.chain(unrecorded.iter().map(|record| &record.key)))?;
-        // Another handle may have recorded another codec since.
-        for record in &unrecorded {
-            let at = |error| Failed { index: Some(record.index), error };
-            self.catalog.check(record.collection(), record.codec).map_err(at)?;
-        }
-        for (index, operation) in operations.iter().enumerate() {
-            let at = |error| Failed { index: Some(index), error };
-            if let Some(collection) = operation.recorded_collection() {
-                self.catalog.check(collection, operation.codec).map_err(at)?;
-            }
-        }
+        let pin = self.pin(touched(operations, unrecorded))?;
+        self.check_codecs(operations, unrecorded)?;
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
         let states = match self.decide(operations, now_ms) {
@@ -53,7 +55,11 @@ impl Engine {
             }
         };
         check_size(&states)?;
-        let mut prepared = self.prepare(&unrecorded, &states, now_ms);
+        let changes = states.iter().filter(|state| state.touched);
+        let changes: Vec<Change<'_>> =
+            changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
+        let (pin, rows) = self.rows_of_commit(operations, unrecorded, &changes, pin)?;
+        let mut prepared = self.prepare(unrecorded, &changes, rows, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
             let (metas, keys) = (Vec::new(), Vec::new());
@@ -72,6 +78,7 @@ impl Engine {
             self.catalog.record(record.collection(), CollectionRecord::new(record.codec));
         }
         self.note_records(operations);
+        note(appended.revision);
         drop(pin);
         drop(locked);
         mem::forget(unapplied);
@@ -81,6 +88,46 @@ impl Engine {
             Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas, keys })),
             Err(failure) => Err(unknown(&metas, failure)),
         }
+    }
+
+    /// Another handle may have recorded another codec since the look outside the locks.
+    fn check_codecs(&self, operations: &[Operation], unrecorded: &[Record]) -> Result<(), Failed> {
+        for record in unrecorded {
+            let at = |error| Failed { index: Some(record.index), error };
+            self.catalog.check(record.collection(), record.codec).map_err(at)?;
+        }
+        for (index, operation) in operations.iter().enumerate() {
+            let at = |error| Failed { index: Some(index), error };
+            if let Some(collection) = operation.recorded_collection() {
+                self.catalog.check(collection, operation.codec).map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the commit changes in secondary indexes, with the leaves of these rows pinned, too.
+    fn rows_of_commit<'a>(
+        &'a self,
+        operations: &[Operation],
+        unrecorded: &[Record],
+        changes: &[Change<'_>],
+        pin: Pinned<'a>,
+    ) -> Result<(Pinned<'a>, IndexPlan), Failed> {
+        let refused = |(at, error): (usize, Error)| {
+            let key = changes.get(at).map(Change::key);
+            let index = operations.iter().rposition(|operation| Some(&operation.key) == key);
+            Failed { index, error }
+        };
+        let rows = self.item_rows(changes).map_err(refused)?;
+        if rows.is_empty() {
+            return Ok((pin, IndexPlan::default()));
+        }
+        // The stripes are held: what was decided stays right without the pin.
+        drop(pin);
+        let keys: Vec<ItemKey> = rows.iter().flatten().flat_map(ItemRows::keys).collect();
+        let pin = self.pin(touched(operations, unrecorded).chain(&keys))?;
+        let plan = self.plan_rows(rows, changes)?;
+        Ok((pin, plan))
     }
 
     /// Finds which collections have to be recorded, and locks the stripes of all keys.
@@ -167,10 +214,13 @@ impl Engine {
     }
 
     /// Lays out the frame: the final state of each changed key, one entry each.
-    fn prepare(&self, unrecorded: &[Record], states: &[KeyState], now_ms: u64) -> Prepared {
-        let changes = states.iter().filter(|state| state.touched);
-        let changes: Vec<Change<'_>> =
-            changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
+    fn prepare(
+        &self,
+        unrecorded: &[Record],
+        changes: &[Change<'_>],
+        rows: IndexPlan,
+        now_ms: u64,
+    ) -> Prepared {
         // Recorded by another writer since the look outside the locks, or about to be.
         let written = |record: &&Record| {
             !self.catalog.is_recorded(record.collection())
@@ -182,19 +232,22 @@ impl Engine {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(entries),
                 entries: Vec::with_capacity(entries),
+                index_moves: rows.moves(),
             },
             versions: Vec::with_capacity(entries),
             records: records.len(),
+            rows,
         };
         let incarnation = self.journal.incarnation();
         for record in records {
             #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
             let value = NewValue::new(CollectionRecord::new(record.codec).encode(), Expiry::Never)
                 .expect("a record is within the limit of a value");
-            prepared.push(incarnation, &Change::created(&record.key, &value, now_ms));
+            prepared.push(incarnation, &Change::created(&record.key, &value, now_ms), &[]);
         }
-        for change in &changes {
-            prepared.push(incarnation, change);
+        for (at, change) in changes.iter().enumerate() {
+            let list = prepared.rows.list_of(at).to_vec();
+            prepared.push(incarnation, change, &list);
         }
         if entries > 0 {
             prepared.commit.frame.complete();
@@ -212,7 +265,8 @@ impl Engine {
         appended: &Appended,
     ) {
         locked.begin_apply();
-        let Prepared { commit, versions, .. } = prepared;
+        let Prepared { commit, versions, rows, .. } = prepared;
+        self.apply_rows(&rows, pin, appended.revision);
         for (entry, version) in commit.entries.iter().zip(versions) {
             let head = head_of(entry, &version, appended);
             let before = version.before.as_ref();
@@ -289,6 +343,15 @@ impl Engine {
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
     }
+}
+
+/// The keys that a commit touches.
+fn touched<'k>(
+    operations: &'k [Operation],
+    unrecorded: &'k [Record],
+) -> impl Iterator<Item = &'k ItemKey> + Clone {
+    let keys = operations.iter().map(|operation| &operation.key);
+    keys.chain(unrecorded.iter().map(|record| &record.key))
 }
 
 /// The head of an entry that was appended.

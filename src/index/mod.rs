@@ -12,6 +12,7 @@
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
 //! | [`clearing`] | an empty directory in the place of a collection's |
 //! | [`write_back`] | giving changed leaves to the backing store |
+//! | [`secondary`] | the directories that hold rows of secondary indexes |
 //! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
 //! | [`opening`] | an index from its directory file, from its rows, or from nothing |
 //! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its rows |
@@ -32,6 +33,7 @@ mod residency;
 mod restoration;
 mod rows;
 mod scan;
+pub(crate) mod secondary;
 mod write_back;
 
 #[cfg(all(test, not(loom)))]
@@ -185,12 +187,18 @@ fn empty_leaf_bytes() -> u64 {
 
 /// The key of a leaf's row in the backing store.
 fn row_key(collection: &str, low: &[u8]) -> Vec<u8> {
-    [collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
+    let mark: &[u8] = if secondary::is_directory(collection) { &[secondary::MARK] } else { &[] };
+    [mark, collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
 }
 
 /// What [`row_key`] was made of; `None` for anything else.
 fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
-    let at = key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?;
+    let (key, at) = match key.split_first() {
+        Some((&secondary::MARK, rest)) => (rest, secondary::NAME_BYTES),
+        _ => (key, key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?),
+    };
     let (collection, low) = key.split_at_checked(at)?;
-    Some((std::str::from_utf8(collection).ok()?, low.get(1..)?))
+    let (separator, low) = low.split_first()?;
+    let collection = std::str::from_utf8(collection).ok()?;
+    (*separator == ItemKey::SEPARATOR).then_some((collection, low))
 }

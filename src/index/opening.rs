@@ -13,6 +13,7 @@ use crate::index::leaf_handle::LeafHandle;
 use crate::index::{Backing, Index, split_row_key};
 use crate::values::error::Result;
 use crate::values::head::Head;
+use crate::values::key::ItemKey;
 
 /// How many rows of the backing store are read at a time.
 const ROWS: usize = 256;
@@ -195,7 +196,8 @@ impl Rows {
         let high = next.map(|(_, high)| high);
         let joined = &mut self.joined;
         joined.clear();
-        joined.extend_from_slice(key.get(..key.len() - low.len()).unwrap_or_default());
+        joined.extend_from_slice(collection.as_bytes());
+        joined.push(ItemKey::SEPARATOR);
         let prefix = joined.len();
         let mut sound = true;
         let whole = Leaf::visit_encoded(&value, &mut |key, head| {

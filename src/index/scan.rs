@@ -1,11 +1,13 @@
 //! Rows in order of key, of one collection or of all.
 
 use std::ops::{Bound, ControlFlow};
+use std::sync::Arc;
 
 use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, Range};
+use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -141,7 +143,7 @@ impl Index {
         }
     }
 
-    /// Shows the rows of all collections after an item, in order of collection and key, until
+    /// Shows the heads of all collections after an item, in order of collection and key, until
     /// `limit` were shown; the last of them where the limit ended the walk.
     ///
     /// # Errors
@@ -153,7 +155,8 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<ItemKey>> {
         let mut left = limit;
-        for directory in self.directories() {
+        let of_items = |directory: &Arc<Directory>| !is_directory(&directory.collection);
+        for directory in self.directories().into_iter().filter(of_items) {
             let lower = match after {
                 Some(after) if *directory.collection < *after.collection() => continue,
                 Some(after) if *directory.collection == *after.collection() => {

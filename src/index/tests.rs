@@ -256,7 +256,8 @@ proptest! {
 #[test]
 fn every_head_of_what_is_cleared_is_shown_once_in_memory_or_not() {
     let index = Index::new(SMALL);
-    index.attach(MemoryBackings::new().open(1).unwrap());
+    let backing = MemoryBackings::new().open(1).unwrap();
+    index.attach(Arc::clone(&backing));
     let all: Vec<u64> = (1..=5_000).collect();
     all.iter().for_each(|n| put(&index, &key(0, *n as u16), *n, None));
     index.write_back(&mut |_| Ok(())).unwrap();
@@ -267,6 +268,9 @@ fn every_head_of_what_is_cleared_is_shown_once_in_memory_or_not() {
     check_memory(&index);
     index.write_back(&mut |_| Ok(())).unwrap();
     assert!(index.is_written_back());
+    let mut rows_on_disk = 0;
+    backing.scan(None, 1_000, &mut |_, _| rows_on_disk += 1).unwrap();
+    assert_eq!(rows_on_disk, 1);
 }
 
 #[test]

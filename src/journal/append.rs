@@ -7,7 +7,7 @@
 //!
 //! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::group_commit::{Level, PoisonOnPanic};
 use crate::journal::in_flight::Flight;
+use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
 use crate::journal::scanner::Position;
@@ -117,6 +118,8 @@ pub(crate) struct State {
     pub(super) syncing: bool,
     pub(super) failed: bool,
     pub(super) content: Contents,
+    /// Count and sum over the rows of each secondary index, by the revision that declared it.
+    pub(super) indexes: BTreeMap<u64, IndexSum>,
     /// Whether MANIFEST says that the store is open for writing.
     pub(super) opened_for_writing: bool,
 }
@@ -147,6 +150,8 @@ pub(crate) struct Active {
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
     pub(crate) entries: Vec<PreparedEntry>,
+    /// What the commit does to the sums of secondary indexes.
+    pub(crate) index_moves: Vec<IndexMove>,
 }
 
 /// One entry of a [`PreparedCommit`].
@@ -249,6 +254,7 @@ impl Journal {
                 syncing: false,
                 failed: false,
                 content: start.content,
+                indexes: BTreeMap::new(),
                 opened_for_writing: false,
             }),
             manifest: Mutex::new(ManifestState {
@@ -383,6 +389,7 @@ impl Journal {
             let written = entry.leaves_item.then_some(entry.etag);
             state.content.apply(entry.key.as_bytes(), entry.parent, written);
         }
+        move_sums(&mut state.indexes, &commit.index_moves);
         let (bytes, checksum) = commit.frame.finish(revision, active.tail.chain);
         let frame_offset = active.tail.offset;
         active.tail = Position { offset: frame_offset + bytes.len() as u64, chain: checksum };

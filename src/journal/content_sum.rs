@@ -31,6 +31,12 @@ impl ContentSum {
         self.sum = self.sum.wrapping_sub(item_hash(key, etag));
     }
 
+    /// Moves by the difference that another sum is.
+    pub(crate) fn merge(&mut self, difference: Self) {
+        self.count = self.count.wrapping_add(difference.count);
+        self.sum = self.sum.wrapping_add(difference.sum);
+    }
+
     /// Moves by one entry of the journal: its parent goes, and what it wrote comes.
     pub(crate) fn apply(&mut self, key: &[u8], parent: Option<ETag>, written: Option<ETag>) {
         if let Some(parent) = parent {

@@ -4,12 +4,14 @@ use bincode::config;
 use bincode::{BorrowDecode, Encode};
 
 use crate::journal::dual_slot::MAX_STORED;
+use crate::journal::index_changes::MAX_INDEX_CHANGES_BYTES;
 use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
 
 /// Bytes before a frame's body: length, checksum, revision, checksum of the body.
 pub(crate) const FRAME_HEADER_BYTES: usize = 20;
-/// The longest body: a batch's 64 MiB of values with the names and headers of 10 000 entries.
-pub(crate) const MAX_BODY_BYTES: u32 = (64 << 20) + 10_001 * 1_024;
+/// The longest body: a batch's 64 MiB of values with the names and headers of 10 000 entries, and
+/// what they change in secondary indexes.
+pub(crate) const MAX_BODY_BYTES: u32 = (64 << 20) + 10_001 * 1_024 + MAX_INDEX_CHANGES_BYTES;
 
 /// What a frame holds, from its first body byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub(crate) struct Entry<'a> {
     pub(crate) expires_ms: Option<u64>,
     pub(crate) collection: &'a str,
     pub(crate) key: &'a [u8],
+    /// What the entry changes in the collection's secondary indexes beyond what its value says, see
+    /// [`index_changes`](crate::journal::index_changes). Not part of the tag; compaction drops it.
+    pub(crate) index_changes: &'a [u8],
     pub(crate) value: &'a [u8],
 }
 
@@ -172,7 +177,8 @@ impl FrameBuilder {
 
     /// Adds an entry; gives where in the frame its record lies.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) -> EntryRecord {
-        self.bytes.reserve(entry.value.len() + entry.key.len() + entry.collection.len() + 64);
+        let names = entry.key.len() + entry.collection.len() + entry.index_changes.len();
+        self.bytes.reserve(entry.value.len() + names + 64);
         let start = self.bytes.len();
         self.encode(entry);
         let record = self.bytes.get(start..).unwrap_or_default();
@@ -337,6 +343,7 @@ mod tests {
             expires_ms: None,
             collection: "products",
             key: b"01AC0",
+            index_changes: &[],
             value,
         }
     }
@@ -422,6 +429,6 @@ mod tests {
         let mut builder = FrameBuilder::commit(1);
         builder.push(&entry(&[1; 256]));
         let overhead = builder.len() - 256 - "products".len() - "01AC0".len();
-        assert!(overhead <= 62, "a frame spends {overhead} bytes beside names and value");
+        assert!(overhead <= 63, "a frame spends {overhead} bytes beside names and value");
     }
 }

@@ -64,6 +64,8 @@ pub(crate) struct Manifest {
     pub(crate) clock_since: u64,
     /// What is kept of the past; none where nobody has said so.
     pub(crate) history: Option<PolicyRecord>,
+    /// The secondary indexes that are built, as of the checkpoint.
+    pub(crate) indexes: Vec<IndexRecord>,
 }
 
 impl Manifest {
@@ -91,12 +93,13 @@ impl Manifest {
             retained: Vec::new(),
             clock_since: 0,
             history: None,
+            indexes: Vec::new(),
         }
     }
 
     /// Reads the payload of a slot, of one that ends before `purges` or a later field as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
-        let payload = [payload, &[0; 5]].concat();
+        let payload = [payload, &[0; 6]].concat();
         // A list takes no memory beyond what a slot full of records does, whatever length it says.
         let config = config::standard().with_limit::<DECODED_BYTES>();
         let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
@@ -124,6 +127,7 @@ impl Manifest {
             [record.first_revision, record.live_bytes, last_revision]
         });
         let of_held = self.retained.iter().flat_map(|held| [held.bytes, held.until_ms]);
+        let of_indexes = self.indexes.iter().flat_map(|index| [index.declared, index.rows]);
         let of_clean = self.clean.map(|clean| clean.revision);
         let has_active = records.clone().any(|record| record.sealed.is_none());
         let tail = self.clean.filter(|_| has_active).map(|clean| clean.tail_offset);
@@ -133,6 +137,7 @@ impl Manifest {
             .into_iter()
             .chain(of_segments)
             .chain(of_held)
+            .chain(of_indexes)
             .chain(of_clean)
             .all(|count| count <= MAX_STORED)
             && numbers.all(|number| number <= MAX_SEGMENT_NUMBER)
@@ -149,6 +154,17 @@ pub(crate) struct SegmentRecord {
     pub(crate) sealed: Option<SealedEnd>,
     /// Bytes of entries that hold items, as an orderly close last counted them.
     pub(crate) live_bytes: u64,
+}
+
+/// A secondary index whose rows the checkpoint holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct IndexRecord {
+    /// The revision of the entry that declared it.
+    pub(crate) declared: u64,
+    /// The number of the directory that its rows are in.
+    pub(crate) rows: u64,
+    /// Count and sum over the rows.
+    pub(crate) content: ContentSum,
 }
 
 /// A [`HistoryPolicy`], as MANIFEST holds it.

@@ -14,6 +14,8 @@ pub(crate) mod frame;
 pub(crate) mod frame_reader;
 pub(crate) mod group_commit;
 pub(crate) mod in_flight;
+pub(crate) mod index_changes;
+pub(crate) mod index_sums;
 pub(crate) mod manifest;
 pub(crate) mod notify;
 pub(crate) mod publication;

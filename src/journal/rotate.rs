@@ -7,7 +7,9 @@ use std::path::Path;
 use crate::journal::append::{Active, Journal, State, pack};
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::manifest::{Checkpoint, CleanClose, Manifest, SealedEnd, SegmentRecord};
+use crate::journal::manifest::{
+    Checkpoint, CleanClose, IndexRecord, Manifest, SealedEnd, SegmentRecord,
+};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::seams::sync::{MutexGuard, Ordering};
@@ -264,9 +266,15 @@ impl Journal {
 
 impl Journal {
     /// Records that the index on disk holds every commit up to the checkpoint's revision.
-    pub(crate) fn record_checkpoint(&self, checkpoint: Checkpoint, clock_ms: u64) -> Result<()> {
+    pub(crate) fn record_checkpoint(
+        &self,
+        checkpoint: Checkpoint,
+        indexes: Vec<IndexRecord>,
+        clock_ms: u64,
+    ) -> Result<()> {
         self.change_manifest(|manifest| {
             manifest.checkpoint = checkpoint;
+            manifest.indexes = indexes;
             manifest.clock_ms = manifest.clock_ms.max(clock_ms);
         })
     }
@@ -321,6 +329,7 @@ impl Journal {
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.current.clone();
         changed.checkpoint = checkpoint;
+        changed.indexes = state.index_records();
         let tail = state.active.as_ref();
         changed.clean = Some(CleanClose {
             revision: checkpoint.revision,

@@ -52,6 +52,7 @@ fn directories_are_made_with_their_parents(disk: &dyn Disk, root: &Path) {
     assert!(disk.list(&deep).unwrap().is_empty());
     disk.sync_dir(&root.join("one")).unwrap();
     disk.sync_dir(root).unwrap();
+    assert_eq!(kind(disk.sync_dir(&root.join("missing"))), ErrorKind::NotFound);
 
     drop(disk.open(&root.join("plain"), true).unwrap());
     assert!(disk.create_dir_all(&root.join("plain")).is_err());

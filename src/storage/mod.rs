@@ -70,11 +70,12 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Moves a file within this disk, replacing the target if it exists. The target must not be
-    /// open: older versions of Windows refuse that.
+    /// open: older versions of Windows refuse that. On Windows the new name is durable when this
+    /// returns; elsewhere once its directory is synced.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable: files created, renamed or removed there.
-    /// Does nothing on Windows, where a directory cannot be flushed and NTFS journals names.
+    /// Does nothing where the file system cannot do that and keeps names in order itself.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the lock file of a store, created if missing; `None` when another opener, in this

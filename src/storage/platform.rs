@@ -1,10 +1,10 @@
-//! The platform's own calls, and nothing else: positioned reads and writes, flushing a directory,
+//! The platform's own calls, and nothing else: positioned reads and writes, making names durable,
 //! and one name for a full disk.
 //!
 //! What needs no code of ours, because `std` does it: `File::sync_data` and `sync_all` are
 //! `fcntl(F_FULLFSYNC)` on macOS, which also empties the drive's cache (plain `fsync` there does
 //! not), and `FlushFileBuffers` on Windows; `File::open` on Windows shares reading, writing and
-//! deleting.
+//! deleting. `docs/design.md` compares the platforms.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -71,14 +71,11 @@ pub(super) fn plain(path: PathBuf) -> PathBuf {
     path
 }
 
-/// A resolved path as the user would write it: `C:\x` and not `\\?\C:\x`, where both mean the same
-/// also with a store's names below it, which the short form has room for.
+/// A resolved path as the user would write it: `C:\x` and not `\\?\C:\x`, where both mean the same.
+/// The names below it may go beyond the 260 characters that Windows takes: std lengthens them itself.
 #[cfg(windows)]
 pub(super) fn plain(path: PathBuf) -> PathBuf {
-    /// Of the 260 that Windows takes; the rest is for the names below.
-    const LONGEST: usize = 200;
-    let is_short = path.as_os_str().len() <= LONGEST;
-    if is_short { dunce::simplified(&path).to_owned() } else { path }
+    dunce::simplified(&path).to_owned()
 }
 
 fn none_if_missing(found: io::Result<FileIdentity>) -> io::Result<Option<FileIdentity>> {
@@ -120,10 +117,44 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Does nothing: Windows has no call that flushes a directory, and NTFS journals names itself.
+/// Flushes a directory, where its file system can; `docs/design.md` tells what holds where it
+/// cannot.
 #[cfg(windows)]
-pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
-    Ok(())
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    use std::os::windows::fs::OpenOptionsExt;
+    /// `FILE_FLAG_BACKUP_SEMANTICS`, without which a directory is not opened.
+    const DIRECTORIES_TOO: u32 = 0x0200_0000;
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    flush(File::options().write(true).custom_flags(DIRECTORIES_TOO), dir)
+}
+
+#[cfg(unix)]
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
+/// Renames, and flushes the renamed file and with it its name: the directory may be one that cannot
+/// be flushed.
+#[cfg(windows)]
+pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)?;
+    flush(File::options().write(true), to)
+}
+
+/// Opens something and flushes it, unless the system does not flush what is of this kind, or others
+/// do not let us open it for writing.
+#[cfg(windows)]
+fn flush(options: &OpenOptions, path: &Path) -> io::Result<()> {
+    /// `ERROR_INVALID_FUNCTION`, `ERROR_ACCESS_DENIED`, `ERROR_INVALID_HANDLE`,
+    /// `ERROR_WRITE_PROTECT`, `ERROR_SHARING_VIOLATION`, `ERROR_NOT_SUPPORTED` and
+    /// `ERROR_INVALID_PARAMETER`. A device that fails has other codes.
+    const NOT_FLUSHED: [i32; 7] = [1, 5, 6, 19, 32, 50, 87];
+    match options.open(path).and_then(|file| file.sync_all()) {
+        Err(error) if error.raw_os_error().is_some_and(|code| NOT_FLUSHED.contains(&code)) => {
+            Ok(())
+        }
+        flushed => flushed,
+    }
 }
 
 /// Reserves space in a file, which reads as zeros; false where the system or the file system has no

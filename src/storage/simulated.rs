@@ -114,6 +114,13 @@ impl SimulatedDisk {
         self.state().fills_up = fills_up;
     }
 
+    /// Makes this disk and its images behave as NTFS does where a directory cannot be flushed: no
+    /// sync of a directory does anything; a power cut loses the youngest changes of names and no
+    /// others, over the whole disk; and a file's sync, or a rename, makes all of them durable.
+    pub fn keep_names_in_order(&self) {
+        self.state().media.names_in_order = true;
+    }
+
     /// Number of changes, of contents and of names, that a power cut may still lose.
     #[must_use]
     pub fn unsynced_changes(&self) -> usize {

@@ -53,6 +53,12 @@ impl ItemKey {
         Ok(Self { joined, collection_len: collection.len() })
     }
 
+    /// The key of a row in a directory of the index that is no collection's. Its parts were checked.
+    pub(crate) fn row(directory: &str, first: &[u8], second: &[u8]) -> Self {
+        let joined = ShortBytes::of([directory.as_bytes(), &[Self::SEPARATOR], first, second]);
+        Self { joined, collection_len: directory.len() }
+    }
+
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.joined.as_slice()
@@ -78,6 +84,10 @@ impl ItemKey {
     pub(crate) fn key_bytes(&self) -> &[u8] {
         self.as_bytes().get(self.collection_len + 1..).unwrap_or_default()
     }
+}
+
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    check_len(key.len())
 }
 
 fn check_len(len_bytes: usize) -> Result<()> {

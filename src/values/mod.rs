@@ -14,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod options;
 pub(crate) mod patch;
 pub(crate) mod precondition;
+pub(crate) mod query;
 pub(crate) mod retry;
 pub(crate) mod revision;
 pub(crate) mod short_bytes;

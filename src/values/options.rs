@@ -129,6 +129,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) clock: Option<ManualClock>,
     pub(crate) on_progress: Option<OnProgress>,
+    pub(crate) max_scanned_items: u64,
 }
 
 impl Options {
@@ -146,6 +147,7 @@ impl Options {
             create: true,
             clock: None,
             on_progress: None,
+            max_scanned_items: u64::MAX,
         }
     }
 
@@ -194,6 +196,29 @@ impl Options {
     /// ```
     pub fn snapshot_bytes(mut self, bytes: u64) -> Self {
         self.snapshot_bytes = bytes;
+        self
+    }
+
+    /// Sets how many items of a collection one [find](crate::Collection::find) may look at; as many
+    /// as there are by default. A find that would look at more is
+    /// [`Error::ScanTooLong`](crate::Error::ScanTooLong) when it gets there, so that a filter which
+    /// finds little in a large collection does not keep a server busy.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{Error, Filter, Options};
+    ///
+    /// let store = Options::new().max_scanned_items(2).in_memory();
+    /// let prices = store.collection::<f64>("prices")?;
+    /// for (fruit, price) in [("apple", 0.5), ("banana", 0.3), ("cherry", 4.0)] {
+    ///     prices.create(fruit, &price)?;
+    /// }
+    /// let found = prices.find(Filter::gt("", 1)).count();
+    /// assert!(matches!(found, Err(Error::ScanTooLong { limit: 2, .. })));
+    /// # Ok(()) }
+    /// ```
+    pub fn max_scanned_items(mut self, items: u64) -> Self {
+        self.max_scanned_items = items;
         self
     }
 
@@ -288,6 +313,7 @@ impl fmt::Debug for Options {
             .field("reset_clock", &self.reset_clock)
             .field("create", &self.create)
             .field("clock", &self.clock)
+            .field("max_scanned_items", &self.max_scanned_items)
             .finish_non_exhaustive()
     }
 }

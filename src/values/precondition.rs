@@ -8,6 +8,7 @@ use crate::seams::clock::millis;
 use crate::values::error::{Error, Result};
 use crate::values::etag::ETag;
 use crate::values::item::{Item, Meta};
+use crate::values::query::filter::Filter;
 
 /// A demand on the stored version of an item, decided before anything is written.
 ///
@@ -16,12 +17,14 @@ use crate::values::item::{Item, Meta};
 /// precondition is honoured or refused with
 /// [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition), never ignored:
 ///
-/// | verb | `Always` | `IfMatch` | `IfNoneMatch(tags)` | `IfNoneMatch(Any)` | `IfModifiedSince` |
-/// |---|---|---|---|---|---|
-/// | `get_if` | yes | yes | yes | yes | yes |
-/// | `upsert` | yes | yes; absent fails | yes | create only | refused |
-/// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused |
-/// | `check` in a batch | refused | yes | yes | must be absent | refused |
+/// | verb | `Always` | `IfMatch` | `IfNoneMatch(tags)` | `IfNoneMatch(Any)` | `IfModifiedSince` | `Matching` |
+/// |---|---|---|---|---|---|---|
+/// | `get_if` | yes | yes | yes | yes | yes | yes |
+/// | `upsert` | yes | yes; absent fails | yes | create only | refused | yes; absent fails |
+/// | `replace`, `patch`, `delete` | yes | yes | yes | refused | refused | yes |
+/// | `check` in a batch | refused | yes | yes | must be absent | refused | yes; absent fails |
+///
+/// `Matching` is for collections of [`Json`](crate::Json); the others refuse it.
 ///
 /// An [`ETag`] converts to `IfMatch` of that tag; a [`Meta`] and a `&Item` to `IfMatch` of their
 /// tag. There is no conversion from `Option<ETag>`: [`if_unchanged`](Self::if_unchanged) says what
@@ -50,6 +53,10 @@ pub enum Precondition {
     /// other instant is compared to the millisecond. Only reads take it: two writes within one
     /// second, or within the clock's error, cannot be told apart by time.
     IfModifiedSince(SystemTime),
+    /// The item is present, and its document meets this filter. The document is the one that is
+    /// stored, whichever fields the collection's type knows. Only collections of
+    /// [`Json`](crate::Json) take it.
+    Matching(Filter),
 }
 
 impl Precondition {
@@ -70,6 +77,34 @@ impl Precondition {
     #[must_use]
     pub fn if_modified_since(instant: SystemTime) -> Self {
         Self::IfModifiedSince(instant)
+    }
+
+    /// Demands that the item is present and its document meets a filter: a rule that must hold for
+    /// whichever version is stored, where [`IfMatch`](Self::IfMatch) names one version.
+    ///
+    /// It is decided for the version that the write replaces. The document is read and compared
+    /// before the item is locked; when another writer comes in between, it is compared again, as
+    /// often as the [`RetryPolicy`](crate::RetryPolicy) allows, and then the write is
+    /// [`Error::Contended`](crate::Error::Contended). In a batch it is decided on what the operations
+    /// before it leave. Costs a read of the document, and parsing it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{Error, Filter, Patch, Precondition};
+    /// use serde_json::json;
+    ///
+    /// let stock = ifmatch::Store::in_memory().collection::<serde_json::Value>("stock")?;
+    /// stock.create("lamp", &json!({"count": 1}))?;
+    /// let in_stock = Precondition::matching(Filter::gt("/count", 0));
+    /// let sell = Patch::new().incr("/count", -1);
+    /// stock.patch("lamp", &sell, in_stock.clone())?;
+    /// let refused = stock.patch("lamp", &sell, in_stock);
+    /// assert!(matches!(refused, Err(Error::PreconditionFailed(_))));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn matching(filter: Filter) -> Self {
+        Self::Matching(filter)
     }
 
     /// Demands that the item is as it was seen: `Some(tag)` is `IfMatch(tag)`, and `None`, "I saw
@@ -331,11 +366,13 @@ fn entity_tag(text: &str) -> Option<(&str, &str)> {
 pub(crate) struct Stored {
     pub(crate) etag: ETag,
     pub(crate) modified_ms: u64,
+    /// Whether its document meets the filter of the precondition, if that is one.
+    pub(crate) meets: bool,
 }
 
 impl From<&Meta> for Stored {
     fn from(meta: &Meta) -> Self {
-        Self { etag: meta.etag(), modified_ms: meta.modified_ms }
+        Self { etag: meta.etag(), modified_ms: meta.modified_ms, meets: false }
     }
 }
 
@@ -404,6 +441,7 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
         (Precondition::IfModifiedSince(since), Get) => {
             stored.is_none_or(|s| is_newer(s.modified_ms, *since))
         }
+        (Precondition::Matching(_), _) => stored.is_some_and(|s| s.meets),
         (Precondition::IfModifiedSince(_), _) => {
             return Verdict::Refused(
                 "IfModifiedSince is for reads only, since time cannot order writes; use IfMatch",
@@ -434,7 +472,7 @@ mod tests {
     const OTHER: ETag = ETag([2; 16]);
 
     fn verdict(verb: Verb, precondition: impl Into<Precondition>, present: bool) -> Verdict {
-        let stored = present.then_some(Stored { etag: TAG, modified_ms: 1_000 });
+        let stored = present.then_some(Stored { etag: TAG, modified_ms: 1_000, meets: false });
         evaluate(verb, &precondition.into(), stored)
     }
 
@@ -470,6 +508,18 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_holds_for_a_present_item_whose_document_meets_it() {
+        let matching = Precondition::matching(Filter::exists("/a"));
+        let stored = |meets| Some(Stored { etag: TAG, modified_ms: 1, meets });
+        for verb in [Verb::Get, Verb::Upsert, Verb::Replace, Verb::Patch, Verb::Delete, Verb::Check]
+        {
+            assert_eq!(evaluate(verb, &matching, stored(true)), Verdict::Holds);
+            assert_eq!(evaluate(verb, &matching, stored(false)), Verdict::Fails);
+            assert_eq!(evaluate(verb, &matching, None), Verdict::Fails);
+        }
+    }
+
+    #[test]
     fn if_modified_since_is_not_met_by_the_same_millisecond() {
         let at = |ms| Precondition::if_modified_since(UNIX_EPOCH + Duration::from_millis(ms));
         assert_eq!(verdict(Verb::Get, at(999), true), Verdict::Holds);
@@ -482,7 +532,7 @@ mod tests {
     #[test]
     fn if_modified_since_in_whole_seconds_is_met_by_the_next_second_only() {
         let verdict = |modified_ms, since_ms| {
-            let stored = Some(Stored { etag: TAG, modified_ms });
+            let stored = Some(Stored { etag: TAG, modified_ms, meets: false });
             let since = UNIX_EPOCH + Duration::from_millis(since_ms);
             evaluate(Verb::Get, &Precondition::if_modified_since(since), stored)
         };
@@ -491,7 +541,7 @@ mod tests {
         assert_eq!(verdict(5_999, 5_998), Verdict::Holds);
         assert_eq!(verdict(0, 0), Verdict::Fails);
         let before_1970 = Precondition::if_modified_since(UNIX_EPOCH - Duration::from_secs(1));
-        let stored = Some(Stored { etag: TAG, modified_ms: 1 });
+        let stored = Some(Stored { etag: TAG, modified_ms: 1, meets: false });
         assert_eq!(evaluate(Verb::Get, &before_1970, stored), Verdict::Holds);
     }
 
@@ -538,7 +588,7 @@ mod tests {
 
     #[test]
     fn the_unsaved_tag_matches_nothing() {
-        let stored = Some(Stored { etag: ETag::UNSAVED, modified_ms: 0 });
+        let stored = Some(Stored { etag: ETag::UNSAVED, modified_ms: 0, meets: false });
         let precondition = Precondition::if_match(ETag::UNSAVED);
         assert_eq!(evaluate(Verb::Replace, &precondition, stored), Verdict::Fails);
         let precondition = Precondition::if_match([ETag::UNSAVED]);

@@ -352,7 +352,9 @@ fn a_store_on_disk_tells_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let store = Store::open(&path).unwrap();
-    assert_eq!(store.path().unwrap(), std::fs::canonicalize(&path).unwrap());
+    let told = store.path().unwrap();
+    assert_eq!(told.canonicalize().unwrap(), path.canonicalize().unwrap());
+    assert!(!told.to_str().unwrap().contains('?'), "no one writes paths so: {told:?}");
     store.clone().close().unwrap();
     assert!(store.path().is_some(), "it is forgotten by a close");
 }

@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::{
-    Bincode, Change, Cursor, HistoryPolicy, Item, OnDamage, Options, Precondition, Store,
+    Bincode, Change, ChangeKind, Cursor, HistoryPolicy, Index, Item, OnDamage, Options,
+    Precondition, Store,
 };
 use serde_json::{Value, json};
 
 use crate::place::{Files, Folder, Place};
 
 const LINE_BYTES: usize = 32;
-const STORES: [&str; 3] = ["closed", "killed", COMPACTED];
+const STORES: [&str; 4] = ["closed", "killed", COMPACTED, CLEARED];
 const COMPACTED: &str = "compacted";
+const CLEARED: &str = "cleared";
 /// No test should fail because it is late.
 const MILLENNIA: Duration = Duration::from_secs(7_000 * 365 * 24 * 60 * 60);
 
@@ -173,6 +175,9 @@ fn stores_of_the_first_format_hold_what_they_held() {
             let store = place.open(&options).unwrap();
             assert!(store.damage().is_none());
             assert_eq!(list(&store), expected, "{name}");
+            let kinds = store.changes(Cursor::START).unwrap().map(|change| change.unwrap().kind());
+            let cleared = kinds.filter(|kind| *kind == ChangeKind::Cleared).count();
+            assert_eq!(cleared, if name == CLEARED { 2 } else { 0 });
             store.raw("bytes").unwrap().create("new", &Bytes::new()).unwrap();
             store.close().unwrap();
             let store = place.open(&options).unwrap();
@@ -196,6 +201,13 @@ fn make_golden() {
                 write_new(name, "past", &list_past(&store, kept));
                 store
             }
+            CLEARED => {
+                place = Folder::new();
+                let store = place.open(&Options::new()).unwrap();
+                write_everything(&store, round);
+                clear_some(&store);
+                store
+            }
             _ => {
                 let store = place.open(&Options::new()).unwrap();
                 write_everything(&store, round);
@@ -211,6 +223,16 @@ fn make_golden() {
         write_new(name, "store", &text);
         write_new(name, "items", &items);
     }
+}
+
+/// Clears one collection, which is used again, and drops another.
+fn clear_some(store: &Store) {
+    let documents = store.collection::<Value>("documents").unwrap();
+    assert!(documents.clear().unwrap() > 0);
+    for n in 0..10_u8 {
+        documents.create([n], &json!({ "n": n })).unwrap();
+    }
+    assert!(store.drop_collection("points").unwrap());
 }
 
 fn write_new(name: &str, extension: &str, text: &str) {
@@ -284,6 +306,7 @@ fn write_everything(store: &Store, round: u8) {
             .upsert(&key, &json!({ "n": len, "f": 0.1, "t": "é" }), Precondition::Always)
             .unwrap();
     }
+    documents.ensure_index(Index::on("/n").then_desc("/t")).unwrap();
     bytes.upsert(vec![255; 511], &Bytes::new(), Precondition::Always).unwrap();
     // Zeros take no room in the text; this one begins a segment.
     let zeros = Bytes::from(vec![0; 300_000]);

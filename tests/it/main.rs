@@ -19,6 +19,7 @@ mod expiry;
 mod faults;
 mod feed;
 mod figures;
+mod finding;
 mod follower;
 mod foreign;
 mod golden;
@@ -30,10 +31,10 @@ mod layers;
 mod ledger;
 mod limits;
 mod linearizability;
-#[cfg(target_os = "linux")]
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;
+#[cfg(target_os = "linux")]
 mod mounted;
 mod moved;
 mod patching;
@@ -61,6 +62,7 @@ mod verbs;
 mod verification;
 mod versions;
 mod watch;
+mod watch_found;
 mod wide;
 mod writer;
 

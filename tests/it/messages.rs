@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{
-    Collection, Conflict, Error, ErrorKind, Meta, Options, Patch, PatchError, Precondition, Store,
-    Tags, UpdateError,
+    Collection, Conflict, Error, ErrorKind, Filter, Meta, Options, Patch, PatchError, Precondition,
+    Store, Tags, UpdateError,
 };
 
 const ALWAYS: Precondition = Precondition::Always;
@@ -334,6 +334,12 @@ fn all() -> Vec<(u16, &'static str, Error)> {
         (400, "patch", patch(PatchError::NotAPatch { reason: "so".to_owned() })),
         (413, "patch", patch(PatchError::TooLarge { limit: 1 })),
         (500, "patch", patch(unreadable)),
+        (400, "filter", Error::Filter(Filter::exists("a").check().unwrap_err())),
+        (
+            413,
+            "scan_too_long",
+            Error::ScanTooLong { collection: collection.clone(), limit: 1, index: None },
+        ),
         (400, "codec_mismatch", Error::CodecMismatch { collection, stored: "a", opened: "b" }),
         (400, "invalid_key", Error::InvalidKey { reason: "so" }),
         (413, "too_large", too_large()),

@@ -21,12 +21,18 @@ use crate::{Repeat, from_environment, seeds};
 
 #[test]
 fn no_power_cut_loses_a_synced_write() {
-    draw("synced writes", Durability::Immediate, 0);
+    draw("synced writes", Durability::Immediate, Directories::Synced, 0);
 }
 
 #[test]
 fn no_power_cut_leaves_a_hole_in_what_was_not_synced() {
-    draw("unsynced writes", Durability::Eventual, 1 << 32);
+    draw("unsynced writes", Durability::Eventual, Directories::Synced, 1 << 32);
+}
+
+/// As on Windows, where a file system need not flush directories.
+#[test]
+fn no_power_cut_loses_a_synced_write_where_names_only_keep_their_order() {
+    draw("synced writes, names in order", Durability::Immediate, Directories::InOrder, 2 << 32);
 }
 
 #[test]
@@ -135,14 +141,24 @@ fn a_creation_that_was_killed_anywhere_is_durable_once_it_is_used() {
     }
 }
 
-/// Half of the images each: the two tests run side by side.
-fn draw(what: &str, durability: Durability, first_seed: u64) {
-    let wanted = from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(10_400).div_ceil(2);
+/// How names become durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Directories {
+    Synced,
+    /// [`keep_names_in_order`](ifmatch::simulation::SimulatedDisk::keep_names_in_order).
+    InOrder,
+}
+
+/// Half of the images for each durability, as these two tests run side by side, and a tenth of that
+/// more where names only keep their order.
+fn draw(what: &str, durability: Durability, directories: Directories, first_seed: u64) {
+    let half = from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(10_400).div_ceil(2);
+    let wanted = if directories == Directories::Synced { half } else { half.div_ceil(10) };
     let chain = |seed| {
         let _repeat = Repeat::new("power_cuts", seed);
         let images = Cell::default();
         shrinking(|parts| {
-            let world = World { durability, parts, images: Cell::default() };
+            let world = World { durability, directories, parts, images: Cell::default() };
             world.chain(seed);
             images.set(world.images.get());
         });
@@ -170,6 +186,7 @@ enum End {
 
 struct World<'a> {
     durability: Durability,
+    directories: Directories,
     parts: &'a Parts,
     images: Cell<u64>,
 }
@@ -177,7 +194,11 @@ struct World<'a> {
 impl World<'_> {
     fn chain(&self, seed: u64) {
         let mut rng = fastrand::Rng::with_seed(seed);
-        self.live(&Simulation::new(rng.u64(..)), Ledger::default(), &mut rng, (0, 3));
+        let sim = Simulation::new(rng.u64(..));
+        if self.directories == Directories::InOrder {
+            sim.disk().keep_names_in_order();
+        }
+        self.live(&sim, Ledger::default(), &mut rng, (0, 3));
     }
 
     /// Opens a store and works with it to some end, and from there on in other lives. A life has a

@@ -1,5 +1,6 @@
 //! `verify` reads everything: it passes what is whole and finds what no read has met.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
@@ -32,16 +33,20 @@ fn verify_of_an_empty_store_finds_nothing_wrong() {
 
 #[test]
 fn verify_finds_damage_to_a_superseded_version() {
-    assert_eq!(damaged_at(b"old old old"), Some(STORE.to_owned() + "/journal/0000000001.seg"));
+    assert_eq!(damaged_at(b"old old old"), Some(first_segment()));
 }
 
 #[test]
 fn verify_finds_damage_to_a_current_version() {
-    assert_eq!(damaged_at(b"new new new"), Some(STORE.to_owned() + "/journal/0000000001.seg"));
+    assert_eq!(damaged_at(b"new new new"), Some(first_segment()));
+}
+
+fn first_segment() -> PathBuf {
+    Path::new(STORE).join("journal").join("0000000001.seg")
 }
 
 /// Flips a bit of this value in a closed store, and gives the file that `verify` then names.
-fn damaged_at(value: &[u8]) -> Option<String> {
+fn damaged_at(value: &[u8]) -> Option<PathBuf> {
     let sim = Simulation::new(1);
     let store = sim.open(&Options::new()).unwrap();
     let blobs = store.raw("blobs").unwrap();
@@ -50,7 +55,7 @@ fn damaged_at(value: &[u8]) -> Option<String> {
     store.verify().unwrap();
     store.close().unwrap();
 
-    let path = format!("{STORE}/journal/0000000001.seg");
+    let path = first_segment();
     let mut bytes = sim.disk().read_file(&path).unwrap();
     let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
     bytes[at] ^= 1;
@@ -60,7 +65,7 @@ fn damaged_at(value: &[u8]) -> Option<String> {
     match store.verify() {
         Err(Error::Corrupt { file, offset, .. }) => {
             assert!((4096..=at as u64).contains(&offset), "{offset} of {at}");
-            Some(file.to_str().unwrap().to_owned())
+            Some(file)
         }
         other => panic!("damage was not found: {other:?}"),
     }

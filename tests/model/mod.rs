@@ -188,6 +188,14 @@ impl Model {
         }
     }
 
+    /// A collection has indexes from the beginning, which record its form.
+    pub(crate) fn begins_with_indexes(&mut self, collection: usize, revision: Revision) {
+        self.state.recorded[collection] = true;
+        self.state.revision = revision;
+        self.highest = revision;
+        self.unsynced = vec![self.state.clone()];
+    }
+
     /// The items of a state, as it is or was, that have not expired by now.
     pub(crate) fn live_of(&self, state: &State) -> Items {
         let items = state.items.iter().filter(|(_, item)| !item.is_expired(self.now));

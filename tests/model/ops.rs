@@ -186,11 +186,7 @@ impl Choices<'_> {
 
     pub(crate) fn op(&mut self) -> Op {
         match self.byte() {
-            0..7 => Op::Get(self.place()),
-            7..9 => {
-                let (collection, kind) = (self.below(COLLECTIONS.len()), self.byte());
-                Op::Clear { collection, dropped: kind % 4 == 3 }
-            }
+            0..9 => Op::Get(self.place()),
             9..11 => Op::TakeSnapshot,
             11..12 => Op::DropSnapshot(self.byte()),
             12..18 => {
@@ -203,7 +199,11 @@ impl Choices<'_> {
                 let keys = (0..=self.below(6)).map(|_| self.below(KEYS.len())).collect();
                 Op::GetMany { collection, keys }
             }
-            44..132 => Op::Write(self.step(false)),
+            44..47 => {
+                let (collection, kind) = (self.below(COLLECTIONS.len()), self.byte());
+                Op::Clear { collection, dropped: kind % 2 == 1 }
+            }
+            47..132 => Op::Write(self.step(false)),
             132..154 => {
                 let held = [Held::JustRead, Held::ReadEarlier(0), Held::New];
                 let (place, held, seed) = (self.place(), self.of(&held), self.byte());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ifmatch::simulation::{Simulation, open_quietly};
-use ifmatch::{Durability, ETag, Error, Item, Options, Store};
+use ifmatch::{Durability, ETag, Error, Index, Item, Options, Store};
 
 use super::feed::Followers;
 use super::handle::{Handle, value_of};
@@ -53,6 +53,10 @@ impl World {
         let handles = handles(&store);
         let mut model = Model::new(eventual, matches!(home, Home::Simulated(_)));
         model.now = clock(&store);
+        if seed.is_multiple_of(2) {
+            declare_indexes(&store, &handles[0]);
+            model.begins_with_indexes(0, store.revision());
+        }
         Self {
             home,
             options,
@@ -118,6 +122,8 @@ impl World {
         }
         self.compare_snapshots();
         self.feed_from_everywhere();
+        // Every entry of an index against its item, and back.
+        self.store.verify().expect("the store is whole");
     }
 
     /// Whether nothing happens that is not asked for.
@@ -367,6 +373,15 @@ fn open(home: &Home, options: &Options) -> Result<Store, Error> {
         Home::Disk(path) => open_quietly(path, options),
         Home::Simulated(simulation) => simulation.open(options),
     }
+}
+
+/// Gives a collection indexes: of each element and of a number, and of what few documents have.
+fn declare_indexes(store: &Store, handle: &Handle) {
+    let Handle::Documents(documents) = handle else { panic!("only documents have indexes") };
+    for index in [Index::on("/list/*").then_desc("/n"), Index::on("/x")] {
+        documents.ensure_index(index).expect("an empty collection takes an index");
+    }
+    store.sync().expect("what was declared can be made durable");
 }
 
 /// What the store's clock says.

@@ -69,7 +69,9 @@ impl Store {
     /// again, with another form. Returns whether there was such a collection.
     ///
     /// It is one commit, like [`Collection::clear`], with the same costs, and shows as the same
-    /// change. Handles to the collection stay usable: the next write through one records it again.
+    /// change. Handles to the collection stay usable: the next write through one records it again,
+    /// and once the name is used with another form they get
+    /// [`CodecMismatch`](crate::Error::CodecMismatch), for snapshots of before as well.
     ///
     /// # Errors
     /// [`InvalidKey`](crate::Error::InvalidKey) for what is no collection's name, and those of every

@@ -13,6 +13,8 @@ mod patching;
 
 mod scans;
 
+mod indexes;
+
 mod history;
 
 mod key_range;
@@ -26,8 +28,10 @@ pub use self::key_range::KeyRange;
 
 use bytes::Bytes;
 
+pub use self::indexes::IndexStatus;
 pub use self::reads::Read;
 pub use self::update::UpdateError;
+pub(crate) use self::update::contended;
 
 use crate::api::store::Store;
 use crate::api::submit;
@@ -319,8 +323,20 @@ impl<T, C: Codec<T>> Collection<T, C> {
         action: Action,
         precondition: Precondition,
     ) -> Result<Operation> {
-        let codec = self.name.codec;
-        Ok(Operation { key: ItemKey::new(self.name(), key)?, codec, precondition, action })
+        self.check_precondition(&precondition)?;
+        Ok(Operation::new(ItemKey::new(self.name(), key)?, self.name.codec, precondition, action))
+    }
+
+    /// Refuses a filter that is no filter, and one on documents that are not JSON.
+    fn check_precondition(&self, precondition: &Precondition) -> Result<()> {
+        let Precondition::Matching(filter) = precondition else { return Ok(()) };
+        if self.name.codec != CodecId::Json {
+            return Err(Error::InvalidPrecondition {
+                reason: "a filter reads fields by name, which only documents stored as JSON have; \
+                         use IfMatch",
+            });
+        }
+        filter.check().map_err(Error::from)
     }
 
     /// Encodes a document, and hashes it.

@@ -2,6 +2,7 @@
 
 use crate::api::collection::{Collection, decode};
 use crate::engine::Version;
+use crate::engine::operation::meets;
 use crate::values::codec::Codec;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::etag::ETag;
@@ -179,8 +180,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// document is decoded.
     ///
     /// # Errors
-    /// [`Error::PreconditionFailed`] when an `IfMatch` does not hold, also because there is no
-    /// item.
+    /// [`Error::PreconditionFailed`] when an `IfMatch` or a `Matching` does not hold, also because
+    /// there is no item.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -198,6 +199,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         precondition: impl Into<Precondition>,
     ) -> Result<Read<T>> {
         let (key, precondition) = (self.key(key.as_ref())?, precondition.into());
+        self.check_precondition(&precondition)?;
         let engine = self.store.engine()?;
         if matches!(precondition, Precondition::IfNoneMatch(_) | Precondition::IfModifiedSince(_)) {
             let not_modified = |meta: &Meta| {
@@ -209,13 +211,22 @@ impl<T, C: Codec<T>> Collection<T, C> {
         }
         let version = engine.read(&key)?;
         drop(engine);
-        let stored = version.as_ref().map(|version| Stored::from(&version.meta));
+        let mut stored = version.as_ref().map(|version| Stored::from(&version.meta));
+        if let (Precondition::Matching(filter), Some(stored), Some(version)) =
+            (&precondition, &mut stored, &version)
+        {
+            let meets = meets(filter, &version.value);
+            stored.meets = meets.map_err(|e| e.with_item(self.name(), key.key_bytes()))?;
+        }
         match (evaluate(Verb::Get, &precondition, stored), version) {
             (Verdict::Refused(reason), _) => Err(Error::InvalidPrecondition { reason }),
             (Verdict::Holds, None) => Ok(Read::Missing),
             (Verdict::Holds, Some(version)) => decode::<T, C>(&key, version).map(Read::Found),
             (Verdict::Fails, Some(version))
-                if !matches!(precondition, Precondition::IfMatch(_)) =>
+                if !matches!(
+                    precondition,
+                    Precondition::IfMatch(_) | Precondition::Matching(_)
+                ) =>
             {
                 Ok(Read::NotModified(version.meta))
             }

@@ -198,7 +198,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 }
 
-fn contended(exhausted: Exhausted, mut current: Box<Conflict>) -> Error {
+pub(crate) fn contended(exhausted: Exhausted, mut current: Box<Conflict>) -> Error {
     let Exhausted { attempts, elapsed } = exhausted;
     current.give_up();
     Error::Contended { attempts, elapsed, current }

@@ -168,7 +168,7 @@ impl<T> Change<T> {
         self.cursor
     }
 
-    pub(super) fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Change<U>> {
+    pub(crate) fn try_map<U>(self, f: impl FnOnce(T) -> Result<U>) -> Result<Change<U>> {
         let Self { kind, key, meta, value, cursor } = self;
         let value = value.map(f).transpose();
         let value = value.map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;

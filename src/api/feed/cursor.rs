@@ -7,6 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::journal::append::Purged;
+use crate::values::revision::Revision;
 
 /// A place in the change feed of one store: everything before it is known, everything after it is
 /// still to come. Small, `Copy`, and to be kept wherever the one who follows the feed keeps what
@@ -51,6 +52,11 @@ impl Cursor {
     /// dropped `since` times.
     pub(crate) fn after(incarnation: [u8; 16], revision: u64, since: u64) -> Self {
         Self { incarnation, revision, ordinal: WHOLE, since }
+    }
+
+    /// Whether all of a revision comes after the place.
+    pub(crate) fn is_before(&self, revision: Revision) -> bool {
+        self.revision < revision.0
     }
 
     /// The place before the entry of this ordinal.

@@ -156,6 +156,12 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Watch::new(self.store(), cursor, Some(self.selected()?), C::decode)
     }
 
+    /// As [`watch`](Self::watch), with the documents as they are stored.
+    pub(crate) fn watch_stored(&self, cursor: Cursor) -> Result<Watch> {
+        let decode = <Raw as Codec<Bytes>>::decode;
+        Watch::new(self.store(), cursor, Some(self.selected()?), decode)
+    }
+
     fn selected(&self) -> Result<Selected> {
         self.check_codec()?;
         Ok(Selected { collection: self.name().into(), codec: C::ID })

@@ -158,6 +158,7 @@ fn create_around(
         expires_ms: Some(expires_ms),
         collection: "items",
         key: key.as_bytes(),
+        index_changes: &[],
         value: b"value",
     };
     let mut frame = FrameBuilder::commit(1);
@@ -167,7 +168,7 @@ fn create_around(
     let tag = entry.pending_tag(engine.journal.incarnation(), &value_hash(entry.value));
     let (parent, etag) = (None, ETag::UNSAVED);
     let entry = PreparedEntry { key, parent, leaves_item: true, tag, record, etag };
-    let mut commit = PreparedCommit { frame, entries: vec![entry] };
+    let mut commit = PreparedCommit { frame, entries: vec![entry], index_moves: Vec::new() };
     let appended = engine.journal.append(&mut commit).unwrap();
     let PreparedEntry { key, etag, .. } = &commit.entries[0];
     let head = Head {

@@ -42,7 +42,8 @@ pub(super) fn copy(
                 let incarnation = rewrite.incarnation_index(found.incarnation);
                 let incarnation =
                     incarnation.ok_or(internal("a rewritten segment lacks an incarnation"))?;
-                kept.push(Entry { incarnation, ..found.entry });
+                // A checkpoint holds what it changed in secondary indexes.
+                kept.push(Entry { incarnation, index_changes: &[], ..found.entry });
                 Ok(())
             })?;
             if kept.is_empty() { Ok(()) } else { rewrite.append(frame.revision, &kept) }

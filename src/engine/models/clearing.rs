@@ -54,7 +54,7 @@ fn values(engine: &Engine, keys: [ItemKey; 2]) -> [Option<String>; 2] {
 /// What is counted is what is there.
 fn assert_counted(engine: &Engine) {
     let mut found = ContentSum::default();
-    engine.verify_rows(None, 100, &mut found).unwrap();
+    engine.verify_rows(None, 100, &mut found, &mut ContentSum::default()).unwrap();
     assert_eq!(found, engine.journal.content().1);
     let live = engine.walk_rows(None, 100).unwrap().0.into_iter();
     let live = live.filter(|(_, head)| !head.deleted).map(|(_, head)| head.footprint_bytes());

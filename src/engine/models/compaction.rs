@@ -122,7 +122,7 @@ fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
             drop_old(&engine);
         });
         let mut content = ContentSum::default();
-        rig.engine.verify_rows(None, 100, &mut content).unwrap();
+        rig.engine.verify_rows(None, 100, &mut content, &mut ContentSum::default()).unwrap();
         compaction.join().unwrap();
         assert_eq!(content.count, rig.engine.journal.content().1.count);
     });

@@ -7,11 +7,13 @@ use super::{
     value_of,
 };
 use crate::engine::Engine;
+use crate::engine::operation::{Attempt, Base};
 use crate::seams::sync::{model, thread};
 use crate::values::codec::CodecId;
 use crate::values::error::Error;
 use crate::values::item::Meta;
 use crate::values::precondition::Precondition;
+use crate::values::query::filter::Filter;
 
 #[test]
 fn of_two_replaces_with_one_tag_exactly_one_wins() {
@@ -133,6 +135,39 @@ fn writers_of_two_keys_on_one_stripe_both_win() {
         other.join().unwrap();
         assert_eq!(value_of(&rig.engine, A), "1");
         assert_eq!(value_of(&rig.engine, C), "1");
+    });
+}
+
+/// Writes over an item of value 1, applying the filter to the version that the commit asks for.
+fn replace_one(engine: &Engine, value: &str) -> crate::values::error::Result<()> {
+    let is_one = Precondition::matching(Filter::eq("", 1));
+    let mut operations = [replacing(A, value, is_one)];
+    for _ in 0..4 {
+        let base = match engine.commit(&mut operations).map_err(|failed| failed.error)? {
+            Attempt::Done(_) => return Ok(()),
+            Attempt::NeedsPatch { base, .. } => base,
+        };
+        let Base::Stored(head) = &base else { panic!("nothing is pending") };
+        if let Some(version) = engine.version_of(&operations[0].key, head)? {
+            operations[0].judge(base.id(), &version.value);
+        }
+    }
+    panic!("one of two writers asks at most three times")
+}
+
+#[test]
+fn of_two_writers_with_one_filter_one_gets_through() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "1")]);
+        let engine = Arc::clone(&rig.engine);
+        let other = thread::spawn(move || replace_one(&engine, "2"));
+        let mine = replace_one(&rig.engine, "3");
+        let expected = match (mine, other.join().unwrap()) {
+            (Ok(()), Err(Error::PreconditionFailed(_))) => "3",
+            (Err(Error::PreconditionFailed(_)), Ok(())) => "2",
+            both => panic!("one is written and one is refused, not {both:?}"),
+        };
+        assert_eq!(value_of(&rig.engine, A), expected);
     });
 }
 

@@ -18,6 +18,7 @@ mod expiry;
 mod failures;
 mod feed;
 mod history;
+mod indexes;
 mod publication;
 mod reads;
 mod rewritten;
@@ -111,7 +112,7 @@ fn item_key(key: &str) -> ItemKey {
 }
 
 fn operation(key: &str, precondition: impl Into<Precondition>, action: Action) -> Operation {
-    Operation { key: item_key(key), codec: CodecId::Raw, precondition: precondition.into(), action }
+    Operation::new(item_key(key), CodecId::Raw, precondition.into(), action)
 }
 
 fn new_value(value: &str) -> NewValue {

@@ -40,7 +40,7 @@ pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
     let next_expiry_ms = u64::MAX;
     let checkpoint =
         Checkpoint { revision, content, table_generation: 1, next_expiry_ms, index_lost: false };
-    journal.record_checkpoint(checkpoint, 0).unwrap();
+    journal.record_checkpoint(checkpoint, Vec::new(), 0).unwrap();
     rig
 }
 

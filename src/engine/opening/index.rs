@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::environment::Environment;
+use crate::engine::secondary::settle::FoundRows;
 use crate::index::opening::DirectoryFile;
 use crate::index::{Backing, Index};
 use crate::journal::content_sum::{ContentSum, Contents};
@@ -35,6 +36,8 @@ pub(crate) struct OpenedIndex {
     pub(crate) written_revision: u64,
     /// The digest of the directory file, where that was believed.
     pub(crate) directory_digest: Option<[u8; 32]>,
+    /// What the rows of secondary indexes come to; `None` where the directory file was believed.
+    pub(crate) found_rows: Option<FoundRows>,
 }
 
 /// Opens the index that belongs to the journal.
@@ -140,6 +143,7 @@ fn as_closed(
         newest_clock_ms: 0,
         written_revision: checkpoint.revision,
         directory_digest: Some(digest),
+        found_rows: None,
     }
 }
 
@@ -153,7 +157,9 @@ fn prove(
 ) -> Result<Option<OpenedIndex>> {
     let checkpoint = recovered.manifest.checkpoint;
     let mut found = Content::of_segments(recovered);
-    let visit = &mut |key: &[u8], head: &Head| found.add(key, head);
+    let mut rows = FoundRows::default();
+    let last = recovered.last_revision;
+    let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.add(key, head);
     let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
@@ -187,6 +193,7 @@ fn prove(
         newest_clock_ms,
         written_revision: checkpoint.revision,
         directory_digest: None,
+        found_rows: Some(rows),
     }))
 }
 
@@ -222,6 +229,8 @@ fn rebuild(
     let mut manifest = recovered.manifest.clone();
     manifest.clean = None;
     manifest.repaired = false;
+    // Built anew by the engine.
+    manifest.indexes.clear();
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
         content: built.content.total(),
@@ -286,6 +295,7 @@ fn fill(
         newest_clock_ms,
         written_revision: recovered.last_revision,
         directory_digest: None,
+        found_rows: Some(FoundRows::default()),
     })
 }
 

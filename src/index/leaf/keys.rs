@@ -5,8 +5,8 @@ use std::iter::zip;
 
 use super::{Leaf, Slot, prints};
 
-/// The longest key.
-pub(super) const MAX_KEY_BYTES: usize = 511;
+/// The longest key: that of a secondary index's row.
+pub(super) const MAX_KEY_BYTES: usize = 768;
 
 /// A key in two parts, as a leaf holds it.
 #[derive(Clone, Copy, Debug)]

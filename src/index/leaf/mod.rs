@@ -137,8 +137,8 @@ impl Leaf {
 
     /// Whether [`put`](Self::put) of this key, if it is new, finds room.
     ///
-    /// Long keys count with what the leaf's keys do not share with them. A leaf of fewer than 20
-    /// rows has room for every key of up to 511 bytes, so a leaf that is split often enough has.
+    /// Long keys count with what the leaf's keys do not share with them. A leaf of fewer than 14
+    /// rows has room for every key of up to 768 bytes, so a leaf that is split often enough has.
     pub(crate) fn has_room_for(&self, key: &[u8]) -> bool {
         let cut = usize::from(self.prefix_len) - common_prefix(self.prefix(), key);
         let keys = self.keys.len() + cut * self.len().saturating_sub(1) + key.len();

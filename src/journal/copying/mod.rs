@@ -69,6 +69,7 @@ pub(crate) fn copy<S: Source>(
         copied: true,
         checkpoint,
         clean: None,
+        indexes: Vec::new(),
         ..manifest
     };
     name(target.disk(), target.path(), &manifest)?;

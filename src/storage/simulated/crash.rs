@@ -16,7 +16,9 @@ pub(super) fn image(media: &Media, rng: &mut fastrand::Rng) -> Media {
     for pending in &media.pending_names {
         // A change of a name whose older change is lost is lost too: the directory is journalled,
         // and a name that was taken from a file and given to another cannot be both.
-        let builds_on_lost = pending.change.paths().any(|path| lost.contains(&path));
+        // Where names keep their order over the whole disk, so is every younger one.
+        let builds_on_lost = pending.change.paths().any(|path| lost.contains(&path))
+            || media.names_in_order && !lost.is_empty();
         if draw.fate(pending.sequence).is_kept(&mut draw) && !builds_on_lost {
             pending.change.apply(&mut durable_names);
         } else {
@@ -37,6 +39,7 @@ pub(super) fn image(media: &Media, rng: &mut fastrand::Rng) -> Media {
         pending_names: Vec::new(),
         files,
         sequence: media.sequence,
+        names_in_order: media.names_in_order,
     }
 }
 

@@ -64,8 +64,11 @@ impl Fault {
     }
 }
 
+/// The system's code of a device that failed. On Windows 5 is a permission that is missing.
+const DEVICE_FAILED: i32 = if cfg!(windows) { 1117 } else { 5 };
+
 pub(super) fn eio() -> io::Error {
-    io::Error::from_raw_os_error(5)
+    io::Error::from_raw_os_error(DEVICE_FAILED)
 }
 
 /// Which call fails: the one after a number of calls that pass, of one kind or of any.

@@ -25,6 +25,8 @@ pub(super) struct Media {
     pub(super) pending_names: Vec<PendingName>,
     pub(super) files: BTreeMap<FileId, Inode>,
     pub(super) sequence: u64,
+    /// No sync of a directory does anything, and names keep their order without one.
+    pub(super) names_in_order: bool,
 }
 
 /// A change of names that no `sync_dir` has made durable.
@@ -184,13 +186,24 @@ impl Media {
         if from != to {
             self.record(NameChange::Rename { from: from.to_owned(), to: to.to_owned(), id });
         }
+        self.settle_order();
         Ok(())
     }
 
     pub(super) fn sync_dir(&mut self, dir: &Path) -> io::Result<()> {
         self.names.check_directory(dir)?;
-        self.settle(|change| change.directory() == Some(dir));
+        if !self.names_in_order {
+            self.settle(|change| change.directory() == Some(dir));
+        }
         Ok(())
+    }
+
+    /// Where names keep their order, makes all of them durable: what flushes a file, or a renamed
+    /// one with its name, flushes the log up to there.
+    fn settle_order(&mut self) {
+        if self.names_in_order {
+            self.settle(|_| true);
+        }
     }
 
     /// Makes durable what leads to this path.
@@ -264,6 +277,7 @@ impl Media {
 
     pub(super) fn sync(&mut self, id: FileId) -> io::Result<()> {
         self.inode_mut(id)?.sync();
+        self.settle_order();
         Ok(())
     }
 
@@ -324,6 +338,7 @@ impl Media {
             pending_names: self.pending_names.clone(),
             files: self.files.iter().map(|(id, inode)| (*id, copy(inode))).collect(),
             sequence: self.sequence,
+            names_in_order: self.names_in_order,
         };
         media.forget_lost_files();
         media

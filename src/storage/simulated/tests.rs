@@ -194,12 +194,36 @@ fn syncing_the_directory_of_a_rename_brings_the_creation_with_it() {
 }
 
 #[test]
+fn names_that_keep_their_order_are_lost_from_the_youngest_on() {
+    let disk = SimulatedDisk::new();
+    disk.keep_names_in_order();
+    disk.create_dir_all(Path::new("one")).unwrap();
+    let first = file(&disk, "one/a");
+    first.sync_all().unwrap();
+    for name in ["one/b", "c", "one/d"] {
+        drop(file(&disk, name));
+    }
+    disk.sync_dir(Path::new("one")).unwrap();
+    disk.remove_file(Path::new("one/a")).unwrap();
+    let exists = |image: &SimulatedDisk, path| image.read_file(path).is_some();
+    let seen: BTreeSet<_> = images(&disk)
+        .map(|image| ["one/b", "c", "one/d", "one/a"].map(|path| exists(&image, path)))
+        .collect();
+    let prefixes = (0..4).map(|made| [made > 0, made > 1, made > 2, true]);
+    assert_eq!(seen, prefixes.chain([[true, true, true, false]]).collect());
+
+    disk.rename(Path::new("c"), Path::new("e")).unwrap();
+    let renamed = ["e", "one/b", "one/d"].map(Path::new);
+    assert!(images(&disk).all(|image| image.file_names() == renamed));
+}
+
+#[test]
 fn pages_of_a_failed_sync_are_not_made_durable_by_a_later_one() {
     let disk = SimulatedDisk::new();
     let written = durable_file(&disk, "a", b"......");
     written.write_all_at(b"1111", 0).unwrap();
     disk.inject(FaultPlan::after(0, Fault::Eio).only(Operation::Sync));
-    assert_eq!(written.sync_data().unwrap_err().raw_os_error(), Some(5));
+    assert_eq!(written.sync_data().unwrap_err().kind(), eio().kind());
     written.write_all_at(b"22", 3).unwrap();
     written.sync_data().unwrap();
     assert_eq!(disk.read_file("a"), bytes(b"11122."));

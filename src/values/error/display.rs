@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::values::error::{Conflict, Error};
 use crate::values::etag::ETag;
+use crate::values::query::filter::FilterError;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +53,19 @@ impl Error {
                 write!(f, "the patch is not valid: {error}")
             }
             Self::Patch(error) => write!(f, "the patch cannot be applied: {error}"),
+            Self::Filter(error @ FilterError::OtherOrder) => write!(f, "{error}"),
+            Self::Filter(error) => write!(f, "the filter cannot be used: {error}"),
+            Self::ScanTooLong { collection, limit, index } => {
+                write!(
+                    f,
+                    "the find in collection {collection:?} was given up after {limit} items, as \
+                     many as Options::max_scanned_items lets it look at; "
+                )?;
+                match index {
+                    Some(index) => write!(f, "make an index on {index}, or allow more"),
+                    None => f.write_str("narrow it, or allow more"),
+                }
+            }
             Self::Codec(error) => write!(f, "{error}"),
             Self::CodecMismatch { collection, stored, opened } => write!(
                 f,
@@ -59,6 +73,7 @@ impl Error {
                  open it with the codec that it is stored as"
             ),
             Self::InvalidKey { reason } => f.write_str(reason),
+            Self::Index(error) => write!(f, "the index cannot be made: {error}"),
             Self::TooLarge { what, unit, actual, limit } => {
                 write!(f, "the {what} has {actual} {unit}, over the limit of {limit}")
             }
@@ -149,9 +164,12 @@ impl Error {
             | Self::Contended { .. }
             | Self::Batch { .. }
             | Self::Patch(_)
+            | Self::Filter(_)
+            | Self::ScanTooLong { .. }
             | Self::Codec(_)
             | Self::CodecMismatch { .. }
             | Self::InvalidKey { .. }
+            | Self::Index(_)
             | Self::TooLarge { .. } => self.write_refusal(f),
             Self::Compacted | Self::Diverged | Self::SnapshotTooOld => self.write_outdated(f),
         }

@@ -36,12 +36,18 @@ pub enum ErrorKind {
     Contended,
     /// [`Error::Patch`]: `patch`.
     Patch,
+    /// [`Error::Filter`]: `filter`.
+    Filter,
+    /// [`Error::ScanTooLong`]: `scan_too_long`.
+    ScanTooLong,
     /// [`Error::Codec`]: `codec`.
     Codec,
     /// [`Error::CodecMismatch`]: `codec_mismatch`.
     CodecMismatch,
     /// [`Error::InvalidKey`]: `invalid_key`.
     InvalidKey,
+    /// [`Error::Index`]: `index`.
+    Index,
     /// [`Error::TooLarge`]: `too_large`.
     TooLarge,
     /// [`Error::TooManySegments`]: `too_many_segments`.
@@ -87,9 +93,12 @@ impl ErrorKind {
             Self::InvalidPrecondition => "invalid_precondition",
             Self::Contended => "contended",
             Self::Patch => "patch",
+            Self::Filter => "filter",
+            Self::ScanTooLong => "scan_too_long",
             Self::Codec => "codec",
             Self::CodecMismatch => "codec_mismatch",
             Self::InvalidKey => "invalid_key",
+            Self::Index => "index",
             Self::TooLarge => "too_large",
             Self::TooManySegments => "too_many_segments",
             Self::CommitUnknown => "commit_unknown",
@@ -137,9 +146,12 @@ impl Error {
             Self::Contended { .. } => ErrorKind::Contended,
             Self::Batch { source, .. } => source.kind(),
             Self::Patch(_) => ErrorKind::Patch,
+            Self::Filter(_) => ErrorKind::Filter,
+            Self::ScanTooLong { .. } => ErrorKind::ScanTooLong,
             Self::Codec(_) => ErrorKind::Codec,
             Self::CodecMismatch { .. } => ErrorKind::CodecMismatch,
             Self::InvalidKey { .. } => ErrorKind::InvalidKey,
+            Self::Index(_) => ErrorKind::Index,
             Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::TooManySegments { .. } => ErrorKind::TooManySegments,
             Self::CommitUnknown { .. } => ErrorKind::CommitUnknown,

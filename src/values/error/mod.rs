@@ -22,6 +22,8 @@ use bytes::Bytes;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
+use crate::values::query::filter::FilterError;
+use crate::values::query::index::IndexError;
 
 pub use codec::CodecError;
 pub(crate) use codec::CodecStep;
@@ -109,6 +111,20 @@ pub enum Error {
     /// that is stored (500).
     Codec(Box<CodecError>),
 
+    /// A filter cannot be used, such as one with a path that is not a JSON Pointer (400).
+    Filter(FilterError),
+
+    /// A find was given up, since it would have looked at more items than
+    /// [`Options::max_scanned_items`](crate::Options::max_scanned_items) allows (413).
+    ScanTooLong {
+        /// The collection's name.
+        collection: String,
+        /// How many items a find may look at.
+        limit: u64,
+        /// The definition of an [index](crate::Index) that would have been used, if there is one.
+        index: Option<String>,
+    },
+
     /// The collection was written with another codec (400).
     CodecMismatch {
         /// The collection's name.
@@ -126,7 +142,11 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A value is over 64 MiB, or a batch over 64 MiB or 10 000 operations (413).
+    /// The definition of an index is not valid (400).
+    Index(IndexError),
+
+    /// A value is over 64 MiB, a batch over 64 MiB or 10 000 operations, or there are too many
+    /// indexes or entries of an item in one (413).
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -253,6 +273,12 @@ impl std::error::Error for Error {
     }
 }
 
+impl From<FilterError> for Error {
+    fn from(error: FilterError) -> Self {
+        Self::Filter(error)
+    }
+}
+
 impl Error {
     /// Makes a [`NotFound`](Self::NotFound), for a caller to whom an absent item is an error.
     ///
@@ -298,15 +324,16 @@ impl Error {
     }
 
     /// The name of the collection that the error is about, where it is about one: that of the
-    /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch).
+    /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch) or a
+    /// [`ScanTooLong`](Self::ScanTooLong).
     ///
     /// See [`key`](Self::key) for an example.
     #[must_use]
     pub fn collection(&self) -> Option<&str> {
         match self {
-            Self::NotFound { collection, .. } | Self::CodecMismatch { collection, .. } => {
-                Some(collection)
-            }
+            Self::NotFound { collection, .. }
+            | Self::ScanTooLong { collection, .. }
+            | Self::CodecMismatch { collection, .. } => Some(collection),
             Self::AlreadyExists(conflict)
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.collection()),
@@ -326,13 +353,15 @@ impl Error {
     pub fn http_status(&self) -> u16 {
         match self {
             Self::InvalidPrecondition { .. }
+            | Self::Filter(_)
             | Self::CodecMismatch { .. }
-            | Self::InvalidKey { .. } => 400,
+            | Self::InvalidKey { .. }
+            | Self::Index(_) => 400,
             Self::NotFound { .. } => 404,
             Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,
             Self::PreconditionFailed(_) => 412,
-            Self::TooLarge { .. } => 413,
+            Self::TooLarge { .. } | Self::ScanTooLong { .. } => 413,
             Self::Patch(error) => error.http_status(),
             Self::Codec(error) => error.http_status(),
             Self::Batch { source, .. } => source.http_status(),

@@ -19,6 +19,9 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
     let store = sim.open(&Options::new().cache_bytes(1 << 20)).unwrap();
     let (blobs, other) = (store.raw("blobs").unwrap(), store.raw("other").unwrap());
     fill(&store, &other, 10, &value());
+    // Recorded, and empty.
+    fill(&store, &blobs, 1, &value());
+    blobs.clear().unwrap();
     let least = store.stats().unwrap().live_bytes;
     fill(&store, &blobs, 5_000, &Bytes::from(vec![3; 1_000]));
     Simulation::checkpoint(&store).unwrap();
@@ -72,20 +75,6 @@ fn what_is_cleared_is_reclaimed_whatever_history_keeps() {
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
 }
 
-#[test]
-fn the_rows_of_what_is_cleared_leave_the_index_on_disk() {
-    let sim = Simulation::new(3);
-    let store = sim.open(&Options::new().cache_bytes(1 << 20)).unwrap();
-    let blobs = store.raw("blobs").unwrap();
-    fill(&store, &blobs, 20_000, &value());
-    Simulation::checkpoint(&store).unwrap();
-    let before = store.stats().unwrap().table_bytes;
-    blobs.clear().unwrap();
-    Simulation::checkpoint(&store).unwrap();
-    let after = store.stats().unwrap().table_bytes;
-    assert!(after < before / 20, "{before} became {after}");
-}
-
 /// The same number of bytes is counted when all of it is filled and cleared again.
 #[test]
 fn filling_and_clearing_in_turn_costs_no_more_each_time() {
@@ -110,25 +99,25 @@ fn filling_and_clearing_in_turn_costs_no_more_each_time() {
 /// The index fails when its leaves are read for what they held.
 #[test]
 fn a_clear_succeeds_though_the_index_cannot_be_read() {
-    for calls in 0..8 {
+    for calls in [0, 1, 5] {
         let sim = Simulation::new(5);
         let store = sim.open(&Options::new().cache_bytes(1 << 20)).unwrap();
         let blobs = store.raw("blobs").unwrap();
-        fill(&store, &blobs, 30_000, &value());
+        fill(&store, &blobs, 12_000, &value());
         Simulation::checkpoint(&store).unwrap();
         let snapshot = store.snapshot();
-        fill(&store, &store.raw("more").unwrap(), 30_000, &value());
+        fill(&store, &store.raw("more").unwrap(), 12_000, &value());
         sim.fail_table_after(calls);
-        assert_eq!(blobs.clear().unwrap(), 30_000);
+        assert_eq!(blobs.clear().unwrap(), 12_000);
         assert!(blobs.is_empty().unwrap());
         match snapshot.collection(&blobs).len() {
-            Ok(len) => assert_eq!(len, 30_000),
+            Ok(len) => assert_eq!(len, 12_000),
             Err(error) => assert!(matches!(error, ifmatch::Error::SnapshotTooOld), "{error}"),
         }
         blobs.create("a", &value()).unwrap();
         assert_eq!(blobs.len().unwrap(), 1);
         sim.fail_table_after(u64::MAX);
         Simulation::checkpoint(&store).unwrap();
-        assert_eq!(store.verify().unwrap().items, 30_001);
+        assert_eq!(store.verify().unwrap().items, 12_001);
     }
 }

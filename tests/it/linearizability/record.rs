@@ -43,6 +43,7 @@ enum Intent {
     Read(Vec<usize>),
     One(usize, Verb),
     Batch(Vec<(usize, Verb)>),
+    Clear,
     Yield,
 }
 
@@ -110,6 +111,7 @@ fn intent(rng: &mut Rng, keys: usize) -> Intent {
             let keys = some_keys(rng, keys).into_iter();
             Intent::Batch(keys.map(|key| (key, verbs[rng.usize(..verbs.len())])).collect())
         }
+        _ if rng.bool() => Intent::Clear,
         _ => Intent::Yield,
     }
 }
@@ -204,6 +206,7 @@ impl Thread {
                 Intent::Read(keys) => self.read(keys, clock),
                 Intent::One(key, verb) => self.change(&[(*key, *verb)], false, clock),
                 Intent::Batch(changes) => self.change(changes, true, clock),
+                Intent::Clear => self.clear(clock),
                 Intent::Yield => thread::yield_now(),
             }
         }
@@ -300,6 +303,20 @@ impl Thread {
             }
             Err(error) => thread.refused(0, filled[0].0.key, &error),
         });
+    }
+
+    /// Removes all items, those of earlier histories as well.
+    fn clear(&mut self, clock: &Clock) {
+        let invoked = self.begin(clock);
+        let removed = self.collection.clear().unwrap();
+        let all = 0..self.plan.keys;
+        let remove = |key| Change { key, demand: Demand::Nothing, leaves: None };
+        // Where there is nothing to remove it writes nothing: it has read that there is nothing.
+        let (call, answer) = match removed {
+            0 => (Call::Read(all.clone().collect()), Answer::Saw(all.map(|_| None).collect())),
+            _ => (Call::Change(all.map(remove).collect()), Answer::Done),
+        };
+        self.note(invoked, clock, call, |_| answer);
     }
 
     fn refused(&mut self, index: usize, key: usize, error: &Error) -> Answer {

@@ -1,0 +1,123 @@
+//! Declaring the indexes of a collection.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::collection::Collection;
+use crate::values::codec::Json;
+use crate::values::error::{Error, Result};
+use crate::values::query::index::Index;
+
+/// An index of a collection, as [`Collection::indexes`] lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexStatus {
+    /// Its definition.
+    pub index: Index,
+    /// How many entries it has now: one for each item, or for each element where it has a `*`.
+    pub entries: u64,
+    /// Whether it is used. It is not while it is built, nor after an item was displaced whose stored
+    /// bytes are damaged, until it is built anew.
+    pub built: bool,
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
+    /// Makes sure that the collection has this index, and gives the index's name. From then on it is
+    /// part of the store: every writer maintains it in the same commit as the item, in whatever
+    /// program, and it is never stale.
+    ///
+    /// A new index is built from the items that there are, while others read and write. That reads
+    /// every item once, and ends with a checkpoint. An index that is there costs nothing, so a
+    /// program may ask for its indexes whenever it starts. A build that is cut short, as by a kill, is
+    /// begun again by the next open, before that returns.
+    ///
+    /// Each write to an item of a collection with indexes reads the version that it displaces, from
+    /// memory or with one read, and changes the entries that differ.
+    ///
+    /// # Errors
+    /// - [`Error::Index`] when the definition is not valid.
+    /// - [`Error::TooLarge`] for a 65th index of a collection or a 1 025th of a store, and where an
+    ///   item has more than 1 000 entries in it. A write of such an item fails so, too.
+    /// - [`Error::Corrupt`] when an item cannot be read.
+    /// - Those of every write; see [`Collection`].
+    ///
+    /// After an error the collection has no index that it did not have before; only when the store
+    /// is closed meanwhile does the next open build it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Index;
+    /// use serde_json::json;
+    ///
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<serde_json::Value>("notes")?;
+    /// notes.create("a", &json!({"tags": ["home", "work"], "modified": 3}))?;
+    ///
+    /// let name = notes.ensure_index(Index::on("/tags/*").then_desc("/modified"))?;
+    /// assert_eq!(name, "/tags/*,-/modified");
+    /// assert_eq!(notes.indexes()?[0].entries, 2);
+    ///
+    /// assert!(notes.drop_index(&name)?);
+    /// assert!(notes.indexes()?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a definition is made for this call")]
+    pub fn ensure_index(&self, index: Index) -> Result<String> {
+        index.check().map_err(Error::Index)?;
+        self.check_codec()?;
+        let name = index.name();
+        let shared = self.store.shared();
+        let _only = shared.building.lock();
+        let is_new = self.store.engine()?.declare_index(self.name(), &index)?;
+        let mut built = self.build_index(&name);
+        // The collection was cleared meanwhile, and the index is built; or rows were lost.
+        if let Err(Error::Table(_)) = built {
+            built = self.build_index(&name);
+        }
+        if let Err(error) = built {
+            if is_new && !matches!(error, Error::Closed) {
+                self.store.engine()?.drop_index(self.name(), &name)?;
+            }
+            return Err(error);
+        }
+        Ok(name)
+    }
+
+    fn build_index(&self, name: &str) -> Result<()> {
+        let Some(mut build) = self.store.engine()?.begin_build(self.name(), name) else {
+            return Ok(());
+        };
+        while self.store.engine()?.build_step(&mut build)? {}
+        if let Err(error) = self.store.engine()?.checkpoint() {
+            log::warn!("an index that was built is built again after a crash: {error}");
+        }
+        Ok(())
+    }
+
+    /// The collection's indexes, in the order in which they are kept. Costs no I/O.
+    ///
+    /// See [`ensure_index`](Self::ensure_index) for an example.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn indexes(&self) -> Result<Vec<IndexStatus>> {
+        let engine = self.store.engine()?;
+        let status = |index: &std::sync::Arc<crate::engine::Secondary>| IndexStatus {
+            index: index.definition.clone(),
+            entries: engine.secondary_len(index),
+            built: index.is_built(),
+        };
+        Ok(engine.secondaries.of(self.name()).iter().map(status).collect())
+    }
+
+    /// Drops the index of this name; whether there was one. Costs one commit. Its space is
+    /// reclaimed by the next checkpoint after the last snapshot that reads it.
+    ///
+    /// See [`ensure_index`](Self::ensure_index) for an example.
+    ///
+    /// # Errors
+    /// Those of every write; see [`Collection`].
+    pub fn drop_index(&self, name: &str) -> Result<bool> {
+        self.store.engine()?.drop_index(self.name(), name)
+    }
+}

@@ -1,0 +1,191 @@
+//! Where a find gets its items from. Whatever the source, it gives each item once, as it was at the
+//! find's view, and says how much it has looked at.
+
+use std::collections::{HashSet, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::api::iter::{Selection, Versions};
+use crate::api::store::Store;
+use crate::engine::secondary::SecondaryRow;
+use crate::engine::{Secondary, Version, View};
+use crate::values::error::Result;
+use crate::values::key::ItemKey;
+use crate::values::query::encoding::is_cut;
+use crate::values::query::entries::leading;
+use crate::values::query::plan::{CodeRange, Plan};
+
+/// How many rows of an index are read at a time: few at first, for those who want few.
+const FIRST_ROWS: usize = 16;
+const MAX_ROWS: usize = 1_024;
+
+/// An item among which a find looks.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) key: ItemKey,
+    pub(super) version: Version,
+    /// Items come in the order of this. Those of one group are still to be ordered among
+    /// themselves; `None` where they are in order.
+    pub(super) group: Option<Vec<u8>>,
+}
+
+/// The items among which a find looks.
+#[derive(Debug)]
+pub(super) enum Candidates {
+    /// All of a part of a collection, in order of key.
+    Scan {
+        versions: Versions,
+        looked_at: u64,
+    },
+    Index(Box<IndexRows>),
+}
+
+impl Candidates {
+    pub(super) fn scan(store: Store, view: Arc<View>, selection: Selection) -> Self {
+        Self::Scan { versions: Versions::new(store, Some(view), selection), looked_at: 0 }
+    }
+
+    /// The items that have entries in a part of an index.
+    pub(super) fn index(store: Store, view: Arc<View>, index: Arc<Secondary>, plan: Plan) -> Self {
+        Self::Index(Box::new(IndexRows::new(store, view, index, plan)))
+    }
+
+    /// How many items, or entries of an index, were looked at.
+    pub(super) fn looked_at(&self) -> u64 {
+        match self {
+            Self::Scan { looked_at, .. } => *looked_at,
+            Self::Index(rows) => rows.looked_at,
+        }
+    }
+
+    /// The index that is used, and how many ranges of it; `None` for a scan.
+    pub(super) fn source(&self) -> Option<(String, u64)> {
+        match self {
+            Self::Scan { .. } => None,
+            Self::Index(rows) => {
+                Some((rows.index.definition.name(), rows.plan.ranges.len() as u64))
+            }
+        }
+    }
+}
+
+impl Iterator for Candidates {
+    type Item = Result<Candidate>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Scan { versions, looked_at } => {
+                let candidate = versions.next()?;
+                *looked_at += 1;
+                Some(candidate.map(|(key, version)| Candidate { key, version, group: None }))
+            }
+            Self::Index(rows) => rows.next(),
+        }
+    }
+}
+
+/// The items of the entries in some ranges of an index.
+#[derive(Debug)]
+pub(super) struct IndexRows {
+    store: Store,
+    view: Arc<View>,
+    index: Arc<Secondary>,
+    plan: Plan,
+    /// The ranges that are still to be read, the next one first.
+    ranges: VecDeque<CodeRange>,
+    /// Where the first of them goes on.
+    go_on: Option<Vec<u8>>,
+    rows: VecDeque<SecondaryRow>,
+    step: usize,
+    /// The items that were given, where one may have several entries.
+    given: HashSet<Vec<u8>>,
+    looked_at: u64,
+}
+
+impl IndexRows {
+    fn new(store: Store, view: Arc<View>, index: Arc<Secondary>, plan: Plan) -> Self {
+        let mut ranges: VecDeque<CodeRange> = plan.ranges.iter().cloned().collect();
+        if plan.reverse {
+            ranges = ranges.into_iter().rev().collect();
+        }
+        let (go_on, rows, given) = (None, VecDeque::new(), HashSet::new());
+        let step = FIRST_ROWS;
+        Self { store, view, index, plan, ranges, go_on, rows, step, given, looked_at: 0 }
+    }
+
+    /// The next row, read with those after it.
+    fn next_row(&mut self) -> Option<Result<SecondaryRow>> {
+        while self.rows.is_empty() {
+            let range = self.ranges.front()?;
+            if let Err(error) = self.fetch(&range.clone()) {
+                self.ranges.clear();
+                return Some(Err(error));
+            }
+        }
+        self.rows.pop_front().map(Ok)
+    }
+
+    fn fetch(&mut self, range: &CodeRange) -> Result<()> {
+        let reverse = self.plan.reverse;
+        let (mut from, mut to) = (
+            Bound::Included(&range.from[..]),
+            range.to.as_deref().map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        if let Some(last) = &self.go_on {
+            let moved = if reverse { &mut to } else { &mut from };
+            *moved = Bound::Excluded(&last[..]);
+        }
+        let mut rows = Vec::new();
+        let step = self.step;
+        self.step = (step * 2).min(MAX_ROWS);
+        let engine = self.store.engine()?;
+        let go_on =
+            engine.scan_secondary(&self.view, &self.index, (from, to), reverse, step, &mut rows)?;
+        drop(engine);
+        self.rows.extend(rows);
+        if go_on.is_none() {
+            self.ranges.pop_front();
+        }
+        self.go_on = go_on;
+        Ok(())
+    }
+
+    /// What the row's item is ordered by, if the order is not that of the rows.
+    fn group(&self, code: &[u8]) -> Option<Vec<u8>> {
+        let fields = self.plan.ordered_fields;
+        let in_order =
+            !self.plan.reverse && fields == self.index.definition.fields().len() && !is_cut(code);
+        let grouped = self.plan.ordered && !in_order;
+        grouped.then(|| leading(&self.index.definition, code, fields).to_vec())
+    }
+}
+
+impl Iterator for IndexRows {
+    type Item = Result<Candidate>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let SecondaryRow { code, key } = match self.next_row()? {
+                Ok(row) => row,
+                Err(error) => return Some(Err(error)),
+            };
+            self.looked_at += 1;
+            if self.plan.repeats && !self.given.insert(key.clone()) {
+                continue;
+            }
+            let read = || {
+                let key = ItemKey::new(&self.index.collection, &key)?;
+                let version = self.store.engine()?.read_at(&self.view, &key)?;
+                Ok(version.map(|version| (key, version)))
+            };
+            match read() {
+                Ok(Some((key, version))) => {
+                    return Some(Ok(Candidate { key, version, group: self.group(&code) }));
+                }
+                // It is expired.
+                Ok(None) => {}
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a find costs.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Find;
+use crate::values::error::Result;
+
+/// What a find took; made by [`Find::explain`].
+///
+/// See [`Find::explain`] for an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    collection: String,
+    index: Option<(String, u64)>,
+    looked_at: u64,
+    found: u64,
+    sorted: bool,
+}
+
+impl Explanation {
+    pub(super) fn of<T: Serialize + DeserializeOwned>(find: Find<T>) -> Result<Self> {
+        let collection = find.collection.name().to_owned();
+        let limit = find.limit.unwrap_or(u64::MAX);
+        let (_, mut matches) = find.matches()?;
+        let (sorted, index) = (!matches.are_ordered(), matches.source());
+        let mut found = 0;
+        // A sort has to look at all before it knows which are the first.
+        while sorted || found < limit {
+            match matches.next() {
+                Some(one) => one.map(|_| found += 1)?,
+                None => break,
+            }
+        }
+        let (looked_at, found) = (matches.looked_at(), found.min(limit));
+        Ok(Self { collection, index, looked_at, found, sorted })
+    }
+
+    /// The name of the index that was used; `None` where every item was looked at.
+    #[must_use]
+    pub fn index(&self) -> Option<&str> {
+        self.index.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// How many parts of the index were read; 0 without one.
+    #[must_use]
+    pub fn ranges(&self) -> u64 {
+        self.index.as_ref().map_or(0, |(_, ranges)| *ranges)
+    }
+
+    /// How many entries of the index were looked at, or without one how many items. Each costs
+    /// reading an item, parsing it, and comparing it with the filter.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// How many items the find gives.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.found
+    }
+
+    /// Whether they were sorted in memory.
+    #[must_use]
+    pub fn sorted(&self) -> bool {
+        self.sorted
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { collection, index, looked_at, found, sorted } = self;
+        match index {
+            None => write!(f, "scan of collection {collection:?}: {looked_at} items looked at")?,
+            Some((name, ranges)) => write!(
+                f,
+                "index {name} of collection {collection:?}, {ranges} ranges: {looked_at} entries \
+                 looked at"
+            )?,
+        }
+        let sorted = if *sorted { ", sorted in memory" } else { "" };
+        write!(f, ", {found} found{sorted}")
+    }
+}

@@ -1,0 +1,356 @@
+//! Finding items by what is in them.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `mod.rs` | [`Find`], which says what is wanted |
+//! | `candidates.rs` | where a find gets its items from: the one place that knows |
+//! | `matches.rs` | the items among them that meet the filter |
+//! | `found.rs` | [`Found`], the iterator over them, in order |
+//! | `cursor.rs` | [`FindCursor`], a place in that order |
+//! | `explanation.rs` | [`Explanation`], what a find costs |
+//! | `update_each.rs` | changing what is found |
+//! | `watch.rs` | [`WatchFound`], what is found as it changes |
+
+mod candidates;
+mod cursor;
+mod explanation;
+mod found;
+mod matches;
+mod update_each;
+mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use self::cursor::{FindCursor, ParseFindCursorError};
+pub use self::explanation::Explanation;
+pub use self::found::Found;
+pub use self::watch::{FoundChange, FoundKind, WatchFound};
+
+use self::candidates::Candidates;
+use self::matches::{Matches, Query};
+use crate::api::collection::Collection;
+use crate::api::feed::Cursor;
+use crate::api::iter::Selection;
+use crate::api::snapshot::{Snapshot, SnapshotCollection};
+use crate::engine::{Secondary, View};
+use crate::values::codec::Json;
+use crate::values::error::Result;
+use crate::values::query::filter::{Filter, FilterError};
+use crate::values::query::index::Index;
+use crate::values::query::plan::{Plan, plan};
+use crate::values::query::sort::Sort;
+
+/// A find that is being put together; made by [`Collection::find`] and
+/// [`SnapshotCollection::find`]. Nothing is read before [`iter`](Self::iter),
+/// [`count`](Self::count), [`update_each`](Self::update_each) or [`explain`](Self::explain).
+///
+/// All of a find is of one moment: that of the snapshot it was made from, or that at which it began
+/// to read. Items that are written meanwhile are seen as they were, each once, and an item that
+/// expires meanwhile is absent. A find keeps what its snapshot needs for as long as it lasts; see
+/// [`Store::snapshot`](crate::Store::snapshot).
+///
+/// ```
+/// # fn main() -> Result<(), ifmatch::Error> {
+/// use ifmatch::{Filter, Store};
+/// use serde_json::json;
+///
+/// let notes = Store::in_memory().collection::<serde_json::Value>("notes")?;
+/// notes.create("a", &json!({"tags": ["work"], "modified": 1}))?;
+/// notes.create("b", &json!({"tags": ["work", "urgent"], "modified": 2}))?;
+/// notes.create("c", &json!({"tags": ["home"], "modified": 3}))?;
+///
+/// let work = Filter::eq("/tags/*", "work");
+/// let mut keys = Vec::new();
+/// for note in notes.find(work.clone()).sort_desc("/modified").limit(50).iter()? {
+///     keys.push(note?.key_str().map(str::to_owned));
+/// }
+/// assert_eq!(keys, [Some("b".to_owned()), Some("a".to_owned())]);
+/// assert_eq!(notes.find(work).count()?, 2);
+/// # Ok(()) }
+/// ```
+#[must_use = "a find reads nothing until it is asked to"]
+pub struct Find<T> {
+    collection: Collection<T, Json>,
+    /// `None` for the moment at which the find begins to read.
+    snapshot: Option<Snapshot>,
+    filter: Filter,
+    sort: Option<Result<Sort, FilterError>>,
+    limit: Option<u64>,
+    after: Option<FindCursor>,
+}
+
+impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
+    /// Finds the items whose documents meet a filter: give it an order and a limit, and then ask for
+    /// the items, their number, a change of each, or what it costs.
+    ///
+    /// The filter is applied to the documents as they are stored, so it may name fields that `T` does
+    /// not know. A find reads the part of an [index](Self::ensure_index) that fits the filter or the
+    /// sort, and without one every item of the collection. That costs a read and a parse of each, some
+    /// microseconds where values are cached. `docs/finding.md` has the rules, and [`Find::explain`]
+    /// says which index it was and how much was looked at.
+    ///
+    /// See [`Find`] for an example. Only JSON can be looked into. For another codec there is no such
+    /// method:
+    ///
+    /// ```compile_fail,E0599
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// let points = ifmatch::Store::in_memory().collection_with::<u64, ifmatch::Bincode>("p")?;
+    /// points.find(ifmatch::Filter::exists("/a"));
+    /// # Ok(()) }
+    /// ```
+    pub fn find(&self, filter: Filter) -> Find<T> {
+        Find::new(self.clone(), None, filter)
+    }
+
+    /// Watches what a find would give: each durable change after a place that makes an item meet the
+    /// filter, changes one that does, or ends that. See [`WatchFound`].
+    ///
+    /// To show a list and keep it current, list a [snapshot](crate::Store::snapshot) and watch from
+    /// its [`cursor`](crate::Snapshot::cursor).
+    ///
+    /// Costs a read and a parse of each item here, to know which meet the filter, and then the key of
+    /// each of those in memory; otherwise as [`watch`](Self::watch).
+    ///
+    /// # Errors
+    /// [`Error::Filter`](crate::Error::Filter) when the filter is not one;
+    /// [`Error::ScanTooLong`](crate::Error::ScanTooLong); those of [`watch`](Self::watch).
+    pub fn watch_find(&self, filter: Filter, cursor: Cursor) -> Result<WatchFound<T>> {
+        WatchFound::new(self, filter, cursor)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> SnapshotCollection<T, Json> {
+    /// Finds the items whose documents met a filter, as they were. See [`Collection::find`].
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{Filter, Precondition, Store};
+    ///
+    /// let store = Store::in_memory();
+    /// let prices = store.collection::<f64>("prices")?;
+    /// prices.create("apple", &0.5)?;
+    /// let before = store.snapshot();
+    /// prices.replace("apple", &0.7, Precondition::Always)?;
+    /// assert_eq!(before.collection(&prices).find(Filter::lt("", 0.6)).count()?, 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn find(&self, filter: Filter) -> Find<T> {
+        Find::new(self.collection().clone(), Some(self.snapshot().clone()), filter)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Find<T> {
+    fn new(collection: Collection<T, Json>, snapshot: Option<Snapshot>, filter: Filter) -> Self {
+        Self { collection, snapshot, filter, sort: None, limit: None, after: None }
+    }
+
+    /// Gives the items in the order of the values at a path, the least first. Without a sort they
+    /// come in the order of their keys.
+    ///
+    /// **Items that lack the path are left out**: they have no place in the order. Values are ordered
+    /// null, false, true, numbers, strings, arrays, objects, as [`Filter`] orders them; equal ones by
+    /// their items' keys. Strings that have their first 250 bytes in common count as equal here. Of a
+    /// path with `*` an item's least value counts.
+    ///
+    /// Where no index gives the order, a sort reads all items before it gives the first. It keeps the
+    /// value and key of each that was found, at most 767 bytes each, and with a
+    /// [`limit`](Self::limit) no more than so many. Where an index does, items are read as they are
+    /// asked for; those with equal values may be read together.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Filter;
+    ///
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// for (fruit, price) in [("apple", 0.5), ("banana", 0.3), ("cherry", 4.0)] {
+    ///     prices.create(fruit, &price)?;
+    /// }
+    /// let cheapest = prices.find(Filter::all([])).sort("").iter()?.next().transpose()?;
+    /// assert_eq!(cheapest.map(|item| item.value), Some(0.3));
+    /// # Ok(()) }
+    /// ```
+    pub fn sort(self, path: &str) -> Self {
+        Self { sort: Some(sort_by(path, false)), ..self }
+    }
+
+    /// As [`sort`](Self::sort), the greatest first. Items with equal values still come in ascending
+    /// order of their keys; of a path with `*` an item's greatest value counts.
+    ///
+    /// See [`Find`] for an example.
+    pub fn sort_desc(self, path: &str) -> Self {
+        Self { sort: Some(sort_by(path, true)), ..self }
+    }
+
+    /// Gives at most so many items.
+    ///
+    /// See [`after`](Self::after) for an example.
+    pub fn limit(self, items: u64) -> Self {
+        Self { limit: Some(items), ..self }
+    }
+
+    /// Goes on after a place in the order, which [`Found::cursor`] tells: the next page.
+    ///
+    /// Where an index gives the order, the page begins in it where the one before ended.
+    ///
+    /// The place is a value and a key and no item, so the next page is right whatever was written or
+    /// removed meanwhile. Each page is of its own moment: an item whose value was changed between two
+    /// pages may be on both, or on neither. To page through one moment, find in one snapshot.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Filter;
+    ///
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// for (fruit, price) in [("apple", 0.5), ("banana", 0.3), ("cherry", 4.0)] {
+    ///     prices.create(fruit, &price)?;
+    /// }
+    /// let page = || prices.find(Filter::all([])).sort("").limit(2);
+    /// let mut first = page().iter()?;
+    /// assert_eq!(first.by_ref().count(), 2);
+    /// let place = first.cursor().expect("something was given");
+    /// let next: Vec<_> = page().after(place).iter()?.collect::<Result<_, _>>()?;
+    /// assert_eq!((next.len(), next[0].key_str()), (1, Some("cherry")));
+    /// # Ok(()) }
+    /// ```
+    pub fn after(self, place: FindCursor) -> Self {
+        Self { after: Some(place), ..self }
+    }
+
+    /// Gives the items. They are read as they are asked for where a scan or an index gives their order,
+    /// and else all at once; see [`sort`](Self::sort).
+    ///
+    /// An item that cannot be decoded as `T` is an `Err` in its place, not the end.
+    ///
+    /// # Errors
+    /// Here, or as an item of the iterator:
+    /// - [`Error::Filter`](crate::Error::Filter) when the filter or the sort's path is not one, or the
+    ///   place that it goes on after is one of another order.
+    /// - [`Error::ScanTooLong`](crate::Error::ScanTooLong) beyond
+    ///   [`Options::max_scanned_items`](crate::Options::max_scanned_items), which ends the iterator.
+    /// - [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld) when the find lasted too long beside
+    ///   writers; those of every method.
+    ///
+    /// See [`Find`] for an example.
+    pub fn iter(self) -> Result<Found<T>> {
+        Found::new(self)
+    }
+
+    /// Counts the items that [`iter`](Self::iter) would give, without decoding them.
+    ///
+    /// # Errors
+    /// As [`iter`](Self::iter).
+    ///
+    /// See [`Find`] for an example.
+    pub fn count(self) -> Result<u64> {
+        let limit = self.limit.unwrap_or(u64::MAX);
+        let (_, mut matches) = self.matches()?;
+        let mut count = 0;
+        while count < limit {
+            match matches.next() {
+                Some(found) => found.map(|_| count += 1)?,
+                None => break,
+            }
+        }
+        Ok(count)
+    }
+
+    /// Runs the find and says what it took: where the items came from, and how many were looked at
+    /// for how many that were found. Costs what [`iter`](Self::iter) costs to its end, without
+    /// decoding the items.
+    ///
+    /// # Errors
+    /// As [`iter`](Self::iter).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Filter;
+    ///
+    /// let prices = ifmatch::Store::in_memory().collection::<f64>("prices")?;
+    /// for (fruit, price) in [("apple", 0.5), ("banana", 0.3), ("cherry", 4.0)] {
+    ///     prices.create(fruit, &price)?;
+    /// }
+    /// let cost = prices.find(Filter::gt("", 1)).sort("").explain()?;
+    /// assert_eq!((cost.looked_at(), cost.found(), cost.sorted()), (3, 1, true));
+    /// assert_eq!(cost.to_string(), "scan of collection \"prices\": 3 items looked at, 1 found, sorted in memory");
+    /// # Ok(()) }
+    /// ```
+    pub fn explain(self) -> Result<Explanation> {
+        Explanation::of(self)
+    }
+
+    /// What is found, in the order in which it is met, and at which moment.
+    fn matches(self) -> Result<(Arc<View>, Matches)> {
+        self.collection.check_codec()?;
+        let condition = self.filter.condition().map_err(FilterError::clone)?.clone();
+        let sort = self.sort.transpose()?;
+        let store = self.collection.store();
+        let snapshot = match self.snapshot {
+            Some(snapshot) => snapshot,
+            None => Snapshot::take(store)?,
+        };
+        let view = Arc::clone(snapshot.view_of(store)?);
+        let query = Query::new(condition, sort, self.after)?;
+        let name = self.collection.name();
+        let limit = store.engine()?.max_scanned_items;
+        let (candidates, ordered) = match self.collection.plan(&query, &view)? {
+            Some((index, mut plan)) => {
+                let ordered = plan.ordered;
+                if let Some(after) = query.after() {
+                    plan.begin_at(after.rank().code(), after.rank().key());
+                }
+                (Candidates::index(store.clone(), Arc::clone(&view), index, plan), ordered)
+            }
+            None => {
+                let selection = Selection::range(name, query.keys());
+                let ordered = query.sort().is_none();
+                (Candidates::scan(store.clone(), Arc::clone(&view), selection), ordered)
+            }
+        };
+        Ok((view, Matches::new(candidates, query, name, limit, ordered)))
+    }
+}
+
+impl<T> Collection<T, Json> {
+    /// The index that a find uses and which part of it, of those that the view can read.
+    fn plan(&self, query: &Query, view: &View) -> Result<Option<(Arc<Secondary>, Plan)>>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let engine = self.store().engine()?;
+        let indexes = engine.secondaries.of(self.name());
+        let usable: Vec<&Arc<Secondary>> =
+            indexes.iter().filter(|index| index.is_usable(view)).collect();
+        let definitions: Vec<&Index> = usable.iter().map(|index| &index.definition).collect();
+        let mut rows = |at: usize| usable.get(at).map_or(0, |index| engine.secondary_len(index));
+        let plan = plan(query.condition(), query.sort(), &definitions, &mut rows);
+        Ok(plan.and_then(|plan| Some((Arc::clone(usable.get(plan.index)?), plan))))
+    }
+}
+
+fn sort_by(path: &str, descending: bool) -> Result<Sort, FilterError> {
+    let invalid = |reason| FilterError::InvalidPath { path: path.to_owned(), reason };
+    Sort::new(path, descending).map_err(invalid)
+}
+
+impl<T> fmt::Debug for Find<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Find")
+            .field("collection", &self.collection)
+            .field("filter", &self.filter)
+            .field("sort", &self.sort)
+            .field("limit", &self.limit)
+            .field("after", &self.after)
+            .finish_non_exhaustive()
+    }
+}
+
+const _: () = {
+    const fn goes_anywhere<S: Send + Sync + 'static>() {}
+    goes_anywhere::<Find<std::cell::Cell<u8>>>();
+    goes_anywhere::<Found<std::cell::Cell<u8>>>();
+    goes_anywhere::<WatchFound<std::cell::Cell<u8>>>();
+};

@@ -1,0 +1,160 @@
+//! Secondary indexes beside what moves their rows, builds them and drops them.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{A, B, Rig, commit};
+use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::engine::{Engine, Secondary, View};
+use crate::seams::sync::{model, thread};
+use crate::values::codec::CodecId;
+use crate::values::key::ItemKey;
+use crate::values::precondition::Precondition;
+use crate::values::query::index::Index;
+
+const DOCUMENTS: &str = "j";
+const NAME: &str = "/n";
+
+fn operation(key: &str, action: Action) -> Operation {
+    let key = ItemKey::new(DOCUMENTS, key.as_bytes()).unwrap();
+    Operation::new(key, CodecId::Json, Precondition::Always, action)
+}
+
+/// Writes `{"n": n}`, or deletes the item.
+fn write(engine: &Engine, key: &str, n: Option<u8>) {
+    let action = n.map_or(Action::Delete, |n| {
+        let document = Bytes::from(format!("{{\"n\":{n}}}"));
+        Action::Upsert(NewValue::new(document, Expiry::Never).unwrap())
+    });
+    commit(engine, [operation(key, action)]).unwrap();
+}
+
+/// Declares an index, and builds it step by step beside whatever else goes on.
+fn build(engine: &Engine) {
+    let mut build = engine.begin_build(DOCUMENTS, NAME).unwrap();
+    while engine.build_step(&mut build).unwrap() {}
+}
+
+fn declare(engine: &Engine) {
+    assert!(engine.declare_index(DOCUMENTS, &Index::on(NAME)).unwrap());
+}
+
+fn index(engine: &Engine) -> Arc<Secondary> {
+    engine.secondaries.named(DOCUMENTS, NAME).unwrap()
+}
+
+/// The keys of the rows at a view, and how many values before theirs there are.
+fn seen(engine: &Engine, view: &View, index: &Secondary) -> Vec<(String, Vec<u8>)> {
+    let all = (Bound::Unbounded, Bound::Unbounded);
+    let mut rows = Vec::new();
+    engine.scan_secondary(view, index, all, false, 10, &mut rows).unwrap();
+    rows.into_iter().map(|row| (String::from_utf8(row.key).unwrap(), row.code)).collect()
+}
+
+fn rows(engine: &Engine) -> Vec<(String, Vec<u8>)> {
+    let view = engine.begin_snapshot().unwrap();
+    let index = index(engine);
+    assert!(index.is_usable(&view), "the index is built");
+    seen(engine, &view, &index)
+}
+
+fn row(key: &str, n: u8) -> (String, Vec<u8>) {
+    let document = serde_json::json!({ "n": n });
+    let codes = crate::values::query::entries::entries(&Index::on(NAME), &document).unwrap();
+    (key.to_owned(), codes.first().unwrap().clone())
+}
+
+#[test]
+fn a_view_meets_an_item_once_while_a_write_moves_its_row() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        declare(&rig.engine);
+        build(&rig.engine);
+        let view = rig.engine.begin_snapshot().unwrap();
+        let index = index(&rig.engine);
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || write(&engine, A, Some(2)));
+        assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
+        writer.join().unwrap();
+        assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
+        assert_eq!(rows(&rig.engine), [row(A, 2)]);
+    });
+}
+
+#[test]
+fn a_view_taken_beside_a_batch_sees_all_of_its_rows_or_none() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        write(&rig.engine, B, Some(1));
+        declare(&rig.engine);
+        build(&rig.engine);
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || {
+            let document = || Bytes::from_static(b"{\"n\":2}");
+            let value = || NewValue::new(document(), Expiry::Never).unwrap();
+            commit(&engine, [A, B].map(|key| operation(key, Action::Upsert(value())))).unwrap();
+        });
+        let seen = rows(&rig.engine);
+        let one = |n| vec![row(A, n), row(B, n)];
+        assert!(seen == one(1) || seen == one(2), "{seen:?}: half of a batch was seen");
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_build_beside_a_write_ends_with_the_rows_of_what_was_written() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        write(&rig.engine, B, Some(1));
+        declare(&rig.engine);
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || {
+            write(&engine, A, Some(2));
+            write(&engine, B, None);
+        });
+        build(&rig.engine);
+        writer.join().unwrap();
+        assert_eq!(rows(&rig.engine), [row(A, 2)]);
+        assert_eq!(rig.engine.secondary_len(&index(&rig.engine)), 1);
+    });
+}
+
+#[test]
+fn a_write_beside_a_declaration_and_a_build_is_not_missed() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || write(&engine, A, Some(2)));
+        declare(&rig.engine);
+        build(&rig.engine);
+        writer.join().unwrap();
+        assert_eq!(rows(&rig.engine), [row(A, 2)]);
+    });
+}
+
+#[test]
+fn a_view_reads_on_what_an_index_held_when_it_was_dropped() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        declare(&rig.engine);
+        build(&rig.engine);
+        let view = rig.engine.begin_snapshot().unwrap();
+        let index = index(&rig.engine);
+        assert!(index.is_usable(&view));
+        let engine = Arc::clone(&rig.engine);
+        let other = thread::spawn(move || {
+            assert!(engine.drop_index(DOCUMENTS, NAME).unwrap());
+            engine.checkpoint().unwrap();
+        });
+        assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
+        other.join().unwrap();
+        assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
+    });
+}

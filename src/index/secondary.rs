@@ -1,0 +1,117 @@
+//! The directories that hold rows of secondary indexes.
+//!
+//! A row's key is the code of indexed values, followed by the item's key; its head says nothing but
+//! the revision that added it. Such a directory has a number instead of a collection's name. No
+//! collection's name begins with a NUL, so the two are not mistaken for each other, here or in the
+//! keys of the backing store, where no collection's name begins with the byte ff.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::index::Index;
+use crate::index::leaf_handle::LeafHandle;
+use crate::values::etag::ETag;
+use crate::values::head::Head;
+
+/// Begins the keys of these directories' rows in the backing store.
+pub(super) const MARK: u8 = 0xff;
+/// How long a directory's name is.
+pub(crate) const NAME_BYTES: usize = 18;
+
+/// The name of a directory, by its number.
+pub(crate) fn directory_name(number: u64) -> String {
+    format!("\0\0{number:016x}")
+}
+
+/// The number of a directory; `None` for a collection's name.
+pub(crate) fn directory_number(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix("\0\0")?, 16).ok()
+}
+
+/// Whether a directory holds rows of a secondary index.
+pub(crate) fn is_directory(name: &str) -> bool {
+    name.starts_with('\0')
+}
+
+/// The head of a row that a commit added.
+pub(crate) fn row_head(revision: u64) -> Head {
+    Head {
+        etag: ETag([0; 16]),
+        revision,
+        segment: 0,
+        offset: 0,
+        len_bytes: 0,
+        checksum: 0,
+        modified_ms: 0,
+        expires_ms: None,
+        deleted: false,
+    }
+}
+
+impl Index {
+    /// The numbers of the directories that hold rows of secondary indexes.
+    pub(crate) fn secondary_directories(&self) -> Vec<u64> {
+        let names = self.collections.read();
+        names.keys().filter_map(|name| directory_number(name)).collect()
+    }
+
+    /// Whether any row of a directory is in the backing store only.
+    pub(crate) fn is_partly_stored(&self, number: u64) -> bool {
+        let Some(directory) = self.directory(&directory_name(number)) else { return false };
+        let absent = |handle: &Arc<LeafHandle>| handle.read().leaf.is_none();
+        directory.leaves_from(&[], usize::MAX).iter().any(absent)
+    }
+
+    /// Removes a directory with all its rows. Nobody reads or writes it any more; the next
+    /// write-back removes its rows from the backing store.
+    pub(crate) fn remove_directory(&self, number: u64) {
+        // Nothing is loaded, evicted or written back in between.
+        let _residency = self.residency.write();
+        let name = directory_name(number);
+        let Some(directory) = self.collections.write().remove(&*name) else { return };
+        let mut rows = Vec::new();
+        for handle in directory.leaves_from(&[], usize::MAX) {
+            let mut state = handle.write();
+            state.merged = true;
+            self.memory.grew(state.memory_bytes(), 0);
+            if state.is_dirty() {
+                self.memory.dirty_leaves.fetch_sub(1, Ordering::AcqRel);
+            }
+            state.leaf = None;
+            rows.push(super::row_key(&directory.collection, &handle.low));
+        }
+        self.merged_rows.lock().extend(rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::index::{row_key, split_row_key};
+
+    #[test]
+    fn a_directory_has_a_name_that_no_collection_has() {
+        for number in [0, 1, u64::MAX] {
+            let name = directory_name(number);
+            assert_eq!(name.len(), NAME_BYTES);
+            assert!(is_directory(&name) && crate::values::key::check_collection(&name).is_err());
+            assert_eq!(directory_number(&name), Some(number));
+            for low in [&b""[..], b"\0", b"\xff\0k"] {
+                let key = row_key(&name, low);
+                assert_eq!(split_row_key(&key), Some((&*name, low)));
+                assert!(key > row_key("\u{10ffff}", &[0xff; 9]));
+            }
+        }
+        assert_eq!(directory_number("0000000000000001"), None);
+    }
+
+    #[test]
+    fn the_systems_rows_and_collections_rows_are_split_as_before() {
+        for (collection, low) in [("", &b"notes\0/a"[..]), ("", b""), ("notes", b"\0"), ("é", b"k")]
+        {
+            assert_eq!(split_row_key(&row_key(collection, low)), Some((collection, low)));
+        }
+    }
+}

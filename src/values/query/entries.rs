@@ -1,0 +1,74 @@
+//! The entries that a document has in an index.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::encoding::{CUT_BYTES, Decoder, Encoder};
+use super::index::{Field, Index};
+
+/// The most entries that one item has in one index.
+pub(crate) const MAX_ENTRIES: usize = 1_000;
+
+/// A document has more than [`MAX_ENTRIES`] different entries in an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooManyEntries;
+
+/// The codes of a document's entries in an index, a set in order. In the index each is followed by
+/// the item's key.
+///
+/// A document that lacks the first field has none. A later field that it lacks is less than every
+/// value. Of a field with `*` there is one entry for each element that leads to a value.
+pub(crate) fn entries(
+    index: &Index,
+    document: &Value,
+) -> Result<BTreeSet<Vec<u8>>, TooManyEntries> {
+    let fields = index.fields();
+    let mut found = BTreeSet::new();
+    let Some(first) = fields.first() else { return Ok(found) };
+    let single: Vec<Option<&Value>> =
+        fields.iter().map(|field| field.path().first(document)).collect();
+    if single.first().copied().flatten().is_none() {
+        return Ok(found);
+    }
+    let each = fields.iter().position(|field| field.path().has_each());
+    let several = each.and_then(|at| Some((at, fields.get(at)?, single.get(at)?.is_some())));
+    let Some((at, field, true)) = several else {
+        found.insert(code(fields, &single, None));
+        return Ok(found);
+    };
+    debug_assert!(at > 0 || field == first);
+    let too_many = field.path().any(document, &mut |value| {
+        found.insert(code(fields, &single, Some((at, value))));
+        found.len() > MAX_ENTRIES
+    });
+    if too_many { Err(TooManyEntries) } else { Ok(found) }
+}
+
+fn code(fields: &[Field], values: &[Option<&Value>], each: Option<(usize, &Value)>) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    for (at, (field, value)) in fields.iter().zip(values).enumerate() {
+        let element = each.filter(|(each, _)| *each == at).map(|(_, element)| element);
+        encoder.field(element.or(*value), field.is_descending());
+    }
+    encoder.finish()
+}
+
+/// Parts an entry as it is in the index into its code and the item's key; `None` where the bytes
+/// are no entry.
+pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let mut decoder = Decoder::new(entry.get(..CUT_BYTES).unwrap_or(entry));
+    let whole = index.fields().iter().all(|field| decoder.field(field.is_descending()).is_some());
+    let len = if whole { entry.len().min(CUT_BYTES) - decoder.rest().len() } else { CUT_BYTES };
+    entry.split_at_checked(len)
+}
+
+/// The part of a code that holds its first fields; all of it where it is cut within these. Entries
+/// are in the order of it.
+pub(crate) fn leading<'a>(index: &Index, code: &'a [u8], fields: usize) -> &'a [u8] {
+    let mut decoder = Decoder::new(code);
+    let mut fields = index.fields().iter().take(fields);
+    let whole = fields.all(|field| decoder.field(field.is_descending()).is_some());
+    let len = if whole { code.len() - decoder.rest().len() } else { code.len() };
+    code.get(..len).unwrap_or(code)
+}

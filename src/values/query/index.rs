@@ -1,0 +1,285 @@
+//! The definition of an index.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::pointer::Pointer;
+
+/// The most fields of an index.
+const MAX_FIELDS: usize = 8;
+/// The longest text of an index in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+
+/// Which fields of a collection's documents an index is sorted by.
+///
+/// A field is a path, a JSON Pointer ([RFC 6901]): `/modified`, `/address/city`, and `""` for the
+/// whole document. A `*` stands for each element of an array: an index on `/tags/*` has an entry for
+/// each tag of an item. Several fields make a compound index, sorted by the first, then by the
+/// second, and so on, each ascending or descending. One `*` in an index, 8 fields, and a text form
+/// of 256 bytes are the limits.
+///
+/// Values are ordered null, false, true, numbers, strings, arrays, objects. Numbers are ordered by
+/// their exact value and strings by their bytes in UTF-8. An item that lacks the first field has no
+/// entry; one that lacks a later field comes before all values of that field. The fields of an entry
+/// are kept to 256 bytes together; what is longer is found as well, by looking into the items.
+///
+/// What is wrong with a definition does not go unnoticed: it is kept, and using the index gives that
+/// error. [`check`](Self::check) gives it at once.
+///
+/// ```
+/// use ifmatch::Index;
+///
+/// let index = Index::on("/tags/*").then_desc("/modified");
+/// assert_eq!(index.to_string(), "/tags/*,-/modified");
+/// assert_eq!("/tags/*,-/modified".parse(), Ok(index));
+/// assert!(Index::on("email").check().is_err());
+/// ```
+///
+/// # As text
+///
+/// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in a
+/// path has a backslash before it. With serde an index is this text.
+///
+/// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[must_use]
+pub struct Index {
+    fields: Vec<Field>,
+    fault: Option<IndexError>,
+}
+
+/// One field of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Field {
+    path: Pointer,
+    descending: bool,
+}
+
+impl Field {
+    pub(crate) fn path(&self) -> &Pointer {
+        &self.path
+    }
+
+    pub(crate) fn is_descending(&self) -> bool {
+        self.descending
+    }
+}
+
+/// What is wrong with the definition of an index.
+///
+/// ```
+/// let error = ifmatch::Index::on("/a/*/b/*").check().unwrap_err();
+/// assert_eq!(error.to_string(), "an index may have one * in all its fields, and this has 2");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum IndexError {
+    /// A field is not a JSON Pointer.
+    #[error("the field {path:?} is not a JSON Pointer: {reason}")]
+    InvalidPath {
+        /// The field as it was given.
+        path: String,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
+    /// There is more than one `*`.
+    #[error("an index may have one * in all its fields, and this has {count}")]
+    SeveralElements {
+        /// How many there are.
+        count: usize,
+    },
+    /// A field is there twice.
+    #[error("the field {path:?} is in the index twice")]
+    RepeatedField {
+        /// The field.
+        path: String,
+    },
+    /// There are more than 8 fields.
+    #[error("the index has {count} fields, over the limit of 8")]
+    TooManyFields {
+        /// How many there are.
+        count: usize,
+    },
+    /// The text form is longer than 256 bytes.
+    #[error("the index has {bytes} bytes as text, over the limit of 256")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl Index {
+    /// An index that is sorted by one field, ascending.
+    ///
+    /// ```
+    /// let index = ifmatch::Index::on("/author");
+    /// assert_eq!(index.name(), "/author");
+    /// ```
+    pub fn on(path: &str) -> Self {
+        Self { fields: Vec::new(), fault: None }.push(path, false)
+    }
+
+    /// An index that is sorted by one field, descending.
+    ///
+    /// ```
+    /// let index = ifmatch::Index::on_desc("/modified");
+    /// assert_eq!(index.name(), "-/modified");
+    /// ```
+    pub fn on_desc(path: &str) -> Self {
+        Self { fields: Vec::new(), fault: None }.push(path, true)
+    }
+
+    /// Sorts by another field, ascending, where the fields before it are equal.
+    ///
+    /// ```
+    /// let index = ifmatch::Index::on("/country").then("/city");
+    /// assert_eq!(index.name(), "/country,/city");
+    /// ```
+    pub fn then(self, path: &str) -> Self {
+        self.push(path, false)
+    }
+
+    /// Sorts by another field, descending, where the fields before it are equal.
+    ///
+    /// See [`Index`] for an example.
+    pub fn then_desc(self, path: &str) -> Self {
+        self.push(path, true)
+    }
+
+    /// The fields as text, which name the index in its collection, as [`Display`](fmt::Display)
+    /// writes it.
+    ///
+    /// ```
+    /// assert_eq!(ifmatch::Index::on("/email").name(), "/email");
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut name = String::new();
+        for (at, field) in self.fields.iter().enumerate() {
+            if at > 0 {
+                name.push(',');
+            }
+            if field.descending {
+                name.push('-');
+            }
+            for c in field.path.as_str().chars() {
+                if matches!(c, ',' | '\\') {
+                    name.push('\\');
+                }
+                name.push(c);
+            }
+        }
+        name
+    }
+
+    /// Checks the definition.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    ///
+    /// ```
+    /// use ifmatch::Index;
+    ///
+    /// assert!(Index::on("/a").then("/b").check().is_ok());
+    /// assert!(Index::on("/a").then("/a").check().is_err());
+    /// ```
+    pub fn check(&self) -> Result<(), IndexError> {
+        self.fault.clone().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    fn push(mut self, path: &str, descending: bool) -> Self {
+        if self.fault.is_some() {
+            return self;
+        }
+        match Pointer::parse(path) {
+            Ok(path) => {
+                self.fault = self.reason_against(&path);
+                self.fields.push(Field { path, descending });
+                self.note_length();
+            }
+            Err(reason) => {
+                self.fault = Some(IndexError::InvalidPath { path: path.to_owned(), reason });
+            }
+        }
+        self
+    }
+
+    fn reason_against(&self, path: &Pointer) -> Option<IndexError> {
+        let each = |field: &Field| field.path.each_count();
+        let count = self.fields.iter().map(each).sum::<usize>() + path.each_count();
+        if count > 1 {
+            return Some(IndexError::SeveralElements { count });
+        }
+        if self.fields.iter().any(|field| field.path == *path) {
+            return Some(IndexError::RepeatedField { path: path.as_str().to_owned() });
+        }
+        let count = self.fields.len() + 1;
+        (count > MAX_FIELDS).then_some(IndexError::TooManyFields { count })
+    }
+
+    fn note_length(&mut self) {
+        let bytes = self.to_string().len();
+        if bytes > MAX_TEXT_BYTES && self.fault.is_none() {
+            self.fault = Some(IndexError::TooLong { bytes });
+        }
+    }
+}
+
+impl fmt::Display for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl FromStr for Index {
+    type Err = IndexError;
+
+    fn from_str(text: &str) -> Result<Self, IndexError> {
+        let fields = split_fields(text).into_iter();
+        let fields = fields.map(|field| match field.strip_prefix('-') {
+            Some(path) => (path.to_owned(), true),
+            None => (field, false),
+        });
+        let empty = Self { fields: Vec::new(), fault: None };
+        let index = fields.fold(empty, |index, (path, descending)| index.push(&path, descending));
+        index.check().map(|()| index)
+    }
+}
+
+/// The fields between the commas that no backslash is before.
+fn split_fields(text: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == ',' {
+            fields.push(String::new());
+            continue;
+        }
+        let c = if c == '\\' { chars.next().unwrap_or(c) } else { c };
+        if let Some(field) = fields.last_mut() {
+            field.push(c);
+        }
+    }
+    fields
+}
+
+impl Serialize for Index {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.check().map_err(serde::ser::Error::custom)?;
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+}

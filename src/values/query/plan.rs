@@ -1,0 +1,406 @@
+//! Which index a find uses, and which part of it.
+//!
+//! | rule | |
+//! |---|---|
+//! | a condition counts if it must hold | it stands alone, in an `all`, or in an `element` of these; what is in `any` and `not` does not count |
+//! | an index may be used if its first field is demanded | by a condition that counts, or by the sort: an item that lacks it has no entry |
+//! | the fields that are demanded to be equal come first | `=`, `in`, from the first field on: the equality prefix |
+//! | then a range of the next field | `<` `<=` `>` `>=` `between` `prefix` `exists` `!=` |
+//! | then the order | the field after the prefix is the one sorted by, in either direction |
+//!
+//! The index with the longest equality prefix is used, of these one with a range, of these one that
+//! gives the order, of these the one with fewest rows, and of these the first by name. Every item is
+//! compared with the whole filter in any case, so a range may hold more than is found, never less.
+
+use super::encoding::{CUT_BYTES, Encoder, kind_bounds, present_bounds, string_prefix};
+use super::filter::{Comparison, Condition};
+use super::index::Index;
+use super::order::kind;
+use super::pointer::Pointer;
+use super::sort::Sort;
+use serde_json::Value;
+
+/// The most ranges that the lists of a filter are made into.
+const MAX_RANGES: usize = 64;
+
+/// Which part of an index a find reads, and what that spares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// Which of the indexes.
+    pub(crate) index: usize,
+    /// The parts of it, in order, none of them beginning before the end of another.
+    pub(crate) ranges: Vec<CodeRange>,
+    /// Whether it is read from its end.
+    pub(crate) reverse: bool,
+    /// Whether its entries come in the order that is asked for, as far as the sort's field tells:
+    /// items with equal values are still to be ordered by key.
+    pub(crate) ordered: bool,
+    /// The number of fields that make up the order, if it is.
+    pub(crate) ordered_fields: usize,
+    /// Whether an item can have several entries in the ranges.
+    pub(crate) repeats: bool,
+    /// How many fields are demanded to be equal, and whether there is a range after them.
+    pub(crate) equal_fields: usize,
+    pub(crate) ranged: bool,
+    /// What all entries of the ranges begin with, if it is ordered.
+    prefix: Vec<u8>,
+}
+
+impl Plan {
+    /// Leaves out what comes before a place in the order: the code of the value that is sorted by,
+    /// and the key of the item. Something of it may be left.
+    pub(crate) fn begin_at(&mut self, code: &[u8], key: &[u8]) {
+        let (true, [range]) = (self.ordered, &mut self.ranges[..]) else { return };
+        let prefix = &self.prefix[..];
+        if code.is_empty() {
+            // In the order of the keys.
+            range.from = std::mem::take(&mut range.from).max([prefix, key].concat());
+            return;
+        }
+        let code = complement_if(self.reverse, code.to_vec());
+        let place = cut([prefix, &code].concat());
+        if !self.reverse {
+            range.from = std::mem::take(&mut range.from).max(place);
+        } else if let Some(end) = after(place)
+            && range.to.as_ref().is_none_or(|to| end < *to)
+        {
+            range.to = Some(end);
+        }
+    }
+}
+
+/// Entries from one, on, up to another and without that; `None` for the end of the index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CodeRange {
+    pub(crate) from: Vec<u8>,
+    pub(crate) to: Option<Vec<u8>>,
+}
+
+/// What one value at a path has to be, as codes of a field that ascends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Demand {
+    /// One of these, in order.
+    Equal(Vec<Vec<u8>>),
+    /// From one, on, up to another and without that.
+    Range(Vec<u8>, Vec<u8>),
+}
+
+/// A demand on the values at a path.
+#[derive(Debug)]
+struct Demanded {
+    path: Pointer,
+    demand: Demand,
+    /// Demands of one group are on the same value, if the path has a `*`; 0 for a group of its own.
+    group: usize,
+}
+
+/// Chooses the index of a find; `None` to look at every item. `rows` tells how many entries an index
+/// has.
+pub(crate) fn plan(
+    condition: &Condition,
+    sort: Option<&Sort>,
+    indexes: &[&Index],
+    rows: &mut dyn FnMut(usize) -> u64,
+) -> Option<Plan> {
+    let mut demands = Demands::default();
+    demands.collect(condition, None);
+    let plans = indexes.iter().enumerate().filter_map(|(at, index)| demands.plan(at, index, sort));
+    let mut plans: Vec<Plan> = plans.collect();
+    let mut rank = |plan: &Plan| {
+        let Plan { index, equal_fields, ranged, ordered, .. } = plan;
+        let name = indexes.get(*index).map(|index| index.name());
+        (std::cmp::Reverse((*equal_fields, *ranged, *ordered)), rows(*index), name)
+    };
+    plans.sort_by_cached_key(|plan| rank(plan));
+    plans.into_iter().next()
+}
+
+/// The definition of an index that a find would use: its equal fields, then the sort, or else the
+/// first range.
+pub(crate) fn suggestion(condition: &Condition, sort: Option<&Sort>) -> Option<Index> {
+    let mut demands = Demands::default();
+    demands.collect(condition, None);
+    let all = &demands.demands;
+    let equal = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Equal(_)));
+    let ranged = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Range(..)));
+    let last = match sort {
+        Some(sort) => Some((sort.path(), sort.is_descending())),
+        None => ranged.map(|demanded| (&demanded.path, false)).next(),
+    };
+    let fields = equal.map(|demanded| (&demanded.path, false)).chain(last);
+    fields.fold(None, |index: Option<Index>, (path, descending)| {
+        let path = path.as_str();
+        let longer = match (&index, descending) {
+            (None, false) => Index::on(path),
+            (None, true) => Index::on_desc(path),
+            (Some(index), false) => index.clone().then(path),
+            (Some(index), true) => index.clone().then_desc(path),
+        };
+        // One with a second `*`, or with a field that it has, is none.
+        if longer.check().is_ok() { Some(longer) } else { index }
+    })
+}
+
+#[derive(Debug, Default)]
+struct Demands {
+    demands: Vec<Demanded>,
+    groups: usize,
+}
+
+impl Demands {
+    /// Collects what must hold. `scope` is the path of the value that the condition is about, and its
+    /// group.
+    fn collect(&mut self, condition: &Condition, scope: Option<(&Pointer, usize)>) {
+        match condition {
+            Condition::All(parts) => parts.iter().for_each(|part| self.collect(part, scope)),
+            Condition::Element { path, of } => {
+                let path = scope.map_or_else(|| Some(path.clone()), |(at, _)| at.join(path));
+                self.groups += 1;
+                let group = self.groups;
+                if let Some(path) = path {
+                    self.collect(of, Some((&path, group)));
+                }
+            }
+            Condition::Compare { path, comparison, value } => {
+                self.add(path, scope, of_comparison(*comparison, value));
+            }
+            Condition::Between { path, low, high } => {
+                let (from, to) = (code(low), after(code(high)));
+                self.add(path, scope, to.map(|to| Demand::Range(from, to)));
+            }
+            Condition::In { path, values } => {
+                let mut codes: Vec<Vec<u8>> = values.iter().map(code).collect();
+                codes.sort_unstable();
+                codes.dedup();
+                self.add(path, scope, Some(Demand::Equal(codes)));
+            }
+            Condition::Prefix { path, prefix } => {
+                let from = string_prefix(prefix);
+                self.add(path, scope, after(from.clone()).map(|to| Demand::Range(from, to)));
+            }
+            Condition::Exists { path } => self.add(path, scope, Some(present())),
+            Condition::Any(_) | Condition::Not(_) => {}
+        }
+    }
+
+    fn add(&mut self, path: &Pointer, scope: Option<(&Pointer, usize)>, demand: Option<Demand>) {
+        let Some(demand) = demand else { return };
+        // Below a value that is one, a path without `*` leads to one value.
+        let (path, group) = match scope {
+            None => (Some(path.clone()), 0),
+            Some((at, group)) => (at.join(path), if path.has_each() { 0 } else { group }),
+        };
+        if let Some(path) = path {
+            self.demands.push(Demanded { path, demand, group });
+        }
+    }
+
+    /// What a single value at the path has to be. Of a path with `*` it is what one of the conditions
+    /// demands, or one group of them: those of different groups may be met by different elements.
+    fn of(&self, path: &Pointer) -> Option<Demand> {
+        let on_path = || self.demands.iter().filter(|demanded| demanded.path == *path);
+        if !path.has_each() {
+            return on_path().map(|demanded| demanded.demand.clone()).reduce(Demand::and);
+        }
+        let single = on_path().filter(|demanded| demanded.group == 0);
+        let single = single.map(|demanded| demanded.demand.clone());
+        let groups = (1..=self.groups).filter_map(|group| {
+            let of_group = on_path().filter(|demanded| demanded.group == group);
+            of_group.map(|demanded| demanded.demand.clone()).reduce(Demand::and)
+        });
+        single.chain(groups).min_by_key(Demand::width)
+    }
+
+    /// How one index would be used.
+    fn plan(&self, at: usize, index: &Index, sort: Option<&Sort>) -> Option<Plan> {
+        let fields = index.fields();
+        let mut prefixes: Vec<Vec<u8>> = vec![Vec::new()];
+        let (mut equal_fields, mut range, mut repeats) = (0, None, false);
+        for field in fields {
+            match self.of(field.path()) {
+                Some(Demand::Equal(codes)) if prefixes.len() * codes.len() <= MAX_RANGES => {
+                    repeats |= field.path().has_each() && codes.len() > 1;
+                    prefixes = extend(&prefixes, &codes, field.is_descending());
+                    equal_fields += 1;
+                }
+                Some(demand) => {
+                    range = demand.span();
+                    break;
+                }
+                None => break,
+            }
+        }
+        let next = fields.get(equal_fields);
+        let sorts = |sort: &&Sort| next.is_some_and(|field| field.path() == sort.path());
+        let sorts_next = sort.filter(sorts);
+        let ranged = range.is_some();
+        if range.is_none() && sorts_next.is_some() {
+            range = present().span();
+        }
+        if equal_fields == 0 && range.is_none() {
+            return None;
+        }
+        repeats |= fields.iter().skip(equal_fields).any(|field| field.path().has_each());
+        let single = prefixes.len() == 1;
+        let ordered = match (sort, sorts_next) {
+            (None, _) => single && equal_fields == fields.len(),
+            // Of several values the first counts, and it may lie outside of a range.
+            (Some(sort), Some(_)) => single && !(ranged && sort.path().has_each()),
+            (Some(_), None) => false,
+        };
+        let descends = next.is_some_and(super::index::Field::is_descending);
+        let reverse = ordered && sorts_next.is_some_and(|sort| sort.is_descending() != descends);
+        let prefix = prefixes.first().cloned().unwrap_or_default();
+        let ranges = ranges(prefixes, range, descends);
+        let ordered_fields = if sorts_next.is_some() { equal_fields + 1 } else { equal_fields };
+        Some(Plan {
+            index: at,
+            ranges,
+            reverse,
+            ordered,
+            ordered_fields,
+            repeats,
+            equal_fields,
+            ranged,
+            prefix,
+        })
+    }
+}
+
+impl Demand {
+    /// What meets both demands on one value.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Range(a_from, a_to), Self::Range(b_from, b_to)) => {
+                Self::Range(a_from.max(b_from), a_to.min(b_to))
+            }
+            (Self::Equal(mut codes), Self::Equal(others)) => {
+                codes.retain(|code| others.contains(code));
+                Self::Equal(codes)
+            }
+            // The filter sees to the range.
+            (Self::Equal(codes), Self::Range(..)) | (Self::Range(..), Self::Equal(codes)) => {
+                Self::Equal(codes)
+            }
+        }
+    }
+
+    /// Equality before ranges, fewer values before more, and presence last.
+    fn width(&self) -> usize {
+        match self {
+            Self::Equal(codes) => codes.len(),
+            range if *range == present() => usize::MAX,
+            Self::Range(..) => usize::MAX - 1,
+        }
+    }
+
+    fn span(self) -> Option<(Vec<u8>, Vec<u8>)> {
+        match self {
+            Self::Range(from, to) => Some((from, to)),
+            Self::Equal(codes) => {
+                let to = codes.last().cloned().and_then(after)?;
+                Some((codes.into_iter().next()?, to))
+            }
+        }
+    }
+}
+
+fn of_comparison(comparison: Comparison, value: &Value) -> Option<Demand> {
+    let (least, greatest) = kind_bounds(kind(value));
+    Some(match comparison {
+        Comparison::Eq => Demand::Equal(vec![code(value)]),
+        Comparison::Ne => present(),
+        Comparison::Lt => Demand::Range(least, before(code(value))?),
+        Comparison::Le => Demand::Range(least, after(code(value))?),
+        Comparison::Gt => Demand::Range(behind(code(value))?, greatest),
+        Comparison::Ge => Demand::Range(code(value), greatest),
+    })
+}
+
+fn present() -> Demand {
+    let (from, to) = present_bounds();
+    Demand::Range(from, to)
+}
+
+fn code(value: &Value) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.field(Some(value), false);
+    encoder.finish()
+}
+
+/// The end of what is less than a value; a cut code stands for more than one.
+fn before(code: Vec<u8>) -> Option<Vec<u8>> {
+    if code.len() < CUT_BYTES { Some(code) } else { after(code) }
+}
+
+/// The beginning of what is greater than a value.
+fn behind(code: Vec<u8>) -> Option<Vec<u8>> {
+    if code.len() < CUT_BYTES { after(code) } else { Some(code) }
+}
+
+/// The first bytes that are greater than all that begin with these; `None` where there are none.
+fn after(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    while bytes.pop_if(|last| *last == u8::MAX).is_some() {}
+    *bytes.last_mut()? += 1;
+    Some(bytes)
+}
+
+/// The prefixes with each of these values of the next field.
+fn extend(prefixes: &[Vec<u8>], codes: &[Vec<u8>], descending: bool) -> Vec<Vec<u8>> {
+    let values = codes.iter().map(|code| complement_if(descending, code.clone()));
+    let values: Vec<Vec<u8>> = values.collect();
+    let with = |prefix: &Vec<u8>| {
+        let prefix = prefix.clone();
+        values.iter().map(move |value| cut([&prefix[..], value].concat()))
+    };
+    let mut extended: Vec<Vec<u8>> = prefixes.iter().flat_map(with).collect();
+    extended.sort_unstable();
+    extended.dedup();
+    extended
+}
+
+/// The entries that begin with one of the prefixes, and go on within the range of the next field.
+fn ranges(
+    prefixes: Vec<Vec<u8>>,
+    range: Option<(Vec<u8>, Vec<u8>)>,
+    descending: bool,
+) -> Vec<CodeRange> {
+    let range = match range {
+        // What is not less than `from` begins, complemented, with nothing that is above it.
+        Some((from, to)) if descending => {
+            Some((after(complement_if(true, to)), after(complement_if(true, from))))
+        }
+        Some((from, to)) => Some((Some(from), Some(to))),
+        None => None,
+    };
+    let of = |prefix: Vec<u8>| match &range {
+        None => CodeRange { to: after(prefix.clone()), from: prefix },
+        Some((from, to)) => {
+            let from = from.as_deref().unwrap_or_default();
+            let whole_from = [&prefix[..], from].concat();
+            let to = match to {
+                Some(to) => {
+                    let whole_to = [&prefix[..], to].concat();
+                    // What is below a bound that is cut may be equal to it when it is cut.
+                    let is_cut = whole_to.len() > CUT_BYTES;
+                    if is_cut { after(cut(whole_to)) } else { Some(whole_to) }
+                }
+                None => after(prefix.clone()),
+            };
+            CodeRange { from: cut(whole_from), to }
+        }
+    };
+    prefixes.into_iter().map(of).collect()
+}
+
+fn complement_if(complement: bool, mut bytes: Vec<u8>) -> Vec<u8> {
+    if complement {
+        bytes.iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    bytes
+}
+
+fn cut(mut code: Vec<u8>) -> Vec<u8> {
+    code.truncate(CUT_BYTES);
+    code
+}
