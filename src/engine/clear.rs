@@ -213,10 +213,6 @@ struct Dead<'a> {
 }
 
 impl LetGo for Dead<'_> {
-    fn wants_heads(&self) -> bool {
-        true
-    }
-
     fn take(&mut self, head: &Head) {
         if !head.deleted {
             self.segments.subtract_live(head.segment, head.footprint_bytes());

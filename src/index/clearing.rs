@@ -4,7 +4,6 @@
 //! Snapshots that began before go on to read the old directory. Nothing else finds it, so no row in
 //! it changes any more.
 
-use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,9 +21,6 @@ pub(crate) struct ClearedLeaves(pub(super) Arc<Directory>);
 
 /// What happens to each of the leaves that are let go of.
 pub(crate) trait LetGo {
-    /// Whether heads are asked for: then leaves that are not in memory are loaded.
-    fn wants_heads(&self) -> bool;
-
     /// Takes a head that went with the clear.
     fn take(&mut self, head: &Head);
 
@@ -71,7 +67,7 @@ impl Index {
             if !state.covers(&from) {
                 continue;
             }
-            if state.leaf.is_none() && how.wants_heads() && !skip {
+            if state.leaf.is_none() && !skip {
                 drop(state);
                 if let Err(error) = self.load(directory, &handle) {
                     outcome = Err(error);
@@ -115,8 +111,9 @@ impl Index {
         self.look_in(&cleared.0, key.key_bytes(), Row::of)
     }
 
-    /// Removes the rows of a collection that are older than a clear, for those who replay it, and
-    /// shows them. Nobody else uses the index meanwhile.
+    /// Clears a collection for those who replay the journal, and shows the heads that went. Rows that
+    /// are newer than the clear go too: their entries are still to be replayed. Nobody else uses
+    /// the index meanwhile.
     ///
     /// # Errors
     /// What loading a leaf fails with.
@@ -124,44 +121,21 @@ impl Index {
         &self,
         key: &ItemKey,
         tombstone: &Head,
-        removed: &mut dyn FnMut(&ItemKey, &Head),
+        removed: &mut dyn FnMut(&Head),
     ) -> Result<()> {
-        let collection = key.collection();
-        let mut newer: Vec<(ItemKey, Head)> = Vec::new();
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        self.scan(collection, all, false, |found, head, _| {
-            let Ok(key) = ItemKey::of_parts(collection, found.prefix, found.suffix) else {
-                return ControlFlow::Continue(());
-            };
-            if head.revision < tombstone.revision {
-                removed(&key, head);
-            } else {
-                newer.push((key, *head));
-            }
-            ControlFlow::Continue(())
-        })?;
-        let old = self.leaves_of(collection);
-        self.replace_with_tombstone(collection, tombstone);
-        if let Some(old) = old {
-            self.let_go(&old, &mut Forget)?;
-        }
-        let pin = self.pin();
-        for (key, head) in &newer {
-            self.put(key, head, None, &pin);
-        }
-        Ok(())
+        let old = self.leaves_of(key.collection());
+        self.replace_with_tombstone(key.collection(), tombstone);
+        old.map_or(Ok(()), |old| self.let_go(&old, &mut Replayed(removed)))
     }
 }
 
 /// Nobody reads the leaves any more.
-struct Forget;
+struct Replayed<'a>(&'a mut dyn FnMut(&Head));
 
-impl LetGo for Forget {
-    fn wants_heads(&self) -> bool {
-        false
+impl LetGo for Replayed<'_> {
+    fn take(&mut self, head: &Head) {
+        (self.0)(head);
     }
-
-    fn take(&mut self, _: &Head) {}
 
     fn keeps(&mut self, _: u64) -> bool {
         false

@@ -71,7 +71,7 @@ impl Index {
         heads(&mut |key, head| {
             // What is older went with the clear.
             if key.is_collection() && cleared.is_ok() {
-                cleared = holes.replay_clear(key, head, &mut |_, _| {});
+                cleared = holes.replay_clear(key, head, &mut |_| {});
             }
             let newer = |now: Option<Head>| now.is_none_or(|now| now.revision <= head.revision);
             if self.is_absent(key) && holes.head(key).is_ok_and(newer) {

@@ -62,8 +62,9 @@ impl Index {
         directory.leaves_from(&[], usize::MAX).iter().any(absent)
     }
 
-    /// Removes a directory with all its rows. Nobody reads or writes it any more; the next
-    /// write-back removes its rows from the backing store.
+    /// Removes a directory with all its rows. Nobody reads or writes it any more, nor is a write-back
+    /// under way: who has found the directory would look for ever for a leaf that covers its key.
+    /// The next write-back removes its rows from the backing store.
     pub(crate) fn remove_directory(&self, number: u64) {
         // Nothing is loaded, evicted or written back in between.
         let _residency = self.residency.write();

@@ -48,10 +48,6 @@ struct Heads {
 }
 
 impl LetGo for Heads {
-    fn wants_heads(&self) -> bool {
-        true
-    }
-
     fn take(&mut self, head: &Head) {
         self.revisions.push(head.revision);
     }

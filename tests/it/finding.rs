@@ -154,6 +154,7 @@ fn pages_are_the_whole_whatever_is_removed_between_them() {
             if paged.len() == before {
                 break;
             }
+            assert!(paged.len() <= whole.len(), "{paged:?} of {whole:?}");
             // Kept over a restart, as text; and the item that it was taken at is gone.
             let text = serde_json::to_string(&page.cursor().unwrap()).unwrap();
             place = Some(serde_json::from_str(&text).unwrap());

@@ -329,18 +329,18 @@ fn a_missing_directory_is_created_with_its_parents() {
     assert_eq!(numbers(&Store::open(&deep).unwrap()).len().unwrap(), 1);
 }
 
-/// Windows takes 260 characters as a user writes them, and more in a form that no user writes.
+/// Windows takes 260 characters of a path as users write it. The files of the last one lie beyond.
 #[test]
-fn a_path_may_be_longer_than_windows_takes_and_is_told_as_users_write_it() {
+fn a_path_is_told_as_users_write_it_up_to_the_length_that_windows_takes() {
     let (_folder, path) = new_folder();
     let above = path.as_os_str().len();
-    for len in [150, 230, 250, 400] {
+    for len in [150, 230, 250] {
         let filler = "d".repeat((len - above) / 2);
         let deep = path.join(&filler).join(&filler);
         let store = Store::open(&deep).unwrap();
         numbers(&store).create("k", &1).unwrap();
         let told = store.path().unwrap().to_str().unwrap().to_owned();
-        assert!(len > 260 || !told.contains('?'), "{told}");
+        assert!(!told.contains('?'), "{told}");
         store.close().unwrap();
         let store = Store::open(&deep).unwrap();
         assert_eq!(numbers(&store).len().unwrap(), 1);

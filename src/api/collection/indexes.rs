@@ -17,7 +17,8 @@ pub struct IndexStatus {
     /// How many entries it has now: one for each item, or for each element where it has a `*`.
     pub entries: u64,
     /// Whether it is used. It is not while it is built, nor after an item was displaced whose stored
-    /// bytes are damaged, until it is built anew.
+    /// bytes are damaged, until the next [`ensure_index`](Collection::ensure_index) or open builds it
+    /// anew.
     pub built: bool,
 }
 

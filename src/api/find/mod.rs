@@ -275,7 +275,10 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// }
     /// let cost = prices.find(Filter::gt("", 1)).sort("").explain()?;
     /// assert_eq!((cost.looked_at(), cost.found(), cost.sorted()), (3, 1, true));
-    /// assert_eq!(cost.to_string(), "scan of collection \"prices\": 3 items looked at, 1 found, sorted in memory");
+    /// assert_eq!(
+    ///     cost.to_string(),
+    ///     "scan of collection \"prices\": 3 items looked at, 1 found, sorted in memory"
+    /// );
     /// # Ok(()) }
     /// ```
     pub fn explain(self) -> Result<Explanation> {

@@ -16,6 +16,7 @@ use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::storage::layout::{INDEX_FILE, manifest_path};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
+use crate::values::key::ItemKey;
 use crate::values::options::{OnProgress, Options, Progress};
 
 const PROGRESS_BYTES: u64 = 1 << 20;
@@ -169,8 +170,7 @@ fn prove(
         entry.move_content(&mut expected, &head);
         newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
         if entry.clears() {
-            return index
-                .replay_clear(key, &head, &mut |key, head| found.subtract(key.as_bytes(), head));
+            return found.clear(&index, key, &head);
         }
         let pin = index.pin();
         index.make_resident(key, &pin)?;
@@ -272,9 +272,7 @@ fn fill(
             }
             newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
             if entry.clears() {
-                return index.replay_clear(key, &head, &mut |key, head| {
-                    found.subtract(key.as_bytes(), head)
-                });
+                return found.clear(&index, key, &head);
             }
             let present = index.head(key)?;
             index.put(key, &head, None, &pin);
@@ -342,13 +340,22 @@ impl Content {
 
     /// Takes away a head.
     fn subtract(&mut self, key: &[u8], head: &Head) {
-        if head.deleted {
-            return;
+        if !head.deleted {
+            self.content.subtract(key, head.etag);
+            self.subtract_live(head);
         }
-        self.content.subtract(key, head.etag);
-        if let Some(live) = self.live_bytes.get_mut(&head.segment) {
+    }
+
+    fn subtract_live(&mut self, head: &Head) {
+        if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
             *live = live.saturating_sub(head.footprint_bytes());
         }
+    }
+
+    /// Takes away all of a collection that an entry clears, from the index as well.
+    fn clear(&mut self, index: &Index, key: &ItemKey, tombstone: &Head) -> Result<()> {
+        self.content.clear(key.collection());
+        index.replay_clear(key, tombstone, &mut |head| self.subtract_live(head))
     }
 }
 

@@ -170,6 +170,8 @@ impl Engine {
         after: Option<(u64, Vec<u8>)>,
         sum: &mut ContentSum,
     ) -> Result<Option<(u64, Vec<u8>)>> {
+        // Keeps the rows of an index that is dropped meanwhile.
+        let _view = self.begin_snapshot()?;
         let all = self.secondaries.all();
         let (from, key) = after.unwrap_or_default();
         let mut built = all.iter().filter(|index| index.state() == State::Built);
