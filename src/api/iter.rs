@@ -1,15 +1,16 @@
 //! Iterators over a collection: lazy, in order of key, from both ends.
 
-use std::collections::VecDeque;
 use std::iter::FusedIterator;
 use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::api::collection::{Collection, decode};
+use crate::api::collection::Collection;
 use crate::api::store::Store;
 use crate::engine::shared::EngineGuard;
-use crate::engine::{Engine, GoOn, Span, Version, View, Window};
+use crate::engine::{
+    Engine, GoOn, ScannedItem, ScannedItems, ScannedKeys, Span, Version, View, Window,
+};
 use crate::values::codec::Codec;
 use crate::values::error::Result;
 use crate::values::item::Item;
@@ -63,17 +64,11 @@ impl Selection {
     }
 }
 
-/// Values fetched from both ends of a sequence, handed out from both ends.
-#[derive(Debug)]
-struct Ends<T> {
-    front: VecDeque<T>,
-    back: VecDeque<T>,
-}
-
-impl<T> Ends<T> {
-    fn new() -> Self {
-        Self { front: VecDeque::new(), back: VecDeque::new() }
-    }
+/// What was fetched from both ends of a sequence.
+#[derive(Debug, Default)]
+struct Ends<F> {
+    front: F,
+    back: F,
 }
 
 /// The live rows of a selection, fetched in growing steps: those of now, or those of a snapshot.
@@ -83,13 +78,15 @@ struct Rows {
     view: Option<Arc<View>>,
     selection: Selection,
     step: usize,
+    /// What the last window took in memory.
+    shared_bytes: usize,
     /// Whether the part between the ends is known to be empty.
     done: bool,
 }
 
 impl Rows {
     fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { store, view, selection, step: FIRST_ROWS, done: false }
+        Self { store, view, selection, step: FIRST_ROWS, shared_bytes: 0, done: false }
     }
 
     /// Reads rows from one end with `read`, and moves that end's bound past them.
@@ -113,36 +110,40 @@ impl Rows {
         Ok(fetched)
     }
 
-    /// Reads some versions from one end; none only where none is left.
-    fn fetch_versions(&mut self, reverse: bool, read: &mut VecDeque<Result<(ItemKey, Version)>>) {
+    /// Reads some items from one end; none only where none is left.
+    fn fetch_items(&mut self, reverse: bool) -> ScannedItems {
+        let shared_bytes = self.shared_bytes;
+        let mut items = ScannedItems::default();
         // Of items that were deleted since their rows were read, compaction may leave nothing.
-        while read.is_empty() && !self.done {
+        while items.is_empty() && !self.done {
             let fetched = self.fetch(reverse, |engine, view, span, step| {
-                let mut rows = Vec::new();
                 let window = Window { rows: step, value_bytes: READ_AHEAD_BYTES };
-                let go_on = engine.scan(view, span, window, &mut rows)?;
-                read.extend(engine.versions_of(view, rows));
-                Ok((go_on, ()))
+                engine.scan(view, span, window, shared_bytes)
             });
-            if let Err(error) = fetched {
-                read.push_back(Err(error));
-            }
+            items = fetched.unwrap_or_else(ScannedItems::failed);
         }
+        self.shared_bytes = items.shared_bytes();
+        items
     }
 
     /// Reads some keys from one end; none only where none is left.
-    fn fetch_keys(&mut self, reverse: bool, keys: &mut VecDeque<Result<Vec<u8>>>) {
+    fn fetch_keys(&mut self, reverse: bool) -> ScannedKeys {
+        let mut keys = ScannedKeys::default();
         while keys.is_empty() && !self.done {
-            let fetched = self.fetch(reverse, |engine, view, span, step| {
-                let mut found = Vec::with_capacity(step);
-                let go_on = engine.scan_keys(view, span, step, &mut found)?;
-                Ok((go_on, found))
-            });
-            match fetched {
-                Ok(found) => keys.extend(found.into_iter().map(Ok)),
-                Err(error) => keys.push_back(Err(error)),
-            }
+            let fetched =
+                self.fetch(reverse, |engine, view, span, step| engine.scan_keys(view, span, step));
+            keys = fetched.unwrap_or_else(ScannedKeys::failed);
         }
+        keys
+    }
+
+    /// Counts all that is left.
+    fn count(&mut self) -> Result<u64> {
+        let mut count = 0;
+        while !self.done {
+            count += self.fetch(false, |engine, view, span, _| engine.count_rows(view, span))?;
+        }
+        Ok(count)
     }
 }
 
@@ -169,7 +170,7 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 #[derive(Debug)]
 pub struct Iter<T, C> {
     rows: Rows,
-    read: Ends<Result<(ItemKey, Version)>>,
+    read: Ends<ScannedItems>,
     documents: PhantomData<fn() -> (T, C)>,
 }
 
@@ -181,37 +182,41 @@ impl<T, C: Codec<T>> Iter<T, C> {
     ) -> Result<Self> {
         collection.check_codec()?;
         let rows = Rows::new(collection.store().clone(), view, selection);
-        Ok(Self { rows, read: Ends::new(), documents: PhantomData })
+        Ok(Self { rows, read: Ends::default(), documents: PhantomData })
+    }
+
+    #[inline]
+    fn decode(&self, item: ScannedItem) -> Result<Item<T>> {
+        let ScannedItem { key, version } = item;
+        match C::decode(version.value) {
+            Ok(value) => Ok(Item::stored(key, value, version.meta)),
+            Err(error) => Err(error.with_item(&self.rows.selection.collection, key.as_slice())),
+        }
     }
 }
 
 impl<T, C: Codec<T>> Iterator for Iter<T, C> {
     type Item = Result<Item<T>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let Ends { front, back } = &mut self.read;
-        if front.is_empty() {
-            self.rows.fetch_versions(false, front);
+        if self.read.front.is_empty() && !self.rows.done {
+            self.read.front = self.rows.fetch_items(false);
         }
-        let (key, version) = match front.pop_front().or_else(|| back.pop_back())? {
-            Ok(read) => read,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(decode::<T, C>(&key, version))
+        let Ends { front, back } = &mut self.read;
+        let item = front.next().or_else(|| back.next_back())?;
+        Some(item.and_then(|item| self.decode(item)))
     }
 }
 
 impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let Ends { front, back } = &mut self.read;
-        if back.is_empty() {
-            self.rows.fetch_versions(true, back);
+        if self.read.back.is_empty() && !self.rows.done {
+            self.read.back = self.rows.fetch_items(true);
         }
-        let (key, version) = match back.pop_front().or_else(|| front.pop_back())? {
-            Ok(read) => read,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(decode::<T, C>(&key, version))
+        let Ends { front, back } = &mut self.read;
+        let item = back.next().or_else(|| front.next_back())?;
+        Some(item.and_then(|item| self.decode(item)))
     }
 }
 
@@ -221,12 +226,12 @@ impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 #[derive(Debug)]
 pub(crate) struct Versions {
     rows: Rows,
-    read: VecDeque<Result<(ItemKey, Version)>>,
+    read: ScannedItems,
 }
 
 impl Versions {
     pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { rows: Rows::new(store, view, selection), read: VecDeque::new() }
+        Self { rows: Rows::new(store, view, selection), read: ScannedItems::default() }
     }
 }
 
@@ -234,10 +239,15 @@ impl Iterator for Versions {
     type Item = Result<(ItemKey, Version)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.read.is_empty() {
-            self.rows.fetch_versions(false, &mut self.read);
+        if self.read.is_empty() && !self.rows.done {
+            self.read = self.rows.fetch_items(false);
         }
-        self.read.pop_front()
+        let collection = &self.rows.selection.collection;
+        let versioned = |item: ScannedItem| {
+            let ScannedItem { key, version } = item;
+            Ok((ItemKey::new(collection, key.as_slice())?, version))
+        };
+        Some(self.read.next()?.and_then(versioned))
     }
 }
 
@@ -256,34 +266,40 @@ impl Iterator for Versions {
 #[derive(Debug)]
 pub struct Keys {
     rows: Rows,
-    read: Ends<Result<Vec<u8>>>,
+    read: Ends<ScannedKeys>,
 }
 
 impl Keys {
     pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { rows: Rows::new(store, view, selection), read: Ends::new() }
+        Self { rows: Rows::new(store, view, selection), read: Ends::default() }
+    }
+
+    /// Counts the keys that were not fetched yet.
+    pub(crate) fn count_rows(mut self) -> Result<u64> {
+        self.rows.count()
     }
 }
 
 impl Iterator for Keys {
     type Item = Result<Vec<u8>>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let Ends { front, back } = &mut self.read;
-        if front.is_empty() {
-            self.rows.fetch_keys(false, front);
+        if self.read.front.is_empty() && !self.rows.done {
+            self.read.front = self.rows.fetch_keys(false);
         }
-        front.pop_front().or_else(|| back.pop_back())
+        let Ends { front, back } = &mut self.read;
+        front.next().or_else(|| back.next_back())
     }
 }
 
 impl DoubleEndedIterator for Keys {
     fn next_back(&mut self) -> Option<Self::Item> {
-        let Ends { front, back } = &mut self.read;
-        if back.is_empty() {
-            self.rows.fetch_keys(true, back);
+        if self.read.back.is_empty() && !self.rows.done {
+            self.read.back = self.rows.fetch_keys(true);
         }
-        back.pop_front().or_else(|| front.pop_back())
+        let Ends { front, back } = &mut self.read;
+        back.next().or_else(|| front.next_back())
     }
 }
 

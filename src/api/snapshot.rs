@@ -346,7 +346,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn len(&self) -> Result<u64> {
-        self.keys()?.try_fold(0, |count, key| key.map(|_| count + 1))
+        self.keys()?.count_rows()
     }
 
     /// Whether there was no item.

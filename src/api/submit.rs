@@ -8,7 +8,7 @@ use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
-    Action, Attempt, Base, BaseId, Committed, Failed, KeyState, Operation, Refusal,
+    Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::engine::{ClearedItems, Clearing};
 use crate::values::error::{Error, Result};
@@ -22,11 +22,22 @@ pub(crate) fn commit(
     operations: &mut [Operation],
     retry: &RetryPolicy,
 ) -> Result<Committed, Failed> {
+    commit_checked(store, operations, retry, None)
+}
+
+/// As [`commit`], where `check` decodes patched documents in the place of the operations' own
+/// check. It was called last with the document that was committed.
+pub(crate) fn commit_checked(
+    store: &Store,
+    operations: &mut [Operation],
+    retry: &RetryPolicy,
+    mut check: Option<&mut Check<'_>>,
+) -> Result<Committed, Failed> {
     let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)) || o.has_filter());
     let mut attempts = retry.start();
     loop {
         if patches {
-            apply_patches(store, operations)?;
+            apply_patches(store, operations, check.as_deref_mut())?;
         }
         let attempt = store.engine()?.commit(operations)?;
         let (index, base) = match attempt {
@@ -82,7 +93,11 @@ fn help_upkeep(store: &Store) {
 ///
 /// The document's type decodes itself in here, which is user code: the store is held only while
 /// it is read.
-fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Failed> {
+fn apply_patches(
+    store: &Store,
+    operations: &mut [Operation],
+    mut check: Option<&mut Check<'_>>,
+) -> Result<(), Failed> {
     let mut states: HashMap<ItemKey, KeyState> = HashMap::new();
     for (index, operation) in operations.iter_mut().enumerate() {
         let at = |error| Failed { index: Some(index), error };
@@ -109,7 +124,8 @@ fn apply_patches(store: &Store, operations: &mut [Operation]) -> Result<(), Fail
             }
             Base::Pending(value) => value.bytes.clone(),
         };
-        if !apply_to(operation, state, base.id(), &bytes).map_err(at)? {
+        let check = check.as_deref_mut();
+        if !apply_to(operation, state, base.id(), &bytes, check).map_err(at)? {
             return Ok(());
         }
     }
@@ -123,6 +139,7 @@ fn apply_to(
     state: &mut KeyState,
     base: BaseId,
     bytes: &[u8],
+    check: Option<&mut Check<'_>>,
 ) -> Result<bool> {
     if !operation.is_judged(base) {
         operation.judge(base, bytes);
@@ -135,6 +152,7 @@ fn apply_to(
     let Action::Patch(plan) = &mut operation.action else {
         return Err(Error::Internal { what: "an operation without a patch asked for one" });
     };
-    plan.compute(&operation.key, base, bytes);
+    let mut own = plan.check;
+    plan.compute(&operation.key, base, bytes, check.unwrap_or(&mut own));
     Ok(!plan.has_failed() && state.decide(operation).is_ok())
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::secondary::record::{IndexDefinition, is_index_record};
-use crate::engine::{Engine, Span, Window};
+use crate::engine::{Engine, ScannedItem, Span, Window};
 use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
@@ -55,6 +55,8 @@ pub(crate) struct CollectionRecord {
 
 /// The layout of what follows the codec's byte.
 const RECORD_VERSION: u8 = 1;
+/// How many records are read at a time.
+const RECORDS_AT_ONCE: usize = 1_024;
 
 impl CollectionRecord {
     pub(crate) fn new(codec: CodecId) -> Self {
@@ -203,40 +205,52 @@ fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
 impl Engine {
     /// Reads all records, those of indexes with their revisions.
     pub(super) fn load_catalog(&self) -> Result<(Catalog, Vec<(u64, IndexDefinition)>)> {
-        let mut rows = Vec::new();
-        let bounds = (Bound::Unbounded, Bound::Unbounded);
-        let span = Span { collection: "", bounds, reverse: false };
-        let window = Window { rows: usize::MAX, value_bytes: u64::MAX };
-        let mut after = self.scan(None, span, window, &mut rows)?;
-        while let Some(key) = after {
-            let bounds = (Bound::Excluded(key.as_slice()), Bound::Unbounded);
-            after = self.scan(None, Span { bounds, ..span }, window, &mut rows)?;
-        }
         let (catalog, mut indexes) = (Catalog::default(), Vec::new());
-        for row in self.versions_of(None, rows) {
-            let (key, version) = match row {
-                Err(error) if error.key().is_some_and(is_index_record) => {
-                    log::warn!("an index is forgotten, as its record cannot be read: {error}");
-                    continue;
-                }
-                Err(error) => {
-                    catalog.note_damage(error)?;
-                    continue;
-                }
-                Ok(row) => row,
-            };
-            if is_index_record(key.key_bytes()) {
-                let revision = version.meta.revision.0;
-                let index = IndexDefinition::decode(key.key_bytes(), &version.value);
-                indexes.extend(index.map(|index| (revision, index)));
-                continue;
+        let window = Window { rows: RECORDS_AT_ONCE, value_bytes: u64::MAX };
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            let bounds = (lower, Bound::Unbounded);
+            let span = Span { collection: "", bounds, reverse: false };
+            let (go_on, records) = self.scan(None, span, window, 0)?;
+            for record in records {
+                catalog.load(record, &mut indexes)?;
             }
-            let record = CollectionRecord::decode(&version.value);
-            if let Ok(name) = std::str::from_utf8(key.key_bytes()) {
-                catalog.records.write().insert(name.to_owned(), record);
+            after = go_on;
+            if after.is_none() {
+                break;
             }
         }
         Ok((catalog, indexes))
+    }
+}
+
+impl Catalog {
+    /// Takes over a record. One that is damaged costs its collection, or its index, alone.
+    fn load(
+        &self,
+        record: Result<ScannedItem>,
+        indexes: &mut Vec<(u64, IndexDefinition)>,
+    ) -> Result<()> {
+        let ScannedItem { key, version } = match record {
+            Err(error) if error.key().is_some_and(is_index_record) => {
+                log::warn!("an index is forgotten, as its record cannot be read: {error}");
+                return Ok(());
+            }
+            Err(error) => return self.note_damage(error),
+            Ok(record) => record,
+        };
+        let key = key.as_slice();
+        if is_index_record(key) {
+            let index = IndexDefinition::decode(key, &version.value);
+            indexes.extend(index.map(|index| (version.meta.revision.0, index)));
+            return Ok(());
+        }
+        let record = CollectionRecord::decode(&version.value);
+        if let Ok(name) = std::str::from_utf8(key) {
+            self.records.write().insert(name.to_owned(), record);
+        }
+        Ok(())
     }
 }
 

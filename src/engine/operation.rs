@@ -84,6 +84,9 @@ impl NewValue {
     }
 }
 
+/// Decodes a patched document as its collection's type.
+pub(crate) type Check<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
+
 /// A patch, and what it makes of one particular version.
 ///
 /// Applying a patch reads and parses a document and runs the type's own decoding, so it is done
@@ -168,14 +171,28 @@ impl PatchPlan {
         matches!(self.computed, Some((_, Err(_))))
     }
 
-    /// Applies the patch to a version's bytes, and keeps what came of it.
-    pub(crate) fn compute(&mut self, key: &ItemKey, base: BaseId, bytes: &[u8]) {
-        let patched = self.patch.apply_to_bytes(bytes).map_err(Error::from);
-        let value = patched.and_then(|patched| {
-            (self.check)(&patched)?;
-            NewValue::new(patched.into(), self.expiry)
-        });
-        let named = value.map_err(|error| error.with_item(key.collection(), key.key_bytes()));
+    /// Applies the patch to a version's bytes, and keeps what came of it. `check` decodes the
+    /// patched document.
+    pub(crate) fn compute(
+        &mut self,
+        key: &ItemKey,
+        base: BaseId,
+        bytes: &[u8],
+        check: &mut Check<'_>,
+    ) {
+        // What a splice has left as it is may be what the type refuses, and the tree mends.
+        let spliced = self.patch.spliced(bytes).filter(|patched| check(patched).is_ok());
+        let patched = spliced.map_or_else(
+            || {
+                let patched = self.patch.apply_to_bytes(bytes)?;
+                check(&patched)?;
+                Ok(patched)
+            },
+            Ok,
+        );
+        let value = patched.and_then(|patched| NewValue::new(patched.into(), self.expiry));
+        let named =
+            value.map_err(|error: Error| error.with_item(key.collection(), key.key_bytes()));
         self.computed = Some((base, named));
     }
 }

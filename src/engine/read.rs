@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::index::Row;
+use crate::index::{NamedRow, Row};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -31,7 +31,7 @@ impl Engine {
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
         let stripe = self.stripes.of(key.as_bytes());
         for _ in 0..OPTIMISTIC_READS {
-            let found = self.find_at_rest(stripe, key)?;
+            let found = self.at_rest(stripe, || self.find(key))?;
             let version = match found {
                 Found::Nothing => return Ok(None),
                 Found::Cached(version) => version,
@@ -47,6 +47,30 @@ impl Engine {
         let _guard = stripe.lock();
         let version = self.read_locked(key)?;
         Ok(version.filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
+    }
+
+    /// What names the current version of an item, if that is in memory and `is_enough` says that
+    /// the value is not needed. The value is not touched.
+    pub(crate) fn meta_if(
+        &self,
+        key: &ItemKey,
+        is_enough: impl FnOnce(&Meta) -> bool,
+    ) -> Result<Option<Meta>> {
+        let stripe = self.stripes.of(key.as_bytes());
+        let row = self.at_rest(stripe, || self.with_index(|index| index.named(key)))?;
+        let Some(NamedRow { head, parent: Some(parent) }) = row else { return Ok(None) };
+        let meta = Meta {
+            etag: head.etag,
+            parent,
+            revision: Revision(head.revision),
+            modified_ms: head.modified_ms,
+            expires_ms: head.expires_ms,
+        };
+        let found = head.is_live(self.now_for(head.expires_ms)) && is_enough(&meta);
+        if found {
+            self.counters.count_cache(true);
+        }
+        Ok(found.then_some(meta))
     }
 
     /// The newest version of an item whose stripe is locked, expired or not.
@@ -298,18 +322,17 @@ impl Engine {
         })
     }
 
-    /// What [`find`](Self::find) gives while no commit is being applied under the stripe, with
-    /// the stripe's number at that time.
-    fn find_at_rest(&self, stripe: &Stripe, key: &ItemKey) -> Result<Found> {
+    /// What a look into the index gives while no commit is being applied under the stripe.
+    fn at_rest<T>(&self, stripe: &Stripe, look: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 0..OPTIMISTIC_READS {
             let sequence = stripe.begin_read();
-            let found = self.find(key)?;
+            let found = look()?;
             if stripe.is_unchanged(sequence) {
                 return Ok(found);
             }
         }
         let _guard = stripe.lock();
-        self.find(key)
+        look()
     }
 
     /// The time to compare an expiry with; read only where there is one.

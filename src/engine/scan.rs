@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 
 use crate::engine::Engine;
-use crate::engine::Version;
+use crate::engine::scanned::{Gathering, Missing, ScannedItems, ScannedKeys};
 use crate::engine::snapshots::View;
 use crate::index::{CachedValue, KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
@@ -15,24 +15,13 @@ use crate::values::key::ItemKey;
 
 /// Entries are read together when no more than this lies between them.
 const GAP_BYTES: u64 = 4 << 10;
+/// How much of keys and values in memory one window copies. It fits into a processor's cache, so
+/// that who takes the items finds them there.
+const COPIED_BYTES: usize = 96 << 10;
+/// Room for so many rows is made at once: about what a window of small items holds.
+const ROOM_ROWS: usize = 512;
 /// The most that is read in one go, but for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
-
-/// A row of a scan.
-#[derive(Debug)]
-pub(crate) struct ScannedRow {
-    pub(crate) key: ItemKey,
-    pub(crate) head: Head,
-    value: Option<CachedValue>,
-}
-
-/// One version that a scan wants, and what came of reading it.
-struct Wanted {
-    key: ItemKey,
-    head: Head,
-    /// `None` until it is read, `Some(Ok(None))` when the item is gone meanwhile.
-    version: Option<Result<Option<Version>>>,
-}
 
 /// What a scan looks at: a part of a collection, from one end or the other.
 #[derive(Debug, Clone, Copy)]
@@ -67,48 +56,62 @@ pub(crate) struct VerifiedRows {
 const ROWS_AT_ONCE: usize = 16 << 10;
 
 impl Engine {
-    /// Appends live rows of a collection, in order of key. With a view the heads are those of its
-    /// revision: every key that had one still has a row.
+    /// Fetches live items of a collection, in order of key. With a view they are those of its
+    /// revision: every key that had one still has a row. Values that are not in memory are read in
+    /// order of position, neighbours in one go.
+    ///
+    /// `shared_bytes` is what the scan's last window took, as a hint.
     pub(crate) fn scan(
         &self,
         view: Option<&View>,
         span: Span<'_>,
         window: Window,
-        rows: &mut Vec<ScannedRow>,
-    ) -> Result<GoOn> {
-        let begin = rows.len();
+        shared_bytes: usize,
+    ) -> Result<(GoOn, ScannedItems)> {
+        let mut gathering = Gathering::with_room(window.rows.min(ROOM_ROWS), shared_bytes);
         let mut left = window;
-        self.scan_live(view, span, |restart, collection, key, head, value| {
+        let go_on = self.scan_live(view, span, |restart, key, head, value| {
             if restart {
-                rows.truncate(begin);
+                gathering.clear();
                 left = window;
             }
-            let bytes = u64::from(head.len_bytes);
             left.rows -= 1;
-            left.value_bytes = left.value_bytes.saturating_sub(bytes);
-            let value = value.cloned();
-            rows.push(ScannedRow { key: item_key(collection, key), head: *head, value });
-            left.rows > 0 && left.value_bytes > 0
-        })
+            left.value_bytes = left.value_bytes.saturating_sub(u64::from(head.len_bytes));
+            gathering.push(key, head, value);
+            left.rows > 0 && left.value_bytes > 0 && gathering.shared_bytes() < COPIED_BYTES
+        })?;
+        let any_is_gone = self.read_missing(view, span.collection, &mut gathering);
+        Ok((go_on, gathering.finish(any_is_gone)))
     }
 
-    /// Appends the keys of up to `limit` live items: as [`scan`](Self::scan), but nothing else of
+    /// Fetches the keys of up to `limit` live items: as [`scan`](Self::scan), but nothing else of
     /// them is copied.
     pub(crate) fn scan_keys(
         &self,
         view: Option<&View>,
         span: Span<'_>,
         limit: usize,
-        keys: &mut Vec<Vec<u8>>,
-    ) -> Result<GoOn> {
-        let begin = keys.len();
-        self.scan_live(view, span, |restart, _, key, _, _| {
+    ) -> Result<(GoOn, ScannedKeys)> {
+        let mut keys = ScannedKeys::with_room(limit);
+        let go_on = self.scan_live(view, span, |restart, key, _, _| {
             if restart {
-                keys.truncate(begin);
+                keys.clear();
             }
-            keys.push(key.to_vec());
-            keys.len() - begin < limit
-        })
+            keys.push(key);
+            keys.len() < limit
+        })?;
+        Ok((go_on, keys))
+    }
+
+    /// Counts the live items of a span: as [`scan_keys`](Self::scan_keys), without copying
+    /// anything.
+    pub(crate) fn count_rows(&self, view: Option<&View>, span: Span<'_>) -> Result<(GoOn, u64)> {
+        let mut count = 0;
+        let go_on = self.scan_live(view, span, |restart, _, _, _| {
+            count = if restart { 1 } else { count + 1 };
+            true
+        })?;
+        Ok((go_on, count))
     }
 
     /// Shows the live rows of a span to `take` until that returns `false`. The first row after a
@@ -117,7 +120,7 @@ impl Engine {
         &self,
         view: Option<&View>,
         Span { collection, bounds, reverse }: Span<'_>,
-        mut take: impl FnMut(bool, &str, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
+        mut take: impl FnMut(bool, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
         // An item that was removed after a view began is seen through its tombstone.
@@ -130,14 +133,12 @@ impl Engine {
                     looked_at += 1;
                     let more = match view {
                         None if !head.is_live(now_ms) => Ok(true),
-                        None => {
-                            Ok(take(std::mem::take(&mut restart), collection, key, head, value))
-                        }
+                        None => Ok(take(std::mem::take(&mut restart), key, head, value)),
                         Some(view) => seen(view, collection, key, head).map(|seen| {
                             let seen = seen.filter(|seen| seen.is_live(now_ms));
                             seen.is_none_or(|seen| {
                                 let value = value.filter(|_| seen.revision == head.revision);
-                                take(std::mem::take(&mut restart), collection, key, &seen, value)
+                                take(std::mem::take(&mut restart), key, &seen, value)
                             })
                         }),
                     };
@@ -201,69 +202,66 @@ impl Engine {
         })
     }
 
-    /// The versions of these rows of a scan, in the same order. What is not in memory is read in
-    /// order of position, neighbours in one go.
-    pub(crate) fn versions_of(
+    /// Reads the values that a scan did not find in memory; whether any item is gone since.
+    fn read_missing(
         &self,
         view: Option<&View>,
-        rows: Vec<ScannedRow>,
-    ) -> impl Iterator<Item = Result<(ItemKey, Version)>> + use<> {
-        let want = |ScannedRow { key, head, value }: ScannedRow| {
-            let version = value.map(|value| Ok(Some(Version::cached(&head, value))));
-            Wanted { key, head, version }
-        };
-        let mut wanted: Vec<Wanted> = rows.into_iter().map(want).collect();
-        let mut missing: Vec<&mut Wanted> =
-            wanted.iter_mut().filter(|wanted| wanted.version.is_none()).collect();
-        missing.sort_unstable_by_key(|wanted| (wanted.head.segment, wanted.head.offset));
-        let mut rest = missing.as_mut_slice();
+        collection: &str,
+        gathering: &mut Gathering,
+    ) -> bool {
+        let missing = gathering.take_missing();
+        let (mut rest, mut any_is_gone) = (missing.as_slice(), false);
         while !rest.is_empty() {
-            let (run, after) = rest.split_at_mut(neighbours_len(rest));
-            self.read_neighbours(view, run);
+            let (run, after) = rest.split_at(neighbours_len(rest));
+            any_is_gone |= self.read_neighbours(view, collection, run, gathering);
             rest = after;
         }
-        wanted.into_iter().filter_map(|Wanted { key, version, .. }| {
-            let named = |error: Error| error.with_item(key.collection(), key.key_bytes());
-            let version = version?.transpose()?.map_err(named);
-            Some(version.map(|version| (key, version)))
-        })
+        any_is_gone
     }
 
     /// Reads neighbouring entries together and takes them apart.
-    fn read_neighbours(&self, view: Option<&View>, run: &mut [&mut Wanted]) {
-        let Some(first) = run.first().map(|wanted| wanted.head) else { return };
+    fn read_neighbours(
+        &self,
+        view: Option<&View>,
+        collection: &str,
+        run: &[Missing],
+        gathering: &mut Gathering,
+    ) -> bool {
+        let Some(first) = run.first().map(|missing| missing.head) else { return false };
         let end = run.last().map_or(0, |last| last.head.end());
         let len_bytes = (end - u64::from(first.offset)) as u32;
         // Frames that are still on their way to the file are found one by one.
         let together = run.len() > 1 && self.journal.is_written(first.segment, end);
         let read = || self.journal.read(first.segment, first.offset, len_bytes).ok();
         let bytes = together.then(read).flatten().flatten().map(Bytes::from);
-        for wanted in run {
-            let Wanted { key, head, version } = &mut **wanted;
+        let mut any_is_gone = false;
+        for Missing { row, head } in run {
             let from = (head.offset - first.offset) as usize;
             let to = from + head.len_bytes as usize;
             // A row may say anything.
             let record =
                 bytes.as_ref().filter(|bytes| to <= bytes.len()).map(|bytes| bytes.slice(from..to));
-            let found = record.map_or(Ok(None), |record| self.version_in(key, head, &record));
-            *version = Some(match found {
-                // Copied, so that one small value does not keep the whole run in memory.
-                Ok(Some(version)) => {
-                    let value = Bytes::copy_from_slice(&version.value);
-                    Ok(Some(Version { value, ..version }))
+            let version = ItemKey::new(collection, gathering.key(*row)).and_then(|key| {
+                let found = record.map_or(Ok(None), |record| self.version_in(&key, head, &record));
+                match found? {
+                    Some(version) => Ok(Some(version)),
+                    None => self.version_of_scan(&key, head, view),
                 }
-                Ok(None) => self.version_of_scan(key, head, view),
-                Err(error) => Err(error),
             });
+            any_is_gone |= matches!(version, Ok(None));
+            let named = |error: Error| error.with_item(collection, gathering.key(*row));
+            let version = version.map_err(named);
+            gathering.set(*row, version);
         }
+        any_is_gone
     }
 }
 
 /// How many of these, from the first on, lie close enough together to be read in one go.
-fn neighbours_len(wanted: &[&mut Wanted]) -> usize {
-    let Some(first) = wanted.first().map(|wanted| wanted.head) else { return 0 };
+fn neighbours_len(missing: &[Missing]) -> usize {
+    let Some(first) = missing.first().map(|missing| missing.head) else { return 0 };
     let mut end = first.end();
-    let more = wanted.iter().skip(1).take_while(|next| {
+    let more = missing.iter().skip(1).take_while(|next| {
         let head = &next.head;
         let near = head.segment == first.segment
             && u64::from(head.offset) <= end + GAP_BYTES

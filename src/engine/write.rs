@@ -342,9 +342,11 @@ impl Engine {
                     Some(version) => Some(version),
                     None => self.read(key)?,
                 };
-                version.map(|Version { meta, value }| Item::stored(key.key(), value, meta))
+                version.map(|Version { meta, value }| Item::stored(key.item_key(), value, meta))
             }
-            Current::Pending(value) => Some(Item::stored(key.key(), value.bytes, Meta::UNSAVED)),
+            Current::Pending(value) => {
+                Some(Item::stored(key.item_key(), value.bytes, Meta::UNSAVED))
+            }
         };
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))

@@ -55,7 +55,7 @@ pub(crate) use self::clearing::{ClearedLeaves, LetGo};
 pub(crate) use self::leaf::{CachedValue, KeyRef};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::restoration::TakeHead;
-pub(crate) use self::rows::Row;
+pub(crate) use self::rows::{NamedRow, Row};
 pub(crate) use self::scan::Shown;
 
 use self::directory::Directory;

@@ -9,6 +9,7 @@ use crate::index::leaf::{CachedValue, Leaf, Put, Slot, Split};
 use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::index::residency::Pinned;
 use crate::values::error::Result;
+use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
@@ -18,6 +19,14 @@ use crate::values::key::ItemKey;
 pub(crate) struct Row {
     pub(crate) head: Head,
     pub(crate) value: Option<CachedValue>,
+}
+
+/// A row without its value.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NamedRow {
+    pub(crate) head: Head,
+    /// What the version displaced; `None` where the value is not in memory.
+    pub(crate) parent: Option<Option<ETag>>,
 }
 
 impl Row {
@@ -40,6 +49,15 @@ impl Index {
     /// The head of an item: as [`row`](Self::row), without the value.
     pub(crate) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         self.look(key, Leaf::head)
+    }
+
+    /// As [`row`](Self::row), but of the value it says only what the version displaced, where that is
+    /// in memory with the value.
+    pub(crate) fn named(&self, key: &ItemKey) -> Result<Option<NamedRow>> {
+        self.look(key, |leaf, slot| {
+            leaf.touch(slot);
+            NamedRow { head: leaf.head(slot), parent: leaf.value(slot).map(|value| value.parent) }
+        })
     }
 
     fn look<T>(&self, key: &ItemKey, f: impl Fn(&Leaf, Slot) -> T) -> Result<Option<T>> {

@@ -67,6 +67,8 @@ pub(crate) struct Journal {
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
+    /// As [`State::written`], for those who wait for it without the lock.
+    pub(super) written: AtomicU64,
     pub(super) applied: AtomicU64,
     pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
@@ -269,6 +271,7 @@ impl Journal {
             copies: CopyCount::default(),
             reserve,
             written_up_to: AtomicU64::new(written_up_to),
+            written: AtomicU64::new(last),
             applied: AtomicU64::new(last),
             durable: AtomicU64::new(last),
             syncs: AtomicU64::new(0),

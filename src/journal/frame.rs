@@ -260,16 +260,17 @@ impl FrameHeader {
     }
 
     fn encode(&self, place: Position) -> [u8; FRAME_HEADER_BYTES] {
-        let mut bytes = [0; FRAME_HEADER_BYTES];
-        let fields: [&[u8]; 5] = [
-            &self.body_bytes.to_le_bytes(),
-            &self.checksum(place).to_le_bytes(),
-            &self.revision.to_le_bytes(),
-            &self.body_checksum.to_le_bytes(),
-            &self.content_check.to_le_bytes(),
+        let numbers = [
+            self.body_bytes,
+            self.checksum(place),
+            self.revision as u32,
+            (self.revision >> 32) as u32,
+            self.body_checksum,
+            self.content_check,
         ];
-        for (slot, byte) in bytes.iter_mut().zip(fields.concat()) {
-            *slot = byte;
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        for (slot, number) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
+            *slot = number.to_le_bytes();
         }
         bytes
     }

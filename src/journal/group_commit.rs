@@ -18,6 +18,16 @@ use crate::values::options::Durability;
 /// A buffer larger than this is given back to the allocator after it was written.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
+/// How often a writer looks whether another has written its frame, before it sleeps until then.
+#[cfg(not(all(test, loom)))]
+const LOOKS: u32 = 24;
+/// In models once: loom knows no time that passes.
+#[cfg(all(test, loom))]
+const LOOKS: u32 = 1;
+/// How many of the looks follow each other closely; after each of the others another thread may
+/// have the processor.
+const CLOSE_LOOKS: u32 = 8;
+
 /// How far a commit must have come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -64,6 +74,40 @@ impl Journal {
         }
     }
 
+    /// Lets the leader that is writing finish, for some microseconds, and tells whether a commit is
+    /// written, and applied with all before it, by then. To sleep and be woken takes longer than
+    /// most writes.
+    pub(super) fn watch_written<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        revision: u64,
+    ) -> Option<MutexGuard<'a, State>> {
+        let mut looks = 0;
+        while state.writing && state.written < revision && looks < LOOKS {
+            let before = state.written;
+            drop(state);
+            let written = loop {
+                let written = self.written.load(Ordering::Acquire);
+                if written > before || looks == LOOKS {
+                    break written;
+                }
+                pause(looks);
+                looks += 1;
+            };
+            if written >= revision && self.applied.load(Ordering::Acquire) >= revision {
+                return None;
+            }
+            state = self.state.lock();
+        }
+        Some(state)
+    }
+
+    /// Moves the mark of what is written.
+    pub(super) fn set_written(&self, state: &mut State, revision: u64) {
+        state.written = revision;
+        self.written.store(revision, Ordering::Release);
+    }
+
     /// Writes the buffer to the active segment on behalf of everyone; the caller wakes those who
     /// wait for it.
     fn lead_write<'a>(
@@ -86,7 +130,7 @@ impl Journal {
             // The flight stays where readers find it: what it holds was applied.
             return Err(self.fail_at(&mut state, "writing", flight.segment, error));
         }
-        state.written = goal;
+        self.set_written(&mut state, goal);
         let end = pack(flight.segment, flight.offset + flight.bytes.len() as u64);
         self.written_up_to.store(end, Ordering::Release);
         state.recycle(flight);
@@ -199,6 +243,18 @@ impl State {
             self.spare = flight.bytes;
             self.spare.clear();
         }
+    }
+}
+
+/// Passes a little time: longer from look to look.
+fn pause(looks: u32) {
+    if cfg!(all(test, loom)) {
+        return;
+    }
+    if looks < CLOSE_LOOKS {
+        (0..1_u32 << looks.min(5)).for_each(|_| std::hint::spin_loop());
+    } else {
+        std::thread::yield_now();
     }
 }
 

@@ -25,7 +25,11 @@ impl Journal {
         self.mark_applied(&mut state, revision);
         let level = match self.durability {
             Durability::Immediate => Level::Synced,
-            Durability::Eventual => Level::Written,
+            Durability::Eventual => {
+                let Some(watched) = self.watch_written(state, revision) else { return Ok(()) };
+                state = watched;
+                Level::Written
+            }
         };
         state = self.wait(state, revision, level)?;
         drop(self.wait_applied(state, revision)?);

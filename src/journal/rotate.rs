@@ -270,10 +270,11 @@ impl Journal {
             return Err(Error::io("syncing", &path)(error));
         }
         state.buffer.clear();
-        state.written = state.appended;
+        let active_number = active.number;
+        self.set_written(state, state.appended);
         state.synced = state.appended;
         // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
-        self.written_up_to.store(pack(active.number, end.offset), Ordering::Release);
+        self.written_up_to.store(pack(active_number, end.offset), Ordering::Release);
         self.publish_durable(state);
         Ok(())
     }

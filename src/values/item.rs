@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use crate::seams::clock::instant;
 use crate::values::etag::ETag;
 use crate::values::revision::Revision;
+use crate::values::short_bytes::ShortBytes;
 
 /// A document together with the version it was read at.
 ///
@@ -50,7 +50,7 @@ use crate::values::revision::Revision;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item<T> {
-    key: Bytes,
+    key: ShortBytes,
     /// The document.
     pub value: T,
     meta: Meta,
@@ -61,23 +61,23 @@ impl<T> Item<T> {
     /// [`save`](crate::Collection::save) creates it. The key is checked when it is saved.
     #[must_use]
     pub fn new(key: impl AsRef<[u8]>, value: T) -> Self {
-        Self { key: Bytes::copy_from_slice(key.as_ref()), value, meta: Meta::UNSAVED }
+        Self { key: ShortBytes::of([key.as_ref()]), value, meta: Meta::UNSAVED }
     }
 
-    pub(crate) fn stored(key: Bytes, value: T, meta: Meta) -> Self {
+    pub(crate) fn stored(key: ShortBytes, value: T, meta: Meta) -> Self {
         Self { key, value, meta }
     }
 
     /// The key, 1 to 511 bytes.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        &self.key
+        self.key.as_slice()
     }
 
     /// The key as text, if it is UTF-8.
     #[must_use]
     pub fn key_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.key).ok()
+        std::str::from_utf8(self.key()).ok()
     }
 
     /// The tag of this version; [`ETag::UNSAVED`] for an item that was never saved.
@@ -231,7 +231,7 @@ impl Serialize for Meta {
 impl<T: Serialize> Serialize for Item<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Item", 2 + META_FIELDS)?;
-        fields.serialize_field("key", &key_text(&self.key))?;
+        fields.serialize_field("key", &key_text(self.key()))?;
         fields.serialize_field("value", &self.value)?;
         self.meta.serialize_fields(&mut fields)?;
         fields.end()

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::values::error::{Error, Result};
+use crate::values::short_bytes::ShortBytes;
 
 /// The longest key in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 511;
@@ -16,7 +17,7 @@ pub(crate) const MAX_COLLECTION_BYTES: usize = 128;
 /// collection, which records each collection's codec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ItemKey {
-    joined: Bytes,
+    joined: ShortBytes,
     collection_len: usize,
 }
 
@@ -26,66 +27,71 @@ impl ItemKey {
 
     /// Joins a checked collection name and a key, which is checked here.
     pub(crate) fn new(collection: &str, key: &[u8]) -> Result<Self> {
-        check_key(key)?;
-        let mut joined = Vec::with_capacity(collection.len() + 1 + key.len());
-        joined.extend_from_slice(collection.as_bytes());
-        joined.push(ItemKey::SEPARATOR);
-        joined.extend_from_slice(key);
-        Ok(Self { joined: joined.into(), collection_len: collection.len() })
+        check_len(key.len())?;
+        Self::of_parts(collection, key, &[])
     }
 
     /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
     /// that a clear leaves is found by it.
     pub(crate) fn of_collection(collection: &str) -> Self {
-        let joined = [collection.as_bytes(), &[Self::SEPARATOR]].concat();
-        Self { joined: joined.into(), collection_len: collection.len() }
+        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR]]);
+        Self { joined, collection_len: collection.len() }
     }
 
     /// Whether this stands for a collection as a whole.
     pub(crate) fn is_collection(&self) -> bool {
-        self.joined.len() == self.collection_len + 1
+        self.as_bytes().len() == self.collection_len + 1
     }
 
     /// Joins a collection's name and the key of a row of the index, which comes in two parts and is
     /// empty where the row is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
-        let mut joined = Vec::with_capacity(collection.len() + 1 + first.len() + second.len());
-        joined.extend_from_slice(collection.as_bytes());
-        joined.push(Self::SEPARATOR);
-        joined.extend_from_slice(first);
-        joined.extend_from_slice(second);
-        if joined.len() > collection.len() + 1 {
-            check_key(joined.get(collection.len() + 1..).unwrap_or_default())?;
+        if !first.is_empty() || !second.is_empty() {
+            check_len(first.len() + second.len())?;
         }
-        Ok(Self { joined: joined.into(), collection_len: collection.len() })
+        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR], first, second]);
+        Ok(Self { joined, collection_len: collection.len() })
     }
 
     /// The key of a row in a directory of the index that is no collection's. Its parts were checked.
     pub(crate) fn row(directory: &str, first: &[u8], second: &[u8]) -> Self {
-        let parts = [directory.as_bytes(), &[Self::SEPARATOR], first, second];
-        Self { joined: parts.concat().into(), collection_len: directory.len() }
+        let joined = ShortBytes::of([directory.as_bytes(), &[Self::SEPARATOR], first, second]);
+        Self { joined, collection_len: directory.len() }
     }
 
+    #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.joined
+        self.joined.as_slice()
     }
 
     pub(crate) fn collection(&self) -> &str {
-        let name = self.joined.get(..self.collection_len).unwrap_or_default();
+        let name = self.as_bytes().get(..self.collection_len).unwrap_or_default();
         std::str::from_utf8(name).unwrap_or_default()
     }
 
-    pub(crate) fn key(&self) -> Bytes {
-        self.joined.slice(self.collection_len + 1..)
+    /// The key as an item holds it.
+    #[inline]
+    pub(crate) fn item_key(&self) -> ShortBytes {
+        ShortBytes::of([self.key_bytes()])
     }
 
+    /// A copy of the key.
+    pub(crate) fn key(&self) -> Bytes {
+        Bytes::copy_from_slice(self.key_bytes())
+    }
+
+    #[inline]
     pub(crate) fn key_bytes(&self) -> &[u8] {
-        self.joined.get(self.collection_len + 1..).unwrap_or_default()
+        self.as_bytes().get(self.collection_len + 1..).unwrap_or_default()
     }
 }
 
 pub(crate) fn check_key(key: &[u8]) -> Result<()> {
-    match key.len() {
+    check_len(key.len())
+}
+
+fn check_len(len_bytes: usize) -> Result<()> {
+    match len_bytes {
         1..=MAX_KEY_BYTES => Ok(()),
         0 => Err(Error::InvalidKey { reason: "the key is empty; a key has 1 to 511 bytes" }),
         _ => Err(Error::InvalidKey { reason: "the key is too long; a key has 1 to 511 bytes" }),
@@ -125,9 +131,9 @@ mod tests {
 
     #[test]
     fn names_and_keys_beyond_the_limits_are_refused() {
-        assert!(check_key(&[0; 511]).is_ok());
-        assert!(check_key(&[0; 512]).is_err());
-        assert!(check_key(&[]).is_err());
+        assert!(check_len(511).is_ok());
+        assert!(check_len(512).is_err());
+        assert!(check_len(0).is_err());
         assert!(check_collection(&"x".repeat(128)).is_ok());
         assert!(check_collection(&"x".repeat(129)).is_err());
         assert!(check_collection("").is_err());

@@ -17,3 +17,4 @@ pub(crate) mod precondition;
 pub(crate) mod query;
 pub(crate) mod retry;
 pub(crate) mod revision;
+pub(crate) mod short_bytes;

@@ -35,7 +35,7 @@ pub(crate) use self::update::contended;
 
 use crate::api::store::Store;
 use crate::api::submit;
-use crate::engine::operation::{Action, Expiry, NewValue, Operation};
+use crate::engine::operation::{Action, Check, Expiry, NewValue, Operation};
 use crate::engine::{CollectionRecord, Version};
 use crate::seams::clock::{expires_at, span_ms};
 use crate::seams::sync::{AtomicU64, Ordering};
@@ -354,7 +354,15 @@ impl<T, C: Codec<T>> Collection<T, C> {
 
     /// Commits one operation.
     fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
-        let committed = submit::commit(&self.store, operations, &self.retry);
+        self.run_checked(operations, None)
+    }
+
+    fn run_checked(
+        &self,
+        operations: &mut [Operation; 1],
+        check: Option<&mut Check<'_>>,
+    ) -> Result<Meta> {
+        let committed = submit::commit_checked(&self.store, operations, &self.retry, check);
         let committed = committed.map_err(|failed| failed.error)?;
         let nothing = Error::Internal { what: "a commit of one operation wrote nothing" };
         committed.metas.first().copied().ok_or(nothing)
@@ -368,7 +376,7 @@ pub(crate) const OTHER_STORE: &str =
 pub(crate) fn decode<T, C: Codec<T>>(key: &ItemKey, version: Version) -> Result<Item<T>> {
     let value = C::decode(version.value)
         .map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
-    Ok(Item::stored(key.key(), value, version.meta))
+    Ok(Item::stored(key.item_key(), value, version.meta))
 }
 
 impl<T, C> Clone for Collection<T, C> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::collection::{Collection, decode};
-use crate::engine::Version;
+use crate::api::collection::Collection;
 use crate::engine::operation::{Action, PatchPlan};
 use crate::values::codec::{Json, decode_json};
 use crate::values::error::{CodecStep, Error, Result};
@@ -65,13 +64,16 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     ) -> Result<Item<T>> {
         let action = self.patch_action(patch);
         let mut operations = [self.operation(key.as_ref(), action, precondition.into())?];
-        let meta = self.run(&mut operations)?;
-        let [operation] = operations;
-        let Action::Patch(PatchPlan { computed: Some((_, Ok(value))), .. }) = operation.action
-        else {
-            return Err(Error::Internal { what: "a patch was committed and never applied" });
+        // The document as it was last patched: that is the one that was committed.
+        let mut document = None;
+        let mut check = |bytes: &[u8]| {
+            document = Some(decode_json::<T>(bytes, CodecStep::CheckPatched)?);
+            Ok(())
         };
-        decode::<T, Json>(&operation.key, Version { meta, value: value.bytes })
+        let meta = self.run_checked(&mut operations, Some(&mut check))?;
+        let [operation] = operations;
+        let nothing = Error::Internal { what: "a patch was committed and never applied" };
+        Ok(Item::stored(operation.key.item_key(), document.ok_or(nothing)?, meta))
     }
 
     /// A patch to be applied to a document of this type.

@@ -92,8 +92,11 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// ```
     pub fn head(&self, key: impl AsRef<[u8]>) -> Result<Option<Meta>> {
         let key = self.key(key.as_ref())?;
-        let version = self.store.engine()?.read(&key)?;
-        Ok(version.map(|version| version.meta))
+        let engine = self.store.engine()?;
+        if let Some(meta) = engine.meta_if(&key, |_| true)? {
+            return Ok(Some(meta));
+        }
+        Ok(engine.read(&key)?.map(|version| version.meta))
     }
 
     /// Whether an item is there. Costs at most one read of the index and none of the journal.
@@ -197,7 +200,17 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ) -> Result<Read<T>> {
         let (key, precondition) = (self.key(key.as_ref())?, precondition.into());
         self.check_precondition(&precondition)?;
-        let version = self.store.engine()?.read(&key)?;
+        let engine = self.store.engine()?;
+        if matches!(precondition, Precondition::IfNoneMatch(_) | Precondition::IfModifiedSince(_)) {
+            let not_modified = |meta: &Meta| {
+                evaluate(Verb::Get, &precondition, Some(meta.into())) == Verdict::Fails
+            };
+            if let Some(meta) = engine.meta_if(&key, not_modified)? {
+                return Ok(Read::NotModified(meta));
+            }
+        }
+        let version = engine.read(&key)?;
+        drop(engine);
         let mut stored = version.as_ref().map(|version| Stored::from(&version.meta));
         if let (Precondition::Matching(filter), Some(stored), Some(version)) =
             (&precondition, &mut stored, &version)
@@ -218,7 +231,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
                 Ok(Read::NotModified(version.meta))
             }
             (Verdict::Fails, version) => {
-                let current = version.map(|v| Item::stored(key.key(), v.value, v.meta));
+                let current = version.map(|v| Item::stored(key.item_key(), v.value, v.meta));
                 let conflict = Conflict::new(self.name(), key.key(), C::ID, current, 412);
                 Err(Error::PreconditionFailed(Box::new(conflict)))
             }

@@ -9,6 +9,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// Iterates over all items in order of their keys, from either end, lazily: some hundred heads
     /// and at each end 1 MiB of values, or one value that is larger, are held at a time.
     ///
+    /// Raw values of up to 1 KiB are parts of a buffer of some 100 KiB that they share with their
+    /// neighbours. Copy one that is to be kept for long.
+    ///
     /// Each item is seen whole and as it is when its part of the collection is read; changes made
     /// meanwhile are seen or not. An item that cannot be decoded is an `Err` in its place.
     ///
@@ -104,7 +107,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn len(&self) -> Result<u64> {
-        self.keys()?.try_fold(0, |count, key| key.map(|_| count + 1))
+        self.keys()?.count_rows()
     }
 
     /// Whether there is no item. Reads up to 16 heads, and more where the first ones are of deleted

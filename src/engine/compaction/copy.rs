@@ -192,7 +192,8 @@ pub(super) fn read_span(
     let mut visit = |engine: &Engine, frame: &ScannedFrame<'_>| {
         visit(engine, EntrySource::new(source.number, &known), frame)
     };
-    let read = scan_in_turns(maintenance, &mut scan, (span.until, end_offset), throttle, &mut visit);
+    let read =
+        scan_in_turns(maintenance, &mut scan, (span.until, end_offset), throttle, &mut visit);
     if let Err(error @ Error::Corrupt { .. }) = &read {
         known.note_damage(error);
     }

@@ -129,8 +129,8 @@ pub(crate) fn compact_some(
         Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => Ok(true),
         compacted => compacted,
     };
-    let compacted = compacted
-        .and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
+    let compacted =
+        compacted.and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
     match compacted {
         // Where nothing can be freed it is not tried again at once.
         Err(error) if error.is_full_disk() => {

@@ -145,13 +145,11 @@ fn seen(engine: &Engine, view: &View, key: &str) -> Option<String> {
 }
 
 fn scanned(engine: &Engine, view: &View) -> Vec<Bytes> {
-    let mut rows = Vec::new();
     let bounds = (Bound::Unbounded, Bound::Unbounded);
     let span = Span { collection: COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
-    engine.scan(Some(view), span, window, &mut rows).unwrap();
-    let versions = engine.versions_of(Some(view), rows);
-    versions.map(|version| version.unwrap().1.value).collect()
+    let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
+    items.map(|item| item.unwrap().version.value).collect()
 }
 
 #[test]

@@ -53,28 +53,34 @@ impl ModelDisk {
     /// where everything that was not synced is gone.
     pub(super) fn synced_revisions(&self) -> Vec<u64> {
         let segments = self.segments.lock().unwrap();
-        segments.iter().flat_map(|(path, shadow)| shadow.synced_revisions(path)).collect()
+        let synced = |shadow: &Shadow| shadow.contents.lock().unwrap().synced.clone();
+        segments.iter().flat_map(|(path, shadow)| revisions_of(path, synced(shadow))).collect()
+    }
+
+    /// The revisions whose frames the end of the process at this moment cannot take.
+    pub(super) fn written_revisions(&self) -> Vec<u64> {
+        let segments = self.segments.lock().unwrap();
+        let written = |shadow: &Shadow| shadow.contents.lock().unwrap().written.clone();
+        segments.iter().flat_map(|(path, shadow)| revisions_of(path, written(shadow))).collect()
     }
 }
 
-impl Shadow {
-    fn synced_revisions(&self, path: &Path) -> Vec<u64> {
-        let image = self.contents.lock().unwrap().synced.clone();
-        let Some(header) = image.get(..SEGMENT_HEADER_BYTES as usize) else { return Vec::new() };
-        let (header, seed) = SegmentHeader::decode(path, header).unwrap();
-        let (path, len_bytes) = (path.to_owned(), image.len() as u64);
-        let file = Arc::new(Image(image));
-        let facts = SegmentFacts { path, header, seed, len_bytes };
-        let segment = OpenSegment { file, facts };
-        let mut scan = segment.scan(len_bytes);
-        let mut revisions = Vec::new();
-        while let Some(frame) = scan.next().unwrap() {
-            if matches!(Body::decode(frame.body), Some(Body::Commit(_))) {
-                revisions.push(frame.revision);
-            }
+/// The revisions that recovery finds in a segment's file.
+fn revisions_of(path: &Path, image: Vec<u8>) -> Vec<u64> {
+    let Some(header) = image.get(..SEGMENT_HEADER_BYTES as usize) else { return Vec::new() };
+    let (header, seed) = SegmentHeader::decode(path, header).unwrap();
+    let (path, len_bytes) = (path.to_owned(), image.len() as u64);
+    let file = Arc::new(Image(image));
+    let facts = SegmentFacts { path, header, seed, len_bytes };
+    let segment = OpenSegment { file, facts };
+    let mut scan = segment.scan(len_bytes);
+    let mut revisions = Vec::new();
+    while let Some(frame) = scan.next().unwrap() {
+        if matches!(Body::decode(frame.body), Some(Body::Commit(_))) {
+            revisions.push(frame.revision);
         }
-        revisions
     }
+    revisions
 }
 
 impl Trap {

@@ -27,6 +27,23 @@ fn an_acknowledged_write_is_synced() {
     });
 }
 
+/// A writer that finds its frame written by another does not take the journal's lock again.
+#[test]
+fn an_acknowledged_eventual_write_is_written() {
+    fn write_and_look(engine: &Engine, disk: &ModelDisk, key: &str) {
+        let meta = replace(engine, key, "new", Precondition::Always).unwrap();
+        let written = disk.written_revisions().contains(&meta.revision.0);
+        assert!(written, "acknowledged before it was written");
+    }
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        let (engine, disk) = (Arc::clone(&rig.engine), rig.disk.clone());
+        let other = thread::spawn(move || write_and_look(&engine, &disk, B));
+        write_and_look(&rig.engine, &rig.disk, A);
+        other.join().unwrap();
+    });
+}
+
 #[test]
 fn three_writers_are_all_woken() {
     model(|| {

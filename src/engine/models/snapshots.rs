@@ -16,13 +16,11 @@ fn seen(engine: &Engine, view: &View, key: &str) -> Option<String> {
 }
 
 fn scanned(engine: &Engine, view: &View) -> Vec<String> {
-    let mut rows = Vec::new();
     let bounds = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     let span = Span { collection: super::COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
-    engine.scan(Some(view), span, window, &mut rows).unwrap();
-    let versions = engine.versions_of(Some(view), rows);
-    versions.map(|version| text(&version.unwrap().1.value)).collect()
+    let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
+    items.map(|item| text(&item.unwrap().version.value)).collect()
 }
 
 fn replace_both(engine: &Engine, value: &str) {

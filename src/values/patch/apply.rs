@@ -194,7 +194,7 @@ fn element_mut<'a>(elements: &'a mut [Value], token: &Token<'_>) -> Option<&'a m
 }
 
 /// Whether a value nests at most so many levels; looks no deeper.
-fn nests_within(value: &Value, levels: usize) -> bool {
+pub(super) fn nests_within(value: &Value, levels: usize) -> bool {
     let Some(inner) = levels.checked_sub(1) else {
         return !value.is_array() && !value.is_object();
     };

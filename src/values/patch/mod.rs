@@ -4,6 +4,7 @@ mod apply;
 mod error;
 mod number;
 mod operation;
+mod splice;
 #[cfg(test)]
 mod tests;
 

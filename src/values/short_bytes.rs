@@ -1,0 +1,116 @@
+//! Bytes that are mostly few: keys.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use bytes::Bytes;
+
+/// The most bytes that need no memory of their own.
+const IN_PLACE_BYTES: usize = 38;
+
+/// Bytes that do not change: in place up to 38 of them, in shared memory above that.
+///
+/// Most keys fit. To make, clone and drop one then costs no allocation and no shared count.
+#[derive(Clone)]
+pub(crate) struct ShortBytes(Form);
+
+#[derive(Clone)]
+enum Form {
+    InPlace { len: u8, bytes: [u8; IN_PLACE_BYTES] },
+    Shared(Bytes),
+}
+
+impl ShortBytes {
+    /// Copies these parts, one after the other.
+    #[inline]
+    pub(crate) fn of<const N: usize>(parts: [&[u8]; N]) -> Self {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if len > IN_PLACE_BYTES {
+            return Self(Form::Shared(parts.concat().into()));
+        }
+        let mut bytes = [0; IN_PLACE_BYTES];
+        let mut at = 0;
+        for part in parts {
+            if let Some(place) = bytes.get_mut(at..at + part.len()) {
+                place.copy_from_slice(part);
+            }
+            at += part.len();
+        }
+        Self(Form::InPlace { len: len as u8, bytes })
+    }
+
+    /// A part of shared bytes. A short one is copied, so that it does not keep the others.
+    #[inline]
+    pub(crate) fn part_of(shared: &Bytes, part: std::ops::Range<usize>) -> Self {
+        if part.len() > IN_PLACE_BYTES {
+            return Self(Form::Shared(shared.slice(part)));
+        }
+        Self::of([shared.get(part).unwrap_or_default()])
+    }
+
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Form::InPlace { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Form::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for ShortBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+impl Eq for ShortBytes {}
+
+impl Ord for ShortBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+impl PartialOrd for ShortBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for ShortBytes {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl fmt::Debug for ShortBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "b\"{}\"", self.as_slice().escape_ascii())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_the_same_in_place_and_shared() {
+        for len in [0, 1, 37, 38, 39, 511] {
+            let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let whole = ShortBytes::of([&bytes]);
+            let (first, second) = bytes.split_at(len / 3);
+            let shared = Bytes::from([b"before", &*bytes, b"after"].concat());
+            let part = ShortBytes::part_of(&shared, 6..6 + len);
+            for same in [ShortBytes::of([first, &[], second]), part, whole.clone()] {
+                assert_eq!(same.as_slice(), bytes);
+                assert_eq!((&same, same.cmp(&whole)), (&whole, Ordering::Equal));
+            }
+            let above = ShortBytes::of([&bytes, b"\0"]);
+            assert!(whole < above && whole != above, "{len}");
+        }
+    }
+
+    #[test]
+    fn they_show_as_byte_strings() {
+        assert_eq!(format!("{:?}", ShortBytes::of([b"a\"\0\xff"])), r#"b"a\"\x00\xff""#);
+    }
+}
