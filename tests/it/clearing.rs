@@ -140,6 +140,8 @@ fn a_handle_of_a_dropped_collection_finds_that_its_name_has_another_form() {
     let store = Store::in_memory();
     let numbers = store.collection::<u64>("numbers").unwrap();
     numbers.create("a", &1).unwrap();
+    // By this the handle finds it recorded.
+    assert!(numbers.get("a").unwrap().is_some());
     assert!(store.drop_collection("numbers").unwrap());
     let snapshot = store.snapshot();
     // Of no form as yet.
