@@ -57,7 +57,7 @@ fn copy_piece(
     rewrite: &mut Rewrite,
     source: &SegmentRecord,
     piece: FrameSpan,
-    dropped: &HashSet<(u64, u16)>,
+    dropped: &Dropped,
     throttle: Throttle,
 ) -> Result<()> {
     read_span(maintenance, source, piece, throttle, &mut |_, source, frame| {
@@ -91,7 +91,7 @@ fn find_dropped(
     purgeable: &Purgeable,
     chains: &mut Chains,
     throttle: Throttle,
-) -> Result<(HashSet<(u64, u16)>, Option<Position>)> {
+) -> Result<(Dropped, Option<Position>)> {
     let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
     let mut noted = Noted::default();
     let next = read_span(maintenance, source, span, throttle, &mut |_, source, frame| {
@@ -104,7 +104,7 @@ fn find_dropped(
     })?;
     // In order of key, neighbours lie on one page of the index.
     entries.sort_unstable();
-    let mut dropped = HashSet::new();
+    let mut dropped = Dropped::new();
     throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, ordinal)| {
         let purged = purgeable.get(key) == Some(revision);
         if purged || !chains.keeps(engine, key, *revision)? {
@@ -114,6 +114,13 @@ fn find_dropped(
     })?;
     Ok((dropped, next))
 }
+
+/// Entries that are left out of a copy, by revision and ordinal.
+type Dropped = HashSet<(u64, u16)>;
+
+/// Sees a commit of a segment, and says whether it has enough.
+type VisitSource<'a> =
+    dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<ControlFlow<()>> + 'a;
 
 /// A part of a segment.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,7 +183,7 @@ pub(super) fn read_span(
     source: &SegmentRecord,
     span: FrameSpan,
     throttle: Throttle,
-    visit: &mut dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<ControlFlow<()>>,
+    visit: &mut VisitSource<'_>,
 ) -> Result<Option<Position>> {
     let sealed = source.sealed.ok_or(internal("compaction reads a segment that is not sealed"))?;
     let end_offset = sealed.offset;

@@ -204,7 +204,7 @@ proptest! {
         }
         // In the order of the sort, as far as the leading fields tell.
         let mut seen = BTreeSet::new();
-        let mut groups: Vec<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)> = Vec::new();
+        let mut groups: Vec<(Vec<u8>, Vec<_>)> = Vec::new();
         for row in read {
             let (code, key) = parts(row);
             let document = &documents[&key];
