@@ -74,7 +74,7 @@
 //! | find items by what is in them | [`find`](Collection::find), with a [`Filter`]; [`ensure_index`](Collection::ensure_index) makes it fast |
 //! | keep a list of what is found current | [`watch_find`](Collection::watch_find) |
 //! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
-//! | be told of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
+//! | be notified of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
 //! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
 //! | list the collections | [`Store::collections`] |
 //! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |

@@ -264,7 +264,7 @@ impl Simulation {
         Ok(keys.into_iter().find(|key| expected.get(*key) != found.get(*key)).cloned())
     }
 
-    /// Sweeps: takes away every item that is expired, as the background thread does; gives how
+    /// Sweeps: takes away every item that is expired, as the background thread does; returns how
     /// many there were.
     ///
     /// # Errors

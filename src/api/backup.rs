@@ -18,7 +18,7 @@ use crate::values::options::Options;
 use crate::values::revision::Revision;
 
 impl Store {
-    /// Copies the store into a directory while others read and write, and gives the revision that
+    /// Copies the store into a directory while others read and write, and returns the revision that
     /// the copy holds: every commit up to it, whole, and none after it. That is every write made
     /// before the call, or, if the store is poisoned, every durable one.
     ///
@@ -102,10 +102,10 @@ impl Store {
     /// others. The history policy is the source's.
     ///
     /// What is restored is what opening the source would show. The source is only read, and
-    /// locked meanwhile; a backup may lie on media that cannot be written to. The new store is one
-    /// of its own: it gives tags that the source and other restored stores never give, revisions
-    /// far above those that it was copied with, and cursors of theirs are [`Error::Diverged`] in it.
-    /// Tags from before match what they matched.
+    /// locked in the meantime; a backup may lie on media that cannot be written to. The new store
+    /// is one of its own: it gives tags that the source and other restored stores never give,
+    /// revisions far above those that it was copied with, and cursors of theirs are
+    /// [`Error::Diverged`] in it. Tags from before match what they matched.
     ///
     /// Costs one read of the source's journal and one write of the same length, and then an open
     /// that reads it again and builds the index, proving that no item is missing.
@@ -162,9 +162,9 @@ impl Options {
     /// Restores a store as [`Store::restore`] does, and opens it with these options.
     ///
     /// The history policy is the source's unless [`history`](Self::history) names another.
-    /// [`on_progress`](Self::on_progress) is told of the copy first, after each 4 MiB or so that are
-    /// read, and then, from the beginning again, of the open. A damaged source is refused, whatever
-    /// [`on_damage`](Self::on_damage) says.
+    /// [`on_progress`](Self::on_progress) is notified of the copy first, after each 4 MiB or so
+    /// that are read, and then, from the beginning again, of the open. A damaged source is refused,
+    /// whatever [`on_damage`](Self::on_damage) says.
     ///
     /// # Errors
     /// As [`Store::restore`].

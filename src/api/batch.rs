@@ -245,12 +245,12 @@ impl Batch {
         std::mem::replace(self, empty)
     }
 
-    /// Applies the batch and gives its revision and the versions that it wrote. A batch that changes
-    /// nothing, because it is empty, only checks, or creates and deletes again, writes nothing and
-    /// gives the store's revision.
+    /// Applies the batch and returns its revision and the versions that it wrote. A batch that
+    /// changes nothing, because it is empty, only checks, or creates and deletes again, writes
+    /// nothing and gives the store's revision.
     ///
-    /// Patches whose documents other writers change meanwhile are applied again, by the default
-    /// [`RetryPolicy`].
+    /// Patches whose documents other writers change in the meantime are applied again, by the
+    /// default [`RetryPolicy`].
     ///
     /// # Errors
     /// - [`Error::Batch`] with the index of the operation that failed and the error that its verb

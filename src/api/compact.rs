@@ -10,12 +10,12 @@ impl Store {
     /// piece by piece, as soon as a good part of the journal is dead; calling this is of use before
     /// a copy, or when the disk is short.
     ///
-    /// Others read and write meanwhile; while a [`backup`](Self::backup) is under way nothing is
-    /// reclaimed. Costs a read of every segment of which more than a thirty-second is dead, and of
-    /// neighbours small enough to be one, a rewrite of what lives in them, a look into the index for
-    /// each of their entries, and some syncs; it needs free space for the largest rewritten segment,
-    /// 64 MiB at most or with a history policy 256 MiB, and memory for the keys of one segment at a
-    /// time.
+    /// Others can read and write at the same time; while a [`backup`](Self::backup) is under way
+    /// nothing is reclaimed. Costs a read of every segment of which more than a thirty-second is
+    /// dead, and of neighbours small enough to be one, a rewrite of what lives in them, a look into
+    /// the index for each of their entries, and some syncs; it needs free space for the largest
+    /// rewritten segment, 64 MiB at most or with a history policy 256 MiB, and memory for the keys
+    /// of one segment at a time.
     ///
     /// # Errors
     /// - [`Error::Io`](crate::Error::Io) when there is no space for the new segments; nothing is lost.

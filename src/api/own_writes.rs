@@ -23,7 +23,7 @@ impl OwnWrites {
         Self { outer: TAGS.replace(Some(Vec::new())) }
     }
 
-    /// Whether this thread wrote this version meanwhile.
+    /// Whether this thread wrote this version in the meantime.
     pub(crate) fn include(&self, version: Option<&Meta>) -> bool {
         let is_own = |meta: &Meta| {
             TAGS.with_borrow(|tags| tags.as_ref().is_some_and(|tags| tags.contains(&meta.etag())))

@@ -136,7 +136,7 @@ impl Snapshot {
         Ok(Cursor::after(*journal.incarnation(), revision, 0))
     }
 
-    /// Gives a collection as it was. Reads of a collection that belongs to another store are
+    /// Returns a collection as it was. Reads of a collection that belongs to another store are
     /// [`Error::InvalidKey`].
     ///
     /// ```

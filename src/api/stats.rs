@@ -8,7 +8,7 @@ use crate::api::verify::frame_bytes;
 use crate::values::error::Result;
 use crate::values::revision::Revision;
 
-/// What [`Store::stats`] tells of a store, as of about one moment. What is counted "since the
+/// What [`Store::stats`] reports about a store, as of about one moment. What is counted "since the
 /// open" begins anew with each open; sizes are in bytes.
 ///
 /// ```
@@ -52,7 +52,7 @@ pub struct Stats {
     /// Bytes of the journal that hold the newest version of an item, key and value included.
     pub live_bytes: u64,
     /// Bytes of the journal's frames that do not: superseded versions, tombstones, and what each
-    /// commit takes beside its items.
+    /// commit takes in addition to its items.
     pub dead_bytes: u64,
     /// Bytes that the index occupies on disk.
     pub table_bytes: u64,

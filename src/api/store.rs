@@ -358,7 +358,8 @@ impl Options {
     /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
     ///   [`on_damage`](Self::on_damage).
     /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
-    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced meanwhile.
+    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced in the
+    ///   meantime.
     /// - [`Error::Io`](crate::Error::Io) when the system refuses a call; of kind `AlreadyExists`
     ///   when the directory holds anything that is not plainly a store's and no MANIFEST; of kind
     ///   `InvalidInput` when there is a link in the place of one of the store's files or folders.

@@ -16,7 +16,7 @@ use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
 
 /// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
-/// document was changed meanwhile is tried again, as often as the policy allows.
+/// document was changed in the meantime is tried again, as often as the policy allows.
 pub(crate) fn commit(
     store: &Store,
     operations: &mut [Operation],
@@ -118,7 +118,7 @@ fn apply_patches(
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
-                // Superseded meanwhile: the commit will ask for the newer version.
+                // Superseded in the meantime: the commit will ask for the newer version.
                 let Some(version) = version else { return Ok(()) };
                 version.value
             }

@@ -35,8 +35,8 @@ impl Store {
     /// items have, and no other.
     ///
     /// Costs a read of every byte of the journal, of every row of the index, and of every item
-    /// once more. Others read and write meanwhile; [`close`](Self::close) waits for a segment or
-    /// some hundred items at most, and ends the verification.
+    /// once more. Others can read and write at the same time; [`close`](Self::close) waits for a
+    /// segment or some hundred items at most, and ends the verification.
     ///
     /// # Errors
     /// - [`Error::Corrupt`] with the first file and place that is damaged, be what is stored there
@@ -193,7 +193,7 @@ struct Report<F> {
 }
 
 impl<F: FnMut(Progress)> Report<F> {
-    /// Counts what was read; what writers add meanwhile does not go beyond the end.
+    /// Counts what was read; what writers add during the scan does not go beyond the end.
     fn advance(&mut self, read_bytes: u64) {
         self.done_bytes = (self.done_bytes + read_bytes).min(self.total_bytes);
     }
@@ -221,7 +221,7 @@ pub(crate) fn frame_bytes(extents: &[Extent]) -> u64 {
     extents.iter().map(|extent| extent.end_offset.saturating_sub(SEGMENT_HEADER_BYTES)).sum()
 }
 
-/// Reads a segment's frames up to where they end and counts those above a revision; gives how
+/// Reads a segment's frames up to where they end and counts those above a revision; returns how
 /// many bytes that were.
 fn verify_segment(
     engine: &EngineGuard<'_>,

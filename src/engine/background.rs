@@ -15,11 +15,11 @@ use crate::seams::sync::thread::{self, JoinHandle};
 use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::values::error::Error;
 
-/// The bit of [`Background::commits`] that says that upkeep looks again only when it is told to.
+/// The bit of [`Background::commits`] that says that upkeep looks again only on request.
 const IDLE: u64 = 1 << 63;
 /// How many commits go by before it is looked again how long each has to wait.
 const DELAY_LOOK_COMMITS: u64 = 256;
-/// One in so many writes waits, for as long as all of them should.
+/// One write in this number waits, for as long as all of them should.
 const DELAYED_COMMITS: u64 = 32;
 /// How often upkeep looks while writes go on.
 #[cfg(not(all(test, loom)))]
@@ -27,7 +27,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// In models never: how far they have come after some time differs from run to run.
 #[cfg(all(test, loom))]
 const TICK: Duration = Duration::from_secs(1 << 20);
-/// After so many ticks without a commit a store is idle.
+/// After this number of ticks without a commit a store is idle.
 const IDLE_TICKS: u32 = 10;
 /// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
 const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
@@ -180,7 +180,7 @@ impl Background {
     }
 
     /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
-    /// `delay_us` tells now and then how long. Nothing is held meanwhile.
+    /// `delay_us` tells now and then how long. No lock is held during the wait.
     pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
         let commits = self.commits.load(Ordering::Relaxed) & !IDLE;
         if commits.is_multiple_of(DELAY_LOOK_COMMITS) {
@@ -194,7 +194,7 @@ impl Background {
         }
     }
 
-    /// Ends the threads and waits for them, but for the caller's own.
+    /// Ends the threads and waits for them, except for the caller's own.
     pub(crate) fn stop(&self) {
         self.deadlines.lock().stop = true;
         self.woken.notify_all();
@@ -301,7 +301,7 @@ impl Background {
         Ok(())
     }
 
-    /// Gives the number of commits; from now on upkeep need not be told of more.
+    /// Returns the number of commits; from now on upkeep need not be notified of more.
     pub(crate) fn look(&self) -> u64 {
         self.commits.fetch_and(!IDLE, Ordering::AcqRel) & !IDLE
     }
@@ -322,7 +322,7 @@ impl Background {
         self.deadlines.lock().tick_at
     }
 
-    /// Takes expired items away; gives when there may be more to take.
+    /// Takes expired items away; returns when there may be more to take.
     fn sweep(&self, shared: &Shared, seen: &mut Seen) -> Result<Option<Instant>, Error> {
         loop {
             let began = Instant::now();

@@ -76,7 +76,7 @@ impl<'a> Change<'a> {
         Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
     }
 
-    /// A clear of the whole collection that the key stands for; the value says what goes.
+    /// A clear of the whole collection that the key represents; the value says what goes.
     pub(super) fn cleared(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
         Self { kind: EntryKind::Cleared, ..Self::created(key, value, now_ms) }
     }

@@ -73,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// Takes up what some rows of the index need of damaged frames; gives where to go on.
+    /// Takes up what some rows of the index need of damaged frames; returns where to go on.
     ///
     /// # Errors
     /// [`Error::Corrupt`], naming the item, where the version of the snapshot cannot be read.

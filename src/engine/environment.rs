@@ -1,4 +1,4 @@
-//! What a store stands on: disk, tables, time and randomness, each replaceable in tests.
+//! What a store runs on: disk, tables, time and randomness, each replaceable in tests.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,8 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// The operating system's files, and tables on sled beside them.
-    /// Also gives the path to go by from now on, which names the same directory when the working
+    /// The operating system's files, and tables on sled next to them.
+    /// Also returns the path to go by from now on, which names the same directory when the working
     /// directory is another, or when a link on the way is.
     pub(crate) fn on_disk(path: &Path) -> Result<(Self, PathBuf)> {
         let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;

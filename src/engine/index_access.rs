@@ -63,7 +63,7 @@ impl Engine {
         }
         self.index.detach();
         self.give_up_lost_rows();
-        // Compaction must not take anything out of the journal meanwhile.
+        // Compaction must not take anything out of the journal during this.
         let (_guard, _) = self.journal.guard_copy();
         self.journal.write_out();
         self.index.restore(|take| {

@@ -14,7 +14,7 @@ use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::revision::Revision;
 
-/// After so many lost races a read takes the stripe's lock.
+/// After this number of lost races a read takes the stripe's lock.
 const OPTIMISTIC_READS: usize = 3;
 
 /// Where a version was found, before its value is read.

@@ -18,9 +18,9 @@ const GAP_BYTES: u64 = 4 << 10;
 /// How much of keys and values in memory one window copies. It fits into a processor's cache, so
 /// that who takes the items finds them there.
 const COPIED_BYTES: usize = 96 << 10;
-/// Room for so many rows is made at once: about what a window of small items holds.
+/// Room for this number of rows is made at once: about what a window of small items holds.
 const ROOM_ROWS: usize = 512;
-/// The most that is read in one go, but for a single larger entry.
+/// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
 /// What a scan looks at: a part of a collection, from one end or the other.
@@ -31,7 +31,8 @@ pub(crate) struct Span<'a> {
     pub(crate) reverse: bool,
 }
 
-/// The most that a scan reads at once: so many rows, and about so many bytes of their entries.
+/// The most that a scan reads at once: this number of rows, and about so many bytes of their
+/// entries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
     pub(crate) rows: usize,

@@ -166,7 +166,7 @@ pub(crate) struct ScannedItem {
 }
 
 impl ScannedItems {
-    /// What stands for items that could not be had.
+    /// What represents items that could not be had.
     pub(crate) fn failed(error: Error) -> Self {
         let (key, value) = (Part { at: 0, len: 0 }, RowValue::Failed(Box::new(error)));
         let rows = vec![ScannedRow { key, meta: Meta::UNSAVED, value }];
@@ -230,7 +230,7 @@ impl ScannedKeys {
         Self { ends: Vec::with_capacity(keys), ..Self::default() }
     }
 
-    /// What stands for keys that could not be had.
+    /// What represents keys that could not be had.
     pub(crate) fn failed(error: Error) -> Self {
         Self { failed: Some(error), ..Self::default() }
     }

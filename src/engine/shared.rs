@@ -15,7 +15,7 @@ pub(crate) struct Shared {
     /// for them. No user code runs while it is held.
     pub(crate) engine: RwLock<Option<Engine>>,
     pub(crate) background: Background,
-    /// Held by whoever compacts.
+    /// Held by the thread that compacts.
     pub(crate) maintenance: parking_lot::Mutex<()>,
     /// Held by whoever builds a secondary index.
     pub(crate) building: parking_lot::Mutex<()>,

@@ -33,8 +33,8 @@ use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 
-/// What a saved head costs in memory beside its key: the head, the key's allocation and its share
-/// of a map's nodes.
+/// What a saved head costs in memory in addition to its key: the head, the key's allocation and its
+/// share of a map's nodes.
 pub(crate) const SAVED_HEAD_BYTES: u64 = 144;
 /// How many heads a snapshot that ends hands to an older one while writers wait.
 #[cfg(not(all(test, loom)))]
@@ -101,7 +101,7 @@ pub(crate) struct View {
 }
 
 impl Snapshots {
-    /// No snapshots yet, with so many bytes for all that will be.
+    /// No snapshots yet, with this limit in bytes for all later ones.
     pub(crate) fn new(limit_bytes: u64) -> Self {
         let (kept, newest) = (RwLock::default(), AtomicU64::new(0));
         let (first_kept, newest_cleared) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -346,7 +346,7 @@ impl View {
         Ok(())
     }
 
-    /// Whether the view still stands. What was read from the index counts only if it does
+    /// Whether the view is still valid. What was read from the index counts only if it does
     /// afterwards: rows of deleted items may go when no snapshot is left.
     ///
     /// # Errors

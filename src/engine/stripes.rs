@@ -77,7 +77,7 @@ impl Stripes {
 }
 
 impl Stripe {
-    /// Waits out a commit that is being applied, and gives the number to compare after reading.
+    /// Waits out a commit that is being applied, and returns the number to compare after reading.
     pub(crate) fn begin_read(&self) -> u64 {
         loop {
             let sequence = self.sequence.load(Ordering::Acquire);

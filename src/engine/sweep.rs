@@ -21,11 +21,11 @@ const LEAST_REST: Duration = Duration::from_secs(1);
 /// When items expire, as far as a store must know to sweep only when there is something to sweep.
 #[derive(Debug)]
 pub(crate) struct Expiries {
-    /// Nothing expires before this, but for what the pass under way has still to look at;
+    /// Nothing expires before this, except what the pass under way has still to look at;
     /// `u64::MAX` when nothing does.
     next_ms: AtomicU64,
     /// Taken before stripes, and held for a step of the sweep: there is one pass at a time, and
-    /// whoever sweeps goes on with it.
+    /// the thread that sweeps continues with it.
     passes: Mutex<Passes>,
 }
 
@@ -151,7 +151,7 @@ impl Engine {
         Ok(SweepStep { swept, more })
     }
 
-    /// Looks at the rows after an item, at most so many and up to so many expired ones.
+    /// Looks at the rows after an item, at most `rows` of them and up to `expired` expired ones.
     fn look(&self, after: Option<&ItemKey>) -> Result<Found> {
         let now_ms = self.clock.now_ms();
         let (rows, last) = self.walk_rows(after, STEP_ROWS)?;

@@ -20,7 +20,8 @@ pub(crate) fn step(engine: &Engine, background: &Background) -> Result<SweepStep
 }
 
 impl Shared {
-    /// Runs a whole pass, or what is left of the one under way; gives how many items it took away.
+    /// Runs a whole pass, or what is left of the one under way; returns how many items it took
+    /// away.
     pub(crate) fn sweep(&self) -> Result<u64> {
         let mut swept = 0;
         loop {

@@ -27,7 +27,7 @@ impl Version {
         Self { meta, value: value.bytes }
     }
 
-    /// What the index keeps of the version beside its head.
+    /// What the index keeps of the version in addition to its head.
     pub(crate) fn to_cached(&self) -> CachedValue {
         CachedValue { parent: self.meta.parent, bytes: self.value.clone() }
     }

@@ -57,7 +57,7 @@ impl LetGo for Heads {
     }
 }
 
-/// Clears a collection and lets its leaves go; gives the revisions of what they held.
+/// Clears a collection and lets its leaves go; returns the revisions of what they held.
 fn clear(index: &Index, c: u8, revision: u64) -> Vec<u64> {
     let collection = key(c, 0).collection().to_owned();
     let leaves = index.leaves_of(&collection);

@@ -38,8 +38,8 @@ use crate::values::options::Durability;
 /// Revisions that an unclean open skips, so that none given before the crash is given again.
 pub(crate) const REVISION_SKIP: u64 = 1 << 20;
 
-/// A revision to go on behind: a multiple of the skip above the last one that is kept, and at least
-/// one skip above any that may have been given.
+/// A revision to continue after: a multiple of the skip above the last one that is kept, and at
+/// least one skip above any that may have been given.
 pub(crate) fn skip_beyond(last_revision: u64, highest: u64) -> u64 {
     let skips = highest.saturating_sub(last_revision).div_ceil(REVISION_SKIP) + 1;
     (last_revision + skips * REVISION_SKIP).min(MAX_STORED)
@@ -78,7 +78,7 @@ pub(crate) struct Journal {
     pub(super) notifier: Arc<Notifier>,
 }
 
-/// MANIFEST as it stands on disk.
+/// MANIFEST as it is on disk.
 #[derive(Debug)]
 pub(crate) struct ManifestState {
     pub(crate) file: ManifestFile,
@@ -107,7 +107,7 @@ pub(crate) struct State {
     /// Frames that the leader is writing, or failed to write: readers find them here.
     pub(super) flight: Option<Arc<Flight>>,
     pub(super) spare: Vec<u8>,
-    /// With whoever is syncing; here when nobody is.
+    /// With the thread that is syncing; here when nobody is.
     pub(super) watermark: Option<Watermark>,
     pub(super) appended: u64,
     appended_bytes: u64,
@@ -147,7 +147,7 @@ pub(crate) struct Active {
     pub(crate) must_rotate: bool,
 }
 
-/// A commit, ready but for what only the journal can give it.
+/// A commit, complete except for what only the journal can give it.
 #[derive(Debug)]
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
@@ -176,7 +176,7 @@ pub(crate) struct Appended {
     pub(crate) frame_offset: u32,
 }
 
-/// Where appending stands, for deciding on a checkpoint.
+/// Where the journal ends, for deciding on a checkpoint.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AppendPosition {
     pub(crate) segment: u32,
@@ -423,7 +423,7 @@ impl Journal {
         self.state.lock().content.of(collection)
     }
 
-    /// Where appending stands.
+    /// Where the journal ends.
     pub(crate) fn position(&self) -> AppendPosition {
         let state = self.state.lock();
         let segment = state.active.as_ref().map_or(0, |active| active.number);

@@ -11,7 +11,7 @@ use crate::values::key::ItemKey;
 ///
 /// The journal moves it with every entry it appends, from the entry alone; a scan of the index
 /// must come to the same. Two tables that differ in any live item's key or tag differ in the sum,
-/// but for one chance in 2^128.
+/// except for one chance in 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub(crate) struct ContentSum {
     pub(crate) count: u64,

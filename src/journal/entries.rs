@@ -108,7 +108,7 @@ impl FoundEntry<'_, '_> {
         content.apply(self.key.as_bytes(), self.entry.parent(), written);
     }
 
-    /// What a reader is told of the version. Computes its tag: costs a hash of its value.
+    /// What a reader is notified of the version. Computes its tag: costs a hash of its value.
     pub(crate) fn meta(&self) -> Meta {
         Meta {
             etag: self.entry.etag(self.incarnation, self.revision),

@@ -56,7 +56,7 @@ impl EntryKind {
     }
 }
 
-/// One change of one item, as it stands in the journal. The tag is not stored: it is computed from
+/// One change of one item, as the journal stores it. The tag is not stored: it is computed from
 /// these fields and the frame's revision, and compared to the one that the index or a successor
 /// holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
@@ -138,7 +138,7 @@ pub(crate) fn record_checksum(record: &[u8]) -> u32 {
     crc32fast::hash(record)
 }
 
-/// A frame under construction: complete but for its revision and its place, which
+/// A frame under construction: complete except for its revision and its place, which
 /// [`finish`](Self::finish) puts in under the journal's lock.
 #[derive(Debug)]
 pub(crate) struct FrameBuilder {
@@ -147,7 +147,7 @@ pub(crate) struct FrameBuilder {
 }
 
 impl FrameBuilder {
-    /// Begins the frame of a commit of so many entries.
+    /// Begins the frame of a commit of this number of entries.
     pub(crate) fn commit(entries: usize) -> Self {
         let mut builder = Self::new(FrameKind::Commit, 512);
         builder.encode(entries as u64);
@@ -194,7 +194,7 @@ impl FrameBuilder {
         debug_assert!(written.is_ok());
     }
 
-    /// Adds an entry; gives where in the frame its record lies.
+    /// Adds an entry; returns where in the frame its record lies.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) -> EntryRecord {
         let names = entry.key.len() + entry.collection.len() + entry.index_changes.len();
         self.bytes.reserve(entry.value.len() + names + 64);
@@ -215,7 +215,7 @@ impl FrameBuilder {
     }
 
     /// Puts in what only the journal knows: the revision, a check of the content after the commit, 0
-    /// where that is not known, and the place; gives the frame and the place behind it.
+    /// where that is not known, and the place; returns the frame and the place behind it.
     pub(crate) fn finish(
         &mut self,
         revision: u64,

@@ -52,7 +52,7 @@ impl FrameReader {
     }
 
     /// Visits the commits up to a revision, in ascending order, until the visitor breaks or fails;
-    /// gives whether it got to the end. The reader then stands behind the last commit visited
+    /// returns whether it got to the end. The reader then is after the last commit visited
     /// without an error.
     ///
     /// The first look into a segment reads it from its beginning up to the place, later ones from
@@ -108,7 +108,8 @@ impl FrameReader {
             // Of the active segment, too: what is written ends with a whole frame.
             scan.expect_end(extent.end_offset)?;
             if extent.last_revision == u64::MAX {
-                // The end of what is written of the active segment, or of one sealed meanwhile.
+                // The end of what is written of the active segment, or of one sealed in the
+                // meantime.
                 let sealed = journal
                     .extents()
                     .iter()

@@ -55,7 +55,7 @@ impl Journal {
                 return Err(CommitFailure { source: None, cause: self.poison_cause() });
             }
             // Whoever wants a sync while one is under way waits for the next, which will cover
-            // all that gathered meanwhile. A write need not wait for a sync, nor a sync for a
+            // all that gathered in the meantime. A write need not wait for a sync, nor a sync for a
             // write that it need not cover.
             let busy = match level {
                 Level::Written => state.writing,

@@ -108,7 +108,7 @@ impl Manifest {
         Some(manifest).filter(Self::is_plausible)
     }
 
-    /// Whether frames end behind their segment's header, and no number is so great that one above
+    /// Whether frames end after their segment's header, and no number is so great that one above
     /// it may not be had.
     fn is_plausible(&self) -> bool {
         let Checkpoint { revision, table_generation, .. } = self.checkpoint;
@@ -235,7 +235,7 @@ pub(crate) struct CleanClose {
     pub(crate) revision: u64,
     /// Where the active segment's frames end.
     pub(crate) tail_offset: u64,
-    /// Whether what lies behind the tail is a crash's, so that the next frame begins a segment.
+    /// Whether what follows the tail is a crash's, so that the next frame begins a segment.
     pub(crate) must_rotate: bool,
     /// Hash over the index's files as the close left them.
     pub(crate) table_digest: [u8; 32],
@@ -338,8 +338,8 @@ impl ManifestFile {
     }
 
     /// Makes sure that [`replace`](Self::replace) has room for this manifest, in its slots and on the
-    /// disk; with `for_more` also that compaction has room for what it lists beside that. What is held
-    /// is left out where there is none for it.
+    /// disk; with `for_more` also that compaction has room for what it lists in addition to that.
+    /// What is held is left out where there is none for it.
     ///
     /// # Errors
     /// [`Error::TooManySegments`] when there are too many segments; [`Error::Io`] when there is no space.

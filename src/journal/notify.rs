@@ -2,8 +2,8 @@
 //! the store is closed.
 //!
 //! **Lock order:** the signal's lock is taken last of all, and nothing else under it. A task's
-//! waker is the user's code, so it is called, and dropped, under none of our locks: whoever raises
-//! the signal only notes that there are tasks to wake, and [`WakeLater`] wakes them when the
+//! waker is the user's code, so it is called, and dropped, under none of our locks: a thread that
+//! raises the signal only notes that there are tasks to wake, and [`WakeLater`] wakes them when the
 //! operation has let go of everything.
 
 use std::time::Instant;
@@ -19,7 +19,7 @@ pub(crate) struct Notifier {
     due: std::sync::atomic::AtomicBool,
 }
 
-/// How the journal stands.
+/// The state of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct JournalStatus {
     pub(crate) durable: u64,

@@ -36,7 +36,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits until every commit made so far is applied and synced; gives the newest of them.
+    /// Waits until every commit made so far is applied and synced; returns the newest of them.
     pub(crate) fn sync(&self) -> Result<u64, CommitFailure> {
         let state = self.state.lock();
         let revision = state.appended;

@@ -256,7 +256,7 @@ fn goes_on(segment: &OpenSegment, clean: &CleanClose) -> bool {
 }
 
 /// Scans the last segment to its first invalid frame above the watermark, as those below it were
-/// synced and are damaged; gives where in it the frames above the watermark begin, too.
+/// synced and are damaged; returns where in it the frames above the watermark begin, too.
 fn find_tail(
     segment: &OpenSegment,
     mark: u64,

@@ -177,7 +177,7 @@ impl Journal {
         self.reserve.is_short()
     }
 
-    /// Gives all that is set aside to a compaction. Costs a sync.
+    /// Returns all that is set aside to a compaction. Costs a sync.
     pub(crate) fn lend_reserve(&self) -> LentReserve {
         self.reserve.held.lock().lent = true;
         self.reserve.cut(u64::MAX, 0);

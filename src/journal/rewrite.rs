@@ -80,7 +80,7 @@ impl Journal {
     }
 
     /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
-    /// was dropped on the way; gives false, with nothing changed, while somebody copies the
+    /// was dropped on the way; returns false, with nothing changed, while somebody copies the
     /// journal. Costs two syncs of MANIFEST.
     pub(crate) fn switch(
         &self,
@@ -171,7 +171,7 @@ impl Rewrite {
         self.segment.push(&mut frame, revision)
     }
 
-    /// Ends the segment and makes it and its name durable; gives what MANIFEST is to say of it.
+    /// Ends the segment and makes it and its name durable; returns what MANIFEST is to say of it.
     pub(crate) fn finish(&mut self, journal: &Journal) -> Result<SegmentRecord> {
         let record = self.segment.seal(self.last_revision)?;
         let folder = journal.store.join(JOURNAL_FOLDER);

@@ -181,7 +181,7 @@ impl Journal {
 
         self.segments.add(number, vec![self.incarnation], next.tail.seed);
         if let Some(sealed) = &state.active {
-            // Gives back what was filled ahead; behind the seal nothing is ever read.
+            // Gives back what was filled ahead; after the seal nothing is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
             if let Err(error) = cut {
                 let path = segment_path(&self.store, sealed.number);
@@ -197,7 +197,7 @@ impl Journal {
     }
 
     /// The first number, from this one on, of which there is no file. A file that an earlier attempt
-    /// could not remove stays until the next open: here nothing tells whose it is.
+    /// could not remove stays until the next open: here nothing says whose it is.
     fn free_number(&self, from: u32) -> Result<u32> {
         /// So many attempts may have failed.
         const MOST_TAKEN: u32 = 1_000;

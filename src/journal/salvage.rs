@@ -25,10 +25,10 @@ pub(crate) struct Salvaged {
     /// Where the frames of the last of the records end, when no seal follows them: damage does, or
     /// nothing.
     pub(crate) unsealed_end: Option<Position>,
-    /// Segments behind the damage, whole files.
+    /// Segments after the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
-    /// The records of these indexes stand for segments that are to be made of what is left of
+    /// The records of these indexes represent segments that are to be made of what is left of
     /// damaged ones.
     pub(crate) rewrites: Vec<(usize, Remains)>,
     /// Where damage is, in the middle as well, if all that is whole was kept.
@@ -86,7 +86,7 @@ pub(crate) fn salvage(
         let number = records.last().map_or(1, |record| record.number);
         let path = segment_path(store, number);
         let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
-        // What is behind the end is not frames any more, if it is there at all.
+        // What follows the end is not frames any more, if it is there at all.
         prefix.lost_bytes += file_len(disk, &path).saturating_sub(offset);
         prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
     }
@@ -179,8 +179,8 @@ pub(super) fn file_len(disk: &dyn Disk, path: &Path) -> u64 {
     disk.open(path, false).and_then(|file| file.len()).unwrap_or_default()
 }
 
-/// Checks a frame down to its entries, and calls `visit` with the key of each; gives whether it is a
-/// seal.
+/// Checks a frame down to its entries, and calls `visit` with the key of each; returns whether it
+/// is a seal.
 pub(super) fn check_contents(
     segment: &OpenSegment,
     frame: &ScannedFrame<'_>,
@@ -249,13 +249,13 @@ pub(super) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<Segmen
 }
 
 /// Where a segment may be missing: before the parts of these indexes, which do not join those
-/// before them, or behind all, unless the last is the one that was being written.
+/// before them, or after all, unless the last is the one that was being written.
 fn gaps(parts: &[Found]) -> Vec<usize> {
     let mut gaps = Vec::new();
     let mut covered = Some(0u64);
     for (index, part) in parts.iter().enumerate() {
         let Some(last) = covered else {
-            // Damaged, and with nothing kept behind it.
+            // Damaged, and with nothing kept after it.
             gaps.push(parts.len());
             return gaps;
         };

@@ -112,7 +112,7 @@ impl FrameScanner {
         Self { over: Some((end_offset, last_revision)), ..self }
     }
 
-    /// Where the scan stands: after the last valid frame.
+    /// Position of the scan: after the last valid frame.
     pub(crate) fn position(&self) -> Position {
         self.next
     }
@@ -335,7 +335,7 @@ mod tests {
     use crate::storage::{Disk, MemoryDisk};
 
     /// What a scan tells of frames that follow each other: the revisions of commits, and whether it
-    /// comes to the end.
+    /// reaches the end.
     fn scan_commits(after: u64, frames: Vec<(FrameBuilder, u64)>) -> Result<(Vec<u64>, bool)> {
         let (disk, path) = (MemoryDisk::new(), PathBuf::from("segment"));
         let file = disk.open(&path, true).unwrap();

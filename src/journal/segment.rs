@@ -47,7 +47,7 @@ impl SegmentHeader {
         Self { number, salt: u64::from_le_bytes(salt), first_revision, incarnations }
     }
 
-    /// Lays out the header, both copies; gives the checksum that seeds those of frames, too.
+    /// Lays out the header, both copies; returns the checksum that seeds those of frames, too.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         debug_assert!((1..=MAX_INCARNATIONS).contains(&self.incarnations.len()));
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);

@@ -41,8 +41,8 @@ pub(crate) struct KnownSegment {
     damaged: AtomicBool,
     /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
-    /// Bytes that compaction had to keep beside those, and until when that need not be looked at
-    /// again.
+    /// Bytes that compaction had to keep in addition to those, and until when that need not be
+    /// looked at again.
     retained: Mutex<(u64, u64)>,
     /// Some places between frames, each after the given revision, as readers came by.
     index: Mutex<Vec<(u64, Position)>>,
@@ -172,7 +172,7 @@ impl Segments {
         file.len().map_err(Error::io("reading the length of", &path))
     }
 
-    /// Says that a segment holds so many bytes that are not live and cannot be reclaimed, and
+    /// Records how many bytes a segment holds that are not live and cannot be reclaimed, and
     /// until when that is to be believed.
     pub(crate) fn retain(&self, number: u32, bytes: u64, until_ms: u64) {
         if let Some(segment) = self.get(number) {
@@ -226,7 +226,7 @@ impl Segments {
         drop(std::mem::take(&mut *self.open.lock()));
     }
 
-    /// Reads so many bytes of a segment; `None` as [`get`](Self::get).
+    /// Reads this number of bytes of a segment; `None` as [`get`](Self::get).
     pub(crate) fn read(&self, number: u32, offset: u32, len_bytes: u32) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; len_bytes as usize];
         let Some(file) = self.file(number)? else { return Ok(None) };

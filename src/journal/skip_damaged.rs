@@ -219,7 +219,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Gives where the frames end.
+    /// Returns where the frames end.
     fn walk(&mut self, lost_items: &mut BTreeMap<ItemKey, u64>) -> Result<Position> {
         loop {
             let begin = self.scan.position();

@@ -28,7 +28,7 @@ pub(crate) struct Watermark {
 }
 
 impl Watermark {
-    /// Makes the file at revision 0, synced but for its name.
+    /// Makes the file at revision 0, synced except for its name.
     pub(crate) fn create(disk: &dyn Disk, store: &Path) -> Result<Self> {
         let path = store.join(WATERMARK_FILE);
         let file = disk.open(&path, true).map_err(Error::io("creating", &path))?;
@@ -40,7 +40,7 @@ impl Watermark {
         Ok(this)
     }
 
-    /// Opens the file; gives the newest mark, 0 when neither slot is whole. A missing or short
+    /// Opens the file; returns the newest mark, 0 when neither slot is whole. A missing or short
     /// file is made anew: the mark only sharpens the search for damage.
     pub(crate) fn load(disk: &dyn Disk, store: &Path) -> Result<(Self, u64)> {
         let path = store.join(WATERMARK_FILE);

@@ -37,7 +37,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// A clock for tests: it stands still until it is set or advanced. Clones are the same clock.
+/// A clock for tests: it does not move until it is set or advanced. Clones are the same clock.
 ///
 /// Give it to [`Options::clock`](crate::Options::clock), and expiry, `modified` and the age of
 /// tombstones go by it. It counts whole milliseconds. A store's own time never goes back, so setting
@@ -66,13 +66,13 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// Makes a clock that stands at this instant.
+    /// Makes a clock set to this instant.
     #[must_use]
     pub fn new(now: SystemTime) -> Self {
         Self { now_ms: Arc::new(AtomicU64::new(millis(now))) }
     }
 
-    /// The instant that the clock stands at.
+    /// The instant that the clock shows.
     #[must_use]
     pub fn now(&self) -> SystemTime {
         instant(self.now_ms.load(Ordering::SeqCst))

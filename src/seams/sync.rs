@@ -12,7 +12,7 @@ mod imp {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use std::thread;
 
-    /// A condition variable whose `wait` takes and gives back the guard, as loom's does.
+    /// A condition variable whose `wait` takes and returns the guard, as loom's does.
     #[derive(Debug, Default)]
     pub(crate) struct Condvar(parking_lot::Condvar);
 

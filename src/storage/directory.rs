@@ -11,7 +11,7 @@ use crate::values::error::{Error, MovedAway, Result};
 
 /// A disk for the files of one store.
 ///
-/// The names in a directory belong to whoever holds its lock. A directory can be moved, removed or
+/// The names in a directory belong to the holder of its lock. A directory can be moved, removed or
 /// replaced while the store is open; the path then leads to nothing or to somebody else's files.
 /// So each call by a path looks first whether the lock file there is the one that is held, and is
 /// refused when it is not. Handles that are open go on: they lead to the store's own files.

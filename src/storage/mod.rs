@@ -89,7 +89,7 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn HeldLock>>>;
 }
 
-/// What a name in a directory stands for.
+/// What a name in a directory represents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EntryKind {
     File,
@@ -161,7 +161,7 @@ pub(crate) trait DiskFile: Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Writes so many zeros, 64 KiB at a time.
+    /// Writes this number of zeros, 64 KiB at a time.
     fn write_zeros(&self, offset: u64, len: u64) -> io::Result<()> {
         const STEP_BYTES: u64 = 64 << 10;
         let zeros = vec![0; STEP_BYTES.min(len) as usize];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::EntryKind;
 
-/// Files, of whatever `F` stands for one, and directories by path. Paths without a parent (`/`,
+/// Files, of whatever `F` represents one, and directories by path. Paths without a parent (`/`,
 /// the empty path) are directories that always exist.
 #[derive(Debug, Clone)]
 pub(super) struct Names<F> {

@@ -142,9 +142,9 @@ impl DiskFile for RealFile {
     }
 }
 
-/// What a holder of the lock keeps. Dropped in this order, after it is unlocked: whoever finds the
-/// file free in the registry then finds it unlocked as well, and its identity is taken out before
-/// the file is closed, since that may give it to another.
+/// What a holder of the lock keeps. Dropped in this order, after it is unlocked: a caller that
+/// finds the file free in the registry then finds it unlocked as well, and its identity is taken
+/// out before the file is closed, since that may give it to another.
 struct Lock {
     path: PathBuf,
     registered: Registered,
@@ -206,7 +206,7 @@ mod tests {
     fn a_lock_held_outside_this_process_is_respected() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("LOCK");
-        // A handle that the registry knows nothing of stands for another process.
+        // A handle that the registry knows nothing of represents another process.
         let other = File::create(&path).unwrap();
         other.try_lock().unwrap();
         assert!(RealDisk.lock(&path).unwrap().is_none());

@@ -62,7 +62,7 @@ struct Readable<S> {
 }
 
 impl<S> Readable<S> {
-    /// The depth inside so many more levels.
+    /// The depth inside this number of further levels.
     fn deeper<E: Error>(&self, levels: usize) -> Result<usize, E> {
         let depth = self.depth + levels;
         if depth > self.rules.max_depth { Err(E::custom(self.rules.too_deep)) } else { Ok(depth) }

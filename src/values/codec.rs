@@ -112,7 +112,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
 
 /// Documents in bincode's standard form: compact and fast, bound to the exact type, not patchable.
 ///
-/// Fields are told apart by position alone: adding, removing or reordering one makes older
+/// Fields are distinguished by position alone: adding, removing or reordering one makes older
 /// documents unreadable, and `#[serde(flatten)]`, `untagged` and `skip_serializing_if` do not work.
 ///
 /// A document nests at most 255 levels: structs, sequences, maps, newtypes and `Some` are a level

@@ -112,7 +112,7 @@ impl Damage {
     /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) what the journal still held of the commits up to it
     /// is in the store, after [`SkipDamaged`](crate::OnDamage::SkipDamaged) that without what is
     /// [`gone`](Self::gone); and nothing of those after it. What compaction had dropped, because a commit
-    /// behind the damage had replaced it, does not come back.
+    /// after the damage had replaced it, does not come back.
     #[must_use]
     pub fn kept(&self) -> Revision {
         self.kept

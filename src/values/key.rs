@@ -38,7 +38,7 @@ impl ItemKey {
         Self { joined, collection_len: collection.len() }
     }
 
-    /// Whether this stands for a collection as a whole.
+    /// Whether this represents a collection as a whole.
     pub(crate) fn is_collection(&self) -> bool {
         self.as_bytes().len() == self.collection_len + 1
     }

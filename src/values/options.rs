@@ -75,7 +75,7 @@ pub enum OnDamage {
     /// Read the whole journal and keep every commit before the first damage, unless no item needs
     /// what is damaged: then nothing is cut. Where it is cut the store goes on as a new incarnation,
     /// and [`Store::damage`](crate::Store::damage) reports what is gone. An item whose
-    /// newest version is behind the damage goes back to the one before it, if compaction has not
+    /// newest version comes after the damage goes back to the one before it, if compaction has not
     /// dropped that meanwhile; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps them.
     /// Costs a read of every byte at every open, so set it to repair, not for good.
     KeepPrefix,

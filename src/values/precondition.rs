@@ -51,7 +51,7 @@ pub enum Precondition {
     /// The stored version is newer than this instant. An instant of whole seconds, as an HTTP date
     /// is, is compared with the whole second of the write, as a `Last-Modified` header shows it; any
     /// other instant is compared to the millisecond. Only reads take it: two writes within one
-    /// second, or within the clock's error, cannot be told apart by time.
+    /// second, or within the clock's error, cannot be distinguished by time.
     IfModifiedSince(SystemTime),
     /// The item is present, and its document meets this filter. The document is the one that is
     /// stored, whichever fields the collection's type knows. Only collections of
@@ -130,10 +130,10 @@ impl Precondition {
     /// Reads the precondition of an HTTP request from the values of its `If-Match`,
     /// `If-None-Match` and `If-Modified-Since` headers; none of them is [`Always`](Self::Always).
     ///
-    /// As [RFC 9110 §13.2.2] says, `If-Modified-Since` is ignored beside `If-None-Match`. It is for
-    /// reads: pass `None` for any other method, and for a date that cannot be read (the crate
-    /// `httpdate` reads the three forms of HTTP dates). Join the values of a header that occurs
-    /// several times with commas.
+    /// As [RFC 9110 §13.2.2] says, `If-Modified-Since` is ignored in the presence of
+    /// `If-None-Match`. It is for reads: pass `None` for any other method, and for a date that
+    /// cannot be read (the crate `httpdate` reads the three forms of HTTP dates). Join the values
+    /// of a header that occurs several times with commas.
     ///
     /// # Errors
     /// [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition), HTTP status 400:

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Collection, Durability, ETag, Error, Meta, Options, Precondition, Raw, Store};
 
-use crate::ledger::{Ledger, State, is_same};
+use crate::expected_commits::{Ledger, State, is_same};
 use crate::writer::Writer;
 use crate::{Repeat, seeds};
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, STORE, Simulation};
 use ifmatch::{Durability, Error, Meta, OnDamage, Options, Precondition, Store};
 
-use crate::ledger::{Ledger, State, is_same};
+use crate::expected_commits::{Ledger, State, is_same};
 use crate::writer::Writer;
 use crate::{Repeat, seeds};
 

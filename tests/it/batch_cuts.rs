@@ -66,7 +66,7 @@ fn write(store: &Store, items: usize, len: usize, version: u8) -> Result<Revisio
     (0..items).fold(store.batch(), add).commit().map(|done| done.revision())
 }
 
-/// Opens an image and gives the one version that all items have.
+/// Opens an image and returns the one version that all items have.
 fn version_of(image: &Simulation, items: usize, value_bytes: usize) -> usize {
     let store = image.open(&Options::new()).unwrap();
     let blobs = store.raw("blobs").unwrap();

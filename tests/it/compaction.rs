@@ -20,7 +20,7 @@ fn value(stamp: u64, len: usize) -> Bytes {
     bytes.into()
 }
 
-/// Overwrites so many items so many times, and gives their last tags.
+/// Overwrites so many items so many times, and returns their last tags.
 fn overwrite(blobs: &Collection<Bytes, Raw>, items: u64, rounds: u64, len: usize) -> Vec<ETag> {
     let mut tags = vec![ETag::UNSAVED; items as usize];
     for round in 0..rounds {

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Error, OnDamage};
 
-use crate::ledger::{Ledger, State, is_same};
-use crate::place::{Files, Folder, Place};
-use crate::template::{Template, live, manifest_of, open};
+use crate::expected_commits::{Ledger, State, is_same};
+use crate::prepared_stores::{Template, live, manifest_of, open};
+use crate::store_files::{Files, Folder, Place};
 use crate::{Case, Repeat, from_environment, seeds};
 
 /// What was damaged, and from where on.
@@ -93,7 +93,7 @@ fn check_untouched(before: &Files, after: &Files) {
     assert!(of(before) == of(after), "a refused open changed a file");
 }
 
-/// Repairs a store and proves that it holds a prefix and works; gives the revision kept.
+/// Repairs a store and proves that it holds a prefix and works; returns the revision kept.
 fn repair(place: &dyn Place, template: &Template) -> u64 {
     let mut rng = fastrand::Rng::with_seed(9);
     let writer = open(place, OnDamage::KeepPrefix).expect("KeepPrefix opens");

@@ -7,8 +7,8 @@ use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Durability, Error, Options};
 use std::io::ErrorKind;
 
-use crate::ledger::Ledger;
-use crate::wide::Wide;
+use crate::expected_commits::Ledger;
+use crate::random_activity::Wide;
 use crate::writer::Writer;
 use crate::{Case, Repeat, from_environment, seeds};
 
@@ -116,7 +116,7 @@ fn seed() -> u64 {
     from_environment("IFMATCH_SEED").unwrap_or(1)
 }
 
-/// Gives whether the fault came out as an error.
+/// Returns whether the fault came out as an error.
 fn fails_clearly(durability: Durability, position: u64, kind: Fault) -> bool {
     let case = Case(format!("{durability:?}, call {position}, {kind:?}"));
     let _repeat = Repeat::new("faults", seed());

@@ -525,7 +525,7 @@ fn a_find_reads_the_part_of_an_index_that_fits_and_says_so() {
             (expected.len() as u64, expected.len() as u64)
         );
         assert!(cost.sorted(), "by key");
-        // In the order of the index no more is read than is given, but for one group.
+        // In the order of the index no more is read than is given, except for one group.
         let newest = || work().sort_desc("/modified").limit(3);
         let cost = newest().explain().unwrap();
         assert!(!cost.sorted() && cost.looked_at() == 3, "{cost}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ifmatch::{Change, ChangeKind, Cursor, ETag, Error, Store};
 
-use crate::ledger::{Key, State, expires_ms};
+use crate::expected_commits::{Key, State, expires_ms};
 use crate::writer::{Writer, key_of, number_of};
 
 /// What became of an item, as far as it was told.

@@ -16,7 +16,7 @@ use ifmatch::{
 };
 use serde_json::{Value, json};
 
-use crate::place::{Files, Folder, Place};
+use crate::store_files::{Files, Folder, Place};
 
 const LINE_BYTES: usize = 32;
 const STORES: [&str; 4] = ["closed", "killed", COMPACTED, CLEARED];

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ifmatch::simulation::{Simulation, open_quietly};
 use ifmatch::{Collection, Durability, Error, HistoryPolicy, Options, Precondition, Raw, Store};
 
-use crate::place::{Folder, Place};
+use crate::store_files::{Folder, Place};
 use crate::{Repeat, from_environment};
 
 const STORE: &str = "IFMATCH_KILLED_STORE";
@@ -60,7 +60,7 @@ fn kill_often(durability: Durability) {
         let reader = thread::spawn(move || {
             output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
         });
-        // After so many commits and a moment, or just after a moment, while it is opening.
+        // After this number of commits and a moment, or just after a moment, while it is opening.
         let commits = if rng.u8(0..4) == 0 { 0 } else { rng.u64(1..24) };
         let before = writes;
         while writes < before + commits {

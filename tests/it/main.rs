@@ -15,10 +15,10 @@ mod cursors;
 mod damage;
 mod depth;
 mod etags;
+mod expected_commits;
 mod expiry;
 mod faults;
 mod feed;
-mod figures;
 mod finding;
 mod follower;
 mod foreign;
@@ -30,23 +30,22 @@ mod inspection;
 mod iteration;
 mod kills;
 mod layers;
-mod ledger;
 mod limits;
 mod linearizability;
+mod lost_index;
 #[cfg(target_os = "linux")]
 mod machine_limits;
 mod messages;
 #[path = "../model/mod.rs"]
 mod model;
-#[cfg(target_os = "linux")]
-mod mounted;
 mod moved;
 mod patching;
-mod place;
 mod policy;
 mod power_cuts;
+mod prepared_stores;
 mod processes;
 mod properties;
+mod random_activity;
 mod reading;
 #[cfg(target_os = "linux")]
 mod recorded_cuts;
@@ -54,12 +53,14 @@ mod repairs;
 mod same_boot;
 mod saving;
 mod shrink;
+#[cfg(target_os = "linux")]
+mod small_file_systems;
 mod snapshot_bounds;
 mod snapshots;
+mod stats;
+mod store_files;
 #[cfg(feature = "stream")]
 mod stream;
-mod tables;
-mod template;
 mod updates;
 mod upkeep;
 mod verbs;
@@ -67,7 +68,6 @@ mod verification;
 mod versions;
 mod watch;
 mod watch_found;
-mod wide;
 mod writer;
 
 /// A number that the caller of the tests gave.

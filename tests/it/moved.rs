@@ -30,7 +30,7 @@ impl Counter {
         Ok(())
     }
 
-    /// Everything that a session does with names; gives whether one of it was refused.
+    /// Everything that a session does with names; returns whether one of it was refused.
     fn do_everything(&mut self) -> bool {
         let mut outcomes = vec![self.write(), self.write(), self.write()];
         outcomes.push(Simulation::checkpoint(&self.store));

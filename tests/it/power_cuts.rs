@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Durability, Error, HistoryPolicy, Item, OnDamage, Options, Precondition, Store};
 
-use crate::ledger::Ledger;
+use crate::expected_commits::Ledger;
 use crate::shrink::{Parts, part, shrinking};
 use crate::writer::Writer;
 use crate::{Repeat, from_environment, seeds};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ifmatch::{Error, OnDamage, Options, Precondition, Store};
 
 use crate::from_environment;
-use crate::place::Folder;
+use crate::store_files::Folder;
 
 const STORE: &str = "IFMATCH_SHARED_STORE";
 

@@ -77,7 +77,7 @@ fn the_bytes_of_lost_commits_are_counted() {
     }
 }
 
-/// The sealed segment that is damaged stays as far as it is whole; those behind it are moved.
+/// The sealed segment that is damaged stays as far as it is whole; those after it are moved.
 #[test]
 fn files_that_were_moved_are_named_also_when_a_repair_is_repeated() {
     let sim = killed(4);
@@ -177,7 +177,7 @@ fn without_create_what_a_cut_short_creation_left_is_no_store() {
             Err(Error::Io { source, .. }) => {
                 assert_eq!(source.kind(), std::io::ErrorKind::NotFound, "after {calls} calls");
             }
-            // Whole, but for a last step.
+            // Whole, except for a last step.
             Ok(store) => assert_eq!(store.revision().0, 0),
             Err(other) => panic!("{other:?} after {calls} calls"),
         }
@@ -325,8 +325,8 @@ fn segments_that_were_moved_aside_stay_beside_those_of_later_repairs() {
     }
 }
 
-/// Loses the manifest of a store of three segments, and damages or loses one of them; gives what a
-/// repair reports and how many items it keeps.
+/// Loses the manifest of a store of three segments, and damages or loses one of them; returns what
+/// a repair reports and how many items it keeps.
 fn without_manifest_and(damage: impl Fn(&Simulation, &Path), index: usize) -> (Damage, u64) {
     let sim = killed(3);
     let before = segments(&sim);

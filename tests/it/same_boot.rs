@@ -8,7 +8,7 @@
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Durability, Error, Options};
 
-use crate::ledger::Ledger;
+use crate::expected_commits::Ledger;
 use crate::writer::Writer;
 use crate::{Case, Repeat, from_environment, seeds};
 

@@ -23,7 +23,7 @@ impl Parts {
         Self { only: Some(parts.into_iter().collect()), met: RefCell::default() }
     }
 
-    /// All, but for those that `IFMATCH_PARTS=n,n,...` leaves out.
+    /// All, except for those that `IFMATCH_PARTS=n,n,...` leaves out.
     pub(crate) fn from_environment() -> Self {
         let Ok(list) = std::env::var("IFMATCH_PARTS") else { return Self::default() };
         Self::only(list.split(',').map(|part| part.parse().expect("IFMATCH_PARTS has numbers")))

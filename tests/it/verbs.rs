@@ -40,7 +40,7 @@ fn docs(bench: &Bench, verb: Verb) -> Collection<Doc> {
     bench.collection(&format!("{verb:?}"))
 }
 
-/// Runs a verb that leaves 9 behind; gives the version that it wrote.
+/// Runs a verb that leaves 9 behind; returns the version that it wrote.
 fn run(bench: &Bench, verb: Verb, precondition: Precondition) -> Result<Option<Meta>, Error> {
     let docs = docs(bench, verb);
     let nine = Doc { n: 9 };

@@ -45,7 +45,7 @@ fn first_segment() -> PathBuf {
     Path::new(STORE).join("journal").join("0000000001.seg")
 }
 
-/// Flips a bit of this value in a closed store, and gives the file that `verify` then names.
+/// Flips a bit of this value in a closed store, and returns the file that `verify` then names.
 fn damaged_at(value: &[u8]) -> Option<PathBuf> {
     let sim = Simulation::new(1);
     let store = sim.open(&Options::new()).unwrap();

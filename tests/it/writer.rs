@@ -9,8 +9,8 @@ use ifmatch::{Codec, Collection, Durability, Error, Item, Json, Meta, Patch, Pre
 use ifmatch::{Snapshot, Store};
 use serde_json::{Value, json};
 
-use crate::ledger::{Commit, Key, Ledger, State, Version};
-use crate::wide::Wide;
+use crate::expected_commits::{Commit, Key, Ledger, State, Version};
+use crate::random_activity::Wide;
 
 const KEYS: u8 = 12;
 const DOCUMENTS: u8 = 2;

@@ -26,7 +26,7 @@ pub(crate) struct Logged {
     pub(super) value: Option<Value>,
 }
 
-/// A cursor, and what it stands for.
+/// A cursor, and what it represents.
 #[derive(Debug, Clone)]
 struct Kept {
     cursor: Cursor,
@@ -124,7 +124,7 @@ impl World {
             Some(at) if at < shown.len() => {
                 shown[..=at].iter().fold(from, |kept, change| kept.after(change))
             }
-            // A place that is passed and not shown; which revision it stands for is known only
+            // A place that is passed and not shown; which revision it represents is known only
             // where nothing is synced in the background.
             _ if least == most => {
                 let all = (0..COLLECTIONS.len()).flat_map(|collection| {

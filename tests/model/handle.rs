@@ -128,7 +128,7 @@ impl Handle {
         }))
     }
 
-    /// Gives the new version, and of a patch the value too.
+    /// Returns the new version, and of a patch the value too.
     pub(super) fn write(
         &self,
         key: &[u8],
@@ -175,7 +175,7 @@ impl Handle {
         on!(self, c => c.clear())
     }
 
-    /// Saves the item and gives it back as the store left it.
+    /// Saves the item and returns it as the store left it.
     pub(super) fn save(&self, item: Item<Value>) -> (Result<(), Error>, Item<Value>) {
         on!(self, c => {
             let mut item = item.map(Form::of);
@@ -272,7 +272,7 @@ pub(super) fn precondition(want: &Want) -> Precondition {
     }
 }
 
-/// The value that a seed stands for: few of them, so that the same bytes are written again.
+/// The value that a seed represents: few of them, so that the same bytes are written again.
 pub(super) fn value_of(collection: usize, seed: u8) -> Value {
     let small = i64::from(seed % 3);
     if collection == RAW {

@@ -323,7 +323,7 @@ impl Model {
         }
     }
 
-    /// Takes away what is expired; gives how much that was.
+    /// Takes away what is expired; returns how much that was.
     pub(crate) fn sweep(&mut self, revision: Revision) -> u64 {
         let (now, before) = (self.now, self.state.items.len());
         let expired = self.state.items.iter().filter(|(_, item)| item.is_expired(now));

@@ -68,7 +68,7 @@ pub(super) enum Select<'a> {
     Between(&'a [u8], &'a [u8], bool),
 }
 
-/// Reads an iterator from either end, and gives what it read in ascending order.
+/// Reads an iterator from either end, and returns what it read in ascending order.
 fn both_ends<T>(
     mut iter: impl DoubleEndedIterator<Item = T>,
     mut from_the_end: impl FnMut() -> bool,

@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// Holds one verb's outcome against the model's; gives what it left under the key.
+    /// Holds one verb's outcome against the model's; returns what it left under the key.
     fn settle(
         &mut self,
         verb: &'static str,

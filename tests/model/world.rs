@@ -375,7 +375,7 @@ fn open(home: &Home, options: &Options) -> Result<Store, Error> {
     }
 }
 
-/// Gives a collection indexes: of each element and of a number, and of what few documents have.
+/// Returns a collection indexes: of each element and of a number, and of what few documents have.
 fn declare_indexes(store: &Store, handle: &Handle) {
     let Handle::Documents(documents) = handle else { panic!("only documents have indexes") };
     for index in [Index::on("/list/*").then_desc("/n"), Index::on("/x")] {

@@ -23,8 +23,8 @@ pub struct IndexStatus {
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
-    /// Makes sure that the collection has this index, and gives the index's name. From then on it is
-    /// part of the store: every writer maintains it in the same commit as the item, in whatever
+    /// Makes sure that the collection has this index, and returns the index's name. From then on it
+    /// is part of the store: every writer maintains it in the same commit as the item, in whatever
     /// program, and it is never stale.
     ///
     /// A new index is built from the items that there are, while others read and write. That reads

@@ -51,12 +51,12 @@ use crate::values::retry::RetryPolicy;
 /// Cheap to clone. Keys are 1 to 511 bytes, ordered bytewise; values are at most 64 MiB as stored.
 ///
 /// Every write may state a [`Precondition`] and returns only when it is as durable as the store's
-/// [`Durability`](crate::Durability) promises. Costs, beside encoding: a write reads one head from
-/// the index and appends one frame to the journal, shared with the writers that wait at the time;
-/// a read is served from the cache or costs one read of the index and one of the journal. While
-/// overwrites make dead bytes faster than compaction reclaims them, one write in 32 waits for up to
-/// 16 ms, so that disk use stays bounded. Where many runs ended too soon for compaction in the
-/// background, the first write of a later run compacts, which may take a second.
+/// [`Durability`](crate::Durability) promises. Costs, in addition to encoding: a write reads one
+/// head from the index and appends one frame to the journal, shared with the writers that wait at
+/// the time; a read is served from the cache or costs one read of the index and one of the journal.
+/// While overwrites make dead bytes faster than compaction reclaims them, one write in 32 waits for
+/// up to 16 ms, so that disk use stays bounded. Where many runs ended too soon for compaction in
+/// the background, the first write of a later run compacts, which may take a second.
 ///
 /// Writing a document writes the whole type: fields that this program's type does not know are
 /// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A
@@ -101,7 +101,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(collection)
     }
 
-    /// Gives a handle to the same collection whose updates and patches are retried by this policy.
+    /// Returns a handle to the same collection whose updates and patches are retried by this
+    /// policy.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -118,9 +119,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self
     }
 
-    /// Gives a handle to the same collection whose writes make the item expire so long after the
-    /// commit. From that instant on it is absent to every read and every precondition; the store
-    /// removes what is left of it later, by itself.
+    /// Returns a handle to the same collection whose writes make the item expire this long after
+    /// the commit. From that instant on it is absent to every read and every precondition; the
+    /// store removes what is left of it later, by itself.
     ///
     /// A write keeps the item's own expiry, unless the handle that it goes through says otherwise:
     ///
@@ -137,8 +138,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// with a ttl; one whose time is set once, through one as it was opened; and `without_ttl` makes
     /// a draft stay.
     ///
-    /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and gives
-    /// its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means never.
+    /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and
+    /// returns its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means
+    /// never.
     ///
     /// # The clock
     ///
@@ -150,7 +152,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// before the expiry until the store is opened again.
     ///
     /// A system clock that was ahead when the store looked holds the store's there until the time
-    /// is reached: what expires by then is gone early, and nothing expires meanwhile. Tests set a
+    /// is reached: what expires by then is gone early, and nothing expires in between. Tests set a
     /// [`ManualClock`](crate::ManualClock).
     ///
     /// ```
@@ -184,7 +186,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self
     }
 
-    /// Gives a handle to the same collection whose writes make the item stay: it does not expire,
+    /// Returns a handle to the same collection whose writes make the item stay: it does not expire,
     /// whatever it was and whatever the collection's default is. See [`with_ttl`](Self::with_ttl).
     ///
     /// ```
@@ -207,7 +209,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self
     }
 
-    /// Gives a handle to the same collection whose writes make the item expire at this instant,
+    /// Returns a handle to the same collection whose writes make the item expire at this instant,
     /// rounded up to a whole millisecond. An instant that is past makes it absent at once, and one
     /// beyond the year 9999 means never. See [`with_ttl`](Self::with_ttl).
     ///

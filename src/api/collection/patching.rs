@@ -15,7 +15,7 @@ use crate::values::precondition::Precondition;
 
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// Changes parts of a document that must be there and meet the precondition, all or nothing,
-    /// and gives the item as it then is. Fields that the patch does not name keep their meaning
+    /// and returns the item as it then is. Fields that the patch does not name keep their meaning
     /// exactly, also ones that `T` does not know; the patched document must still decode as `T`.
     ///
     /// The precondition is decided before the patch is looked at. The patch is applied outside of

@@ -89,7 +89,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// loses to its own write; after sixteen such losses the update gives up.
     ///
     /// # Errors
-    /// - [`Error::NotFound`] when there is no item, also one that was deleted meanwhile.
+    /// - [`Error::NotFound`] when there is no item, also one that was deleted in the meantime.
     /// - [`Error::Contended`] when the policy is exhausted, or the closure writes the item.
     ///
     /// ```

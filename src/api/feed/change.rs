@@ -1,4 +1,4 @@
-//! What the feed gives: one change of one item.
+//! What the feed yields: one change of one item.
 
 use std::time::SystemTime;
 
@@ -34,7 +34,7 @@ pub enum ChangeKind {
     /// Its time was over.
     Expired,
     /// Every item of the collection was removed, by [`Collection::clear`] or
-    /// [`Store::drop_collection`]. The change has the empty key, which no item has, and stands for
+    /// [`Store::drop_collection`]. The change has the empty key, which no item has, and represents
     /// all of them: who keeps a copy removes what it has of the collection.
     ///
     /// [`Collection::clear`]: crate::Collection::clear
@@ -162,7 +162,7 @@ impl<T> Change<T> {
         self.value
     }
 
-    /// The place after this change: going on from there gives the next one, also inside a batch.
+    /// The place after this change: resuming there yields the next one, also inside a batch.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.cursor

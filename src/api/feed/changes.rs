@@ -11,9 +11,9 @@ use crate::values::error::Result;
 /// The durable changes after a cursor, made by [`Store::changes`] and
 /// [`Collection::changes`](crate::Collection::changes).
 ///
-/// It ends when it comes to where nothing more is durable. It can be asked again later, and goes
-/// on when there is more by then. After an error of the store it gives nothing any more; after a
-/// document that could not be decoded it goes on. It keeps the store open.
+/// It ends when it reaches the point where nothing more is durable. It can be asked again later,
+/// and goes on when there is more by then. After an error of the store it yields nothing more;
+/// after a document that could not be decoded it goes on. It keeps the store open.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -1,6 +1,6 @@
 //! The change feed: what became of which item, in the order of the commits, from any place on.
 //!
-//! The journal is the feed: [`reader`] goes through its frames and gives their entries. It sees
+//! The journal is the feed: [`reader`] goes through its frames and returns their entries. It sees
 //! only what is durable, and takes the store's guard for one chunk at a time, never between two
 //! changes and never while it waits. [`Changes`] ends where nothing more is durable, [`Watch`]
 //! waits there for more.
@@ -31,8 +31,8 @@ use crate::values::codec::{Codec, Raw};
 use crate::values::error::Result;
 
 impl Store {
-    /// Gives every durable change after a place in the store's history, of all collections, in the
-    /// order in which they were made; the iterator ends where nothing more is durable.
+    /// Returns every durable change after a place in the store's history, of all collections, in
+    /// the order in which they were made; the iterator ends where nothing more is durable.
     ///
     /// Each item's latest change is always there, superseded ones as long as the journal keeps
     /// them. A change that is not durable yet, as one of an `Eventual` store that was not synced,
@@ -42,7 +42,7 @@ impl Store {
     ///
     /// Costs reads of the journal's files, some 256 KiB at a time. The first look into a file, at
     /// most 64 MiB, reads it from its start; further ones go on from a place nearby. The store can
-    /// be written to and closed meanwhile.
+    /// be written to and closed at the same time.
     ///
     /// # Errors
     /// Here, or as the iterator's last item when compaction overtakes it:
@@ -78,7 +78,7 @@ impl Store {
         Changes::new(self, cursor, None, <Raw as Codec<Bytes>>::decode)
     }
 
-    /// Gives the same changes as [`changes`](Self::changes), and then waits for more.
+    /// Returns the same changes as [`changes`](Self::changes), and then waits for more.
     ///
     /// A watch does not keep the store open, and never holds up a writer: it keeps at most some
     /// 256 KiB of changes, or one commit's, and reads the rest from the journal when it gets there.
@@ -119,7 +119,7 @@ impl Store {
 }
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Gives this collection's changes, with their documents decoded; otherwise as
+    /// Returns this collection's changes, with their documents decoded; otherwise as
     /// [`Store::changes`], whose cursors are the same. A change whose document cannot be decoded
     /// is an `Err` in its place, not the end.
     ///
@@ -145,7 +145,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Changes::new(self.store(), cursor, Some(self.selected()?), C::decode)
     }
 
-    /// Gives the same changes as [`changes`](Self::changes), and then waits for more, as
+    /// Returns the same changes as [`changes`](Self::changes), and then waits for more, as
     /// [`Store::watch`] does.
     ///
     /// # Errors

@@ -17,11 +17,11 @@ use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 
-/// How many bytes of changes are read ahead, beside one commit.
+/// How many bytes of changes are read ahead, in addition to one commit.
 const READ_AHEAD_BYTES: usize = 256 << 10;
-/// How many bytes of frames are looked at under one guard of the store, beside one commit.
+/// How many bytes of frames are looked at under one guard of the store, in addition to one commit.
 const LOOK_BYTES: usize = 1 << 20;
-/// What a change costs beside its key and value.
+/// What a change costs in addition to its key and value.
 const CHANGE_BYTES: usize = size_of::<Change>();
 
 /// One collection of the feed.
@@ -61,7 +61,7 @@ struct Gathered<'a> {
     from: Cursor,
     /// The newest tombstone that was dropped before anything was read.
     newest_purged: u64,
-    /// What is durable, and so may be told of.
+    /// What is durable, and so may be notified of.
     up_to: u64,
     selected: Option<&'a Selected>,
     /// The collection that was asked for last, and up to which revision it was cleared.

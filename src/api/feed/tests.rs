@@ -22,7 +22,7 @@ fn all(store: &Store, from: Cursor) -> Vec<Change> {
     store.changes(from).unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// A store of so many items; gives their changes.
+/// A store of this number of items; returns their changes.
 fn store_of(count: u8, value_bytes: usize) -> (Store, Collection<Bytes, Raw>, Vec<Change>) {
     let store = Store::in_memory();
     let items = store.raw("items").unwrap();

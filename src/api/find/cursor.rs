@@ -131,7 +131,7 @@ impl FromStr for FindCursor {
     }
 }
 
-/// The bytes that lower-case hexadecimal digits stand for.
+/// The bytes that lower-case hexadecimal digits represent.
 fn bytes(digits: &str) -> Option<Vec<u8>> {
     let nibble = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

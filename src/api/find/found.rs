@@ -39,7 +39,7 @@ pub struct Found<T> {
 
 #[derive(Debug)]
 enum Items {
-    /// As they are met, but for groups of which each is sorted.
+    /// As they are met, except for groups of which each is sorted.
     Streamed(Box<InOrder>),
     /// Sorted before; read again one by one, at the same moment.
     Sorted { store: Store, view: Arc<View>, collection: Box<str>, ranks: vec::IntoIter<Rank> },
@@ -112,7 +112,7 @@ fn sorted(matches: &mut Matches, limit: u64) -> Result<Vec<Rank>> {
     Ok(kept.into_sorted_vec())
 }
 
-/// Items that come in order but for groups, of which each is sorted.
+/// Items that come in order except for groups, of which each is sorted.
 #[derive(Debug)]
 struct InOrder {
     matches: Matches,

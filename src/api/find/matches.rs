@@ -93,7 +93,7 @@ pub(super) struct Matches {
     collection: Box<str>,
     /// How many items may be looked at.
     limit: u64,
-    /// Whether they come in the order of the query, but for groups.
+    /// Whether they come in the order of the query, except for groups.
     ordered: bool,
     ended: bool,
 }
@@ -110,7 +110,7 @@ impl Matches {
         Self { candidates, query, collection, limit, ordered, ended: false }
     }
 
-    /// Whether the items come in the order of the query, but for groups.
+    /// Whether the items come in the order of the query, except for groups.
     pub(super) fn are_ordered(&self) -> bool {
         self.ordered
     }

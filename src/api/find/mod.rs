@@ -148,7 +148,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { collection, snapshot, filter, sort: None, limit: None, after: None }
     }
 
-    /// Gives the items in the order of the values at a path, the least first. Without a sort they
+    /// Returns the items in the order of the values at a path, the least first. Without a sort they
     /// come in the order of their keys.
     ///
     /// **Items that lack the path are left out**: they have no place in the order. Values are ordered
@@ -185,7 +185,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { sort: Some(sort_by(path, true)), ..self }
     }
 
-    /// Gives at most so many items.
+    /// Returns at most so many items.
     ///
     /// See [`after`](Self::after) for an example.
     pub fn limit(self, items: u64) -> Self {
@@ -197,8 +197,9 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// Where an index gives the order, the page begins in it where the one before ended.
     ///
     /// The place is a value and a key and no item, so the next page is right whatever was written or
-    /// removed meanwhile. Each page is of its own moment: an item whose value was changed between two
-    /// pages may be on both, or on neither. To page through one moment, find in one snapshot.
+    /// removed in the meantime. Each page is of its own moment: an item whose value was changed
+    /// between two pages may be on both, or on neither. To page through one moment, find in one
+    /// snapshot.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -220,8 +221,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { after: Some(place), ..self }
     }
 
-    /// Gives the items. They are read as they are asked for where a scan or an index gives their order,
-    /// and else all at once; see [`sort`](Self::sort).
+    /// Returns the items. They are read as they are asked for where a scan or an index gives their
+    /// order, and else all at once; see [`sort`](Self::sort).
     ///
     /// An item that cannot be decoded as `T` is an `Err` in its place, not the end.
     ///

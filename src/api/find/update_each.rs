@@ -14,7 +14,7 @@ use crate::values::key::ItemKey;
 use crate::values::query::filter::Filter;
 
 impl<T: Serialize + DeserializeOwned> Find<T> {
-    /// Changes each item that is found, and gives how many were changed.
+    /// Changes each item that is found, and returns how many were changed.
     ///
     /// What is found is of one moment and is listed first, so the find does not meet its own writes:
     /// an item that the change moves in the order, or makes meet the filter anew, is changed once.

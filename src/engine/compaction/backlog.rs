@@ -2,8 +2,8 @@
 //!
 //! A program that opens its store, writes and ends within a part of a second gives upkeep no time,
 //! and each such run adds to the journal. So when it holds far more segments than upkeep would have
-//! left, the first write of the run does the work, and is told of nothing that fails in it: upkeep
-//! tries again.
+//! left, the first write of the run does the work, and is notified of nothing that fails in it:
+//! upkeep tries again.
 
 use crate::engine::Engine;
 use crate::engine::compaction::compact_some;
@@ -12,9 +12,9 @@ use crate::engine::throttle::Throttle;
 use crate::journal::rotate::MAX_SEGMENT_BYTES;
 use crate::values::error::Result;
 
-/// With so many segments too much was left.
+/// From this number of segments on too much was left.
 const BACKLOG_SEGMENTS: u64 = 64;
-/// With fewer than so many enough is done, so that the work comes once in many runs.
+/// Below this number enough is done, so that the work comes once in many runs.
 const WORKED_OFF_SEGMENTS: u64 = 32;
 
 /// Whether runs before this one left their upkeep undone.
@@ -22,7 +22,7 @@ pub(crate) fn has_backlog(engine: &Engine) -> bool {
     has_segments(engine, BACKLOG_SEGMENTS)
 }
 
-/// Whether there are so many, beside one for each that is as large as segments become.
+/// Whether there are that many, in addition to one for each that is as large as segments become.
 fn has_segments(engine: &Engine, count: u64) -> bool {
     let extents = engine.journal.extents();
     let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();

@@ -22,7 +22,7 @@ const CHUNK_BYTES: u64 = 256 << 10;
 /// How much may be noted of the entries of a segment at a time. In this crate's own tests little, so
 /// that they meet the borders of pieces.
 const PIECE_BYTES: usize = if cfg!(test) { 16 << 10 } else { 8 << 20 };
-/// About what a note of an entry takes beside its key.
+/// About what a note of an entry takes in addition to its key.
 const NOTE_BYTES: usize = 96;
 
 /// How many entries are decided on before others get a turn.
@@ -51,7 +51,7 @@ pub(super) fn copy(
     Ok(())
 }
 
-/// Copies a part of a segment but for what is dropped of it.
+/// Copies a part of a segment except for what is dropped of it.
 fn copy_piece(
     maintenance: &MaintenanceGuard<'_>,
     rewrite: &mut Rewrite,
@@ -265,7 +265,7 @@ impl Chains {
                     std::ops::ControlFlow::Continue(())
                 });
                 match past {
-                    // What lies behind the damage in the item's past may have to be kept.
+                    // What follows the damage in the item's past may have to be kept.
                     Err(Error::Corrupt { .. }) => return Ok(true),
                     past => past?,
                 }

@@ -9,7 +9,7 @@
 //! 3. The rows of tombstones that were not copied leave the index: not before, since a row is what
 //!    tells that older entries of its key are superseded.
 //! 4. The index's heads move to the new places, each under its stripe and only if its item has not
-//!    changed meanwhile.
+//!    changed in the meantime.
 //! 5. The index is flushed. Only then are the retired segments dropped.
 //!
 //! No step holds the store for longer than some hundred entries take.
@@ -105,7 +105,7 @@ fn is_damaged(maintenance: &MaintenanceGuard<'_>, run: &[SegmentRecord]) -> Resu
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
-/// before it; gives whether it did. Where it is urgent the pace is full in any case.
+/// before it; returns whether it did. Where it is urgent the pace is full in any case.
 pub(crate) fn compact_some(
     shared: &Shared,
     throttle: Throttle,
@@ -140,7 +140,7 @@ pub(crate) fn compact_some(
     }
 }
 
-/// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and gives
+/// Steps 1 to 3 for some neighbouring segments; not while somebody copies the journal, and returns
 /// whether it was done.
 fn compact_range(
     maintenance: &MaintenanceGuard<'_>,

@@ -18,7 +18,7 @@ const SLOWEST_US: u64 = 500;
 const UNHURRIED_BYTES: u64 = 16 << 20;
 /// Less than this is not worth the syncs.
 const LEAST_DEAD_BYTES: u64 = 1 << 20;
-/// What a rewritten segment costs beside its bytes, for weighing runs.
+/// What a rewritten segment costs in addition to its bytes, for weighing runs.
 const RANGE_COST_BYTES: u64 = 128 << 10;
 /// The most segments of one run, and bytes of them to be read.
 const MAX_RANGE_SEGMENTS: usize = 256;
@@ -212,7 +212,7 @@ mod tests {
 
     const KIB: u64 = 1 << 10;
 
-    /// Segments of so many live and dead KiB.
+    /// Segments with these numbers of live and dead KiB.
     fn segments(kib: &[(u64, u64)]) -> Vec<Candidate> {
         let segment = |(number, (live, dead)): (u32, &(u64, u64))| Candidate {
             record: SegmentRecord { number, first_revision: 1, sealed: None, live_bytes: 0 },
@@ -269,7 +269,7 @@ mod tests {
         let run = best_range(&candidates, 1 << 40, true).unwrap();
         assert!((100..=MAX_INCARNATIONS).contains(&run.len()), "{} segments", run.len());
 
-        // Beside one that is full of others nothing is merged with it; those behind it are.
+        // Beside one that is full of others nothing is merged with it; those after it are.
         candidates.truncate(40);
         candidates[0].incarnations = (1_000..).take(MAX_INCARNATIONS).map(incarnation).collect();
         let run = best_range(&candidates, 1 << 40, false).unwrap();

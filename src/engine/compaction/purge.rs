@@ -92,7 +92,8 @@ fn is_damaged(maintenance: &MaintenanceGuard<'_>, source: &SegmentRecord) -> boo
     maintenance.engine().is_ok_and(damaged)
 }
 
-/// Removes the tombstones' rows from the index, but for items that were written again meanwhile.
+/// Removes the tombstones' rows from the index, except for items that were written again in the
+/// meantime.
 pub(super) fn remove_rows(
     maintenance: &MaintenanceGuard<'_>,
     purgeable: &Purgeable,

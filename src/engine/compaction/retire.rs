@@ -15,7 +15,7 @@ use crate::values::key::ItemKey;
 const ROWS: usize = 1_024;
 /// How many heads are moved before others get a turn.
 const ENTRIES: usize = 256;
-/// Snapshots may keep so many bytes of retired segments in any case.
+/// Snapshots may keep this number of bytes of retired segments in any case.
 const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// How long what a compaction had to keep counts as not worth another look, which costs a read and
 /// a rewrite of it.
@@ -130,7 +130,7 @@ fn relocate(
     Ok(())
 }
 
-/// The same for a part of the segment; gives where the next one begins.
+/// The same for a part of the segment; returns where the next one begins.
 fn relocate_piece(
     maintenance: &MaintenanceGuard<'_>,
     output: &SegmentRecord,

@@ -1,4 +1,4 @@
-//! The models' disk: one in memory that remembers what was synced, and fails when told to.
+//! The models' disk: one in memory that remembers what was synced, and fails on request.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -14,7 +14,7 @@ fn fleeting(key: &str) -> Operation {
     operation(key, Precondition::IfNoneMatch(Tags::Any), Action::Create(value))
 }
 
-/// Runs a whole pass; gives how many items it took away.
+/// Runs a whole pass; returns how many items it took away.
 fn sweep(engine: &Engine) -> u64 {
     let mut swept = 0;
     loop {

@@ -1,4 +1,4 @@
-//! A failure ends writing: whoever waits is released with an error, and nothing later succeeds.
+//! A failure ends writing: every waiter is released with an error, and nothing later succeeds.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ fn write(engine: &Engine, key: &str) -> Outcome {
     catch_unwind(AssertUnwindSafe(write)).ok()
 }
 
-/// Two writers at once; gives what each of them got.
+/// Two writers at once; returns what each of them got.
 fn write_two(rig: &Rig) -> [Outcome; 2] {
     let engine = Arc::clone(&rig.engine);
     let other = thread::spawn(move || write(&engine, B));

@@ -1,4 +1,4 @@
-//! Who watches is told of each commit once, in order and when it is durable, and of the end.
+//! A watcher is notified of each commit once, in order and when it is durable, and of the end.
 
 use std::path::Path;
 

@@ -89,7 +89,7 @@ impl Rig {
     }
 
     /// Creates items before the threads start, so that the collection is recorded and a segment
-    /// begun; gives the versions.
+    /// begun; returns the versions.
     fn with<const N: usize>(self, items: [(&str, &str); N]) -> (Self, [Meta; N]) {
         let metas = items.map(|(key, value)| create(&self.engine, key, value).unwrap());
         (self, metas)

@@ -68,7 +68,7 @@ pub(super) fn rewrite(engine: &Engine) -> (Rewrite, SegmentRecord) {
     (rewrite, record)
 }
 
-/// Puts the rewritten segment in the place of the sealed one; gives what has to move.
+/// Puts the rewritten segment in the place of the sealed one; returns what has to move.
 pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
     let journal = &rig.engine.journal;
     let (rewrite, record) = rewrite(&rig.engine);

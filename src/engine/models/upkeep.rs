@@ -1,4 +1,4 @@
-//! Upkeep rests while there is nothing to do, and is told of every commit that it has not seen.
+//! Upkeep rests while there is nothing to do, and is notified of every commit that it has not seen.
 
 use std::sync::Arc;
 use std::time::Instant;

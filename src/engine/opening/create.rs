@@ -64,7 +64,7 @@ pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
     if !disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
         clear_journal(disk, path)?;
     }
-    // Before and after: what the marker stands for must be durable before it goes, and it must be
+    // Before and after: what the marker represents must be durable before it goes, and it must be
     // gone for good before anything is written, lest it condemn that if MANIFEST is ever lost.
     disk.sync_dir(path).map_err(Error::io("syncing", path))?;
     disk.remove_file(&marker).map_err(Error::io("removing", &marker))?;

@@ -128,7 +128,7 @@ fn note_lost_removals(recovered: &mut Recovered, up_to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Records what this open wants to be different from now on; gives the policy to go by.
+/// Records what this open wants to be different from now on; returns the policy to go by.
 fn adopt_wishes(
     environment: &Environment,
     recovered: &mut Recovered,

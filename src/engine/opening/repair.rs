@@ -170,7 +170,8 @@ fn next_number(disk: &dyn Disk, path: &Path, prefix: &Salvaged) -> Result<u32> {
     Ok(left.into_iter().chain(moved_before).fold(highest, u32::max) + 1)
 }
 
-/// Writes what is whole of damaged segments into new ones, durably; gives the numbers of the damaged.
+/// Writes what is whole of damaged segments into new ones, durably; returns the numbers of the
+/// damaged.
 fn write_remains(
     environment: &Environment,
     path: &Path,
@@ -265,7 +266,7 @@ fn report(prefix: Salvaged, highest_given: u64, moved: Vec<PathBuf>) -> Option<D
     Some(Damage { file, offset, reason, kept, lost_bytes, moved, gone: parts, items })
 }
 
-/// Moves whole segments out of the journal's folder; they stay there for whoever wants to look.
+/// Moves whole segments out of the journal's folder; they stay there for inspection.
 fn move_aside(disk: &dyn Disk, store: &Path, numbers: &[u32]) -> Result<Vec<PathBuf>> {
     let aside = store.join(DAMAGED_FOLDER);
     let was_there = disk.exists(&aside).map_err(Error::io("looking for", &aside))?;

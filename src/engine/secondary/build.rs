@@ -58,7 +58,8 @@ impl Engine {
     ///
     /// # Errors
     /// What an item cannot be read with, [`Error::TooLarge`] for one with too many entries, and
-    /// [`Error::Table`] where the index was lost or dropped meanwhile. Then the build has ended.
+    /// [`Error::Table`] where the index was lost or dropped in the meantime. Then the build has
+    /// ended.
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
@@ -171,7 +172,7 @@ impl Engine {
         after: Option<(u64, Vec<u8>)>,
         sum: &mut ContentSum,
     ) -> Result<Option<(u64, Vec<u8>)>> {
-        // Keeps the rows of an index that is dropped meanwhile.
+        // Keeps the rows of an index that is dropped in the meantime.
         let _view = self.begin_snapshot()?;
         let all = self.secondaries.all();
         let (from, key) = after.unwrap_or_default();

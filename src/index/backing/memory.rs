@@ -15,7 +15,7 @@ pub(super) type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
 /// Backings in memory, by generation. A clone is another handle to the same tables.
 ///
 /// Those of [`simulated`](Self::simulated) also remember what a crash could leave of them, and
-/// fail when told to.
+/// fail on request.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBackings {
     pub(super) tables: Arc<Mutex<BTreeMap<u64, Arc<MemoryBacking>>>>,

@@ -1,7 +1,7 @@
 //! Reads encoded leaves: whole ones, or row by row.
 //!
 //! Opening a store reads millions of rows, so a row costs no call into `memcpy`: short pieces are
-//! copied in whole [blocks](BLOCK_BYTES), which may read into the head behind the key.
+//! copied in whole [blocks](BLOCK_BYTES), which may read into the head after the key.
 
 use std::ops::ControlFlow;
 
@@ -87,7 +87,7 @@ impl Leaf {
     }
 }
 
-/// What stands before the rows, beside the prefix.
+/// What precedes the rows, in addition to the prefix.
 struct Header {
     rows: usize,
     newest_revision: u64,
@@ -120,7 +120,7 @@ impl Header {
     }
 }
 
-/// The key that was taken last, and room for a block behind it.
+/// The key that was taken last, and room for a block after it.
 type KeyBuffer = [u8; MAX_KEY_BYTES + BLOCK_BYTES];
 
 /// Where the prefix and the key end that stand in a [`KeyBuffer`]. It is apart from the buffer, so
@@ -139,7 +139,7 @@ fn place_at(prefix: &[u8]) -> Option<(KeyBuffer, Place)> {
 }
 
 impl Place {
-    /// The first byte behind the prefix.
+    /// The first byte after the prefix.
     #[inline]
     fn first_byte(self, key: &KeyBuffer) -> Option<u8> {
         key.get(self.prefix..self.end)?.first().copied()
@@ -151,7 +151,7 @@ impl Place {
         let shared = take_length(bytes)?;
         let len = take_length(bytes)?;
         let (at, end) = (self.prefix + shared, self.prefix + shared + len);
-        // What two keys share is all that they can: the order shows in the first byte behind it.
+        // What two keys share is all that they can: the order shows in the first byte after it.
         let ascends = if at < self.end {
             len > 0 && bytes.first() > key.get(at)
         } else {

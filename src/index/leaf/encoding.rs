@@ -23,7 +23,7 @@ pub(super) const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 1 + 1 + 8 + 2 + 2;
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
-/// What an encoded leaf takes beside its prefix and its rows.
+/// What an encoded leaf takes in addition to its prefix and its rows.
 pub(super) const FRAME_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
 
 /// What is known of a leaf that was encoded.

@@ -81,7 +81,7 @@ impl Leaf {
         self.prefix_len = prefix.len() as u16;
     }
 
-    /// Lays the keys out behind a shorter prefix.
+    /// Lays the keys out after a shorter prefix.
     pub(super) fn shorten_prefix(&mut self, len: usize) {
         let (prefix, moved) = self.prefix().split_at(len.min(self.prefix().len()));
         if moved.is_empty() {

@@ -5,8 +5,8 @@
 //! | `mod.rs` | the leaf: find, read, put, remove, room and memory |
 //! | `row.rs` | a head packed to one cache line, with the place of its key |
 //! | `prints.rs` | one byte of hash per row, looked at before any key |
-//! | `keys.rs` | keys in one buffer behind their common prefix, comparisons |
-//! | `values.rs` | values held in memory beside the heads, and their eviction |
+//! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
+//! | `values.rs` | values held in memory in addition to the heads, and their eviction |
 //! | `order.rs` | ranks, bounds and iteration in both directions |
 //! | `reshape.rs` | split and absorb |
 //! | `encoding.rs`, `decoding.rs` | the leaf as bytes, with a checksum |
@@ -48,7 +48,7 @@ const FULL_ROWS: usize = if cfg!(all(test, loom)) { 2 } else { MAX_ROWS };
 /// The most bytes of an encoded leaf.
 pub(crate) const MAX_ENCODED_BYTES: usize = 12 << 10;
 
-/// The most that an encoded row takes beside its key: two lengths and the widest head.
+/// The most that an encoded row takes in addition to its key: two lengths and the widest head.
 ///
 /// Room is reckoned with the widest head, so that a changed head always fits.
 const ROW_BOUND_BYTES: usize = 2 + 2 + head::MAX_BYTES;
@@ -169,7 +169,7 @@ impl Leaf {
         self.row_mut(slot).set_head(head);
     }
 
-    /// Sets the value of a row, and gives back the one that it displaces.
+    /// Sets the value of a row, and returns the one that it displaces.
     pub(crate) fn set_value(
         &mut self,
         slot: Slot,
@@ -179,7 +179,7 @@ impl Leaf {
         self.values.replace(slot, value)
     }
 
-    /// Removes a row; gives back its head and its value.
+    /// Removes a row; returns its head and its value.
     pub(crate) fn remove(&mut self, slot: Slot) -> (Head, Option<CachedValue>) {
         let last = Slot::new(self.len() - 1);
         self.remove_from_order(slot, last);

@@ -66,7 +66,7 @@ fn equal_lanes(chunk: &[u8; LANES], print: u8) -> u64 {
     words.fold(0, |hits, word| hits | u64::from_le_bytes(*word))
 }
 
-/// The row in a chunk that a bit of [`equal_lanes`] stands for.
+/// The row in a chunk that a bit of [`equal_lanes`] represents.
 #[inline]
 fn lane_of(bit: usize) -> usize {
     bit % 8 * 8 + bit / 8

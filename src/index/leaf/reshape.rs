@@ -128,7 +128,7 @@ impl Leaf {
         slots.map(|slot| self.suffix(super::Slot(*slot)).len())
     }
 
-    /// What all suffixes would take behind a prefix of this length, which is at most the leaf's.
+    /// What all suffixes would take after a prefix of this length, which is at most the leaf's.
     fn suffix_bytes(&self, prefix: usize) -> usize {
         let prefix_len = usize::from(self.prefix_len);
         self.keys.len() - prefix_len + prefix_len.saturating_sub(prefix) * self.len()

@@ -1,4 +1,4 @@
-//! Values held in memory beside the heads, and their eviction.
+//! Values held in memory in addition to the heads, and their eviction.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,11 +8,11 @@ use bytes::Bytes;
 use super::{Slot, grow};
 use crate::values::etag::ETag;
 
-/// What the memory of one value costs beside its bytes: the shared count of `Bytes`, and what the
-/// allocator adds to both allocations.
+/// What the memory of one value costs in addition to its bytes: the shared count of `Bytes`, and
+/// what the allocator adds to both allocations.
 const VALUE_OVERHEAD_BYTES: usize = 48;
 
-/// What a get needs beside the head when the value is in memory.
+/// What a get needs in addition to the head when the value is in memory.
 ///
 /// The bytes should own their memory: a part of a larger buffer keeps all of the buffer.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl Values {
         self.held.capacity() * size_of::<Option<CachedValue>>()
     }
 
-    /// Takes a value out of the account; gives the array back with the last one.
+    /// Takes a value out of the account; returns the array with the last one.
     #[inline]
     fn forget(&mut self, value: &CachedValue) {
         self.bytes -= value.memory_bytes();

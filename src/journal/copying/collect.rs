@@ -69,7 +69,7 @@ impl Collector {
         Self { known, checkpoint: known, absent, ..Self::new(manifest) }
     }
 
-    /// Takes over a commit; gives whether that was enough for now.
+    /// Takes over a commit; returns whether that was enough for now.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when one of its entries is malformed.
@@ -114,14 +114,14 @@ impl Collector {
         !self.absent.is_empty() && (below(&found.key) || cleared())
     }
 
-    /// Takes over a commit that was made elsewhere; gives whether that was enough for now.
+    /// Takes over a commit that was made elsewhere; returns whether that was enough for now.
     pub(crate) fn push(&mut self, commit: Loose) -> bool {
         self.gathered_bytes += commit.frame.len();
         self.gathered.push(commit);
         self.gathered_bytes >= CHUNK_BYTES
     }
 
-    /// Gives what was gathered since the last call.
+    /// Returns what was gathered since the last call.
     pub(crate) fn take(&mut self) -> Vec<Loose> {
         self.gathered_bytes = 0;
         mem::take(&mut self.gathered)

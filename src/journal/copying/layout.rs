@@ -51,7 +51,7 @@ impl<'a> Layout<'a> {
     }
 
     /// Ends the last segment, at the given revision, which compaction may have left without a
-    /// commit of its own, and gives all of them.
+    /// commit of its own, and returns all of them.
     pub(super) fn finish(
         mut self,
         last_revision: u64,
@@ -68,7 +68,7 @@ impl<'a> Layout<'a> {
         Ok(self.records)
     }
 
-    /// Begins a segment with the revision behind those of the last one, whether compaction has
+    /// Begins a segment with the revision after those of the last one, whether compaction has
     /// left a commit of it or not: that they join shows that none is missing.
     fn begin(&mut self, incarnations: Arc<[[u8; 16]]>) -> Result<()> {
         let number = self.records.len() as u32 + 1;

@@ -30,7 +30,7 @@ pub(crate) trait Source {
     fn next(&mut self) -> Result<Vec<Loose>>;
 }
 
-/// What a copy takes over beside the commits.
+/// What a copy takes over in addition to the commits.
 #[derive(Debug)]
 pub(crate) struct Origin {
     pub(crate) manifest: Manifest,
@@ -76,7 +76,7 @@ pub(crate) fn copy<S: Source>(
     target.finish()
 }
 
-/// Makes the files beside the journal, MANIFEST last and durable.
+/// Makes the files next to the journal, MANIFEST last and durable.
 fn name(disk: &dyn Disk, path: &Path, manifest: &Manifest) -> Result<()> {
     let mut watermark = Watermark::create(disk, path)?;
     watermark.record(manifest.checkpoint.revision)?;

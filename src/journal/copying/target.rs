@@ -11,7 +11,7 @@ use crate::storage::layout::{
 use crate::storage::{Disk, EntryKind, HeldLock, StoreDirectory, sync_ancestors};
 use crate::values::error::{Error, Result};
 
-/// A directory, locked and empty but for the marker.
+/// A directory, locked and empty except for the marker.
 pub(crate) struct Target<'a> {
     directory: Arc<StoreDirectory>,
     path: &'a Path,

@@ -10,7 +10,7 @@ fn segment(number: u32) -> SegmentRecord {
     SegmentRecord { number, first_revision: 1, sealed, live_bytes: 1 << 26 }
 }
 
-/// Gives MANIFEST so many segments that are none.
+/// Gives MANIFEST this number of segments that do not exist.
 fn add_segments(store: &Store, count: u32) {
     let engine = store.engine().unwrap();
     let segments = &mut engine.journal.manifest.lock().current.segments;

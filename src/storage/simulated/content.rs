@@ -94,7 +94,7 @@ fn place(offset: u64, piece: &Range<usize>) -> (usize, Range<usize>) {
     ((at / PAGE_BYTES) as usize, within..within + piece.len())
 }
 
-/// Cuts a buffer of `len` bytes that stands at `offset` wherever it crosses a multiple of `unit`.
+/// Cuts a buffer of `len` bytes at `offset` wherever it crosses a multiple of `unit`.
 pub(super) fn pieces(offset: u64, len: usize, unit: u64) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {

@@ -50,7 +50,7 @@ enum Mode {
     /// Over all files and names, everything before this sequence is kept and nothing after it;
     /// the one change itself is torn.
     Prefix(u64),
-    /// Each change for itself, kept with a chance of so many eighths.
+    /// Each change for itself, kept with a chance of this number of eighths.
     Independent {
         eighths: u8,
     },

@@ -86,7 +86,7 @@ impl NameChange {
 pub(super) struct Inode {
     /// As the user of the disk sees it.
     pub(super) current: Content,
-    /// Durable, but for the pending changes that are `Synced`.
+    /// Durable, except for the pending changes that are `Synced`.
     pub(super) durable: Content,
     pub(super) pending: Vec<PendingChange>,
     /// One more for each open handle; keeps a nameless file while one is left.

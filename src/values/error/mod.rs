@@ -253,7 +253,7 @@ pub enum Error {
     },
 
     /// The index on disk failed, and what only it held is being rebuilt from the journal, which is
-    /// whole (503). Try again; what is in memory is read and written meanwhile.
+    /// whole (503). Try again; what is in memory is still read and written.
     Table(TableError),
 
     /// Something that cannot be was found in memory: a bug in this crate (500). Please report it.

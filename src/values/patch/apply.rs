@@ -12,12 +12,12 @@ use super::{Patch, PatchError};
 use crate::values::checked_json::MAX_DEPTH;
 use crate::values::limits::MAX_VALUE_BYTES;
 
-/// How many bytes are copied before the document is measured again. Small beside the limit, and
-/// large enough that measuring costs no more than some four times the copying.
+/// How many bytes are copied before the document is measured again. Small compared to the limit,
+/// and large enough that measuring costs no more than some four times the copying.
 const COPIED_UNMEASURED: usize = MAX_VALUE_BYTES / 4;
 
 impl Patch {
-    /// Applies the patch to a document as it is stored, and gives the bytes to store. The stored
+    /// Applies the patch to a document as it is stored, and returns the bytes to store. The stored
     /// bytes are as they were, whatever happens. One parse, one write, no more.
     pub(crate) fn apply_to_bytes(&self, stored_json: &[u8]) -> Result<Vec<u8>, PatchError> {
         let document = number::parse(stored_json).map_err(|unreadable| match unreadable {
@@ -193,7 +193,7 @@ fn element_mut<'a>(elements: &'a mut [Value], token: &Token<'_>) -> Option<&'a m
     elements.get_mut(at)
 }
 
-/// Whether a value nests at most so many levels; looks no deeper.
+/// Whether a value nests at most this number of levels; looks no deeper.
 pub(super) fn nests_within(value: &Value, levels: usize) -> bool {
     let Some(inner) = levels.checked_sub(1) else {
         return !value.is_array() && !value.is_object();

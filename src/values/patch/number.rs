@@ -55,7 +55,7 @@ fn is_exact(number: &[u8]) -> bool {
     if !text.contains(['.', 'e', 'E']) {
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
     }
-    // Up to 15 digits tell two f64 apart that are neither huge nor tiny.
+    // Up to 15 digits distinguish two f64 that are neither huge nor tiny.
     if text.len() <= 16 && !text.contains(['e', 'E']) {
         return true;
     }
@@ -125,7 +125,7 @@ impl Numeric {
 }
 
 /// Equality as RFC 6902 §4.6 defines it: of numbers by numeric value, so 1 equals 1.0, where
-/// `Value` itself tells them apart.
+/// `Value` itself distinguishes them.
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => equal_numbers(a, b),

@@ -16,8 +16,8 @@ const MAX_TEXT_BYTES: usize = 256;
 /// Which fields of a collection's documents an index is sorted by.
 ///
 /// A field is a path, a JSON Pointer ([RFC 6901]): `/modified`, `/address/city`, and `""` for the
-/// whole document. A `*` stands for each element of an array: an index on `/tags/*` has an entry for
-/// each tag of an item. Several fields make a compound index, sorted by the first, then by the
+/// whole document. A `*` represents each element of an array: an index on `/tags/*` has an entry
+/// for each tag of an item. Several fields make a compound index, sorted by the first, then by the
 /// second, and so on, each ascending or descending. One `*` in an index, 8 fields, and a text form
 /// of 256 bytes are the limits.
 ///

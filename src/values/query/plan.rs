@@ -328,7 +328,7 @@ fn code(value: &Value) -> Vec<u8> {
     encoder.finish()
 }
 
-/// The end of what is less than a value; a cut code stands for more than one.
+/// The end of what is less than a value; a cut code represents more than one.
 fn before(code: Vec<u8>) -> Option<Vec<u8>> {
     if code.len() < CUT_BYTES { Some(code) } else { after(code) }
 }

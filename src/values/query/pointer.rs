@@ -1,4 +1,5 @@
-//! Paths into a document: JSON Pointers (RFC 6901) in which `*` stands for each element of an array.
+//! Paths into a document: JSON Pointers (RFC 6901) in which `*` represents each element of an
+//! array.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ pub(crate) const MAX_POINTER_BYTES: usize = 1_024;
 /// A checked path. The empty one is the whole document.
 ///
 /// On an array a step is an element's number without leading zeros, or `*`; on an object it is a
-/// member's name, where `~1` stands for `/` and `~0` for `~`. `*` names no member of an object.
+/// member's name, where `~1` represents `/` and `~0` for `~`. `*` names no member of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Pointer {
     text: Box<str>,

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use ifmatch::simulation::Simulation;
 use ifmatch::{Cursor, Error, OnDamage, Options, Precondition, Store};
 
-use crate::place::Place;
+use crate::store_files::Place;
 use crate::{Case, from_environment};
 
 const COLLECTIONS: [&str; 2] = ["docs", "side"];

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use ifmatch::simulation::Simulation;
 
 use super::{cases, damage, is_refused, repair, skip, templates};
-use crate::place::{Files, Place};
+use crate::store_files::{Files, Place};
 use crate::{Case, Repeat, from_environment, seeds};
 
-/// Damages up to three places, and may lose MANIFEST and a segment; gives what was done. WATERMARK is
-/// spared, as nothing else tells the loss of the last commits from the torn ones of a crash.
+/// Damages up to three places, and may lose MANIFEST and a segment; returns what was done.
+/// WATERMARK is spared, as nothing else tells the loss of the last commits from the torn ones of a
+/// crash.
 fn damage_together(place: &dyn Place, rng: &mut fastrand::Rng) -> Vec<(PathBuf, Option<u64>)> {
     let mut done = Vec::new();
     let files = || -> Files {

@@ -256,7 +256,7 @@ fn metas(store: &Store) -> Vec<Meta> {
     plain.iter().unwrap().map(|item| *item.unwrap().meta()).collect()
 }
 
-/// Gives whether a part of the sweep is in the image.
+/// Returns whether a part of the sweep is in the image.
 fn check_image(image: &Simulation, live: &[Meta], complete: bool) -> bool {
     let store = image.open(&Options::new()).unwrap();
     assert_eq!(metas(&store), live);

@@ -47,7 +47,7 @@ enum Intent {
     Yield,
 }
 
-/// A change, but for the tag that it will name.
+/// A change, except for the tag that it will name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Verb {
     Create,

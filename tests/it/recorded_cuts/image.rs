@@ -18,7 +18,7 @@ pub(super) enum Mode {
     Prefix(u64),
     /// Contents as they are and the names of old, or the other way round.
     Only { names: bool },
-    /// Each change for itself, kept with a chance of so many eighths.
+    /// Each change for itself, kept with a chance of this number of eighths.
     Independent { eighths: u8 },
     /// As before, and for each file and folder a chance of its own: nothing, half, or all.
     ByFile,

@@ -29,7 +29,7 @@ use self::child::{ITEMS, Plan};
 use self::disk::{Disk, Tree};
 use self::history::{History, State, Version, options, read};
 use self::trace::{Event, can_record, record};
-use crate::place::Folder;
+use crate::store_files::Folder;
 use crate::{Case, from_environment};
 
 /// Moments of a life at which the power goes, and images of each.

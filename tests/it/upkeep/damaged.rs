@@ -11,7 +11,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{ETag, Error, HistoryPolicy, OnDamage, Options, Precondition, Store};
 
 use super::value;
-use crate::place::Place;
+use crate::store_files::Place;
 use crate::{Case, Repeat, from_environment};
 
 const KEYS: u8 = 20;

@@ -32,7 +32,7 @@ fn check(store: &Store, run: u64) {
     assert!(stats.segments <= MOST_SEGMENTS, "run {run}: {stats:?}");
 }
 
-/// Runs that write once; `end` ends each and gives what the next one opens.
+/// Runs that write once; `end` ends each and returns what the next one opens.
 fn run_often(mut end: impl FnMut(Simulation, Store) -> Simulation) {
     let mut sim = Simulation::new(1);
     for run in 0..200 {

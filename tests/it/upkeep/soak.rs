@@ -224,7 +224,7 @@ impl Drop for EndOnDrop<'_> {
     }
 }
 
-/// One opening of the store; gives what it took at most.
+/// One opening of the store; returns what it took at most.
 fn live(
     folder: &Path,
     run: u64,

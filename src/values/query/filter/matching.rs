@@ -38,7 +38,7 @@ impl Condition {
 }
 
 impl Comparison {
-    /// Whether a value compares so with another, which but for equality must be of its kind.
+    /// Whether a value compares so with another, which except for equality must be of its kind.
     fn holds(self, found: &Value, value: &Value) -> bool {
         let order = || (kind(found) == kind(value)).then(|| compare(found, value));
         match self {

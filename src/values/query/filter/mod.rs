@@ -32,9 +32,9 @@ const MAX_PARTS: usize = 1_000;
 /// A condition on a JSON document, for [`find`](crate::Collection::find) and
 /// [`Precondition::matching`](crate::Precondition::matching).
 ///
-/// A path is a JSON Pointer ([RFC 6901]) in which `*` stands for each element of an array: `/price`,
-/// `/address/city`, `/tags/*`, and `""` for the whole document. **A condition holds if one of the
-/// values that the path leads to meets it.** A path that leads nowhere meets none.
+/// A path is a JSON Pointer ([RFC 6901]) in which `*` represents each element of an array:
+/// `/price`, `/address/city`, `/tags/*`, and `""` for the whole document. **A condition holds if
+/// one of the values that the path leads to meets it.** A path that leads nowhere meets none.
 ///
 /// | filter | text form | holds if a value at the path |
 /// |---|---|---|

@@ -1,5 +1,5 @@
-//! Damage beside that of single frames: files that were cut short, what a compacted store goes on
-//! with, and repairs that are cut short.
+//! Damage in addition to that of single frames: files that were cut short, what a compacted store
+//! goes on with, and repairs that are cut short.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Cursor, Error, HistoryPolicy, OnDamage, Options, Precondition, Store};
 
 use super::{FRAME_HEADER_BYTES, State, Story, check, flip, frames, read, small_store};
-use crate::place::Place;
+use crate::store_files::Place;
 use crate::{Case, from_environment};
 
 #[test]

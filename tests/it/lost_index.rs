@@ -1,6 +1,6 @@
 //! The table on disk is a cache: whatever becomes of its files, the store opens complete.
 //!
-//! `IFMATCH_TABLES=n` damages so many tables, `IFMATCH_SEED=n` repeats one.
+//! `IFMATCH_INDEXES=n` damages this number of indexes, `IFMATCH_SEED=n` repeats one.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +9,9 @@ use bytes::Bytes;
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Durability, OnDamage, Options, Precondition};
 
-use crate::ledger::{Ledger, is_same};
-use crate::place::{Files, Folder, Place};
-use crate::template::{Template, live, open};
+use crate::expected_commits::{Ledger, is_same};
+use crate::prepared_stores::{Template, live, open};
+use crate::store_files::{Files, Folder, Place};
 use crate::{Case, Repeat, from_environment, seeds};
 
 /// Where WATERMARK says that an open is in the table.
@@ -148,9 +148,9 @@ fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
 #[test]
 fn damaged_table_files_never_show() {
     let templates = templates();
-    let tables = from_environment("IFMATCH_TABLES").unwrap_or(90);
-    for seed in seeds(0..tables) {
-        let _repeat = Repeat::new("tables", seed);
+    let indexes = from_environment("IFMATCH_INDEXES").unwrap_or(90);
+    for seed in seeds(0..indexes) {
+        let _repeat = Repeat::new("lost_index", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let template = &templates[usize::from(rng.u8(0..2))];
         let place = with_table(template, |_, bytes| {
@@ -172,7 +172,7 @@ fn damaged_table_files_never_show() {
         });
         check_complete(&place, template);
     }
-    println!("{tables} damaged tables, every store complete");
+    println!("{indexes} damaged indexes, every store complete");
 }
 
 #[test]

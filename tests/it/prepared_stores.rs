@@ -4,8 +4,8 @@ use std::path::Path;
 
 use ifmatch::{Durability, Error, HistoryPolicy, OnDamage, Options};
 
-use crate::ledger::{Ledger, State};
-use crate::place::{Files, Place};
+use crate::expected_commits::{Ledger, State};
+use crate::store_files::{Files, Place};
 use crate::writer::Writer;
 
 /// A store as it was before it was damaged.

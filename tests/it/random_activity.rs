@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use ifmatch::simulation::Simulation;
 use ifmatch::{Error, Snapshot};
 
-use crate::ledger::{Ledger, State};
+use crate::expected_commits::{Ledger, State};
 use crate::writer::Writer;
 
 pub(crate) struct Wide {
