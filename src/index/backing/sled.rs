@@ -64,7 +64,10 @@ impl Backings for SledBackings {
             let number = name.to_str().and_then(generation_of);
             if number.is_some_and(|number| number != generation) {
                 let path = entry.path();
-                free_blocks(&path);
+                // A link is removed, never followed.
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    free_blocks(&path);
+                }
                 let removed = fs::remove_dir_all(&path).map_err(Error::io("remove", &path));
                 outcome = outcome.and(removed);
             }
