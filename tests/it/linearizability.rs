@@ -16,7 +16,7 @@ use record::{Clock, Plan, Recorder, run};
 use search::{Answer, Call, Event, is_linearizable};
 
 /// Histories of a run in which nothing else is asked for, over all tests together.
-const HISTORIES: u64 = 3_000;
+const HISTORIES: u64 = 1_200;
 
 /// Repeats with one random generator until the share of all histories is reached.
 fn histories((share, of): (u64, u64), mut one: impl FnMut(&mut Rng, u64)) {
