@@ -74,11 +74,6 @@ impl ContentSum {
     /// How long a count and sum are in a cleared collection's entry.
     const BYTES: usize = 24;
 
-    fn add_all(&mut self, more: Self) {
-        self.count = self.count.wrapping_add(more.count);
-        self.sum = self.sum.wrapping_add(more.sum);
-    }
-
     /// Takes away several items at once.
     pub(crate) fn subtract_all(&mut self, gone: Self) {
         self.count = self.count.wrapping_sub(gone.count);
@@ -112,7 +107,7 @@ impl Contents {
         let of = self.collection_mut(collection.as_bytes());
         let before = std::mem::replace(of, content);
         self.total.subtract_all(before);
-        self.total.add_all(content);
+        self.total.merge(content);
     }
 
     /// As [`ContentSum::add`].
@@ -131,8 +126,8 @@ impl Contents {
         change.apply(key, parent, written);
         let end = key.iter().position(|byte| *byte == ItemKey::SEPARATOR);
         let collection = key.get(..end.unwrap_or(key.len())).unwrap_or_default();
-        self.collection_mut(collection).add_all(change);
-        self.total.add_all(change);
+        self.collection_mut(collection).merge(change);
+        self.total.merge(change);
     }
 
     /// Takes away everything that a collection holds.

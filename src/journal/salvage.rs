@@ -1,5 +1,6 @@
 //! Reading the whole journal for a repair: the longest prefix of it that is whole.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use crate::journal::append::REVISION_SKIP;
@@ -46,9 +47,7 @@ pub(crate) fn salvage(
     manifest: Option<&Manifest>,
     mark: u64,
 ) -> Result<Salvaged> {
-    let found = manifest.is_none().then(|| found_segments(disk, store)).transpose()?;
-    let records = manifest.map(|manifest| &manifest.segments).or(found.as_ref());
-    let records = records.map_or(&[][..], Vec::as_slice);
+    let records = records_of(disk, store, manifest)?;
     let clean = manifest.and_then(|manifest| manifest.clean);
     let mut prefix = Salvaged {
         records: Vec::new(),
@@ -65,7 +64,7 @@ pub(crate) fn salvage(
     for (index, record) in records.iter().enumerate() {
         let sealed = record.sealed.map_or(0, |end| end.last_revision);
         prefix.highest_seen = prefix.highest_seen.max(sealed).max(record.first_revision);
-        let is_gap = found.is_some() && !joins(prefix.last_revision, record.first_revision);
+        let is_gap = manifest.is_none() && !joins(prefix.last_revision, record.first_revision);
         if is_gap && prefix.damage.is_none() {
             let path = segment_path(store, record.number);
             prefix.damage = Some(Error::corrupt(&path, 0, "the segment before it is missing"));
@@ -200,6 +199,18 @@ pub(super) fn check_contents(
     }
 }
 
+/// The segments that the manifest names or, without one, those that are found.
+pub(super) fn records_of<'a>(
+    disk: &dyn Disk,
+    store: &Path,
+    manifest: Option<&'a Manifest>,
+) -> Result<Cow<'a, [SegmentRecord]>> {
+    match manifest {
+        Some(manifest) => Ok(Cow::Borrowed(&manifest.segments)),
+        None => found_segments(disk, store).map(Cow::Owned),
+    }
+}
+
 /// The segments that lie in the journal's folder and are parts of it, in order of revision, for a
 /// store whose manifest is lost.
 ///
@@ -207,7 +218,7 @@ pub(super) fn check_contents(
 /// overlap the newest counts, and one without a seal that begins inside another was not finished.
 /// One whose header cannot be read is left over, too, unless there is a gap that it may have
 /// filled.
-pub(super) fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
+fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     let mut readable = Vec::new();
     let mut unreadable = Vec::new();
     for number in segment_numbers(disk, store)? {

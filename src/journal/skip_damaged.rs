@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::journal::entries::key_of;
 use crate::journal::frame::{Body, Entries, FRAME_HEADER_BYTES, FrameBuilder};
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
-use crate::journal::salvage::{Salvaged, check_contents, file_len, found_segments, joins};
+use crate::journal::salvage::{Salvaged, check_contents, file_len, joins, records_of};
 use crate::journal::scanner::{DamagedStretch, FrameScanner, Position};
 use crate::journal::segment::OpenSegment;
 use crate::journal::segment_writer::SegmentWriter;
@@ -63,9 +63,7 @@ pub(crate) fn survey(
     manifest: Option<&Manifest>,
     mark: u64,
 ) -> Result<Survivors> {
-    let found = manifest.is_none().then(|| found_segments(disk, store)).transpose()?;
-    let records = manifest.map(|manifest| &manifest.segments).or(found.as_ref());
-    let records = records.map_or(&[][..], Vec::as_slice);
+    let records = records_of(disk, store, manifest)?;
     let clean = manifest.and_then(|manifest| manifest.clean);
     let mut survivors = Survivors { highest_seen: mark, ..Survivors::default() };
     for (index, record) in records.iter().enumerate() {
@@ -81,7 +79,7 @@ pub(crate) fn survey(
             }
             Err(error) => return Err(error),
         };
-        if found.is_some() && !joins(survivors.last_revision, record.first_revision) {
+        if manifest.is_none() && !joins(survivors.last_revision, record.first_revision) {
             let reason = "the segment before it is missing";
             let error = Error::corrupt(&segment.facts.path, 0, reason);
             let until = record.first_revision - 1;

@@ -34,8 +34,7 @@ impl ItemKey {
     /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
     /// that a clear leaves is found by it.
     pub(crate) fn of_collection(collection: &str) -> Self {
-        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR]]);
-        Self { joined, collection_len: collection.len() }
+        Self::row(collection, &[], &[])
     }
 
     /// Whether this represents a collection as a whole.
@@ -49,11 +48,10 @@ impl ItemKey {
         if !first.is_empty() || !second.is_empty() {
             check_len(first.len() + second.len())?;
         }
-        let joined = ShortBytes::of([collection.as_bytes(), &[Self::SEPARATOR], first, second]);
-        Ok(Self { joined, collection_len: collection.len() })
+        Ok(Self::row(collection, first, second))
     }
 
-    /// The key of a row in a directory of the index that is no collection's. Its parts were checked.
+    /// Joins the name of a directory of the index and the key of a row in it, which were checked.
     pub(crate) fn row(directory: &str, first: &[u8], second: &[u8]) -> Self {
         let joined = ShortBytes::of([directory.as_bytes(), &[Self::SEPARATOR], first, second]);
         Self { joined, collection_len: directory.len() }

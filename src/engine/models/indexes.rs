@@ -60,6 +60,15 @@ fn rows(engine: &Engine) -> Vec<(String, Vec<u8>)> {
     seen(engine, &view, &index)
 }
 
+/// A store in which an index is built over these items.
+fn indexed<const N: usize>(keys: [&str; N]) -> Rig {
+    let rig = Rig::eventual();
+    keys.iter().for_each(|key| write(&rig.engine, key, Some(1)));
+    declare(&rig.engine);
+    build(&rig.engine);
+    rig
+}
+
 fn row(key: &str, n: u8) -> (String, Vec<u8>) {
     let document = serde_json::json!({ "n": n });
     let codes = crate::values::query::entries::entries(&Index::on(NAME), &document).unwrap();
@@ -69,10 +78,7 @@ fn row(key: &str, n: u8) -> (String, Vec<u8>) {
 #[test]
 fn a_view_meets_an_item_once_while_a_write_moves_its_row() {
     model(|| {
-        let rig = Rig::eventual();
-        write(&rig.engine, A, Some(1));
-        declare(&rig.engine);
-        build(&rig.engine);
+        let rig = indexed([A]);
         let view = rig.engine.begin_snapshot().unwrap();
         let index = index(&rig.engine);
         let engine = Arc::clone(&rig.engine);
@@ -87,11 +93,7 @@ fn a_view_meets_an_item_once_while_a_write_moves_its_row() {
 #[test]
 fn a_view_taken_beside_a_batch_sees_all_of_its_rows_or_none() {
     model(|| {
-        let rig = Rig::eventual();
-        write(&rig.engine, A, Some(1));
-        write(&rig.engine, B, Some(1));
-        declare(&rig.engine);
-        build(&rig.engine);
+        let rig = indexed([A, B]);
         let engine = Arc::clone(&rig.engine);
         let writer = thread::spawn(move || {
             let document = || Bytes::from_static(b"{\"n\":2}");
@@ -141,10 +143,7 @@ fn a_write_beside_a_declaration_and_a_build_is_not_missed() {
 #[test]
 fn a_view_reads_on_what_an_index_held_when_it_was_dropped() {
     model(|| {
-        let rig = Rig::eventual();
-        write(&rig.engine, A, Some(1));
-        declare(&rig.engine);
-        build(&rig.engine);
+        let rig = indexed([A]);
         let view = rig.engine.begin_snapshot().unwrap();
         let index = index(&rig.engine);
         assert!(index.is_usable(&view));
