@@ -244,23 +244,31 @@ fn completions_name_every_command() {
 fn a_damaged_store_is_told_refused_and_repaired_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for n in ["1", "2", "3"] {
-        done(folder, &["put", "s.ifm", "notes", n, n]);
+    for store in ["s.ifm", "t.ifm"] {
+        for key in ["first", "second", "third"] {
+            done(folder, &["put", store, "notes", key, &format!("\"of the {key}\"")]);
+        }
+        let segments = fs::read_dir(folder.join(store).join("journal")).unwrap();
+        let segment = segments.map(|entry| entry.unwrap().path()).next().unwrap();
+        let mut bytes = fs::read(&segment).unwrap();
+        let value = b"of the second";
+        let at = bytes.windows(value.len()).position(|window| window == value).unwrap();
+        bytes[at] ^= 1;
+        fs::write(&segment, bytes).unwrap();
     }
-    let segment =
-        fs::read_dir(folder.join("s.ifm/journal")).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = fs::read(&segment).unwrap();
-    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
-    bytes[end - 4] ^= 1;
-    fs::write(&segment, bytes).unwrap();
-
     let output = ifmatch(folder, &["doctor", "s.ifm"]);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("whole          no: "));
     let output = ifmatch(folder, &["repair", "s.ifm"]);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("--yes --prefix"));
+
     let repaired = done(folder, &["repair", "s.ifm", "--yes"]);
-    assert!(repaired.contains("kept up to revision"), "{repaired}");
-    assert_eq!(done(folder, &["ls", "s.ifm", "notes"]), "1\n2\n");
+    assert!(repaired.contains("may be older         notes second"), "{repaired}");
+    assert_eq!(done(folder, &["ls", "s.ifm", "notes"]), "first\nthird\n");
     done(folder, &["verify", "s.ifm"]);
+    let repaired = done(folder, &["repair", "t.ifm", "--yes", "--prefix"]);
+    assert!(repaired.contains("kept up to revision"), "{repaired}");
+    assert_eq!(done(folder, &["ls", "t.ifm", "notes"]), "first\n");
+    done(folder, &["verify", "t.ifm"]);
 }

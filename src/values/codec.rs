@@ -195,7 +195,7 @@ fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-fn codec_error(step: CodecStep, source: impl Into<BoxError>) -> Error {
+pub(crate) fn codec_error(step: CodecStep, source: impl Into<BoxError>) -> Error {
     Error::Codec(Box::new(CodecError::new(step, source)))
 }
 

@@ -13,6 +13,7 @@
 //! ifmatch does a `get` and a `replace`. Linux only, as the system's own figures are read.
 
 mod child;
+mod documents;
 mod engine;
 mod engines;
 mod machine;

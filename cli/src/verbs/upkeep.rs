@@ -1,11 +1,18 @@
 //! Commands about a whole store.
 
-use ifmatch::{OnDamage, Options, Store};
+use std::fmt::Display;
+
+use ifmatch::{DamagedItem, OnDamage, Options, Store};
 
 use crate::args::{Copy, Repair, Whole};
 use crate::failure::{Failure, Outcome};
 use crate::open::{self, Bar};
 use crate::output::{Fact, Output};
+
+const REPAIRS: &str = "\
+`ifmatch repair --yes` keeps every commit that is whole. A document whose newest version is damaged
+goes back to an older one, or is gone. `--yes --prefix` keeps only what was written before the
+damage. Damaged files are moved to the folder `damaged` in the store. Copy the store first.";
 
 pub(crate) fn stats(args: &Whole, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
@@ -16,6 +23,7 @@ pub(crate) fn stats(args: &Whole, out: &mut Output) -> Outcome {
             Fact::count("revision", stats.revision.0),
             Fact::count("durable revision", stats.durable_revision.0),
             Fact::count("segments", stats.segments),
+            Fact::count("damaged segments", stats.damaged_segments),
             Fact::bytes("journal", stats.journal_bytes),
             Fact::bytes("live", stats.live_bytes),
             Fact::bytes("dead", stats.dead_bytes),
@@ -49,30 +57,35 @@ pub(crate) fn repair(args: &Repair, out: &mut Output) -> Outcome {
             Err(error) => error,
         };
         if damage.kind() == ifmatch::ErrorKind::Corrupt {
-            out.line("`ifmatch repair --yes` keeps everything before the damage, and moves whole files after it")?;
-            out.line("to the folder `damaged` in the store. Copy the folder first.")?;
+            out.line(REPAIRS)?;
         }
         return Err(damage.into());
     }
-    let options = Options::new().create(false).on_damage(OnDamage::KeepPrefix);
+    let keep = if args.prefix { OnDamage::KeepPrefix } else { OnDamage::SkipDamaged };
+    let options = Options::new().create(false).on_damage(keep);
     open::run(&args.store, &options, |store| {
         let Some(damage) = store.damage() else {
             return out.line("nothing in the journal is damaged; `ifmatch verify` checks the rest");
         };
-        let moved: Vec<String> =
-            damage.moved().iter().map(|path| path.display().to_string()).collect();
         out.facts(&[
             Fact::text("damaged", damage.file().display().to_string()),
             Fact::count("at byte", damage.offset()),
             Fact::text("because", damage.reason()),
             Fact::count("kept up to revision", damage.kept().0),
             Fact::bytes("given up", damage.lost_bytes()),
-            Fact::text(
-                "moved aside",
-                if moved.is_empty() { "nothing".to_owned() } else { moved.join(", ") },
-            ),
+            Fact::text("may be older", listed(damage.items().iter().map(named))),
+            Fact::text("moved aside", listed(damage.moved().iter().map(|path| path.display()))),
         ])
     })
+}
+
+fn named(item: &DamagedItem) -> String {
+    format!("{} {}", item.collection(), String::from_utf8_lossy(item.key()))
+}
+
+fn listed(all: impl Iterator<Item = impl Display>) -> String {
+    let all: Vec<String> = all.map(|one| one.to_string()).collect();
+    if all.is_empty() { "nothing".to_owned() } else { all.join(", ") }
 }
 
 pub(crate) fn compact(args: &Whole, out: &mut Output) -> Outcome {

@@ -46,8 +46,15 @@ impl Candidates {
     }
 
     /// The items that have entries in a part of an index.
-    pub(super) fn index(store: Store, view: Arc<View>, index: Arc<Secondary>, plan: Plan) -> Self {
-        Self::Index(Box::new(IndexRows::new(store, view, index, plan)))
+    /// `wanted` is how many are, if that is known.
+    pub(super) fn index(
+        store: Store,
+        view: Arc<View>,
+        index: Arc<Secondary>,
+        plan: Plan,
+        wanted: Option<u64>,
+    ) -> Self {
+        Self::Index(Box::new(IndexRows::new(store, view, index, plan, wanted)))
     }
 
     /// How many items, or entries of an index, were looked at.
@@ -103,13 +110,21 @@ pub(super) struct IndexRows {
 }
 
 impl IndexRows {
-    fn new(store: Store, view: Arc<View>, index: Arc<Secondary>, plan: Plan) -> Self {
+    fn new(
+        store: Store,
+        view: Arc<View>,
+        index: Arc<Secondary>,
+        plan: Plan,
+        wanted: Option<u64>,
+    ) -> Self {
         let mut ranges: VecDeque<CodeRange> = plan.ranges.iter().cloned().collect();
         if plan.reverse {
             ranges = ranges.into_iter().rev().collect();
         }
         let (go_on, rows, given) = (None, VecDeque::new(), HashSet::new());
-        let step = FIRST_ROWS;
+        // One more tells that the last of them is the last of its group.
+        let step = wanted.map_or(FIRST_ROWS, |wanted| wanted.saturating_add(1) as usize);
+        let step = step.clamp(FIRST_ROWS, MAX_ROWS);
         Self { store, view, index, plan, ranges, go_on, rows, step, given, looked_at: 0 }
     }
 
@@ -165,22 +180,22 @@ impl Iterator for IndexRows {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let SecondaryRow { code, key } = match self.next_row()? {
+            let row = match self.next_row()? {
                 Ok(row) => row,
                 Err(error) => return Some(Err(error)),
             };
             self.looked_at += 1;
-            if self.plan.repeats && !self.given.insert(key.clone()) {
+            if self.plan.repeats && !self.given.insert(row.key().to_vec()) {
                 continue;
             }
             let read = || {
-                let key = ItemKey::new(&self.index.collection, &key)?;
+                let key = ItemKey::new(&self.index.collection, row.key())?;
                 let version = self.store.engine()?.read_at(&self.view, &key)?;
                 Ok(version.map(|version| (key, version)))
             };
             match read() {
                 Ok(Some((key, version))) => {
-                    return Some(Ok(Candidate { key, version, group: self.group(&code) }));
+                    return Some(Ok(Candidate { key, version, group: self.group(row.code()) }));
                 }
                 // It is expired.
                 Ok(None) => {}

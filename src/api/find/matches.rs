@@ -7,10 +7,11 @@ use serde_json::Value;
 use super::candidates::{Candidate, Candidates};
 use super::cursor::{FindCursor, Rank};
 use crate::engine::Version;
-use crate::values::codec::decode_json;
+use crate::values::codec::codec_error;
 use crate::values::error::{CodecStep, Error, Result};
 use crate::values::key::ItemKey;
 use crate::values::query::filter::{Condition, FilterError};
+use crate::values::query::partial::Wanted;
 use crate::values::query::plan::suggestion;
 use crate::values::query::sort::Sort;
 
@@ -20,6 +21,8 @@ pub(super) struct Query {
     condition: Condition,
     sort: Option<Sort>,
     after: Option<FindCursor>,
+    /// What of a document tells whether it is found, and where.
+    wanted: Wanted,
 }
 
 impl Query {
@@ -33,7 +36,9 @@ impl Query {
         if after.as_ref().is_some_and(|after| !after.is_of(sort.as_ref())) {
             return Err(FilterError::OtherOrder);
         }
-        Ok(Self { condition, sort, after })
+        let mut wanted = Wanted::of(sort.as_ref().map(Sort::path));
+        condition.add_paths(&mut wanted);
+        Ok(Self { condition, sort, after, wanted })
     }
 
     pub(super) fn sort(&self) -> Option<&Sort> {
@@ -130,8 +135,9 @@ impl Matches {
 
     fn found(&self, candidate: Candidate) -> Result<Option<Match>> {
         let Candidate { key, version, group } = candidate;
-        let document = decode_json::<Value>(&version.value, CodecStep::Decode)
-            .map_err(|error| error.with_item(key.collection(), key.key_bytes()))?;
+        let document = self.query.wanted.read(&version.value).map_err(|error| {
+            codec_error(CodecStep::Decode, error).with_item(key.collection(), key.key_bytes())
+        })?;
         let rank = self.query.rank(&key, &document);
         Ok(rank.map(|rank| Match { key, version, rank, group }))
     }

@@ -306,7 +306,9 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
                 if let Some(after) = query.after() {
                     plan.begin_at(after.rank().code(), after.rank().key());
                 }
-                (Candidates::index(store.clone(), Arc::clone(&view), index, plan), ordered)
+                let wanted = self.limit.filter(|_| ordered);
+                let store = store.clone();
+                (Candidates::index(store, Arc::clone(&view), index, plan, wanted), ordered)
             }
             None => {
                 let selection = Selection::range(name, query.keys());

@@ -50,7 +50,9 @@ fn seen(engine: &Engine, view: &View, index: &Secondary) -> Vec<(String, Vec<u8>
     let all = (Bound::Unbounded, Bound::Unbounded);
     let mut rows = Vec::new();
     engine.scan_secondary(view, index, all, false, 10, &mut rows).unwrap();
-    rows.into_iter().map(|row| (String::from_utf8(row.key).unwrap(), row.code)).collect()
+    rows.into_iter()
+        .map(|row| (String::from_utf8(row.key().to_vec()).unwrap(), row.code().to_vec()))
+        .collect()
 }
 
 fn rows(engine: &Engine) -> Vec<(String, Vec<u8>)> {

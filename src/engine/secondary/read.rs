@@ -1,6 +1,5 @@
 //! Rows of an index in order, as they were at a view.
 
-use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use crate::engine::secondary::{Secondary, State};
@@ -16,10 +15,20 @@ const ROWS_AT_ONCE: usize = 16 << 10;
 /// A row of an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SecondaryRow {
+    bytes: Box<[u8]>,
+    code_len: usize,
+}
+
+impl SecondaryRow {
     /// The code of the indexed values.
-    pub(crate) code: Vec<u8>,
+    pub(crate) fn code(&self) -> &[u8] {
+        self.bytes.get(..self.code_len).unwrap_or_default()
+    }
+
     /// The key of the item that has them.
-    pub(crate) key: Vec<u8>,
+    pub(crate) fn key(&self) -> &[u8] {
+        self.bytes.get(self.code_len..).unwrap_or_default()
+    }
 }
 
 type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -44,14 +53,14 @@ impl Engine {
         if is_empty(bounds) {
             return Ok(None);
         }
-        let mut seen: BTreeMap<Vec<u8>, ()> = BTreeMap::new();
+        let mut seen: Vec<Box<[u8]>> = Vec::new();
         let go_on = self.with_index(|table| {
             seen.clear();
             let (mut looked_at, mut last) = (0, None);
             table.scan(&index.directory, bounds, reverse, Shown::All, |key, head, _| {
                 looked_at += 1;
                 if head.revision <= view.revision() {
-                    seen.insert(key.to_vec(), ());
+                    seen.push(key.to_vec().into());
                 }
                 if seen.len() < limit.max(1) && looked_at < ROWS_AT_ONCE {
                     return ControlFlow::Continue(());
@@ -67,22 +76,24 @@ impl Engine {
             (Some(last), false) => (bounds.0, Bound::Included(last)),
             (Some(last), true) => (Bound::Included(last), bounds.1),
         };
-        view.saved_within(index.directory.as_bytes(), within, |key| {
-            seen.insert(key.to_vec(), ());
-        })?;
+        let of_index = seen.len();
+        view.saved_within(index.directory.as_bytes(), within, |key| seen.push(key.into()))?;
+        if seen.len() > of_index {
+            // One may be in both: it was saved after it was seen.
+            seen.sort_unstable();
+            seen.dedup();
+            if reverse {
+                seen.reverse();
+            }
+        }
         if index.state() == State::Gone {
             let reason = "rows of an index were lost while it was read; try again";
             return Err(Error::Table(TableError::new(reason)));
         }
-        let row = |(row, ()): (Vec<u8>, ())| {
-            let (code, key) = split(&index.definition, &row)?;
-            Some(SecondaryRow { code: code.to_vec(), key: key.to_vec() })
-        };
-        if reverse {
-            rows.extend(seen.into_iter().rev().filter_map(row));
-        } else {
-            rows.extend(seen.into_iter().filter_map(row));
-        }
+        rows.extend(seen.into_iter().filter_map(|bytes| {
+            let (code, _) = split(&index.definition, &bytes)?;
+            Some(SecondaryRow { code_len: code.len(), bytes })
+        }));
         Ok(go_on)
     }
 

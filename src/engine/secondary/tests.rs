@@ -72,7 +72,7 @@ fn found(
         };
         go_on = engine.scan_secondary(view, index, bounds, reverse, limit, &mut rows).unwrap();
         if go_on.is_none() {
-            return rows.into_iter().map(|row| (row.code, row.key)).collect();
+            return rows.into_iter().map(|row| (row.code().to_vec(), row.key().to_vec())).collect();
         }
     }
 }

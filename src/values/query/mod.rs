@@ -3,6 +3,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `pointer.rs` | paths into a document: JSON Pointers with `*` |
+//! | `partial.rs` | documents read as far as paths lead into them |
 //! | `number.rs` | a number's one exact form |
 //! | `order.rs` | the order of JSON values |
 //! | `encoding.rs` | values as bytes whose order is that of the values |
@@ -18,6 +19,7 @@ pub(crate) mod filter;
 pub(crate) mod index;
 mod number;
 pub(crate) mod order;
+pub(crate) mod partial;
 pub(crate) mod plan;
 pub(crate) mod pointer;
 pub(crate) mod sort;

@@ -19,7 +19,7 @@ pub(crate) struct Pointer {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Step {
+pub(super) enum Step {
     /// A member's name, or an element's number.
     Name(Box<str>),
     /// Each element of an array.
@@ -40,6 +40,10 @@ impl Pointer {
         };
         let steps = rest.split('/').map(Step::parse).collect::<Result<_, _>>()?;
         Ok(Self { text: text.into(), steps })
+    }
+
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 
     pub(crate) fn as_str(&self) -> &str {

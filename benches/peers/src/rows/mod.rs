@@ -1,5 +1,6 @@
 //! The rows, a file to each family.
 
+pub mod finding;
 pub mod footprint;
 pub mod idle;
 pub mod sizes;
@@ -7,4 +8,5 @@ pub mod speed;
 
 use crate::report::Family;
 
-pub const FAMILIES: &[Family] = &[speed::FAMILY, sizes::FAMILY, footprint::FAMILY, idle::FAMILY];
+pub const FAMILIES: &[Family] =
+    &[speed::FAMILY, sizes::FAMILY, finding::FAMILY, footprint::FAMILY, idle::FAMILY];

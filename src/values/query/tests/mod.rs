@@ -3,6 +3,7 @@
 
 mod encoding;
 mod index;
+mod partial;
 mod plan;
 
 use proptest::prelude::*;

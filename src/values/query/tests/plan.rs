@@ -89,7 +89,7 @@ fn conditions_on_one_value_make_one_range() {
     assert_eq!(planned("/a in []", None, &["/a"]).unwrap().ranges, []);
 }
 
-fn documents() -> impl Strategy<Value = Value> {
+pub(super) fn documents() -> impl Strategy<Value = Value> {
     let scalar = || {
         prop_oneof![
             Just(Value::Null),
@@ -107,7 +107,7 @@ fn documents() -> impl Strategy<Value = Value> {
     prop::collection::btree_map("[ab]", value, 0..3).prop_map(|members| json!(members))
 }
 
-fn filters() -> impl Strategy<Value = Filter> {
+pub(super) fn filters() -> impl Strategy<Value = Filter> {
     let path = || prop::sample::select(vec!["/a", "/b", "/a/*", "/b/*", "/a/a", ""]);
     let value = || {
         prop_oneof![
