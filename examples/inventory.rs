@@ -112,7 +112,9 @@ fn find_by_price(products: &Products, catalogue: &Catalogue) -> Outcome {
         found.push(product.price);
     }
     check(found.iter().eq(prices.iter().take(3)), "the cheapest come first")?;
-    let (low, high) = (prices[prices.len() / 4], prices[prices.len() / 2]);
+    let at =
+        |part| prices.get(prices.len() / part).copied().ok_or("the catalogue holds no product");
+    let (low, high) = (at(4)?, at(2)?);
     let between = || products.find(Filter::between("/price", low, high));
     let expected = prices.iter().filter(|price| (low..=high).contains(*price)).count() as u64;
     println!("   From {low:.2} to {high:.2} there are {expected} of {}.", prices.len());
