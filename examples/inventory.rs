@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::thread::ScopedJoinHandle;
 use std::{env, fs, process, thread};
 
-use ifmatch::{Collection, ETag, Error, Item, Store};
+use ifmatch::{Collection, ETag, Error, Filter, Index, Item, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -72,7 +72,9 @@ fn work(path: &Path, expected: &mut Catalogue) -> Outcome<Item<Product>> {
     println!("1. Opening a new store in {}.", path.display());
     let store = Store::open(path)?;
     let products = store.collection::<Product>("products")?;
+    products.ensure_index(Index::on("/price"))?;
     load(&store, &products, expected)?;
+    find_by_price(&products, expected)?;
 
     edit_in_two_windows(&products, &sku)?;
     let last = reserve_from_many_threads(&products, &sku)?;
@@ -95,6 +97,31 @@ fn load(store: &Store, products: &Products, catalogue: &Catalogue) -> Outcome {
     }
     println!("\n2. Loaded {} products in batches, each applied all or none.", all.len());
     compare(products, catalogue)
+}
+
+/// The three cheapest products, and all in a range of prices, by the index.
+fn find_by_price(products: &Products, catalogue: &Catalogue) -> Outcome {
+    let mut prices: Vec<f64> = catalogue.values().map(|product| product.price).collect();
+    prices.sort_unstable_by(f64::total_cmp);
+    println!("\n   The cheapest products:");
+    let cheapest = || products.find(Filter::exists("/price")).sort("/price").limit(3);
+    let mut found = Vec::new();
+    for item in cheapest().iter()? {
+        let product = item?.value;
+        println!("   {:>8.2}  {}", product.price, product.name);
+        found.push(product.price);
+    }
+    check(found.iter().eq(prices.iter().take(3)), "the cheapest come first")?;
+    let at =
+        |part| prices.get(prices.len() / part).copied().ok_or("the catalogue holds no product");
+    let (low, high) = (at(4)?, at(2)?);
+    let between = || products.find(Filter::between("/price", low, high));
+    let expected = prices.iter().filter(|price| (low..=high).contains(*price)).count() as u64;
+    println!("   From {low:.2} to {high:.2} there are {expected} of {}.", prices.len());
+    check(between().count()? == expected, "the count is that of the catalogue")?;
+    let cost = between().explain()?;
+    println!("   How: {cost}.");
+    check(cost.index() == Some("/price") && cost.looked_at() == expected, "only these are read")
 }
 
 fn edit_in_two_windows(products: &Products, sku: &str) -> Outcome {

@@ -1,12 +1,13 @@
 //! A notes program's lists: by tag and time, by a search, page by page, and one that stays current
-//! while notes are written. It checks what it prints.
+//! while notes are written; and addresses that no two notes share. It checks what it prints.
 //!
 //! Run it with `cargo run --example notes`.
 
 use std::collections::BTreeMap;
 
 use ifmatch::{
-    Collection, Durability, Filter, FoundKind, Index, Options, Patch, Precondition, WatchFound,
+    Collection, Durability, Error, Filter, FoundKind, Index, Options, Patch, Precondition,
+    WatchFound,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,9 @@ struct Note {
     modified: u64,
     #[serde(default)]
     done: bool,
+    /// The end of its address, which no two notes share; left out where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    slug: Option<String>,
 }
 
 fn main() -> Outcome {
@@ -27,6 +31,7 @@ fn main() -> Outcome {
     let store = Options::new().durability(Durability::Eventual).open(&path)?;
     let notes = store.collection::<Note>("notes")?;
     notes.ensure_index(Index::on("/tags/*").then_desc("/modified"))?;
+    notes.ensure_index(Index::on("/slug").unique())?;
     write_notes(&notes)?;
 
     by_tag(&notes)?;
@@ -34,6 +39,7 @@ fn main() -> Outcome {
     search(&notes, r#"/title prefix Note"#)?;
     pages(&notes)?;
     finish_old_work(&notes)?;
+    publish(&notes)?;
 
     // A list that is shown, and kept current.
     let open = Filter::all([Filter::eq("/tags/*", "home"), Filter::eq("/done", false)]);
@@ -47,8 +53,13 @@ fn main() -> Outcome {
     drop(snapshot);
     let first = shown.keys().next().cloned().ok_or("a note at home")?;
     notes.patch(&first, &Patch::new().set("/done", true), Precondition::Always)?;
-    let new =
-        Note { title: "Bread".into(), tags: vec!["home".into()], modified: 1_000, done: false };
+    let new = Note {
+        title: "Bread".into(),
+        tags: vec!["home".into()],
+        modified: 1_000,
+        done: false,
+        slug: None,
+    };
     notes.create("n-new", &new)?;
     store.sync()?;
     follow(&mut watch, &mut shown)?;
@@ -65,7 +76,8 @@ fn write_notes(notes: &Collection<Note>) -> Outcome {
         if n % 5 == 0 {
             tags.push("urgent".to_owned());
         }
-        let note = Note { title: format!("Note {n}"), tags, modified: n, done: n % 3 == 0 };
+        let note =
+            Note { title: format!("Note {n}"), tags, modified: n, done: n % 3 == 0, slug: None };
         notes.create(format!("n-{n:03}"), &note)?;
     }
     Ok(())
@@ -130,6 +142,29 @@ fn finish_old_work(notes: &Collection<Note>) -> Outcome {
     let changed = notes.find(old.clone()).update_each(|note| note.done = true)?;
     assert_eq!((changed, notes.find(old).count()?), (33, 0));
     println!("{changed} old notes are done");
+    Ok(())
+}
+
+/// Gives two notes addresses. The second asks for the first one's, and gets the next that is free.
+fn publish(notes: &Collection<Note>) -> Outcome {
+    for (key, title) in [("n-001", "Bread and butter"), ("n-003", "Bread and butter")] {
+        let slug = title.to_lowercase().replace(' ', "-");
+        let tries = (1..100).map(|n| if n == 1 { slug.clone() } else { format!("{slug}-{n}") });
+        for slug in tries {
+            match notes.update(key, |note| note.slug = Some(slug.clone())) {
+                Ok(_) => break,
+                Err(Error::NotUnique { of, .. }) => {
+                    println!("{slug} is the address of {}", String::from_utf8_lossy(&of));
+                }
+                Err(other) => return Err(other.into()),
+            }
+        }
+    }
+    let second = notes.find(Filter::eq("/slug", "bread-and-butter-2"));
+    assert_eq!(
+        second.iter()?.next().transpose()?.map(|note| note.key().to_vec()),
+        Some(b"n-003".to_vec())
+    );
     Ok(())
 }
 

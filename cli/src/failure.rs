@@ -35,7 +35,8 @@ Exit codes:
   2  the command line is not valid
   3  not modified: the version that If-None-Match names is current
   4  not found: no store, no document, no such version
-  5  precondition failed, or the document exists already, or the folder holds something else
+  5  precondition failed, or the document exists already, or another one has its unique value, or
+     the folder holds something else
   6  another program has the store open, or moved it
   7  the store is damaged, or a newer version wrote it
   8  the store refuses the input: not JSON, a patch that does not apply, a limit
@@ -75,7 +76,10 @@ impl Failure {
 fn code_of(error: &Error) -> u8 {
     match error.kind() {
         ErrorKind::NotFound => 4,
-        ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed | ErrorKind::Contended => 5,
+        ErrorKind::AlreadyExists
+        | ErrorKind::PreconditionFailed
+        | ErrorKind::NotUnique
+        | ErrorKind::Contended => 5,
         ErrorKind::Locked | ErrorKind::Moved => 6,
         ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Table => 7,
         ErrorKind::InvalidPrecondition

@@ -6,6 +6,7 @@ pub(crate) mod store;
 
 mod backup;
 pub(crate) mod batch;
+mod building;
 pub(crate) mod collection;
 mod compact;
 pub(crate) mod feed;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use crate::api::building::build_lost;
 use crate::api::own_writes;
 use crate::api::store::Store;
 use crate::engine::compaction::{work_off_backlog, write_delay_us};
@@ -11,9 +12,12 @@ use crate::engine::operation::{
     Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::engine::{ClearedItems, Clearing};
-use crate::values::error::{Error, Result};
+use crate::values::error::{Error, Result, TableError};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
+
+/// How often one commit builds unique indexes that were lost.
+const MAX_BUILDS: u32 = 8;
 
 /// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
 /// document was changed in the meantime is tried again, as often as the policy allows.
@@ -34,13 +38,23 @@ pub(crate) fn commit_checked(
     mut check: Option<&mut Check<'_>>,
 ) -> Result<Committed, Failed> {
     let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)) || o.has_filter());
-    let mut attempts = retry.start();
+    let (mut attempts, mut builds) = (retry.start(), 0);
     loop {
         if patches {
             apply_patches(store, operations, check.as_deref_mut())?;
         }
         let attempt = store.engine()?.commit(operations)?;
         let (index, base) = match attempt {
+            Attempt::NeedsLocks => continue,
+            Attempt::NeedsIndex(index) => {
+                builds += 1;
+                if builds > MAX_BUILDS {
+                    let reason = "a unique index is lost as often as it is built; try again";
+                    return Err(Error::Table(TableError::new(reason)).into());
+                }
+                build_lost(store, &index)?;
+                continue;
+            }
             Attempt::Done(committed) => {
                 if !committed.metas.is_empty() {
                     own_writes::note(&committed.metas);

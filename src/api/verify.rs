@@ -44,6 +44,9 @@ impl Store {
     ///   [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts those that are damaged.
     /// - [`Error::Table`] when the index lacks items or holds others: the next open then rebuilds
     ///   it.
+    /// - [`Error::NotUnique`] when two items have one value in a unique index. That can only be after
+    ///   damage, where [`Options::on_damage`](crate::Options::on_damage) kept what was whole: nothing
+    ///   is refused then. Nothing else is wrong with the store; give one of the items another value.
     /// - [`Error::Io`], [`Error::Closed`].
     ///
     /// ```
@@ -84,6 +87,7 @@ impl Store {
         let mut verified = Verified::default();
         self.verify_journal(&mut verified, &mut report)?;
         self.verify_items(&mut verified, &mut report)?;
+        self.verify_unique()?;
         report.end();
         Ok(verified)
     }
@@ -179,6 +183,15 @@ impl Store {
             engine.journal.distrust_index();
             let message = "an index does not hold the entries that the items have";
             return Err(Error::Table(TableError::new(message)));
+        }
+        Ok(())
+    }
+
+    /// Looks for items with one value in a unique index.
+    fn verify_unique(&self) -> Result<()> {
+        let indexes = self.engine()?.walk_unique();
+        for mut rivals in indexes {
+            while self.engine()?.compare_some(&mut rivals)? {}
         }
         Ok(())
     }

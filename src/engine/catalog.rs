@@ -243,7 +243,8 @@ impl Catalog {
         let key = key.as_slice();
         if is_index_record(key) {
             let index = IndexDefinition::decode(key, &version.value);
-            indexes.extend(index.map(|index| (version.meta.revision.0, index)));
+            let declared = |index: &IndexDefinition| index.bound.unwrap_or(version.meta.revision.0);
+            indexes.extend(index.map(|index| (declared(&index), index)));
             return Ok(());
         }
         let record = CollectionRecord::decode(&version.value);

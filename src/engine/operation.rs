@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
+use crate::engine::secondary::Secondary;
 use crate::values::codec::{CodecId, decode_json};
 use crate::values::error::{CodecStep, Error, Result};
 use crate::values::etag::{ETag, value_hash};
@@ -329,7 +330,7 @@ impl KeyState {
 
     /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
     /// A sweep does nothing else to its items in the same commit.
-    fn sweep(&mut self) {
+    pub(super) fn sweep(&mut self) {
         let stored = self.before.is_some_and(|head| !head.deleted);
         self.swept = stored && matches!(self.current, Current::Absent);
         self.touched |= self.swept;
@@ -385,6 +386,10 @@ pub(crate) enum Attempt {
         index: usize,
         base: Base,
     },
+    /// More has to be locked, and perhaps swept, before it can be told whether values are unique.
+    NeedsLocks,
+    /// A unique index has to be built first: without its rows nothing can be told.
+    NeedsIndex(Arc<Secondary>),
 }
 
 /// What a commit came to.

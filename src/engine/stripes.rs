@@ -1,8 +1,10 @@
 //! Stripes: the locks under which preconditions are decided and versions applied.
 
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 #[cfg(not(all(test, loom)))]
 use std::hash::RandomState;
+use std::ptr;
 
 use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
@@ -16,7 +18,10 @@ const STRIPES: usize = 2;
 /// A fixed set of locks, each for the keys that hash to it.
 ///
 /// **Lock order:** stripes in ascending order of index, then the journal's state. A commit holds
-/// the stripes of all its keys from before it decides until after it is applied.
+/// the stripes of all its keys from before it decides until after it is applied, and those of the
+/// values that it changes in unique indexes, which are keys of their own here. Stripes that are
+/// found to be needed when others are held are only tried; where one is taken, all are released and
+/// locked in order.
 #[derive(Debug)]
 pub(crate) struct Stripes {
     stripes: Vec<Stripe>,
@@ -108,7 +113,26 @@ pub(crate) struct Locked<'a> {
     applying: bool,
 }
 
-impl Locked<'_> {
+impl<'a> Locked<'a> {
+    /// Locks the stripes of these keys in addition, where none of them is taken by another; whether
+    /// all are locked now. Never waits, so the order does not matter.
+    pub(crate) fn try_extend<'k>(
+        &mut self,
+        all: &'a Stripes,
+        keys: impl Iterator<Item = &'k [u8]>,
+    ) -> bool {
+        let mut held: HashSet<*const Stripe> =
+            self.stripes.iter().map(|(stripe, _)| ptr::from_ref(*stripe)).collect();
+        for key in keys {
+            let stripe = all.of(key);
+            if held.insert(ptr::from_ref(stripe)) {
+                let Some(guard) = stripe.lock.try_lock() else { return false };
+                self.stripes.push((stripe, guard));
+            }
+        }
+        true
+    }
+
     /// Tells readers to wait: from here until the release the commit is being applied.
     pub(crate) fn begin_apply(&mut self) {
         self.applying = true;

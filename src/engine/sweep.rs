@@ -176,7 +176,7 @@ impl Engine {
 }
 
 impl Operation {
-    fn expire(key: ItemKey) -> Self {
+    pub(in crate::engine) fn expire(key: ItemKey) -> Self {
         // Of no meaning: nothing is encoded.
         let codec = CodecId::Raw;
         Self::new(key, codec, Precondition::Always, Action::Expire)

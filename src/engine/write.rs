@@ -11,6 +11,7 @@ use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::engine::secondary::maintain::{IndexPlan, ItemRows};
+use crate::engine::secondary::unique::{Claims, Hindrance};
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
 use crate::journal::append::{Appended, CommitFailure};
@@ -29,25 +30,33 @@ impl Engine {
     /// as durable as the store promises.
     pub(crate) fn commit(&self, operations: &mut [Operation]) -> Result<Attempt, Failed> {
         self.journal.check_poison()?;
-        let (unrecorded, locked) = self.lock_recorded(operations)?;
-        self.commit_locked(operations, &unrecorded, locked, &mut |_| {})
+        let mut claims = Claims::default();
+        loop {
+            let (unrecorded, locked) = self.lock_recorded(operations, &claims)?;
+            let attempt =
+                self.commit_locked(operations, &unrecorded, &mut claims, locked, &mut |_| {})?;
+            if !matches!(attempt, Attempt::NeedsLocks) {
+                return Ok(attempt);
+            }
+        }
     }
 
-    /// As [`commit`](Self::commit), the stripes of all keys being locked. Calls `note` with the
-    /// revision when the commit is applied, before they are released.
-    pub(super) fn commit_locked(
-        &self,
+    /// As [`commit`](Self::commit), the stripes of all keys and claims being locked. Calls `note`
+    /// with the revision when the commit is applied, before they are released.
+    pub(super) fn commit_locked<'a>(
+        &'a self,
         operations: &mut [Operation],
         unrecorded: &[Record],
-        mut locked: Locked<'_>,
+        claims: &mut Claims,
+        mut locked: Locked<'a>,
         note: &mut dyn FnMut(u64),
     ) -> Result<Attempt, Failed> {
         // From here on every leaf that the commit touches is in memory: to apply it needs no I/O.
-        let pin = self.pin(touched(operations, unrecorded))?;
+        let pin = self.pin(touched(operations, unrecorded, claims))?;
         self.check_codecs(operations, unrecorded)?;
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
-        let states = match self.decide(operations, now_ms) {
+        let states = match self.decide(operations, claims, now_ms) {
             Ok(states) => states,
             Err((index, refusal)) => {
                 drop(pin);
@@ -59,7 +68,11 @@ impl Engine {
         let changes = states.iter().filter(|state| state.touched);
         let changes: Vec<Change<'_>> =
             changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
-        let (pin, rows) = self.rows_of_commit(operations, unrecorded, &changes, pin)?;
+        let (pin, rows) =
+            match self.rows_of_commit(operations, unrecorded, &changes, pin, claims, &mut locked) {
+                Ok(rows) => rows,
+                Err(hindrance) => return self.hindered(operations, &changes, hindrance),
+            };
         let mut prepared = self.prepare(unrecorded, &changes, rows, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
@@ -112,31 +125,55 @@ impl Engine {
         unrecorded: &[Record],
         changes: &[Change<'_>],
         pin: Pinned<'a>,
-    ) -> Result<(Pinned<'a>, IndexPlan), Failed> {
-        let refused = |(at, error): (usize, Error)| {
-            let key = changes.get(at).map(Change::key);
-            let index = operations.iter().rposition(|operation| Some(&operation.key) == key);
-            Failed { index, error }
-        };
-        let rows = self.item_rows(changes).map_err(refused)?;
+        claims: &mut Claims,
+        locked: &mut Locked<'a>,
+    ) -> Result<(Pinned<'a>, IndexPlan), Hindrance> {
+        let rows = self.item_rows(changes)?;
         if rows.is_empty() {
             return Ok((pin, IndexPlan::default()));
         }
         // The stripes are held: what was decided stays right without the pin.
         drop(pin);
+        self.claim_unique(&rows, changes, claims, locked)?;
         let keys: Vec<ItemKey> = rows.iter().flatten().flat_map(ItemRows::keys).collect();
-        let pin = self.pin(touched(operations, unrecorded).chain(&keys))?;
+        let pin = self.pin(touched(operations, unrecorded, claims).chain(&keys))?;
         let plan = self.plan_rows(rows, changes)?;
         Ok((pin, plan))
     }
 
+    /// What becomes of an attempt that cannot change indexes as it has to.
+    fn hindered(
+        &self,
+        operations: &[Operation],
+        changes: &[Change<'_>],
+        hindrance: Hindrance,
+    ) -> Result<Attempt, Failed> {
+        let (at, error) = match hindrance {
+            Hindrance::Locks => return Ok(Attempt::NeedsLocks),
+            Hindrance::Unbuilt(index) => return Ok(Attempt::NeedsIndex(index)),
+            Hindrance::Failed(error) => return Err(error.into()),
+            Hindrance::Refused(at, error) => (at, error),
+        };
+        if matches!(error, Error::NotUnique { .. }) {
+            self.counters.count_conflict();
+        }
+        let key = changes.get(at).map(Change::key);
+        let index = operations.iter().rposition(|operation| Some(&operation.key) == key);
+        Err(Failed { index, error })
+    }
+
     /// Finds which collections have to be recorded, and locks the stripes of all keys.
-    fn lock_recorded(&self, operations: &[Operation]) -> Result<(Vec<Record>, Locked<'_>), Failed> {
+    fn lock_recorded(
+        &self,
+        operations: &[Operation],
+        claims: &Claims,
+    ) -> Result<(Vec<Record>, Locked<'_>), Failed> {
         loop {
             let drops = self.catalog.drops().load(Ordering::Acquire);
             let unrecorded = self.unrecorded(operations)?;
             let keys = operations.iter().map(|operation| &operation.key);
             let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
+            let keys = keys.chain(claims.keys());
             let locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
             // A collection that was dropped since has to be recorded again.
             if self.catalog.drops().load(Ordering::Acquire) == drops {
@@ -161,6 +198,7 @@ impl Engine {
     fn decide(
         &self,
         operations: &mut [Operation],
+        claims: &Claims,
         now_ms: u64,
     ) -> Result<Vec<KeyState>, (usize, Refusal)> {
         let mut states: Vec<KeyState> = Vec::with_capacity(operations.len());
@@ -180,6 +218,8 @@ impl Engine {
             let state = states.get_mut(at).expect("each key has a state");
             state.decide(operation).map_err(|refusal| (index, refusal))?;
         }
+        let failed = |error| (0, Refusal::Error(error));
+        self.sweep_claimed(claims, &mut states, now_ms).map_err(failed)?;
         Ok(states)
     }
 
@@ -357,9 +397,10 @@ impl Engine {
 fn touched<'k>(
     operations: &'k [Operation],
     unrecorded: &'k [Record],
+    claims: &'k Claims,
 ) -> impl Iterator<Item = &'k ItemKey> + Clone {
     let keys = operations.iter().map(|operation| &operation.key);
-    keys.chain(unrecorded.iter().map(|record| &record.key))
+    keys.chain(unrecorded.iter().map(|record| &record.key)).chain(claims.sweeps())
 }
 
 /// The head of an entry that was appended.

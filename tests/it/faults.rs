@@ -34,7 +34,7 @@ fn reopen(sim: &Simulation, ledger: &mut Ledger, rng: &mut fastrand::Rng) -> Wri
 /// How the workload ended: the error, and the store where it is still open.
 type Failure = Box<(Error, Option<Writer>)>;
 
-/// Two runs of a store: creation, all verbs, expiry, a snapshot across a checkpoint, a sweep and a
+/// Two runs of a store: creation, a unique index, all verbs, expiry, a snapshot across a checkpoint, a sweep and a
 /// compaction, a new segment, the feed, a backup and its restoring, closing, opening again.
 fn workload(
     sim: &Simulation,
@@ -47,6 +47,7 @@ fn workload(
         let wide = Wide::new(sim);
         let mut run = || {
             ledger.settle(writer.read()?);
+            writer.index()?;
             for _ in 0..6 {
                 writer.step(rng, ledger)?;
             }
@@ -164,6 +165,8 @@ fn check_failure(
             assert!(matches!(again, Err(Error::Poisoned { .. })), "poison does not wear off");
         }
         (Error::Io { .. }, Ok(())) => {}
+        // The store of the backup, which built its index when it was opened, and not this one.
+        (Error::Poisoned { cause }, Ok(())) if cause.contains("restored-") => {}
         (_, next) => panic!("after {error:?}, the next write gave {next:?}"),
     }
     ledger.check_now(&writer.read().expect("reads go on"));

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::{
-    Bincode, Change, ChangeKind, Cursor, HistoryPolicy, Index, Item, OnDamage, Options,
+    Bincode, Change, ChangeKind, Cursor, Error, HistoryPolicy, Index, Item, OnDamage, Options,
     Precondition, Store,
 };
 use serde_json::{Value, json};
@@ -19,9 +19,11 @@ use serde_json::{Value, json};
 use crate::store_files::{Files, Folder, Place};
 
 const LINE_BYTES: usize = 32;
-const STORES: [&str; 4] = ["closed", "killed", COMPACTED, CLEARED];
+const STORES: [&str; 5] = ["closed", "killed", COMPACTED, CLEARED, UNIQUE];
 const COMPACTED: &str = "compacted";
 const CLEARED: &str = "cleared";
+/// Killed, with a unique index that binds.
+const UNIQUE: &str = "unique";
 /// No test should fail because it is late.
 const MILLENNIA: Duration = Duration::from_secs(7_000 * 365 * 24 * 60 * 60);
 
@@ -178,6 +180,9 @@ fn stores_of_the_first_format_hold_what_they_held() {
             let kinds = store.changes(Cursor::START).unwrap().map(|change| change.unwrap().kind());
             let cleared = kinds.filter(|kind| *kind == ChangeKind::Cleared).count();
             assert_eq!(cleared, if name == CLEARED { 2 } else { 0 });
+            if name == UNIQUE {
+                check_unique(&store);
+            }
             store.raw("bytes").unwrap().create("new", &Bytes::new()).unwrap();
             store.close().unwrap();
             let store = place.open(&options).unwrap();
@@ -208,6 +213,14 @@ fn make_golden() {
                 clear_some(&store);
                 store
             }
+            UNIQUE => {
+                place = Folder::new();
+                let store = place.open(&Options::new()).unwrap();
+                write_everything(&store, round);
+                let documents = store.collection::<Value>("documents").unwrap();
+                documents.ensure_index(Index::on_desc("/n").unique()).unwrap();
+                store
+            }
             _ => {
                 let store = place.open(&Options::new()).unwrap();
                 write_everything(&store, round);
@@ -215,7 +228,7 @@ fn make_golden() {
             }
         };
         let items = list(&store);
-        if name != "killed" {
+        if !["killed", UNIQUE].contains(&name) {
             store.close().unwrap();
         }
         let text = to_text(&place.files());
@@ -223,6 +236,18 @@ fn make_golden() {
         write_new(name, "store", &text);
         write_new(name, "items", &items);
     }
+}
+
+/// Both indexes of the documents are there, and the unique one binds.
+fn check_unique(store: &Store) {
+    let documents = store.collection::<Value>("documents").unwrap();
+    let indexes = documents.indexes().unwrap();
+    let definitions: Vec<String> = indexes.iter().map(|status| status.index.to_string()).collect();
+    assert_eq!(definitions, ["/n,-/t", "unique -/n"]);
+    assert!(indexes.iter().all(|status| status.built && status.entries == 11));
+    let refused = documents.create("second", &json!({"n": 9}));
+    assert!(matches!(refused, Err(Error::NotUnique { .. })), "{refused:?}");
+    store.verify().unwrap();
 }
 
 /// Clears one collection, which is used again, and drops another.

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::{Simulation, open_quietly};
-use ifmatch::{Collection, Durability, Error, HistoryPolicy, Options, Precondition, Raw, Store};
+use ifmatch::{Collection, Durability, Error, HistoryPolicy, Index, Options, Precondition};
+use ifmatch::{Raw, Store};
+use serde_json::{Value, json};
 
 use crate::store_files::{Folder, Place};
 use crate::{Repeat, from_environment};
@@ -124,6 +126,8 @@ impl Acknowledged {
         }
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
         check_cleared(&store);
+        // Every entry of the index against its document, and no number twice.
+        store.verify().unwrap();
         store.close().unwrap();
         for (key, acknowledged) in &self.numbers {
             let stored = found.get(key).unwrap_or_else(|| panic!("{} is lost", show(key)));
@@ -167,6 +171,22 @@ fn check_cleared(store: &Store) {
 /// A collection that is filled and cleared in turn.
 fn scratch(thread: u64) -> String {
     format!("scratch {thread}")
+}
+
+/// Documents with a unique index, in which each thread moves numbers of its own about.
+fn move_numbers(store: &Store, thread: u64, rng: &mut fastrand::Rng) {
+    let numbers = store.collection::<Value>("numbers").unwrap();
+    numbers.ensure_index(Index::on("/n").unique()).unwrap();
+    let key = |slot: u64| format!("{thread} {slot}");
+    let document = |n: u64| json!({ "n": n * THREADS + thread });
+    let shift = rng.u64(0..9);
+    let batch = (0..4).fold(store.batch(), |batch, slot| {
+        let document = document((slot + shift) % 7);
+        batch.upsert(&numbers, key(slot), &document, Precondition::Always)
+    });
+    batch.commit().unwrap();
+    let taken = numbers.create(key(9), &document(shift % 7));
+    assert!(matches!(taken, Err(Error::NotUnique { .. })), "{taken:?}");
 }
 
 fn fill_or_clear(store: &Store, thread: u64) {
@@ -294,6 +314,7 @@ fn write_some(store: &Store, thread: u64, number: &mut u64, rng: &mut fastrand::
     for _ in 0..rng.u8(0..40) {
         if rng.u8(0..8) == 0 {
             fill_or_clear(store, thread);
+            move_numbers(store, thread, rng);
         }
         let (first, count) = match rng.u8(0..120) {
             0 => (KEYS, BATCHES[2]),

@@ -61,6 +61,7 @@ mod stats;
 mod store_files;
 #[cfg(feature = "stream")]
 mod stream;
+mod uniqueness;
 mod updates;
 mod upkeep;
 mod verbs;

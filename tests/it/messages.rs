@@ -325,6 +325,16 @@ fn all() -> Vec<(u16, &'static str, Error)> {
         (404, "not_found", Error::not_found("c", "k")),
         (409, "already_exists", Error::AlreadyExists(conflict.clone())),
         (412, "precondition_failed", Error::PreconditionFailed(conflict.clone())),
+        (
+            409,
+            "not_unique",
+            Error::NotUnique {
+                collection: "c".into(),
+                index: "/a".into(),
+                key: b"k"[..].into(),
+                of: b"l"[..].into(),
+            },
+        ),
         (400, "invalid_precondition", Error::InvalidPrecondition { reason: "so" }),
         (409, "contended", Error::Contended { attempts: 1, elapsed, current: conflict }),
         (404, "not_found", batch(Error::not_found("c", "k"))),

@@ -217,7 +217,7 @@ impl World<'_> {
             self.cut_after(rng.u64(0..90), sim);
         }
         let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
-        let opened = opened.map(|writer| writer.wide(sim));
+        let opened = opened.and_then(|writer| writer.index().map(|()| writer.wide(sim)));
         let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
             Ok((state, writer)) => {
                 assert_eq!(writer.store().damage(), None);

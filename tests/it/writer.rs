@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{Codec, Collection, Durability, Error, Item, Json, Meta, Patch, Precondition, Raw};
-use ifmatch::{Snapshot, Store};
+use ifmatch::{Codec, Collection, Durability, Error, Filter, Index, Item, Json, Meta, Patch};
+use ifmatch::{Precondition, Raw, Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::expected_commits::{Commit, Key, Ledger, State, Version};
@@ -93,8 +93,40 @@ impl Writer {
         self.store.close()
     }
 
+    /// Lets the documents have a unique index from here on. What is written at random breaks it as good
+    /// as never.
+    pub(crate) fn index(&self) -> Result<(), Error> {
+        self.documents.ensure_index(Index::on("/n").unique()).map(drop)
+    }
+
+    /// An index that is built leads to what it should.
+    fn check_index(&self) -> Result<(), Error> {
+        // Rows that are lost with a leaf are not given back one by one: the next find reads the items.
+        match self.compare_index() {
+            Err(Error::Table(_)) => self.compare_index(),
+            compared => compared,
+        }
+    }
+
+    fn compare_index(&self) -> Result<(), Error> {
+        let indexes = self.documents.indexes()?;
+        if !indexes.iter().any(|index| index.built) {
+            return Ok(());
+        }
+        let found = || self.documents.find(Filter::exists("/n")).sort("/n");
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for item in found().iter()? {
+            keys.push(item?.key().to_vec());
+        }
+        keys.sort_unstable();
+        let all = self.documents.keys()?.collect::<Result<Vec<_>, _>>()?;
+        assert!(keys.iter().eq(all.iter()), "an index leads to {keys:?}, and there is {all:?}");
+        Ok(())
+    }
+
     /// Everything that the store holds.
     pub(crate) fn read(&self) -> Result<State, Error> {
+        self.check_index()?;
         let mut state = State::new();
         for (name, raw) in NAMES.iter().zip(&self.raw) {
             gather(&mut state, name, raw.iter()?, Bytes::clone)?;

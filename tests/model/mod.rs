@@ -16,6 +16,7 @@ mod reader;
 mod run;
 mod scan;
 mod snapshots;
+mod unique;
 mod world;
 
 use std::collections::{BTreeMap, HashSet};
@@ -70,6 +71,8 @@ pub(crate) struct State {
     pub(crate) items: Items,
     /// When each key was last written, tombstones included.
     modified: BTreeMap<Place, SystemTime>,
+    /// Whether the first collection has a unique index; see [`unique`].
+    pub(crate) unique: bool,
     /// The collections whose form is recorded.
     pub(crate) recorded: [bool; COLLECTIONS.len()],
     pub(crate) revision: Revision,
@@ -130,6 +133,8 @@ pub(crate) enum Failure {
     NotFound,
     AlreadyExists(Seen),
     PreconditionFailed(Option<Seen>),
+    /// The item that was to be written, and the one that has the value.
+    NotUnique(Place, Place),
     InvalidPrecondition,
     Patch(PatchFailure),
     /// The patched document is not one that the collection's type can read.
@@ -171,6 +176,7 @@ impl Model {
         let state = State {
             items: BTreeMap::new(),
             modified: BTreeMap::new(),
+            unique: false,
             recorded: [false; COLLECTIONS.len()],
             revision: Revision::ZERO,
             written_at: UNIX_EPOCH,
@@ -189,8 +195,14 @@ impl Model {
     }
 
     /// A collection has indexes from the beginning, which record its form.
-    pub(crate) fn begins_with_indexes(&mut self, collection: usize, revision: Revision) {
+    pub(crate) fn begins_with_indexes(
+        &mut self,
+        collection: usize,
+        unique: bool,
+        revision: Revision,
+    ) {
         self.state.recorded[collection] = true;
+        self.state.unique = unique;
         self.state.revision = revision;
         self.highest = revision;
         self.unsynced = vec![self.state.clone()];
@@ -271,6 +283,7 @@ impl Model {
             }
         }
         written.retain(|place, left| left.is_some() || self.live(*place).is_some());
+        self.check_unique(operations, &written)?;
         Ok(written)
     }
 
@@ -289,6 +302,7 @@ impl Model {
         assert!(revision > self.highest, "{revision} was given before");
         self.highest = revision;
         self.state.revision = revision;
+        self.sweep_holders(&written);
         for (place, left) in written {
             let before = self.state.items.get(&place).map(|item| item.meta.etag());
             let kind = match (self.live(place), &left) {
@@ -365,6 +379,7 @@ impl Model {
         self.state.items.retain(|place, _| place.collection != collection);
         self.state.modified.retain(|place, _| place.collection != collection);
         self.state.recorded[collection] &= !dropped;
+        self.state.unique &= !(dropped && collection == unique::COLLECTION);
         self.committed();
     }
 

@@ -297,6 +297,7 @@ impl Failure {
             Self::AlreadyExists(_) => "AlreadyExists",
             Self::PreconditionFailed(Some(_)) => "PreconditionFailed, present",
             Self::PreconditionFailed(None) => "PreconditionFailed, absent",
+            Self::NotUnique(..) => "NotUnique",
             Self::InvalidPrecondition => "InvalidPrecondition",
             Self::Patch(failure) => failure.kind,
             Self::Codec => "Codec",

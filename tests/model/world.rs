@@ -11,7 +11,7 @@ use super::feed::Followers;
 use super::handle::{Handle, value_of};
 use super::ops::{Cond, Op, Pick, Step, Ttl, Verb};
 use super::snapshots::Past;
-use super::{Action, COLLECTIONS, Expires, Failure, Model, New, Place, RAW, Value, Want};
+use super::{Action, COLLECTIONS, Expires, Failure, KEYS, Model, New, Place, RAW, Value, Want};
 
 /// Where the store stands.
 pub(crate) enum Home {
@@ -54,8 +54,9 @@ impl World {
         let mut model = Model::new(eventual, matches!(home, Home::Simulated(_)));
         model.now = clock(&store);
         if seed.is_multiple_of(2) {
-            declare_indexes(&store, &handles[0]);
-            model.begins_with_indexes(0, store.revision());
+            let is_unique = seed.is_multiple_of(4);
+            declare_indexes(&store, &handles[0], is_unique);
+            model.begins_with_indexes(0, is_unique, store.revision());
         }
         Self {
             home,
@@ -122,6 +123,7 @@ impl World {
         }
         self.compare_snapshots();
         self.feed_from_everywhere();
+        self.model.assert_unique();
         // Every entry of an index against its item, and back.
         self.store.verify().expect("the store is whole");
     }
@@ -351,6 +353,14 @@ impl World {
                 assert_eq!((conflict.http_status(), error.http_status()), (412, 412));
                 Failure::PreconditionFailed(seen(conflict))
             }
+            Error::NotUnique { collection, key, of, .. } => {
+                let at = |key: &[u8]| {
+                    let collection = COLLECTIONS.iter().position(|name| *name == &**collection);
+                    let key = KEYS.iter().position(|known| *known == key);
+                    Place { collection: collection.unwrap(), key: key.unwrap() }
+                };
+                Failure::NotUnique(at(key), at(of))
+            }
             Error::InvalidPrecondition { .. } => Failure::InvalidPrecondition,
             Error::Patch(error) => match super::patch::failure(error) {
                 Some(failure) => Failure::Patch(failure),
@@ -376,9 +386,10 @@ fn open(home: &Home, options: &Options) -> Result<Store, Error> {
 }
 
 /// Returns a collection indexes: of each element and of a number, and of what few documents have.
-fn declare_indexes(store: &Store, handle: &Handle) {
+fn declare_indexes(store: &Store, handle: &Handle, is_unique: bool) {
     let Handle::Documents(documents) = handle else { panic!("only documents have indexes") };
-    for index in [Index::on("/list/*").then_desc("/n"), Index::on("/x")] {
+    let of_number = if is_unique { super::unique::index() } else { Index::on("/x") };
+    for index in [Index::on("/list/*").then_desc("/n"), of_number] {
         documents.ensure_index(index).expect("an empty collection takes an index");
     }
     store.sync().expect("what was declared can be made durable");

@@ -84,6 +84,7 @@ Examples:
 Examples:
   ifmatch index shop.ifm products
   ifmatch index shop.ifm products --add '/tags/*,-/price'     by tag, then the dearest first
+  ifmatch index shop.ifm users --add /email --unique          no two with one address
   ifmatch index shop.ifm products --drop '/tags/*,-/price'")]
     Index(IndexArgs),
     /// List the versions of a document that are kept, the newest first
@@ -98,7 +99,7 @@ Examples:
     Changes(Changes),
     /// Print figures about a store
     Stats(Whole),
-    /// Read everything and check it: checksums, tags and index
+    /// Read everything and check it: checksums, tags, indexes and unique values
     Verify(Whole),
     /// Open a damaged store with what is whole
     #[command(after_help = "\
@@ -271,6 +272,9 @@ pub(crate) struct IndexArgs {
     /// Make sure that there is this index: paths with commas between, descending with a - before
     #[arg(long, value_name = "PATHS", conflicts_with = "drop", allow_hyphen_values = true)]
     pub(crate) add: Option<String>,
+    /// Let no two documents have one value in it; if two have, exit code 5 with their keys
+    #[arg(long, requires = "add")]
+    pub(crate) unique: bool,
     /// Drop this index
     #[arg(long, value_name = "PATHS", allow_hyphen_values = true)]
     pub(crate) drop: Option<String>,

@@ -18,12 +18,16 @@ pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
         let find = asked(store, args, filter)?;
         if args.explain {
             let explained = find.explain()?;
-            return out.facts(&[
+            let mut facts = vec![
                 Fact::text("index", explained.index().unwrap_or("none, a scan")),
                 Fact::count("looked at", explained.looked_at()),
                 Fact::count("found", explained.found()),
                 Fact::yes("sorted in memory", explained.sorted()),
-            ]);
+            ];
+            if explained.at_most_one() {
+                facts.insert(1, Fact::yes("one at most", true));
+            }
+            return out.facts(&facts);
         }
         if args.count {
             return out.line(find.count()?);
@@ -75,7 +79,7 @@ pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
         if let Some(text) = &args.add {
             let index: Index =
                 text.parse().map_err(|error| Failure::Input(format!("the index: {error}")))?;
-            documents.ensure_index(index)?;
+            documents.ensure_index(if args.unique { index.unique() } else { index })?;
         }
         if let Some(name) = &args.drop
             && !documents.drop_index(name)?
@@ -88,15 +92,20 @@ pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
         }
         let row = |status: &IndexStatus| {
             let is_used = if status.built { "yes" } else { "no, to be built" };
-            vec![status.index.to_string(), status.entries.to_string(), is_used.to_owned()]
+            let is_unique = if status.index.is_unique() { "yes" } else { "no" };
+            let (entries, words) = (status.entries.to_string(), [is_unique, is_used]);
+            let words = words.map(str::to_owned).into_iter();
+            [status.index.name(), entries].into_iter().chain(words).collect()
         };
-        out.table(&["INDEX", "ENTRIES", "USED"], &[1], indexes.iter().map(row).collect())
+        let titles = ["INDEX", "ENTRIES", "UNIQUE", "USED"];
+        out.table(&titles, &[1], indexes.iter().map(row).collect())
     })
 }
 
 fn status_json(status: &IndexStatus) -> Value {
     json!({
-        "index": status.index.to_string(),
+        "index": status.index.name(),
+        "unique": status.index.is_unique(),
         "entries": status.entries,
         "built": status.built,
     })

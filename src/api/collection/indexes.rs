@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::api::building;
 use crate::api::collection::Collection;
 use crate::values::codec::Json;
 use crate::values::error::{Error, Result};
@@ -32,11 +33,18 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// program may ask for its indexes whenever it starts. A build that is cut short, as by a kill, is
     /// begun again by the next open, before that returns.
     ///
+    /// A [unique](Index::unique) index binds writers once it is built. Then the items that were there
+    /// before are compared with each other: so a write may be refused by an index that is refused
+    /// itself a moment later.
+    ///
     /// Each write to an item of a collection with indexes reads the version that it displaces, from
     /// memory or with one read, and changes the entries that differ.
     ///
     /// # Errors
-    /// - [`Error::Index`] when the definition is not valid.
+    /// - [`Error::Index`] when the definition is not valid, or the collection has an index of these
+    ///   fields that is [unique](Index::unique) where this is not, or the other way round: drop that
+    ///   one first.
+    /// - [`Error::NotUnique`] when two items have one value in a new unique index, with their keys.
     /// - [`Error::TooLarge`] for a 65th index of a collection or a 1 025th of a store, and where an
     ///   item has more than 1 000 entries in it. A write of such an item fails so, too.
     /// - [`Error::Corrupt`] when an item cannot be read.
@@ -70,29 +78,23 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         let shared = self.store.shared();
         let _only = shared.building.lock();
         let is_new = self.store.engine()?.declare_index(self.name(), &index)?;
-        let mut built = self.build_index(&name);
+        let make = || {
+            building::build(&self.store, self.name(), &name)?;
+            building::check_unique(&self.store, self.name(), &name)
+        };
+        let mut made = make();
         // The collection was cleared meanwhile, and the index is built; or rows were lost.
-        if let Err(Error::Table(_)) = built {
-            built = self.build_index(&name);
+        if let Err(Error::Table(_)) = made {
+            made = make();
         }
-        if let Err(error) = built {
-            if is_new && !matches!(error, Error::Closed) {
+        if let Err(error) = made {
+            let is_refused = matches!(error, Error::NotUnique { .. });
+            if is_refused || (is_new && !matches!(error, Error::Closed)) {
                 self.store.engine()?.drop_index(self.name(), &name)?;
             }
             return Err(error);
         }
         Ok(name)
-    }
-
-    fn build_index(&self, name: &str) -> Result<()> {
-        let Some(mut build) = self.store.engine()?.begin_build(self.name(), name) else {
-            return Ok(());
-        };
-        while self.store.engine()?.build_step(&mut build)? {}
-        if let Err(error) = self.store.engine()?.checkpoint() {
-            log::warn!("an index that was built is built again after a crash: {error}");
-        }
-        Ok(())
     }
 
     /// The collection's indexes, in the order in which they are kept. Costs no I/O.

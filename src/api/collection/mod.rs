@@ -68,7 +68,8 @@ use crate::values::retry::RetryPolicy;
 /// [`Error::InvalidKey`] for a key that is not within the limits, and, where it reads,
 /// [`Error::Corrupt`], [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
 /// [`Error::Poisoned`], [`Error::CommitUnknown`], [`Error::Io`] when the disk is full,
-/// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`].
+/// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`]; and, where the collection has
+/// a [unique](crate::Index::unique) index, [`Error::NotUnique`].
 pub struct Collection<T, C = Json> {
     store: Store,
     name: Arc<Name>,

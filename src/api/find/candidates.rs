@@ -29,6 +29,15 @@ pub(super) struct Candidate {
     pub(super) group: Option<Vec<u8>>,
 }
 
+/// How an index is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) name: String,
+    pub(super) ranges: u64,
+    /// Whether it gives one item at most.
+    pub(super) single: bool,
+}
+
 /// The items among which a find looks.
 #[derive(Debug)]
 pub(super) enum Candidates {
@@ -65,13 +74,15 @@ impl Candidates {
         }
     }
 
-    /// The index that is used, and how many ranges of it; `None` for a scan.
-    pub(super) fn source(&self) -> Option<(String, u64)> {
+    /// The index that is used; `None` for a scan.
+    pub(super) fn source(&self) -> Option<Source> {
         match self {
             Self::Scan { .. } => None,
-            Self::Index(rows) => {
-                Some((rows.index.definition.name(), rows.plan.ranges.len() as u64))
-            }
+            Self::Index(rows) => Some(Source {
+                name: rows.index.definition.name(),
+                ranges: rows.plan.ranges.len() as u64,
+                single: rows.plan.single && rows.index.is_bound(),
+            }),
         }
     }
 }

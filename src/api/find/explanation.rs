@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Find;
+use super::candidates::Source;
 use crate::values::error::Result;
 
 /// What a find took; made by [`Find::explain`].
@@ -14,7 +15,7 @@ use crate::values::error::Result;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
     collection: String,
-    index: Option<(String, u64)>,
+    index: Option<Source>,
     looked_at: u64,
     found: u64,
     sorted: bool,
@@ -41,13 +42,20 @@ impl Explanation {
     /// The name of the index that was used; `None` where every item was looked at.
     #[must_use]
     pub fn index(&self) -> Option<&str> {
-        self.index.as_ref().map(|(name, _)| name.as_str())
+        self.index.as_ref().map(|source| source.name.as_str())
     }
 
     /// How many parts of the index were read; 0 without one.
     #[must_use]
     pub fn ranges(&self) -> u64 {
-        self.index.as_ref().map_or(0, |(_, ranges)| *ranges)
+        self.index.as_ref().map_or(0, |source| source.ranges)
+    }
+
+    /// Whether the index gives one item at most, since it is [unique](crate::Index::unique) and the
+    /// filter demands one value of each of its fields.
+    #[must_use]
+    pub fn at_most_one(&self) -> bool {
+        self.index.as_ref().is_some_and(|source| source.single)
     }
 
     /// How many entries of the index were looked at, or without one how many items. Each costs
@@ -74,14 +82,26 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { collection, index, looked_at, found, sorted } = self;
         match index {
-            None => write!(f, "scan of collection {collection:?}: {looked_at} items looked at")?,
-            Some((name, ranges)) => write!(
-                f,
-                "index {name} of collection {collection:?}, {ranges} ranges: {looked_at} entries \
-                 looked at"
-            )?,
+            None => {
+                let items = count(*looked_at, "item", "items");
+                write!(f, "scan of collection {collection:?}: {items} looked at")?;
+            }
+            Some(Source { name, ranges, single }) => {
+                let ranges = count(*ranges, "range", "ranges");
+                let single = if *single { ", one item at most" } else { "" };
+                let entries = count(*looked_at, "entry", "entries");
+                write!(
+                    f,
+                    "index {name} of collection {collection:?}, {ranges}{single}: {entries} looked at"
+                )?;
+            }
         }
         let sorted = if *sorted { ", sorted in memory" } else { "" };
         write!(f, ", {found} found{sorted}")
     }
+}
+
+/// A number and what it counts.
+fn count(number: u64, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
 }

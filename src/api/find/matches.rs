@@ -4,7 +4,7 @@ use std::ops::Bound;
 
 use serde_json::Value;
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates, Source};
 use super::cursor::{FindCursor, Rank};
 use crate::engine::Version;
 use crate::values::codec::codec_error;
@@ -121,7 +121,7 @@ impl Matches {
     }
 
     /// The index that is used, and how many ranges of it; `None` for a scan.
-    pub(super) fn source(&self) -> Option<(String, u64)> {
+    pub(super) fn source(&self) -> Option<Source> {
         self.candidates.source()
     }
 

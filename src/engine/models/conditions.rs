@@ -146,6 +146,7 @@ fn replace_one(engine: &Engine, value: &str) -> crate::values::error::Result<()>
         let base = match engine.commit(&mut operations).map_err(|failed| failed.error)? {
             Attempt::Done(_) => return Ok(()),
             Attempt::NeedsPatch { base, .. } => base,
+            other => panic!("there is no index: {other:?}"),
         };
         let Base::Stored(head) = &base else { panic!("nothing is pending") };
         if let Some(version) = engine.version_of(&operations[0].key, head)? {

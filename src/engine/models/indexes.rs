@@ -10,6 +10,7 @@ use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::{Engine, Secondary, View};
 use crate::seams::sync::{model, thread};
 use crate::values::codec::CodecId;
+use crate::values::error::Error;
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
 use crate::values::query::index::Index;
@@ -22,13 +23,53 @@ fn operation(key: &str, action: Action) -> Operation {
     Operation::new(key, CodecId::Json, Precondition::Always, action)
 }
 
+/// Upserts `{"n": n}`.
+fn upsert(key: &str, n: u8) -> Operation {
+    let document = Bytes::from(format!("{{\"n\":{n}}}"));
+    operation(key, Action::Upsert(NewValue::new(document, Expiry::Never).unwrap()))
+}
+
 /// Writes `{"n": n}`, or deletes the item.
 fn write(engine: &Engine, key: &str, n: Option<u8>) {
-    let action = n.map_or(Action::Delete, |n| {
-        let document = Bytes::from(format!("{{\"n\":{n}}}"));
-        Action::Upsert(NewValue::new(document, Expiry::Never).unwrap())
-    });
-    commit(engine, [operation(key, action)]).unwrap();
+    let operation = n.map_or_else(|| operation(key, Action::Delete), |n| upsert(key, n));
+    commit(engine, [operation]).unwrap();
+}
+
+/// Writes `{"n": n}`, unless another item has it: then that one's key is returned.
+fn claim(engine: &Engine, key: &str, n: u8) -> Result<(), String> {
+    commit(engine, [upsert(key, n)]).map(drop).map_err(|failed| match failed.error {
+        Error::NotUnique { key: refused, of, .. } => {
+            assert_eq!(&*refused, key.as_bytes());
+            String::from_utf8(of.into()).unwrap()
+        }
+        other => panic!("{other:?}"),
+    })
+}
+
+fn unique() -> Index {
+    Index::on(NAME).unique()
+}
+
+/// A store in which a unique index binds.
+fn with_unique() -> Rig {
+    let rig = Rig::eventual();
+    assert!(rig.engine.declare_index(DOCUMENTS, &unique()).unwrap());
+    build(&rig.engine);
+    assert!(check(&rig.engine));
+    rig
+}
+
+/// Holds a unique index against the items that there are, step by step; whether none breaks it.
+fn check(engine: &Engine) -> bool {
+    let mut rivals = engine.begin_check(DOCUMENTS, NAME).unwrap().unwrap();
+    loop {
+        match engine.check_step(&mut rivals) {
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(Error::NotUnique { .. }) => return false,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
 }
 
 /// Declares an index, and builds it step by step beside whatever else goes on.
@@ -157,5 +198,53 @@ fn a_view_reads_on_what_an_index_held_when_it_was_dropped() {
         assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
         other.join().unwrap();
         assert_eq!(seen(&rig.engine, &view, &index), [row(A, 1)]);
+    });
+}
+
+#[test]
+fn of_two_writers_with_one_unique_value_exactly_one_wins() {
+    model(|| {
+        let rig = with_unique();
+        let engine = Arc::clone(&rig.engine);
+        let other = thread::spawn(move || claim(&engine, A, 1));
+        let own = claim(&rig.engine, B, 1);
+        match (other.join().unwrap(), own) {
+            (Ok(()), Err(of)) => assert_eq!(of, A),
+            (Err(of), Ok(())) => assert_eq!(of, B),
+            both => panic!("{both:?}"),
+        }
+        assert_eq!(rows(&rig.engine).len(), 1);
+    });
+}
+
+#[test]
+fn two_items_that_swap_their_values_beside_a_third_never_share_one() {
+    model(|| {
+        let rig = with_unique();
+        write(&rig.engine, A, Some(1));
+        write(&rig.engine, B, Some(2));
+        let engine = Arc::clone(&rig.engine);
+        let swap = thread::spawn(move || {
+            commit(&engine, [upsert(A, 2), upsert(B, 1)]).unwrap();
+        });
+        let of = claim(&rig.engine, "d", 1).unwrap_err();
+        assert!(of == A || of == B);
+        swap.join().unwrap();
+        assert_eq!(rows(&rig.engine), [row(B, 1), row(A, 2)]);
+    });
+}
+
+#[test]
+fn a_writer_beside_the_making_of_a_unique_index_and_the_index_never_both_succeed() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        assert!(rig.engine.declare_index(DOCUMENTS, &unique()).unwrap());
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || claim(&engine, B, 1));
+        build(&rig.engine);
+        let bound = check(&rig.engine);
+        let written = writer.join().unwrap();
+        assert_ne!(bound, written.is_ok(), "the index binds: {bound}, the write: {written:?}");
     });
 }

@@ -137,7 +137,7 @@ fn commit<const N: usize>(
 ) -> Result<Committed, Failed> {
     match engine.commit(&mut operations)? {
         Attempt::Done(committed) => Ok(committed),
-        Attempt::NeedsPatch { .. } => panic!("no model patches"),
+        other => panic!("no model patches or loses an index: {other:?}"),
     }
 }
 

@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::catalog::CollectionRecord;
-use crate::engine::operation::{Attempt, Failed, Operation};
+use crate::engine::operation::{Attempt, Operation};
 use crate::engine::secondary::record::{IndexDefinition, dropping, record_key};
+use crate::engine::secondary::unique::Claims;
 use crate::engine::secondary::{MAX_OF_COLLECTION, MAX_OF_STORE, Secondary};
+use crate::engine::stripes::Locked;
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_sums::IndexSum;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
-use crate::values::query::index::Index;
+use crate::values::query::index::{Index, IndexError};
 
 impl Engine {
     /// Declares an index of a JSON collection, unless it is declared; whether it was not. Every later
@@ -20,24 +22,29 @@ impl Engine {
     ///
     /// # Errors
     /// - [`Error::CodecMismatch`] where the collection is not JSON.
+    /// - [`Error::Index`] where the collection has an index of these fields with another uniqueness.
     /// - [`Error::TooLarge`] where there are 64 of the collection, or 1 024 of the store.
     /// - Those of every write.
     pub(crate) fn declare_index(&self, collection: &str, index: &Index) -> Result<bool> {
-        if self.secondaries.named(collection, &index.name()).is_some() {
-            return Ok(false);
+        if let Some(known) = self.secondaries.named(collection, &index.name()) {
+            return check_uniqueness(&known.definition, index).map(|()| false);
         }
         let rows = self.secondaries.next_rows();
         let locked = self.stripes.lock_all();
         let of = self.secondaries.of(collection);
-        if of.iter().any(|known| known.definition.name() == index.name()) {
-            return Ok(false);
+        if let Some(known) = of.iter().find(|known| known.definition.name() == index.name()) {
+            return check_uniqueness(&known.definition, index).map(|()| false);
         }
         check_limit("indexes of a collection", of.len(), MAX_OF_COLLECTION)?;
         check_limit("indexes of a store", self.secondaries.len(), MAX_OF_STORE)?;
         let is_free = |slot: &u8| of.iter().all(|known| known.slot != *slot);
         let slot = (0..=u8::MAX).find(is_free).unwrap_or_default();
-        let definition =
-            IndexDefinition { collection: collection.to_owned(), index: index.clone(), slot };
+        let definition = IndexDefinition {
+            collection: collection.to_owned(),
+            index: index.clone(),
+            slot,
+            bound: None,
+        };
         let mut operations = Vec::new();
         if !self.catalog.check(collection, CodecId::Json)? {
             let record = CollectionRecord::new(CodecId::Json);
@@ -48,8 +55,23 @@ impl Engine {
             let index = Secondary::new(collection, index.clone(), slot, revision, rows);
             self.secondaries.put(Arc::new(index));
         };
-        expect_done(self.commit_locked(&mut operations, &[], locked, &mut note))?;
+        self.commit_records(&mut operations, locked, &mut note)?;
         Ok(true)
+    }
+
+    /// Writes records of indexes, with all stripes held.
+    pub(super) fn commit_records<'a>(
+        &'a self,
+        operations: &mut [Operation],
+        locked: Locked<'a>,
+        note: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let claims = &mut Claims::default();
+        let attempt = self.commit_locked(operations, &[], claims, locked, note);
+        match attempt.map_err(|failed| failed.error)? {
+            Attempt::Done(_) => Ok(()),
+            _ => Err(Error::Internal { what: "a record was treated as a document" }),
+        }
     }
 
     /// Drops the index of this name; whether there was one. Its rows go when no snapshot reads them.
@@ -65,7 +87,7 @@ impl Engine {
             self.journal.forget_index(index.declared);
             self.secondaries.retire(Arc::clone(&index), self.snapshots.next_number());
         };
-        expect_done(self.commit_locked(&mut operations, &[], locked, &mut note))?;
+        self.commit_records(&mut operations, locked, &mut note)?;
         Ok(true)
     }
 }
@@ -106,9 +128,10 @@ fn check_limit(what: &'static str, there: usize, limit: usize) -> Result<()> {
     Err(Error::TooLarge { what, unit: "indexes", actual, limit })
 }
 
-fn expect_done(attempt: Result<Attempt, Failed>) -> Result<()> {
-    match attempt.map_err(|failed| failed.error)? {
-        Attempt::Done(_) => Ok(()),
-        Attempt::NeedsPatch { .. } => Err(Error::Internal { what: "no record is patched" }),
+fn check_uniqueness(known: &Index, asked: &Index) -> Result<()> {
+    if known.is_unique() == asked.is_unique() {
+        return Ok(());
     }
+    let (index, unique) = (known.name(), known.is_unique());
+    Err(Error::Index(IndexError::OtherUniqueness { index, unique }))
 }

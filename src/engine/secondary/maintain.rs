@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::engine::change::Change;
+use crate::engine::secondary::unique::Hindrance;
 use crate::engine::secondary::{Secondary, State};
 use crate::index::secondary::row_head;
 use crate::index::{Pinned, Row};
@@ -29,11 +30,11 @@ pub(super) type Codes = BTreeSet<Vec<u8>>;
 /// An item's rows in one index, before a commit and after it.
 #[derive(Debug)]
 pub(in crate::engine) struct ItemRows {
-    index: Arc<Secondary>,
-    key: ItemKey,
+    pub(super) index: Arc<Secondary>,
+    pub(super) key: ItemKey,
     /// `None` where the version before cannot be read.
-    before: Option<Codes>,
-    after: Codes,
+    pub(super) before: Option<Codes>,
+    pub(super) after: Codes,
 }
 
 /// What a commit changes in one index, on behalf of one item.
@@ -85,22 +86,28 @@ impl Engine {
     /// locked, and their leaves pinned.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change.
+    /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change; and
+    /// a unique index that is not built.
     pub(in crate::engine) fn item_rows(
         &self,
         changes: &[Change<'_>],
-    ) -> Result<Vec<Vec<ItemRows>>, (usize, Error)> {
+    ) -> Result<Vec<Vec<ItemRows>>, Hindrance> {
         if !self.secondaries.any() {
             return Ok(Vec::new());
         }
-        let of_change = |(at, change)| self.rows_of_change(change).map_err(|error| (at, error));
+        let of_change = |(at, change)| self.rows_of_change(at, change);
         let rows: Vec<Vec<ItemRows>> =
             changes.iter().enumerate().map(of_change).collect::<Result<_, _>>()?;
         Ok(if rows.iter().all(Vec::is_empty) { Vec::new() } else { rows })
     }
 
-    fn rows_of_change(&self, change: &Change<'_>) -> Result<Vec<ItemRows>> {
+    fn rows_of_change(&self, at: usize, change: &Change<'_>) -> Result<Vec<ItemRows>, Hindrance> {
         let indexes = self.secondaries.of(change.key().collection());
+        if change.value().is_some()
+            && let Some(index) = indexes.iter().find(|index| index.binds() && !index.is_built())
+        {
+            return Err(Hindrance::Unbuilt(Arc::clone(index)));
+        }
         let maintained = || indexes.iter().filter(|index| index.is_maintained());
         if maintained().next().is_none() {
             return Ok(Vec::new());
@@ -130,14 +137,15 @@ impl Engine {
                 index: Arc::clone(index),
                 key: change.key().clone(),
                 before: before.as_ref().and_then(|document| codes(document).ok()),
-                after: codes(&after).map_err(|TooManyEntries| too_many())?,
+                after: codes(&after)
+                    .map_err(|TooManyEntries| Hindrance::Refused(at, too_many()))?,
             })
         });
         rows.collect()
     }
 
     /// The value that a commit displaces. Its leaf is pinned.
-    fn value_before(&self, key: &ItemKey, head: &Head) -> Result<Bytes> {
+    pub(super) fn value_before(&self, key: &ItemKey, head: &Head) -> Result<Bytes> {
         if let Some(Row { head: now, value: Some(value) }) = self.index.row(key)?
             && now.etag == head.etag
         {

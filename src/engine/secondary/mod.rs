@@ -7,6 +7,8 @@
 //! | [`record`] | its definition in the journal |
 //! | [`declare`] | declaring and dropping |
 //! | [`maintain`] | what a commit changes in indexes |
+//! | [`unique`] | whether the values that a commit writes are unique |
+//! | [`rivals`] | items that share a value in a unique index |
 //! | [`build`] | adding what was there before, while writers go on |
 //! | [`settle`] | which indexes an open believes, and which it builds anew |
 //! | [`read`] | rows in order, as they were at a view |
@@ -24,7 +26,9 @@ mod declare;
 pub(super) mod maintain;
 mod read;
 pub(super) mod record;
+mod rivals;
 pub(super) mod settle;
+pub(super) mod unique;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -60,6 +64,7 @@ pub(crate) struct Secondary {
     pub(crate) rows: u64,
     directory: Box<str>,
     state: AtomicU8,
+    binding: AtomicU8,
     /// The newest revision given when it was built. Older views do not use it.
     built_at: AtomicU64,
 }
@@ -76,6 +81,17 @@ pub(crate) enum State {
     Lost = 3,
     /// Rows are missing; it has to be built anew.
     Gone = 4,
+}
+
+/// Whether writers hold to a unique index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Binding {
+    /// Its rows are not complete yet, or it is not unique.
+    No = 0,
+    /// They do, while the items that there were before are compared with each other.
+    Checked = 1,
+    /// They do, and its record says so.
+    Bound = 2,
 }
 
 /// The indexes of an open store.
@@ -110,13 +126,42 @@ impl Secondary {
             rows,
             directory: directory_name(rows).into(),
             state: AtomicU8::new(State::Unbuilt as u8),
+            binding: AtomicU8::new(Binding::No as u8),
             built_at: AtomicU64::new(0),
         }
     }
 
     /// The same index, to be built anew.
     fn renewed(&self, rows: u64) -> Self {
-        Self::new(&self.collection, self.definition.clone(), self.slot, self.declared, rows)
+        let definition = self.definition.clone();
+        let same = Self::new(&self.collection, definition, self.slot, self.declared, rows);
+        same.set_binding(self.binding());
+        same
+    }
+
+    pub(crate) fn binding(&self) -> Binding {
+        let binding = self.binding.load(Ordering::Acquire);
+        let known = [Binding::No, Binding::Checked];
+        known.into_iter().find(|known| *known as u8 == binding).unwrap_or(Binding::Bound)
+    }
+
+    fn set_binding(&self, binding: Binding) {
+        self.binding.store(binding as u8, Ordering::Release);
+    }
+
+    /// Whether writers hold to it.
+    fn binds(&self) -> bool {
+        self.definition.is_unique() && self.binding() > Binding::No
+    }
+
+    /// Whether two items never have one value in it.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.definition.is_unique() && self.binding() == Binding::Bound
+    }
+
+    /// Whether the items that there were are still to be compared with each other.
+    fn is_unchecked(&self) -> bool {
+        self.definition.is_unique() && self.binding() < Binding::Bound
     }
 
     pub(crate) fn state(&self) -> State {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::secondary::maintain::{Codes, NO_TAG, parse};
 use crate::engine::secondary::record::IndexDefinition;
-use crate::engine::secondary::{Secondary, State};
+use crate::engine::secondary::{Binding, Secondary, State};
 use crate::index::secondary::{directory_number, row_head};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::FoundEntry;
@@ -21,7 +21,7 @@ use crate::journal::frame::EntryKind;
 use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::journal::index_changes::{RowChanges, decode};
 use crate::journal::index_sums::IndexSum;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::query::entries::entries;
@@ -74,10 +74,14 @@ impl Engine {
         self.secondaries.skip_rows(numbers.max().unwrap_or(0));
         let mut candidates: HashMap<String, Vec<Candidate>> = HashMap::new();
         for (declared, definition) in definitions {
-            let IndexDefinition { collection, index, slot } = definition;
+            let IndexDefinition { collection, index, slot, bound } = definition;
             let record = recorded.iter().find(|record| record.declared == declared);
             let rows = record.map_or_else(|| self.secondaries.next_rows(), |record| record.rows);
-            let index = Arc::new(Secondary::new(&collection, index, slot, declared, rows));
+            let index = Secondary::new(&collection, index, slot, declared, rows);
+            if bound.is_some() {
+                index.set_binding(Binding::Bound);
+            }
+            let index = Arc::new(index);
             self.secondaries.put(Arc::clone(&index));
             if let Some(record) = record {
                 let expected = record.content;
@@ -228,27 +232,44 @@ impl Engine {
     pub(in crate::engine) fn build_all(&self) {
         let mut any = false;
         for index in self.secondaries.all() {
-            let build = self.begin_build(&index.collection, &index.definition.name());
-            let Some(mut build) = build else { continue };
-            any = true;
-            loop {
-                match self.build_step(&mut build) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        log::warn!(
-                            "the index {} of collection {:?} cannot be built, and finds read the \
-                             items instead: {error}",
-                            index.definition,
-                            index.collection
-                        );
-                        break;
-                    }
-                }
+            match self.build_whole(&index) {
+                Ok(built) => any |= built,
+                Err(error) => log::warn!(
+                    "the index {} of collection {:?} cannot be built, and finds read the items \
+                     instead: {error}",
+                    index.definition,
+                    index.collection
+                ),
             }
         }
         if any && let Err(error) = self.checkpoint() {
             log::warn!("indexes that were built are built again at the next open: {error}");
+        }
+    }
+
+    /// Builds an index, if it is not built, and goes on with what a new unique one needs besides;
+    /// whether anything was built. One that binds is built whatever the items are.
+    fn build_whole(&self, index: &Secondary) -> Result<bool> {
+        let (collection, name) = (&*index.collection, index.definition.name());
+        let build = self.begin_build(collection, &name);
+        let built = build.is_some();
+        if let Some(mut build) = build {
+            while self.build_step(&mut build)? {}
+        }
+        let Some(mut rivals) = self.begin_check(collection, &name)? else { return Ok(built) };
+        loop {
+            match self.check_step(&mut rivals) {
+                Ok(true) => {}
+                Ok(false) => return Ok(built),
+                Err(error @ Error::NotUnique { .. }) => {
+                    log::warn!(
+                        "the index {name} of collection {collection:?}, the making of which was \
+                         cut short, is dropped: {error}"
+                    );
+                    return self.drop_index(collection, &name).map(|_| built);
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
 }

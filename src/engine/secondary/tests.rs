@@ -17,6 +17,8 @@ use crate::values::query::entries::entries;
 use crate::{Collection, Durability, HistoryPolicy, Options, Patch, Precondition, Store};
 
 const NAMES: [&str; 3] = ["/tags/*,-/n", "/n", "/deep/a"];
+/// Unique ones are tried in a store of their own: they refuse many of the same writes.
+const UNIQUE: [&str; 3] = ["unique /tags/*,-/n", "unique /n", "unique /deep/a"];
 
 type Rows = BTreeSet<(Vec<u8>, Vec<u8>)>;
 
@@ -30,6 +32,7 @@ struct Rig {
     past: Vec<Past>,
     rng: fastrand::Rng,
     now_ms: u64,
+    names: [&'static str; 3],
 }
 
 fn index(name: &str) -> Index {
@@ -84,7 +87,8 @@ impl Rig {
         let sim = Simulation::new(seed);
         let store = Some(sim.open(&options).unwrap());
         let rng = fastrand::Rng::with_seed(seed);
-        Self { sim, options, store, past: Vec::new(), rng, now_ms: 1_700_000_000_000 }
+        let (past, now_ms) = (Vec::new(), 1_700_000_000_000);
+        Self { sim, options, store, past, rng, now_ms, names: NAMES }
     }
 
     /// An index whose rows have another directory than they get where all of the index is built anew.
@@ -127,6 +131,7 @@ impl Rig {
             0 => drop(notes.create(&key, &document)),
             1 => drop(notes.replace(&key, &document, always)),
             2 => drop(notes.patch(&key, &Patch::new().set("/n", 3).set("/tags/0", "t9"), always)),
+            _ if self.is_unique() => drop(notes.upsert(&key, &document, always)),
             3 | 4 => drop(notes.delete(&key, always)),
             5 => {
                 let ttl = Duration::from_millis(self.rng.u64(..50));
@@ -152,10 +157,10 @@ impl Rig {
 
     fn step(&mut self) {
         match self.rng.u8(..60) {
-            0 => drop(self.notes().ensure_index(index(NAMES[self.rng.usize(..3)])).unwrap()),
+            0 => self.ensure(),
             1 if self.rng.bool() => {
-                let name = NAMES[self.rng.usize(..3)];
-                self.notes().drop_index(name).unwrap();
+                let name = index(self.names[self.rng.usize(..3)]).name();
+                self.notes().drop_index(&name).unwrap();
             }
             2..=4 => self.begin_snapshot(),
             5 if !self.past.is_empty() => drop(self.past.remove(self.rng.usize(..self.past.len()))),
@@ -172,6 +177,31 @@ impl Rig {
             17 if self.rng.u8(..4) == 0 => drop(self.notes().clear().unwrap()),
             _ => self.write(),
         }
+    }
+
+    fn is_unique(&self) -> bool {
+        self.names == UNIQUE
+    }
+
+    /// Makes an index, unless items break it.
+    fn ensure(&mut self) {
+        let name = self.names[self.rng.usize(..3)];
+        match self.notes().ensure_index(index(name)) {
+            Ok(_) => {}
+            Err(crate::Error::NotUnique { .. }) if self.is_unique() => {
+                assert!(self.shares(&index(name)), "{name} is refused, and no item breaks it");
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// Whether two live items have one value in an index.
+    fn shares(&self, index: &Index) -> bool {
+        let mut seen = BTreeSet::new();
+        self.notes().iter().unwrap().any(|item| {
+            let codes = entries(index, &item.unwrap().value).unwrap();
+            codes.into_iter().any(|code| !seen.insert(code))
+        })
     }
 
     /// The backing store gives nothing back any more.
@@ -243,8 +273,29 @@ impl Rig {
                 assert_eq!(backward, expected, "{}", index.definition);
             }
         }
+        for index in engine.secondaries.of("notes").iter() {
+            assert!(!index.definition.is_unique() || !self.shares(&index.definition));
+        }
         drop(engine);
         self.store().verify().unwrap();
+    }
+}
+
+#[test]
+fn unique_indexes_hold_each_value_once_whatever_happens() {
+    let rounds = std::env::var("IFMATCH_INDEX_ROUNDS").ok().and_then(|n| n.parse().ok());
+    let first = std::env::var("IFMATCH_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
+    for seed in first..first + rounds.unwrap_or(60) {
+        println!("IFMATCH_SEED={seed}");
+        let durability = if seed % 2 == 0 { Durability::Immediate } else { Durability::Eventual };
+        let mut rig = Rig::new(seed, durability);
+        rig.names = UNIQUE;
+        for _ in 0..12 {
+            for _ in 0..rig.rng.usize(..25) {
+                rig.step();
+            }
+            rig.check();
+        }
     }
 }
 
@@ -545,4 +596,156 @@ fn a_clear_empties_indexes_for_later_views_and_a_drop_takes_them_along() {
         assert_eq!(rig.notes().indexes().unwrap().len(), usize::from(!dropped));
         rig.check();
     }
+}
+
+fn email(text: &str) -> Value {
+    json!({ "email": text })
+}
+
+fn unique_mail() -> Index {
+    Index::on("/email").unique()
+}
+
+/// What `begin_build` and the steps do, up to where writers hold to the index.
+fn built_but_unchecked(rig: &Rig) -> crate::engine::secondary::rivals::Rivals {
+    let engine = rig.store().engine().unwrap();
+    engine.declare_index("notes", &unique_mail()).unwrap();
+    let mut build = engine.begin_build("notes", "/email").unwrap();
+    while engine.build_step(&mut build).unwrap() {}
+    engine.begin_check("notes", "/email").unwrap().unwrap()
+}
+
+#[test]
+fn a_unique_index_binds_writers_once_it_is_built_and_the_check_goes_on_beside_them() {
+    let mut rig = Rig::new(11, Durability::Immediate);
+    for n in 0..3_000 {
+        rig.notes().create(format!("{n:04}"), &email(&format!("{n}"))).unwrap();
+    }
+    let engine = rig.store().engine().unwrap();
+    engine.declare_index("notes", &unique_mail()).unwrap();
+    let mut build = engine.begin_build("notes", "/email").unwrap();
+    assert!(engine.build_step(&mut build).unwrap());
+    // Nobody holds to it yet; a writer may make and mend what would break it.
+    rig.notes().create("early", &email("7")).unwrap();
+    rig.notes().delete("early", Precondition::Always).unwrap();
+    while engine.build_step(&mut build).unwrap() {}
+    rig.notes().create("late", &email("8")).unwrap();
+    let mut rivals = engine.begin_check("notes", "/email").unwrap().unwrap();
+    let refused = rig.notes().create("later", &email("9"));
+    assert!(matches!(refused, Err(crate::Error::NotUnique { .. })), "{refused:?}");
+    rig.notes().replace("late", &email("free"), Precondition::Always).unwrap();
+    while engine.check_step(&mut rivals).unwrap() {}
+    assert!(engine.begin_check("notes", "/email").unwrap().is_none(), "it binds");
+    drop(engine);
+    rig.kill();
+    let index = rig.store().engine().unwrap().secondaries.named("notes", "/email").unwrap();
+    assert!(index.is_bound());
+    rig.check();
+}
+
+#[test]
+fn a_check_that_is_cut_short_is_begun_again_by_the_next_open_and_may_refuse() {
+    for (seed, breaks) in (0..6).flat_map(|seed| [(seed, true), (seed, false)]) {
+        let mut rig = Rig::new(20 + seed, Durability::Immediate);
+        for n in 0..20 {
+            rig.notes().create(format!("{n}"), &email(&format!("{n}"))).unwrap();
+        }
+        if breaks {
+            rig.notes().create("twin", &email("7")).unwrap();
+        }
+        let rivals = built_but_unchecked(&rig);
+        if seed % 2 == 0 {
+            rig.store().engine().unwrap().checkpoint().unwrap();
+        }
+        drop(rivals);
+        rig.kill();
+        let made: Vec<Index> =
+            rig.notes().indexes().unwrap().into_iter().map(|status| status.index).collect();
+        assert_eq!(made, if breaks { Vec::new() } else { vec![unique_mail()] });
+        let written = rig.notes().create("new", &email("3"));
+        assert_eq!(written.is_ok(), breaks);
+        rig.check();
+    }
+}
+
+#[test]
+fn a_clear_or_a_drop_beside_a_check_ends_it_well() {
+    for dropped in [false, true] {
+        let mut rig = Rig::new(31, Durability::Immediate);
+        rig.notes().create("a", &email("x")).unwrap();
+        rig.notes().create("b", &email("x")).unwrap();
+        let mut rivals = built_but_unchecked(&rig);
+        if dropped {
+            rig.notes().drop_index("/email").unwrap();
+        } else {
+            rig.notes().clear().unwrap();
+        }
+        let engine = rig.store().engine().unwrap();
+        loop {
+            match engine.check_step(&mut rivals) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // Its rows are the old ones.
+                Err(crate::Error::Table(_)) => panic!("they are not lost"),
+                Err(crate::Error::NotUnique { .. }) => {
+                    assert!(dropped, "the items are gone");
+                    break;
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        drop(engine);
+        assert_eq!(rig.notes().indexes().unwrap().len(), usize::from(!dropped));
+        if !dropped {
+            rig.notes().create("a", &email("x")).unwrap();
+            assert!(rig.notes().create("b", &email("x")).is_err());
+        }
+        rig.kill();
+        rig.check();
+    }
+}
+
+/// The rows of a unique index are lost in an open store: the next writer builds it, and is held to it.
+#[test]
+fn a_writer_builds_a_unique_index_that_was_lost() {
+    let mut rig = Rig::new(12, Durability::Immediate);
+    rig.notes().ensure_index(unique_mail()).unwrap();
+    for n in 0..5 {
+        rig.notes().create(format!("{n}"), &email(&format!("{n}"))).unwrap();
+    }
+    rig.store.take().unwrap().close().unwrap();
+    rig.store = Some(rig.sim.open(&rig.options).unwrap());
+    rig.sim.fail_table_after(0);
+    let refused = rig.notes().create("new", &email("3"));
+    assert!(matches!(refused, Err(crate::Error::NotUnique { .. })), "{refused:?}");
+    assert!(rig.notes().indexes().unwrap()[0].built);
+    rig.notes().create("new", &email("5")).unwrap();
+    rig.check();
+}
+
+/// A version that cannot be read costs the index, not the write; the next writer builds it.
+#[test]
+fn damage_does_not_let_a_second_value_in() {
+    let mut rig = Rig::new(13, Durability::Immediate);
+    rig.notes().ensure_index(unique_mail()).unwrap();
+    for n in 0..5 {
+        rig.notes().create(format!("{n}"), &email(&format!("{n}"))).unwrap();
+    }
+    {
+        let engine = rig.store().engine().unwrap();
+        engine.index.drop_values();
+        let key = ItemKey::new("notes", b"3").unwrap();
+        let pin = engine.pin(std::iter::once(&key)).unwrap();
+        let damage = |head: &crate::values::head::Head| crate::values::head::Head {
+            checksum: !head.checksum,
+            ..*head
+        };
+        engine.index.change_head(&key, &pin, |head| Some(damage(head)));
+    }
+    rig.notes().delete("3", Precondition::Always).unwrap();
+    assert!(!rig.notes().indexes().unwrap()[0].built);
+    let refused = rig.notes().create("new", &email("4"));
+    assert!(matches!(refused, Err(crate::Error::NotUnique { .. })), "{refused:?}");
+    rig.notes().create("new", &email("3")).unwrap();
+    rig.check();
 }

@@ -34,6 +34,13 @@ impl Error {
                 NameOf(conflict),
                 Stored(conflict)
             ),
+            Self::NotUnique { collection, index, key, of } => write!(
+                f,
+                "item {} of collection {collection:?} has the value that item {} has in the unique \
+                 index {index}, where one item may have it; give one of them another value",
+                KeyText(key),
+                KeyText(of)
+            ),
             Self::InvalidPrecondition { reason } => {
                 write!(f, "the precondition cannot be used here: {reason}")
             }
@@ -169,6 +176,7 @@ impl Error {
             Self::NotFound { .. }
             | Self::AlreadyExists(_)
             | Self::PreconditionFailed(_)
+            | Self::NotUnique { .. }
             | Self::InvalidPrecondition { .. }
             | Self::Contended { .. }
             | Self::Batch { .. }

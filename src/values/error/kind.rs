@@ -30,6 +30,8 @@ pub enum ErrorKind {
     AlreadyExists,
     /// [`Error::PreconditionFailed`]: `precondition_failed`.
     PreconditionFailed,
+    /// [`Error::NotUnique`]: `not_unique`.
+    NotUnique,
     /// [`Error::InvalidPrecondition`]: `invalid_precondition`.
     InvalidPrecondition,
     /// [`Error::Contended`]: `contended`.
@@ -90,6 +92,7 @@ impl ErrorKind {
             Self::NotFound => "not_found",
             Self::AlreadyExists => "already_exists",
             Self::PreconditionFailed => "precondition_failed",
+            Self::NotUnique => "not_unique",
             Self::InvalidPrecondition => "invalid_precondition",
             Self::Contended => "contended",
             Self::Patch => "patch",
@@ -142,6 +145,7 @@ impl Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::AlreadyExists(_) => ErrorKind::AlreadyExists,
             Self::PreconditionFailed(_) => ErrorKind::PreconditionFailed,
+            Self::NotUnique { .. } => ErrorKind::NotUnique,
             Self::InvalidPrecondition { .. } => ErrorKind::InvalidPrecondition,
             Self::Contended { .. } => ErrorKind::Contended,
             Self::Batch { source, .. } => source.kind(),

@@ -80,6 +80,20 @@ pub enum Error {
     /// The stored version is not what the precondition demands (412). Carries the current item.
     PreconditionFailed(Box<Conflict>),
 
+    /// A [unique](crate::Index::unique) index lets one item have a value, and this would be the
+    /// second (409). From [`ensure_index`](crate::Collection::ensure_index) and
+    /// [`verify`](crate::Store::verify): two stored items have one value.
+    NotUnique {
+        /// The collection's name.
+        collection: Box<str>,
+        /// The name of the index: its fields as text, as [`Index::name`](crate::Index::name) gives it.
+        index: Box<str>,
+        /// The key of the item that was to be written.
+        key: Box<[u8]>,
+        /// The key of the item that has the value: a stored one, or one of the same batch.
+        of: Box<[u8]>,
+    },
+
     /// The verb does not take this precondition (400).
     InvalidPrecondition {
         /// Which rule was broken.
@@ -143,7 +157,7 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// The definition of an index is not valid (400).
+    /// The definition of an index is not valid, or not that of the index which there is (400).
     Index(IndexError),
 
     /// A value is over 64 MiB, a batch over 64 MiB or 10 000 operations, or there are too many
@@ -303,8 +317,8 @@ impl Error {
 
     /// The key of the item that the error is about, where it is about one:
     /// [`NotFound`](Self::NotFound), [`AlreadyExists`](Self::AlreadyExists),
-    /// [`PreconditionFailed`](Self::PreconditionFailed), [`Contended`](Self::Contended),
-    /// [`Codec`](Self::Codec), a [`Corrupt`](Self::Corrupt) item, and a [`Batch`](Self::Batch) that
+    /// [`PreconditionFailed`](Self::PreconditionFailed), [`NotUnique`](Self::NotUnique),
+    /// [`Contended`](Self::Contended), [`Codec`](Self::Codec), a [`Corrupt`](Self::Corrupt) item, and a [`Batch`](Self::Batch) that
     /// one of these made fail.
     ///
     /// ```
@@ -319,6 +333,7 @@ impl Error {
     pub fn key(&self) -> Option<&[u8]> {
         match self {
             Self::NotFound { key, .. } => Some(key),
+            Self::NotUnique { key, .. } => Some(key),
             Self::AlreadyExists(conflict)
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.key()),
@@ -340,6 +355,7 @@ impl Error {
             Self::NotFound { collection, .. }
             | Self::ScanTooLong { collection, .. }
             | Self::CodecMismatch { collection, .. } => Some(collection),
+            Self::NotUnique { collection, .. } => Some(collection),
             Self::AlreadyExists(conflict)
             | Self::PreconditionFailed(conflict)
             | Self::Contended { current: conflict, .. } => Some(conflict.collection()),
@@ -365,7 +381,10 @@ impl Error {
             | Self::InvalidKey { .. }
             | Self::Index(_) => 400,
             Self::NotFound { .. } => 404,
-            Self::AlreadyExists(_) | Self::Contended { .. } | Self::Diverged => 409,
+            Self::AlreadyExists(_)
+            | Self::NotUnique { .. }
+            | Self::Contended { .. }
+            | Self::Diverged => 409,
             Self::Compacted | Self::SnapshotTooOld => 410,
             Self::PreconditionFailed(_) => 412,
             Self::TooLarge { .. } | Self::ScanTooLong { .. } => 413,

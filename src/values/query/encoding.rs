@@ -63,12 +63,24 @@ pub(crate) fn string_prefix(prefix: &str) -> Vec<u8> {
 }
 
 /// Writes the codes of an entry's fields one after the other, and no more than [`CUT_BYTES`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Encoder {
     code: Vec<u8>,
+    limit_bytes: usize,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self::cut_at(CUT_BYTES)
+    }
 }
 
 impl Encoder {
+    /// Writes no more than this.
+    pub(crate) fn cut_at(limit_bytes: usize) -> Self {
+        Self { code: Vec::new(), limit_bytes }
+    }
+
     /// Appends a field; `None` is a missing one, which is less than every value.
     pub(crate) fn field(&mut self, value: Option<&Value>, descending: bool) {
         let start = self.code.len();
@@ -83,13 +95,13 @@ impl Encoder {
     }
 
     pub(crate) fn finish(mut self) -> Vec<u8> {
-        self.code.truncate(CUT_BYTES);
+        self.code.truncate(self.limit_bytes);
         self.code
     }
 
     /// What is beyond the cut is not written, so a large value costs no more than a small one.
     fn is_full(&self) -> bool {
-        self.code.len() >= CUT_BYTES
+        self.code.len() >= self.limit_bytes
     }
 
     fn byte(&mut self, byte: u8) {

@@ -23,30 +23,59 @@ pub(crate) fn entries(
     index: &Index,
     document: &Value,
 ) -> Result<BTreeSet<Vec<u8>>, TooManyEntries> {
-    let fields = index.fields();
     let mut found = BTreeSet::new();
-    let Some(first) = fields.first() else { return Ok(found) };
-    let single: Vec<Option<&Value>> =
-        fields.iter().map(|field| field.path().first(document)).collect();
-    if single.first().copied().flatten().is_none() {
-        return Ok(found);
-    }
-    let each = fields.iter().position(|field| field.path().has_each());
-    let several = each.and_then(|at| Some((at, fields.get(at)?, single.get(at)?.is_some())));
-    let Some((at, field, true)) = several else {
-        found.insert(code(fields, &single, None));
-        return Ok(found);
-    };
-    debug_assert!(at > 0 || field == first);
-    let too_many = field.path().any(document, &mut |value| {
-        found.insert(code(fields, &single, Some((at, value))));
+    let too_many = visit(index, document, CUT_BYTES, &mut |code| {
+        found.insert(code);
         found.len() > MAX_ENTRIES
     });
     if too_many { Err(TooManyEntries) } else { Ok(found) }
 }
 
-fn code(fields: &[Field], values: &[Option<&Value>], each: Option<(usize, &Value)>) -> Vec<u8> {
-    let mut encoder = Encoder::default();
+/// The codes of a document's entries that are cut to this one, whole.
+pub(crate) fn whole_entries(index: &Index, document: &Value, cut: &[u8]) -> BTreeSet<Vec<u8>> {
+    let mut found = BTreeSet::new();
+    visit(index, document, usize::MAX, &mut |code| {
+        if code.starts_with(cut) {
+            found.insert(code);
+        }
+        false
+    });
+    found
+}
+
+/// Shows the codes of a document's entries, cut to a length, until `visit` returns `true`; whether it
+/// did.
+fn visit(
+    index: &Index,
+    document: &Value,
+    limit_bytes: usize,
+    visit: &mut dyn FnMut(Vec<u8>) -> bool,
+) -> bool {
+    let fields = index.fields();
+    let Some(first) = fields.first() else { return false };
+    let single: Vec<Option<&Value>> =
+        fields.iter().map(|field| field.path().first(document)).collect();
+    if single.first().copied().flatten().is_none() {
+        return false;
+    }
+    let each = fields.iter().position(|field| field.path().has_each());
+    let several = each.and_then(|at| Some((at, fields.get(at)?, single.get(at)?.is_some())));
+    let Some((at, field, true)) = several else {
+        return visit(code(fields, &single, None, limit_bytes));
+    };
+    debug_assert!(at > 0 || field == first);
+    field
+        .path()
+        .any(document, &mut |value| visit(code(fields, &single, Some((at, value)), limit_bytes)))
+}
+
+fn code(
+    fields: &[Field],
+    values: &[Option<&Value>],
+    each: Option<(usize, &Value)>,
+    limit_bytes: usize,
+) -> Vec<u8> {
+    let mut encoder = Encoder::cut_at(limit_bytes);
     for (at, (field, value)) in fields.iter().zip(values).enumerate() {
         let element = each.filter(|(each, _)| *each == at).map(|(_, element)| element);
         encoder.field(element.or(*value), field.is_descending());

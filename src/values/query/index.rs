@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::pointer::Pointer;
 
+/// Begins the text of a unique index. No path begins so.
+const UNIQUE: &str = "unique ";
 /// The most fields of an index.
 const MAX_FIELDS: usize = 8;
 /// The longest text of an index in bytes.
@@ -41,13 +43,15 @@ const MAX_TEXT_BYTES: usize = 256;
 /// # As text
 ///
 /// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in a
-/// path has a backslash before it. With serde an index is this text.
+/// path has a backslash before it. A unique index has `unique ` before all that. With serde an index is
+/// this text.
 ///
 /// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[must_use]
 pub struct Index {
     fields: Vec<Field>,
+    unique: bool,
     fault: Option<IndexError>,
 }
 
@@ -103,6 +107,18 @@ pub enum IndexError {
         /// How many there are.
         count: usize,
     },
+    /// The collection has an index of these fields that is unique, or is not, other than this.
+    #[error(
+        "the collection has an index on {index}, and that one is {}unique; drop it first, or ask \
+         for it as it is",
+        if *.unique { "" } else { "not " }
+    )]
+    OtherUniqueness {
+        /// The name of the index.
+        index: String,
+        /// Whether the one that the collection has is unique.
+        unique: bool,
+    },
     /// The text form is longer than 256 bytes.
     #[error("the index has {bytes} bytes as text, over the limit of 256")]
     TooLong {
@@ -119,7 +135,7 @@ impl Index {
     /// assert_eq!(index.name(), "/author");
     /// ```
     pub fn on(path: &str) -> Self {
-        Self { fields: Vec::new(), fault: None }.push(path, false)
+        Self::empty(false).push(path, false)
     }
 
     /// An index that is sorted by one field, descending.
@@ -129,7 +145,7 @@ impl Index {
     /// assert_eq!(index.name(), "-/modified");
     /// ```
     pub fn on_desc(path: &str) -> Self {
-        Self { fields: Vec::new(), fault: None }.push(path, true)
+        Self::empty(false).push(path, true)
     }
 
     /// Sorts by another field, ascending, where the fields before it are equal.
@@ -149,11 +165,55 @@ impl Index {
         self.push(path, true)
     }
 
-    /// The fields as text, which name the index in its collection, as [`Display`](fmt::Display)
-    /// writes it.
+    /// Lets at most one item have each value of all fields together: a write of a second one is
+    /// refused as [`Error::NotUnique`](crate::Error::NotUnique), whoever writes it.
+    ///
+    /// Items that lack the first field do not count. A later field that an item lacks counts as a
+    /// value of its own, and so does null: of an `Option` that may be empty in several items leave
+    /// the field out, as with `#[serde(skip_serializing_if = "Option::is_none")]`. With a `*` no
+    /// two items may share an element; one item may have it twice. Values are equal as in a
+    /// [`Filter`](crate::Filter): the number 1 equals 1.0, and no two texts that differ are equal,
+    /// also not where only case or the form of an accent differs.
     ///
     /// ```
-    /// assert_eq!(ifmatch::Index::on("/email").name(), "/email");
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::{Error, Index};
+    /// use serde_json::json;
+    ///
+    /// let users = ifmatch::Store::in_memory().collection::<serde_json::Value>("users")?;
+    /// users.ensure_index(Index::on("/email").unique())?;
+    /// users.create("ann", &json!({"email": "a@example.org"}))?;
+    /// match users.create("bob", &json!({"email": "a@example.org"})) {
+    ///     Err(Error::NotUnique { of, .. }) => assert_eq!(&of[..], b"ann"),
+    ///     other => panic!("expected a refusal, got {other:?}"),
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn unique(self) -> Self {
+        Self { unique: true, ..self }
+    }
+
+    /// Whether the index is [unique](Self::unique).
+    ///
+    /// ```
+    /// use ifmatch::Index;
+    ///
+    /// assert!(Index::on("/email").unique().is_unique());
+    /// assert_eq!("unique /email".parse(), Ok(Index::on("/email").unique()));
+    /// ```
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        self.unique
+    }
+
+    /// The fields as text, which name the index in its collection. As [`Display`](fmt::Display)
+    /// writes it, but does not say whether the index is unique.
+    ///
+    /// ```
+    /// use ifmatch::Index;
+    ///
+    /// assert_eq!(Index::on("/email").name(), "/email");
+    /// assert_eq!(Index::on("/email").unique().name(), "/email");
     /// ```
     #[must_use]
     pub fn name(&self) -> String {
@@ -194,6 +254,10 @@ impl Index {
         &self.fields
     }
 
+    fn empty(unique: bool) -> Self {
+        Self { fields: Vec::new(), unique, fault: None }
+    }
+
     fn push(mut self, path: &str, descending: bool) -> Self {
         if self.fault.is_some() {
             return self;
@@ -225,7 +289,7 @@ impl Index {
     }
 
     fn note_length(&mut self) {
-        let bytes = self.to_string().len();
+        let bytes = self.name().len();
         if bytes > MAX_TEXT_BYTES && self.fault.is_none() {
             self.fault = Some(IndexError::TooLong { bytes });
         }
@@ -234,7 +298,8 @@ impl Index {
 
 impl fmt::Display for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name())
+        let unique = if self.unique { UNIQUE } else { "" };
+        write!(f, "{unique}{}", self.name())
     }
 }
 
@@ -242,12 +307,13 @@ impl FromStr for Index {
     type Err = IndexError;
 
     fn from_str(text: &str) -> Result<Self, IndexError> {
+        let (unique, text) = text.strip_prefix(UNIQUE).map_or((false, text), |rest| (true, rest));
         let fields = split_fields(text).into_iter();
         let fields = fields.map(|field| match field.strip_prefix('-') {
             Some(path) => (path.to_owned(), true),
             None => (field, false),
         });
-        let empty = Self { fields: Vec::new(), fault: None };
+        let empty = Self::empty(unique);
         let index = fields.fold(empty, |index, (path, descending)| index.push(&path, descending));
         index.check().map(|()| index)
     }

@@ -8,8 +8,9 @@
 //! | then a range of the next field | `<` `<=` `>` `>=` `between` `prefix` `exists` `!=` |
 //! | then the order | the field after the prefix is the one sorted by, in either direction |
 //!
-//! The index with the longest equality prefix is used, of these one with a range, of these one that
-//! gives the order, of these the one with fewest rows, and of these the first by name. Every item is
+//! A unique index of which all fields are demanded to be equal to one value is used first: it gives one
+//! item at most. Then the index with the longest equality prefix is used, of these one with a range, of
+//! these one that gives the order, of these the one with fewest rows, and of these the first by name. Every item is
 //! compared with the whole filter in any case, so a range may hold more than is found, never less.
 
 use super::encoding::{CUT_BYTES, Encoder, kind_bounds, present_bounds, string_prefix};
@@ -42,6 +43,9 @@ pub(crate) struct Plan {
     /// How many fields are demanded to be equal, and whether there is a range after them.
     pub(crate) equal_fields: usize,
     pub(crate) ranged: bool,
+    /// Whether the index is unique, and all its fields are demanded to be equal to one value each: so
+    /// one item is found at most.
+    pub(crate) single: bool,
     /// What all entries of the ranges begin with, if it is ordered.
     prefix: Vec<u8>,
 }
@@ -107,9 +111,9 @@ pub(crate) fn plan(
     let plans = indexes.iter().enumerate().filter_map(|(at, index)| demands.plan(at, index, sort));
     let mut plans: Vec<Plan> = plans.collect();
     let mut rank = |plan: &Plan| {
-        let Plan { index, equal_fields, ranged, ordered, .. } = plan;
+        let Plan { index, equal_fields, ranged, ordered, single, .. } = plan;
         let name = indexes.get(*index).map(|index| index.name());
-        (std::cmp::Reverse((*equal_fields, *ranged, *ordered)), rows(*index), name)
+        (std::cmp::Reverse((*single, *equal_fields, *ranged, *ordered)), rows(*index), name)
     };
     plans.sort_by_cached_key(|plan| rank(plan));
     plans.into_iter().next()
@@ -262,6 +266,7 @@ impl Demands {
             repeats,
             equal_fields,
             ranged,
+            single: index.is_unique() && single && equal_fields == fields.len(),
             prefix,
         })
     }

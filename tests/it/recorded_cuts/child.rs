@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{Batch, Collection, Durability, ETag, Precondition, Raw, Store};
+use ifmatch::{Batch, Collection, Durability, ETag, Index, Precondition, Raw, Store};
 
 use super::history::{Version, options};
 
@@ -109,6 +109,13 @@ fn killable<T>(rng: &mut fastrand::Rng, work: impl FnOnce() -> T) -> T {
 /// What goes on beside the writers.
 fn look_after(store: &Store, report: &File, rng: &mut fastrand::Rng) {
     let snapshot = rng.bool().then(|| store.snapshot());
+    let numbers = store.collection::<u64>("numbers").unwrap();
+    numbers.ensure_index(Index::on("").unique()).unwrap();
+    let shift = rng.u64(0..9);
+    let moved = (0..5_u64).fold(store.batch(), |batch, key| {
+        batch.upsert(&numbers, [key as u8], &((key + shift) % 9), Precondition::Always)
+    });
+    moved.commit().unwrap();
     for _ in 0..rng.u8(0..4) {
         // What is applied by now is durable after each of these.
         let revision = store.revision().0;

@@ -1,0 +1,28 @@
+//! Building indexes and checking unique ones, with the engine held for one step at a time.
+
+use crate::api::store::Store;
+use crate::engine::Secondary;
+use crate::values::error::Result;
+
+/// Builds an index that is not built. The lock of builds is held.
+pub(crate) fn build(store: &Store, collection: &str, name: &str) -> Result<()> {
+    let Some(mut build) = store.engine()?.begin_build(collection, name) else { return Ok(()) };
+    while store.engine()?.build_step(&mut build)? {}
+    if let Err(error) = store.engine()?.checkpoint() {
+        log::warn!("an index that was built is built again after a crash: {error}");
+    }
+    Ok(())
+}
+
+/// Builds a unique index that was lost, for a writer who needs it; or waits for another to do so.
+pub(crate) fn build_lost(store: &Store, index: &Secondary) -> Result<()> {
+    let _only = store.shared().building.lock();
+    build(store, &index.collection, &index.definition.name())
+}
+
+/// Holds a new unique index against the items that there are. The lock of builds is held.
+pub(crate) fn check_unique(store: &Store, collection: &str, name: &str) -> Result<()> {
+    let Some(mut rivals) = store.engine()?.begin_check(collection, name)? else { return Ok(()) };
+    while store.engine()?.check_step(&mut rivals)? {}
+    Ok(())
+}
