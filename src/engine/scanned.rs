@@ -1,7 +1,7 @@
 //! What one step of a scan has fetched: items or keys, in the order in which the scan met them.
 //!
-//! Keys and small values are copied into one buffer while the leaf is locked. Copies of rows that
-//! follow each other overlap in time, and an item handed out costs a shared count, no allocation.
+//! Short keys are copied into the rows, long ones and small values into one buffer, while the leaf is
+//! locked. An item handed out costs a shared count, no allocation.
 
 use std::iter::FusedIterator;
 
@@ -23,6 +23,7 @@ const COPIED_VALUE_BYTES: usize = 1 << 10;
 pub(super) struct Gathering {
     shared: Vec<u8>,
     rows: Vec<ScannedRow>,
+    /// The values that are not in the buffer.
     others: Vec<OtherValue>,
     /// The rows whose values are in the journal only.
     missing: Vec<Missing>,
