@@ -71,7 +71,7 @@ impl Engine {
     ) -> Result<(GoOn, ScannedItems)> {
         let mut gathering = Gathering::with_room(window.rows.min(ROOM_ROWS), shared_bytes);
         let mut left = window;
-        let go_on = self.scan_live(view, span, true, |restart, key, head, value| {
+        let go_on = self.scan_live(view, span, |restart, key, head, value| {
             if restart {
                 gathering.clear();
                 left = window;
@@ -94,7 +94,7 @@ impl Engine {
         limit: usize,
     ) -> Result<(GoOn, ScannedKeys)> {
         let mut keys = ScannedKeys::with_room(limit);
-        let go_on = self.scan_live(view, span, false, |restart, key, _, _| {
+        let go_on = self.scan_live(view, span, |restart, key, _, _| {
             if restart {
                 keys.clear();
             }
@@ -108,7 +108,7 @@ impl Engine {
     /// anything.
     pub(crate) fn count_rows(&self, view: Option<&View>, span: Span<'_>) -> Result<(GoOn, u64)> {
         let mut count = 0;
-        let go_on = self.scan_live(view, span, false, |restart, _, _, _| {
+        let go_on = self.scan_live(view, span, |restart, _, _, _| {
             count = if restart { 1 } else { count + 1 };
             true
         })?;
@@ -116,17 +116,16 @@ impl Engine {
     }
 
     /// Shows the live rows of a span to `take` until that returns `false`. The first row after a
-    /// restart of the scan comes with `true`. `values` says whether values will be read.
+    /// restart of the scan comes with `true`.
     fn scan_live(
         &self,
         view: Option<&View>,
         Span { collection, bounds, reverse }: Span<'_>,
-        values: bool,
         mut take: impl FnMut(bool, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
         // An item that was removed after a view began is seen through its tombstone.
-        let shown = Shown { tombstones: view.is_some(), values };
+        let shown = if view.is_some() { Shown::All } else { Shown::Items };
         let mut leaves = view.and_then(|view| view.cleared(collection));
         loop {
             let scanned = self.with_index(|index| {

@@ -115,7 +115,7 @@ impl Index {
             &directory.collection,
             (Bound::Included(&handle.low), upper),
             false,
-            Shown::ALL,
+            Shown::All,
             |found, head, _| {
                 key.clear();
                 found.copy_to(&mut key);

@@ -1,6 +1,5 @@
 //! Rows in order of key, of one collection or of all.
 
-use std::hint::black_box;
 use std::ops::{Bound, ControlFlow};
 
 use crate::index::Index;
@@ -22,27 +21,14 @@ impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit
 /// How many collections a walk looks up at a time.
 const DIRECTORIES: usize = 256;
 
-/// What a scan is to show.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shown {
-    /// Whether leaves that are known to hold tombstones only are shown. Else they are passed over,
-    /// and not loaded; other tombstones are shown in any case.
-    pub(crate) tombstones: bool,
-    /// Whether the values that are in memory will be read. Then some are fetched into the
-    /// processor's cache at a time.
-    pub(crate) values: bool,
+/// Which rows a scan is to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shown {
+    All,
+    /// Those of items. Leaves that are known to hold tombstones only are passed over, and not
+    /// loaded; other tombstones are shown.
+    Items,
 }
-
-impl Shown {
-    /// All heads.
-    pub(crate) const ALL: Self = Self { tombstones: true, values: false };
-}
-
-/// How many rows' values are fetched into the processor's cache at a time.
-const FETCHED_ROWS: usize = 16;
-/// Of a longer value a scan takes a handle.
-const FETCHED_BYTES: usize = 1 << 10;
-const CACHE_LINE_BYTES: usize = 64;
 
 impl Index {
     /// Shows the rows of a collection within the bounds, in ascending order or, if `reverse`, in
@@ -74,7 +60,7 @@ impl Index {
         reverse: bool,
         visit: &mut impl Visit,
     ) -> Result<()> {
-        self.scan_directory(directory, (lower, upper), reverse, Shown::ALL, visit)
+        self.scan_directory(directory, (lower, upper), reverse, Shown::All, visit)
     }
 
     fn scan_directory(
@@ -114,10 +100,10 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if !shown.tombstones && state.holds_no_item() => Some(state.high.clone()),
+                    _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
-                        if show(leaf.range(lower, upper), shown, visit).is_break() {
+                        if show(leaf.range(lower, upper), visit).is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         Some(state.high.clone())
@@ -166,8 +152,8 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if !shown.tombstones && state.holds_no_item() => true,
-                    Some(leaf) if show(leaf.range(lower, end).rev(), shown, visit).is_break() => {
+                    _ if shown == Shown::Items && state.holds_no_item() => true,
+                    Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
                         return Ok(());
                     }
                     leaf => leaf.is_some(),
@@ -237,34 +223,16 @@ impl Index {
             }
             ControlFlow::Continue(())
         };
-        let _ = self.scan_up(directory, lower, Bound::Unbounded, Shown::ALL, &mut show)?;
+        let _ = self.scan_up(directory, lower, Bound::Unbounded, Shown::All, &mut show)?;
         Ok(last)
     }
 }
 
 fn show<'a>(
-    mut rows: impl ExactSizeIterator<Item = <Range<'a> as Iterator>::Item> + Clone,
-    shown: Shown,
+    mut rows: impl Iterator<Item = <Range<'a> as Iterator>::Item>,
     visit: &mut impl Visit,
 ) -> ControlFlow<()> {
-    if !shown.values {
-        return rows.try_for_each(|row| visit(row.key, &row.head(), row.value));
-    }
-    while rows.len() > 0 {
-        fetch(rows.clone().take(FETCHED_ROWS).filter_map(|row| row.value));
-        rows.by_ref()
-            .take(FETCHED_ROWS)
-            .try_for_each(|row| visit(row.key, &row.head(), row.value))?;
-    }
-    ControlFlow::Continue(())
-}
-
-/// Reads a byte of each cache line of some values: the processor waits for many lines at once, where
-/// it would wait for few while it does more with each value.
-fn fetch<'a>(values: impl Iterator<Item = &'a CachedValue>) {
-    let values = values.map(|value| &*value.bytes).filter(|bytes| bytes.len() <= FETCHED_BYTES);
-    let lines = values.flat_map(|bytes| bytes.chunks(CACHE_LINE_BYTES)).filter_map(<[u8]>::first);
-    black_box(lines.fold(0, |sum, byte| sum ^ byte));
+    rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
 }
 
 fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {

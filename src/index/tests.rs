@@ -11,7 +11,6 @@ use crate::values::etag::ETag;
 use crate::values::head::Head;
 
 const SMALL: u64 = 1 << 20;
-const ITEMS: Shown = Shown { tombstones: false, values: true };
 
 fn head(revision: u64) -> Head {
     Head {
@@ -135,7 +134,7 @@ fn check_memory(index: &Index) {
 }
 
 fn scan(index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
-    scan_for(Shown::ALL, index, c, a, b, reverse)
+    scan_for(Shown::All, index, c, a, b, reverse)
 }
 
 fn scan_for(shown: Shown, index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
@@ -144,7 +143,7 @@ fn scan_for(shown: Shown, index: &Index, c: u8, a: u16, b: u16, reverse: bool) -
     let mut keys = Vec::new();
     index
         .scan(lower.collection(), bounds, reverse, shown, |key, head, _| {
-            if shown.tombstones || !head.deleted {
+            if shown == Shown::All || !head.deleted {
                 keys.push(key.to_vec());
             }
             ControlFlow::Continue(())
@@ -238,7 +237,7 @@ proptest! {
                     if reverse {
                         expected.reverse();
                     }
-                    prop_assert_eq!(scan_for(ITEMS, &index, c, a, b, reverse), expected);
+                    prop_assert_eq!(scan_for(Shown::Items, &index, c, a, b, reverse), expected);
                 }
                 Step::Replace => {
                     index.detach();
@@ -445,7 +444,7 @@ fn first_item(index: &Index, reverse: bool) -> (Option<Vec<u8>>, usize) {
     let (mut found, mut shown) = (None, 0);
     let all = (Bound::Unbounded, Bound::Unbounded);
     index
-        .scan("alpha", all, reverse, ITEMS, |key, head, _| {
+        .scan("alpha", all, reverse, Shown::Items, |key, head, _| {
             shown += 1;
             if head.deleted {
                 return ControlFlow::Continue(());

@@ -106,7 +106,7 @@ impl Engine {
                 collection,
                 (lower, Bound::Unbounded),
                 false,
-                Shown::ALL,
+                Shown::All,
                 |key: KeyRef<'_>, head, _| {
                     looked_at += 1;
                     let key = ItemKey::row(collection, key.prefix, key.suffix);
@@ -185,7 +185,7 @@ impl Engine {
                 &index.directory,
                 (lower, Bound::Unbounded),
                 false,
-                Shown::ALL,
+                Shown::All,
                 |key, _, _| {
                     let key = ItemKey::row(&index.directory, key.prefix, key.suffix);
                     found.add(key.as_bytes(), NO_TAG);

@@ -48,7 +48,7 @@ impl Engine {
         let go_on = self.with_index(|table| {
             seen.clear();
             let (mut looked_at, mut last) = (0, None);
-            table.scan(&index.directory, bounds, reverse, Shown::ALL, |key, head, _| {
+            table.scan(&index.directory, bounds, reverse, Shown::All, |key, head, _| {
                 looked_at += 1;
                 if head.revision <= view.revision() {
                     seen.insert(key.to_vec(), ());
