@@ -5,16 +5,17 @@ use std::marker::PhantomData;
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::api::collection::Collection;
 use crate::api::store::Store;
 use crate::engine::shared::EngineGuard;
-use crate::engine::{
-    Engine, GoOn, ScannedItem, ScannedItems, ScannedKeys, Span, Version, View, Window,
-};
+use crate::engine::{Engine, GoOn, ScannedItems, ScannedKeys, Span, Version, View, Window};
 use crate::values::codec::Codec;
 use crate::values::error::Result;
-use crate::values::item::Item;
+use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
+use crate::values::short_bytes::ShortBytes;
 
 /// How many rows are read at a time: few at first, for those who want few.
 const FIRST_ROWS: usize = 16;
@@ -184,14 +185,19 @@ impl<T, C: Codec<T>> Iter<T, C> {
         let rows = Rows::new(collection.store().clone(), view, selection);
         Ok(Self { rows, read: Ends::default(), documents: PhantomData })
     }
+}
 
-    #[inline]
-    fn decode(&self, item: ScannedItem) -> Result<Item<T>> {
-        let ScannedItem { key, version } = item;
-        match C::decode(version.value) {
-            Ok(value) => Ok(Item::stored(key, value, version.meta)),
-            Err(error) => Err(error.with_item(&self.rows.selection.collection, key.as_slice())),
-        }
+/// Makes an item of what a scan has fetched.
+#[inline]
+fn decode<T, C: Codec<T>>(
+    collection: &str,
+    key: ShortBytes,
+    meta: &Meta,
+    value: Bytes,
+) -> Result<Item<T>> {
+    match C::decode(value) {
+        Ok(value) => Ok(Item::stored(key, value, *meta)),
+        Err(error) => Err(error.with_item(collection, key.as_slice())),
     }
 }
 
@@ -204,8 +210,11 @@ impl<T, C: Codec<T>> Iterator for Iter<T, C> {
             self.read.front = self.rows.fetch_items(false);
         }
         let Ends { front, back } = &mut self.read;
-        let item = front.next().or_else(|| back.next_back())?;
-        Some(item.and_then(|item| self.decode(item)))
+        let from = &*self.rows.selection.collection;
+        if front.is_empty() {
+            return back.next_back(|key, meta, value| decode::<T, C>(from, key, meta, value));
+        }
+        front.next(|key, meta, value| decode::<T, C>(from, key, meta, value))
     }
 }
 
@@ -215,8 +224,11 @@ impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
             self.read.back = self.rows.fetch_items(true);
         }
         let Ends { front, back } = &mut self.read;
-        let item = back.next().or_else(|| front.next_back())?;
-        Some(item.and_then(|item| self.decode(item)))
+        let from = &*self.rows.selection.collection;
+        if back.is_empty() {
+            return front.next_back(|key, meta, value| decode::<T, C>(from, key, meta, value));
+        }
+        back.next(|key, meta, value| decode::<T, C>(from, key, meta, value))
     }
 }
 
@@ -243,11 +255,9 @@ impl Iterator for Versions {
             self.read = self.rows.fetch_items(false);
         }
         let collection = &self.rows.selection.collection;
-        let versioned = |item: ScannedItem| {
-            let ScannedItem { key, version } = item;
-            Ok((ItemKey::new(collection, key.as_slice())?, version))
-        };
-        Some(self.read.next()?.and_then(versioned))
+        self.read.next(|key, meta, value| {
+            Ok((ItemKey::new(collection, key.as_slice())?, Version { meta: *meta, value }))
+        })
     }
 }
 

@@ -19,7 +19,7 @@ use crate::engine::opening;
 use crate::engine::shared::{EngineGuard, Shared};
 use crate::index::MemoryBackings;
 use crate::journal::notify::Notifier;
-use crate::seams::sync::RwLock;
+use crate::seams::sync::ShardedLock;
 use crate::storage::{MemoryDisk, RealDisk};
 use crate::values::codec::{Codec, Json, Raw};
 use crate::values::damage::Damage;
@@ -133,7 +133,7 @@ impl Store {
         let interval =
             (options.durability == Durability::Eventual).then_some(options.sync_interval);
         let shared = Arc::new(Shared {
-            engine: RwLock::new(Some(engine)),
+            engine: ShardedLock::new(Some(engine)),
             background: Background::new(interval),
             maintenance: parking_lot::Mutex::new(()),
             building: parking_lot::Mutex::new(()),

@@ -13,12 +13,14 @@ use bytes::Bytes;
 
 use crate::engine::operation::{Action, Expiry, NewValue, Operation};
 use crate::engine::secondary::record::{IndexDefinition, is_index_record};
-use crate::engine::{Engine, ScannedItem, Span, Window};
+use crate::engine::{Engine, Span, Version, Window};
 use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
+use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
+use crate::values::short_bytes::ShortBytes;
 
 /// The records of a store's collections.
 #[derive(Debug, Default)]
@@ -212,8 +214,9 @@ impl Engine {
             let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let bounds = (lower, Bound::Unbounded);
             let span = Span { collection: "", bounds, reverse: false };
-            let (go_on, records) = self.scan(None, span, window, 0)?;
-            for record in records {
+            let (go_on, mut records) = self.scan(None, span, window, 0)?;
+            let record = |key, meta: &Meta, value| Ok((key, Version { meta: *meta, value }));
+            while let Some(record) = records.next(record) {
                 catalog.load(record, &mut indexes)?;
             }
             after = go_on;
@@ -229,10 +232,10 @@ impl Catalog {
     /// Takes over a record. One that is damaged costs its collection, or its index, alone.
     fn load(
         &self,
-        record: Result<ScannedItem>,
+        record: Result<(ShortBytes, Version)>,
         indexes: &mut Vec<(u64, IndexDefinition)>,
     ) -> Result<()> {
-        let ScannedItem { key, version } = match record {
+        let (key, version) = match record {
             Err(error) if error.key().is_some_and(is_index_record) => {
                 log::warn!("an index is forgotten, as its record cannot be read: {error}");
                 return Ok(());

@@ -65,7 +65,7 @@ pub(crate) use clear::{ClearedItems, Clearing};
 pub(crate) use damaged_copy::Rescued;
 pub(crate) use relocate::{EntryLocation, EntryStatus};
 pub(crate) use scan::{GoOn, Span, Window};
-pub(crate) use scanned::{ScannedItem, ScannedItems, ScannedKeys};
+pub(crate) use scanned::{ScannedItems, ScannedKeys};
 pub(crate) use secondary::Secondary;
 pub(crate) use snapshots::View;
 pub(crate) use sweep::{Expiries, SweepStep};

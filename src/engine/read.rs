@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::index::{NamedRow, Row};
+use crate::index::{CachedValue, NamedRow, Row};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -305,24 +305,19 @@ impl Engine {
     }
 
     fn find(&self, key: &ItemKey) -> Result<Found> {
-        let row = self.with_index(|index| index.row(key))?;
-        Ok(match row.filter(|row| !row.head.deleted) {
-            Some(Row { head, value: Some(value) }) => {
-                self.counters.count_cache(true);
-                Found::Cached(Version::cached(&head, value))
-            }
-            Some(Row { head, value: None }) => {
-                self.counters.count_cache(false);
-                Found::At(head)
-            }
-            None => {
-                self.counters.count_cache(false);
-                Found::Nothing
-            }
-        })
+        let found = |head: Head, value: Option<&CachedValue>| match value {
+            _ if head.deleted => Found::Nothing,
+            Some(value) => Found::Cached(Version::cached(&head, value.for_reader())),
+            None => Found::At(head),
+        };
+        let found = self.with_index(|index| index.with_row_read(key, found))?;
+        let found = found.unwrap_or(Found::Nothing);
+        self.counters.count_cache(matches!(found, Found::Cached(_)));
+        Ok(found)
     }
 
     /// What a look into the index gives while no commit is being applied under the stripe.
+    #[inline]
     fn at_rest<T>(&self, stripe: &Stripe, look: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 0..OPTIMISTIC_READS {
             let sequence = stripe.begin_read();

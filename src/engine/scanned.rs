@@ -1,7 +1,7 @@
 //! What one step of a scan has fetched: items or keys, in the order in which the scan met them.
 //!
-//! Keys and small values are copied into one buffer while the leaf is locked. Copies of rows that
-//! follow each other overlap in time, and an item handed out costs a shared count, no allocation.
+//! Short keys are copied into the rows, long ones and small values into one buffer, while the leaf is
+//! locked. An item handed out costs a shared count, no allocation.
 
 use std::iter::FusedIterator;
 
@@ -23,6 +23,8 @@ const COPIED_VALUE_BYTES: usize = 1 << 10;
 pub(super) struct Gathering {
     shared: Vec<u8>,
     rows: Vec<ScannedRow>,
+    /// The values that are not in the buffer.
+    others: Vec<OtherValue>,
     /// The rows whose values are in the journal only.
     missing: Vec<Missing>,
 }
@@ -34,11 +36,17 @@ pub(super) struct Missing {
     pub(super) head: Head,
 }
 
+/// What an item is made of. A row is written where it stays, and read there: to move it soon after it
+/// was written in smaller pieces costs a processor more than all else that is done with it.
 #[derive(Debug)]
 struct ScannedRow {
-    key: Part,
+    /// The key, if it is short.
+    key: ShortBytes,
+    /// The key, if it is not.
+    long_key: Part,
     meta: Meta,
-    value: RowValue,
+    /// The value. If its length is [`OTHER`], it is the one of the other values at its place.
+    value: Part,
 }
 
 /// A part of the shared buffer.
@@ -48,10 +56,12 @@ struct Part {
     len: u32,
 }
 
+/// No part of the shared buffer is as long.
+const OTHER: u32 = u32::MAX;
+
+/// A value that is not in the shared buffer.
 #[derive(Debug)]
-enum RowValue {
-    /// In the shared buffer.
-    Shared(Part),
+enum OtherValue {
     Own(Bytes),
     Failed(Box<Error>),
     /// Not read yet, or gone since the scan met the row.
@@ -59,6 +69,9 @@ enum RowValue {
 }
 
 impl Part {
+    const EMPTY: Self = Self { at: 0, len: 0 };
+
+    #[inline]
     fn range(self) -> std::ops::Range<usize> {
         let at = self.at as usize;
         at..at + self.len as usize
@@ -76,12 +89,13 @@ impl Gathering {
     /// Room for a window about as large as the one before it.
     pub(super) fn with_room(rows: usize, shared_bytes: usize) -> Self {
         let (shared, rows) = (Vec::with_capacity(shared_bytes), Vec::with_capacity(rows));
-        Self { shared, rows, missing: Vec::new() }
+        Self { shared, rows, others: Vec::new(), missing: Vec::new() }
     }
 
     pub(super) fn clear(&mut self) {
         self.shared.clear();
         self.rows.clear();
+        self.others.clear();
         self.missing.clear();
     }
 
@@ -92,7 +106,6 @@ impl Gathering {
     /// Adds the row of a key, with its value where that is in memory.
     #[inline]
     pub(super) fn push(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) {
-        let key = append(&mut self.shared, [key.prefix, key.suffix]);
         let meta = Meta {
             etag: head.etag,
             parent: value.and_then(|value| value.parent),
@@ -103,14 +116,24 @@ impl Gathering {
         let value = match value {
             None => {
                 self.missing.push(Missing { row: self.rows.len(), head: *head });
-                RowValue::None
+                self.other(OtherValue::None)
             }
             Some(value) if value.bytes.len() <= COPIED_VALUE_BYTES => {
-                RowValue::Shared(append(&mut self.shared, [&value.bytes]))
+                append(&mut self.shared, [&value.bytes])
             }
-            Some(value) => RowValue::Own(value.bytes.clone()),
+            Some(value) => self.other(OtherValue::Own(value.bytes.clone())),
         };
-        self.rows.push(ScannedRow { key, meta, value });
+        self.rows.push(ScannedRow { key: ShortBytes::EMPTY, long_key: Part::EMPTY, meta, value });
+        if let Some(row) = self.rows.last_mut()
+            && !row.key.set_in_place([key.prefix, key.suffix])
+        {
+            row.long_key = append(&mut self.shared, [key.prefix, key.suffix]);
+        }
+    }
+
+    fn other(&mut self, value: OtherValue) -> Part {
+        self.others.push(value);
+        Part { at: self.others.len() as u32 - 1, len: OTHER }
     }
 
     /// The rows that have to be read, in order of position.
@@ -121,33 +144,44 @@ impl Gathering {
     }
 
     pub(super) fn key(&self, row: usize) -> &[u8] {
-        let part = self.rows.get(row).map(|row| row.key.range());
-        part.and_then(|part| self.shared.get(part)).unwrap_or_default()
+        match self.rows.get(row) {
+            Some(row) if row.long_key.len > 0 => self.shared.get(row.long_key.range()),
+            row => row.map(|row| row.key.as_slice()),
+        }
+        .unwrap_or_default()
     }
 
     /// Sets what was read of a row: copied, so that a small value does not keep all that was read
     /// with it in memory. `None` where the item is gone.
     pub(super) fn set(&mut self, row: usize, version: Result<Option<Version>>) {
-        let Some(row) = self.rows.get_mut(row) else { return };
-        row.value = match version {
+        let (meta, value) = match version {
             Ok(None) => return,
-            Err(error) => RowValue::Failed(Box::new(error)),
+            Err(error) => (None, self.other(OtherValue::Failed(Box::new(error)))),
             Ok(Some(Version { meta, value })) => {
-                row.meta = meta;
-                if value.len() <= COPIED_VALUE_BYTES {
-                    RowValue::Shared(append(&mut self.shared, [&value]))
+                let value = if value.len() <= COPIED_VALUE_BYTES {
+                    append(&mut self.shared, [&value])
                 } else {
-                    RowValue::Own(Bytes::copy_from_slice(&value))
-                }
+                    self.other(OtherValue::Own(Bytes::copy_from_slice(&value)))
+                };
+                (Some(meta), value)
             }
         };
+        if let Some(row) = self.rows.get_mut(row) {
+            row.meta = meta.unwrap_or(row.meta);
+            row.value = value;
+        }
     }
 
     pub(super) fn finish(mut self, any_is_gone: bool) -> ScannedItems {
         if any_is_gone {
-            self.rows.retain(|row| !matches!(row.value, RowValue::None));
+            let is_gone = |value: Part| {
+                let other = self.others.get(value.at as usize).filter(|_| value.len == OTHER);
+                matches!(other, Some(OtherValue::None))
+            };
+            self.rows.retain(|row| !is_gone(row.value));
         }
-        ScannedItems { shared: self.shared.into(), rows: self.rows.into_iter() }
+        let Self { shared, rows, others, .. } = self;
+        ScannedItems { shared: shared.into(), end: rows.len(), rows, others, next: 0 }
     }
 }
 
@@ -155,26 +189,26 @@ impl Gathering {
 #[derive(Debug, Default)]
 pub(crate) struct ScannedItems {
     shared: Bytes,
-    rows: std::vec::IntoIter<ScannedRow>,
-}
-
-/// An item as a scan found it.
-#[derive(Debug)]
-pub(crate) struct ScannedItem {
-    pub(crate) key: ShortBytes,
-    pub(crate) version: Version,
+    rows: Vec<ScannedRow>,
+    others: Vec<OtherValue>,
+    /// The rows that are left: from this one on, up to the other.
+    next: usize,
+    end: usize,
 }
 
 impl ScannedItems {
     /// What represents items that could not be had.
     pub(crate) fn failed(error: Error) -> Self {
-        let (key, value) = (Part { at: 0, len: 0 }, RowValue::Failed(Box::new(error)));
-        let rows = vec![ScannedRow { key, meta: Meta::UNSAVED, value }];
-        Self { shared: Bytes::new(), rows: rows.into_iter() }
+        let mut gathering = Gathering::default();
+        let value = gathering.other(OtherValue::Failed(Box::new(error)));
+        let (key, long_key, meta) = (ShortBytes::EMPTY, Part::EMPTY, Meta::UNSAVED);
+        gathering.rows.push(ScannedRow { key, long_key, meta, value });
+        gathering.finish(false)
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.as_slice().is_empty()
+        self.next == self.end
     }
 
     /// How much memory the items' keys and small values take.
@@ -182,36 +216,74 @@ impl ScannedItems {
         self.shared.len()
     }
 
+    /// What `make` makes of the first item that is left.
     #[inline]
-    fn item(&self, row: ScannedRow) -> Result<ScannedItem> {
-        let value = match row.value {
-            RowValue::Shared(part) => self.shared.slice(part.range()),
-            RowValue::Own(value) => value,
-            RowValue::Failed(error) => return Err(*error),
-            RowValue::None => Bytes::new(),
+    pub(crate) fn next<T>(
+        &mut self,
+        make: impl FnOnce(ShortBytes, &Meta, Bytes) -> Result<T>,
+    ) -> Option<Result<T>> {
+        if self.is_empty() {
+            return None;
+        }
+        self.next += 1;
+        self.item(self.next - 1, make)
+    }
+
+    /// As [`next`](Self::next), of the last item.
+    #[inline]
+    pub(crate) fn next_back<T>(
+        &mut self,
+        make: impl FnOnce(ShortBytes, &Meta, Bytes) -> Result<T>,
+    ) -> Option<Result<T>> {
+        if self.is_empty() {
+            return None;
+        }
+        self.end -= 1;
+        self.item(self.end, make)
+    }
+
+    #[inline]
+    fn item<T>(
+        &mut self,
+        at: usize,
+        make: impl FnOnce(ShortBytes, &Meta, Bytes) -> Result<T>,
+    ) -> Option<Result<T>> {
+        let row = self.rows.get(at)?;
+        let value = if row.value.len == OTHER {
+            match take_other(&mut self.others, row.value) {
+                Ok(value) => value,
+                Err(error) => return Some(Err(error)),
+            }
+        } else {
+            self.shared.slice(row.value.range())
         };
-        let key = ShortBytes::part_of(&self.shared, row.key.range());
-        Ok(ScannedItem { key, version: Version { meta: row.meta, value } })
+        let key = if row.long_key.len > 0 {
+            ShortBytes::part_of(&self.shared, row.long_key.range())
+        } else {
+            row.key.clone()
+        };
+        Some(make(key, &row.meta, value))
     }
 }
 
-impl Iterator for ScannedItems {
-    type Item = Result<ScannedItem>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        self.rows.next().map(|row| self.item(row))
+#[cfg(test)]
+impl ScannedItems {
+    /// The versions of the items that are left.
+    pub(crate) fn versions(mut self) -> impl Iterator<Item = Result<Version>> {
+        let version = |_, meta: &Meta, value| Ok(Version { meta: *meta, value });
+        std::iter::from_fn(move || self.next(version))
     }
 }
 
-impl DoubleEndedIterator for ScannedItems {
-    #[inline]
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.rows.next_back().map(|row| self.item(row))
+#[cold]
+fn take_other(others: &mut [OtherValue], part: Part) -> Result<Bytes> {
+    let other = others.get_mut(part.at as usize);
+    match other.map(|other| std::mem::replace(other, OtherValue::None)) {
+        Some(OtherValue::Own(value)) => Ok(value),
+        Some(OtherValue::Failed(error)) => Err(*error),
+        Some(OtherValue::None) | None => Ok(Bytes::new()),
     }
 }
-
-impl FusedIterator for ScannedItems {}
 
 /// Fetched keys, from both ends.
 #[derive(Debug, Default)]

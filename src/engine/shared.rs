@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::background::Background;
 use crate::journal::notify::{Notifier, WakeLater};
-use crate::seams::sync::{RwLock, RwLockReadGuard};
+use crate::seams::sync::{ShardedLock, ShardedLockReadGuard};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 
@@ -13,7 +13,7 @@ use crate::values::error::{Error, Result};
 pub(crate) struct Shared {
     /// Read by every operation for as long as it is under way; emptied by close, which so waits
     /// for them. No user code runs while it is held.
-    pub(crate) engine: RwLock<Option<Engine>>,
+    pub(crate) engine: ShardedLock<Option<Engine>>,
     pub(crate) background: Background,
     /// Held by the thread that compacts.
     pub(crate) maintenance: parking_lot::Mutex<()>,
@@ -26,7 +26,7 @@ pub(crate) struct Shared {
 /// Keeps a store from closing. When it is dropped, tasks are woken that the operation has news
 /// for: after the guard, since to wake a task is to run the user's code.
 pub(crate) struct EngineGuard<'a> {
-    pub(crate) engine: RwLockReadGuard<'a, Option<Engine>>,
+    pub(crate) engine: ShardedLockReadGuard<'a, Option<Engine>>,
     _wake: Option<WakeLater<'a>>,
 }
 

@@ -1,12 +1,12 @@
 //! Stripes: the locks under which preconditions are decided and versions applied.
 
 use std::collections::HashSet;
-use std::hash::BuildHasher;
-#[cfg(not(all(test, loom)))]
-use std::hash::RandomState;
+use std::hash::{BuildHasher, RandomState};
 use std::ptr;
 
 use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
+#[cfg(not(all(test, loom)))]
+use crate::values::short_hash::short_hash;
 
 /// How many stripes a store has. Two keys share one by chance; they then wait for each other.
 #[cfg(not(all(test, loom)))]
@@ -25,7 +25,8 @@ const STRIPES: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Stripes {
     stripes: Vec<Stripe>,
-    hasher: RandomState,
+    /// Random, so that nobody chooses keys that all have one stripe.
+    seed: u64,
 }
 
 /// One lock, with a sequence number that is odd while a commit is being applied under it.
@@ -41,12 +42,12 @@ pub(crate) struct Stripe {
 impl Stripes {
     pub(crate) fn new() -> Self {
         let stripe = |_| Stripe { lock: Mutex::new(()), sequence: AtomicU64::new(0) };
-        Self { stripes: (0..STRIPES).map(stripe).collect(), hasher: RandomState::default() }
+        Self { stripes: (0..STRIPES).map(stripe).collect(), seed: RandomState::new().hash_one(0) }
     }
 
     /// The index of a key's stripe.
     pub(crate) fn index_of(&self, key: &[u8]) -> usize {
-        self.hasher.hash_one(key) as usize % STRIPES
+        index_by_hash(self.seed, key)
     }
 
     pub(crate) fn of(&self, key: &[u8]) -> &Stripe {
@@ -155,21 +156,38 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// Stands in for std's in models, which choose by a key's last byte the stripe that it has.
-#[cfg(all(test, loom))]
-type RandomState = std::hash::BuildHasherDefault<LastByte>;
+/// A number below [`STRIPES`]. The highest bits of the hash are the best.
+#[cfg(not(all(test, loom)))]
+fn index_by_hash(seed: u64, key: &[u8]) -> usize {
+    ((short_hash(seed, key) >> 32) as usize * STRIPES) >> 32
+}
 
+/// Models choose by a key's last byte the stripe that it has.
 #[cfg(all(test, loom))]
-#[derive(Debug, Default)]
-struct LastByte(u64);
+fn index_by_hash(_: u64, key: &[u8]) -> usize {
+    key.last().copied().map_or(0, usize::from) % STRIPES
+}
 
-#[cfg(all(test, loom))]
-impl std::hash::Hasher for LastByte {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = bytes.last().copied().map_or(self.0, u64::from);
-    }
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
 
-    fn finish(&self) -> u64 {
-        self.0
+    #[test]
+    fn keys_of_every_form_spread_over_the_stripes() {
+        let forms: [fn(u64) -> Vec<u8>; 4] = [
+            |n| format!("items\0item-{n:016}").into_bytes(),
+            |n| format!("a\0{n}").into_bytes(),
+            |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
+            |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
+        ];
+        let stripes = Stripes::new();
+        for form in forms {
+            let mut keys = vec![0_u32; STRIPES];
+            for n in 0..16 * STRIPES as u64 {
+                keys[stripes.index_of(&form(n))] += 1;
+            }
+            let most = keys.iter().max().copied();
+            assert!(most < Some(80), "{most:?} of 16 expected, for {:?}", form(1));
+        }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
-
 use crate::index::leaf::Leaf;
 use crate::index::leaf_handle::LeafHandle;
+use crate::seams::sync::ShardedLock;
 
 /// Which leaf holds which keys.
 ///
@@ -13,11 +12,12 @@ use crate::index::leaf_handle::LeafHandle;
 /// outdated when the leaf's lock is taken: a split has moved the key's range. So the leaf says
 /// whether it covers the key, and the caller looks again where it does not.
 ///
-/// **Lock order:** the lock in here is a leaf of the lock order, and held for a look only.
+/// **Lock order:** the lock in here comes after the leaves', and is held for a look only. Under it a
+/// leaf is locked only if that needs no waiting.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) collection: Box<str>,
-    fences: RwLock<Fences>,
+    fences: ShardedLock<Fences>,
 }
 
 /// The first keys of the leaves, and the leaves.
@@ -28,8 +28,8 @@ pub(super) struct Directory {
 struct Fences {
     words: Vec<u64>,
     handles: Vec<Arc<LeafHandle>>,
-    /// How many bytes all fences but the first share.
-    shared: usize,
+    /// The bytes that all fences but the first share.
+    shared: Box<[u8]>,
 }
 
 impl Directory {
@@ -42,9 +42,9 @@ impl Directory {
     /// A collection of these leaves: in order, without gaps, the first of them from the empty key on.
     pub(super) fn of(collection: &str, handles: Vec<Arc<LeafHandle>>) -> Self {
         debug_assert!(handles.first().is_some_and(|first| first.low.is_empty()));
-        let mut fences = Fences { words: Vec::new(), handles, shared: 0 };
+        let mut fences = Fences { words: Vec::new(), handles, shared: Box::default() };
         fences.index_words();
-        Self { collection: collection.into(), fences: RwLock::new(fences) }
+        Self { collection: collection.into(), fences: ShardedLock::new(fences) }
     }
 
     /// The leaf that a key belongs to.
@@ -52,6 +52,22 @@ impl Directory {
         let fences = self.fences.read();
         let at = fences.position_of(key);
         fences.at(at)
+    }
+
+    /// Calls `f` with the leaf that a key belongs to, if the leaf is in memory and nobody is changing
+    /// it. Nothing that other readers use is written but the leaf's lock.
+    ///
+    /// The leaf covers the key: splits, merges and restorations change a leaf's range and the fences
+    /// under the locks of both, so who has both sees them agree.
+    #[inline]
+    pub(super) fn in_memory<T>(&self, key: &[u8], f: impl FnOnce(&Leaf) -> T) -> Option<T> {
+        let fences = self.fences.read();
+        let handle = fences.handles.get(fences.position_of(key))?;
+        let state = handle.try_read()?;
+        let leaf = state.leaf.as_ref()?;
+        debug_assert!(state.covers(key), "a leaf and its fence do not agree");
+        handle.touch();
+        Some(f(leaf))
     }
 
     /// The leaf that holds the greatest keys below `upper`, or the last leaf.
@@ -94,14 +110,16 @@ impl Directory {
 
 impl Fences {
     fn position_of(&self, key: &[u8]) -> usize {
-        let Some(second) = self.handles.get(1) else { return 0 };
-        let shared = second.low.get(..self.shared).unwrap_or_default();
+        if self.handles.len() == 1 {
+            return 0;
+        }
+        let shared = &*self.shared;
         match key.get(..shared.len()).unwrap_or(key).cmp(shared) {
             std::cmp::Ordering::Less => return 0,
             std::cmp::Ordering::Greater => return self.handles.len() - 1,
             std::cmp::Ordering::Equal => {}
         }
-        let word = word_at(key, self.shared);
+        let word = word_at(key, shared.len());
         let mut at = self.words.partition_point(|other| *other < word);
         // Among equal words the whole fences decide. The first leaf's word is 0.
         let equal = self.handles.iter().zip(&self.words).skip(at);
@@ -116,15 +134,12 @@ impl Fences {
 
     fn insert(&mut self, handle: Arc<LeafHandle>) {
         let at = self.position_of(&handle.low) + 1;
-        let second = self.handles.get(1).map(|second| &second.low);
-        let shared = second.map_or(handle.low.len(), |second| {
-            let pairs = second.iter().zip(&*handle.low).take(self.shared);
-            pairs.take_while(|(one, other)| one == other).count()
-        });
-        let word = word_at(&handle.low, self.shared);
+        let is_second = self.handles.len() == 1;
+        let shares = !is_second && handle.low.starts_with(&self.shared);
+        let word = word_at(&handle.low, self.shared.len());
         self.handles.insert(at, handle);
         self.words.insert(at, word);
-        if shared != self.shared {
+        if !shares {
             self.index_words();
         }
     }
@@ -133,10 +148,11 @@ impl Fences {
     fn index_words(&mut self) {
         let first = self.handles.get(1).map(|second| &*second.low).unwrap_or_default();
         let last = self.handles.last().map(|last| &*last.low).unwrap_or_default();
-        self.shared = first.iter().zip(last).take_while(|(one, other)| one == other).count();
+        let shared = first.iter().zip(last).take_while(|(one, other)| one == other).count();
+        self.shared = first.get(..shared).unwrap_or_default().into();
         let words = self.handles.iter().enumerate();
         let word = |(at, handle): (usize, &Arc<LeafHandle>)| {
-            if at == 0 { 0 } else { word_at(&handle.low, self.shared) }
+            if at == 0 { 0 } else { word_at(&handle.low, shared) }
         };
         self.words = words.map(word).collect();
     }

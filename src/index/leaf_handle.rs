@@ -76,6 +76,12 @@ impl LeafHandle {
         self.state.read()
     }
 
+    /// As [`read`](Self::read), where that needs no waiting.
+    #[inline]
+    pub(super) fn try_read(&self) -> Option<RwLockReadGuard<'_, LeafState>> {
+        self.state.try_read()
+    }
+
     pub(super) fn write(&self) -> RwLockWriteGuard<'_, LeafState> {
         self.state.write()
     }

@@ -18,8 +18,9 @@
 //! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its rows |
 //! | [`backing`] | the ordered map on disk: sled behind a guard, or memory |
 //!
-//! **Lock order:** residency → leaves, in ascending order of key → directory. No lock of the index is
-//! held while the backing store is called or anything waits.
+//! **Lock order:** residency → leaves, in ascending order of key → directory; collections → directory.
+//! A read locks a leaf under the locks of collections and directory, but waits for none there. No
+//! lock of the index is held while the backing store is called or anything waits.
 
 pub(crate) mod backing;
 mod clearing;
@@ -39,6 +40,7 @@ mod write_back;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -61,10 +63,17 @@ pub(crate) use self::scan::Shown;
 use self::directory::Directory;
 use self::residency::Hand;
 
+/// The directories, by name.
+type Collections = BTreeMap<CollectionName, Arc<Directory>>;
+
+/// The name of a collection, which is found by its bytes as well.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct CollectionName(Box<str>);
+
 /// The index of an open store.
 #[derive(Debug)]
 pub(crate) struct Index {
-    collections: RwLock<BTreeMap<Box<str>, Arc<Directory>>>,
+    collections: sync::ShardedLock<Collections>,
     /// `None` while the index is in memory only: nothing may leave memory then.
     backing: RwLock<Option<Arc<dyn Backing>>>,
     /// Whether rows that are not in memory cannot be had from the backing store any more.
@@ -81,8 +90,10 @@ pub(crate) struct Index {
     unmerged: Mutex<Vec<ItemKey>>,
 }
 
-/// What the index occupies, and may occupy.
+/// What the index occupies, and may occupy. Every write changes it, so it shares no cache line with
+/// what every read looks at.
 #[derive(Debug)]
+#[repr(align(128))]
 struct Memory {
     limit_bytes: u64,
     /// The largest value that is kept: one that would displace much of all others is not worth it.
@@ -100,7 +111,7 @@ impl Index {
     /// An index without rows, in memory only. With `cache_bytes` of 0 it keeps no values.
     pub(crate) fn new(cache_bytes: u64) -> Self {
         Self {
-            collections: RwLock::default(),
+            collections: sync::ShardedLock::default(),
             backing: RwLock::default(),
             lost: AtomicBool::new(false),
             residency: sync::RwLock::default(),
@@ -177,6 +188,26 @@ impl Index {
     /// All collections, in order of name.
     fn directories(&self) -> Vec<Arc<Directory>> {
         self.collections.read().values().cloned().collect()
+    }
+}
+
+/// Text and its bytes order alike.
+impl Borrow<[u8]> for CollectionName {
+    #[inline]
+    fn borrow(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl Borrow<str> for CollectionName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for CollectionName {
+    fn from(name: &str) -> Self {
+        Self(name.into())
     }
 }
 

@@ -87,6 +87,19 @@ fn a_row_is_found_while_its_leaf_is_split() {
 }
 
 #[test]
+fn a_row_is_found_while_its_leaf_is_merged() {
+    model(|| {
+        let (index, _) = index_of(&["a", "b", "c"]);
+        let merging = Arc::clone(&index);
+        let writer = thread::spawn(move || remove(&merging, "b"));
+        assert_eq!(revision(&index, "c"), Some(1));
+        assert_eq!(revision(&index, "a"), Some(1));
+        writer.join().unwrap();
+        assert_eq!(["a", "b", "c"].map(|name| revision(&index, name)), [Some(1), None, Some(1)]);
+    });
+}
+
+#[test]
 fn two_writers_split_one_leaf_and_lose_nothing() {
     model(|| {
         let (index, _) = index_of(&["b", "d"]);

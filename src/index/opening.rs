@@ -93,7 +93,7 @@ impl Index {
                 return None;
             }
             let directory = directory_of(&name, leaves);
-            collections.insert(name.into_boxed_str(), Arc::new(directory));
+            collections.insert(name.as_str().into(), Arc::new(directory));
         }
         let index = Self::new(limit_bytes);
         *index.collections.write() = collections;
@@ -147,7 +147,7 @@ impl Index {
             }
             directory.extend(stored_leaves(std::mem::take(&mut leaves)));
             let directory = Directory::of(&name, directory);
-            index.collections.write().insert(name.into_boxed_str(), Arc::new(directory));
+            index.collections.write().insert(name.as_str().into(), Arc::new(directory));
         }
         index.memory.dirty_leaves.store(unwritten, std::sync::atomic::Ordering::Relaxed);
         *index.backing.write() = Some(backing);

@@ -33,7 +33,7 @@ impl Row {
     /// Reads a row, which is thereby used.
     pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
         leaf.touch(slot);
-        Self { head: leaf.head(slot), value: leaf.value(slot).cloned() }
+        Self { head: leaf.head(slot), value: leaf.value(slot).map(CachedValue::for_reader) }
     }
 }
 
@@ -44,6 +44,20 @@ impl Index {
     /// What loading the leaf fails with.
     pub(crate) fn row(&self, key: &ItemKey) -> Result<Option<Row>> {
         self.look(key, Row::of)
+    }
+
+    /// As [`row`](Self::row), but what is taken of the row is what `f` makes of it, under the lock of
+    /// its leaf.
+    #[inline]
+    pub(crate) fn with_row_read<T>(
+        &self,
+        key: &ItemKey,
+        f: impl Fn(Head, Option<&CachedValue>) -> T,
+    ) -> Result<Option<T>> {
+        self.look(key, |leaf, slot| {
+            leaf.touch(slot);
+            f(leaf.head(slot), leaf.value(slot))
+        })
     }
 
     /// The head of an item: as [`row`](Self::row), without the value.
@@ -60,8 +74,19 @@ impl Index {
         })
     }
 
+    #[inline]
     fn look<T>(&self, key: &ItemKey, f: impl Fn(&Leaf, Slot) -> T) -> Result<Option<T>> {
-        let Some(directory) = self.directory(key.collection()) else { return Ok(None) };
+        let directory = {
+            let collections = self.collections.read();
+            let Some(directory) = collections.get(key.collection_bytes()) else { return Ok(None) };
+            let key = key.key_bytes();
+            let found = directory.in_memory(key, |leaf| leaf.find(key).map(|slot| f(leaf, slot)));
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            // A count that all readers share is changed only here, before a wait or a load.
+            Arc::clone(directory)
+        };
         self.look_in(&directory, key.key_bytes(), f)
     }
 
@@ -92,6 +117,9 @@ impl Index {
     pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<()> {
         let Some(directory) = self.directory(key.collection()) else { return Ok(()) };
         let key = key.key_bytes();
+        if directory.in_memory(key, |_| ()).is_some() {
+            return Ok(());
+        }
         loop {
             let handle = directory.leaf_of(key);
             {

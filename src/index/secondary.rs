@@ -52,7 +52,7 @@ impl Index {
     /// The numbers of the directories that hold rows of secondary indexes.
     pub(crate) fn secondary_directories(&self) -> Vec<u64> {
         let names = self.collections.read();
-        names.keys().filter_map(|name| directory_number(name)).collect()
+        names.keys().filter_map(|name| directory_number(&name.0)).collect()
     }
 
     /// Whether any row of a directory is in the backing store only.
@@ -69,7 +69,7 @@ impl Index {
         // Nothing is loaded, evicted or written back in between.
         let _residency = self.residency.write();
         let name = directory_name(number);
-        let Some(directory) = self.collections.write().remove(&*name) else { return };
+        let Some(directory) = self.collections.write().remove(name.as_str()) else { return };
         let mut rows = Vec::new();
         for handle in directory.leaves_from(&[], usize::MAX) {
             let mut state = handle.write();

@@ -6,11 +6,33 @@
 
 #[cfg(not(all(test, loom)))]
 mod imp {
+    use std::sync::PoisonError;
     use std::time::Instant;
 
+    pub(crate) use crossbeam_utils::sync::ShardedLockReadGuard;
     pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use std::thread;
+
+    /// A lock for what every operation reads and few change. A reader writes to a cache line that
+    /// few other threads use; a writer takes eight locks. It has `parking_lot`'s signatures.
+    #[derive(Debug, Default)]
+    pub(crate) struct ShardedLock<T>(crossbeam_utils::sync::ShardedLock<T>);
+
+    impl<T> ShardedLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(crossbeam_utils::sync::ShardedLock::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn read(&self) -> ShardedLockReadGuard<'_, T> {
+            self.0.read().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        pub(crate) fn write(&self) -> crossbeam_utils::sync::ShardedLockWriteGuard<'_, T> {
+            self.0.write().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
 
     /// A condition variable whose `wait` takes and returns the guard, as loom's does.
     #[derive(Debug, Default)]
@@ -125,7 +147,14 @@ mod imp {
                 Err(poisoned) => poisoned.into_inner(),
             }
         }
+
+        pub(crate) fn try_read(&self) -> Option<loom::sync::RwLockReadGuard<'_, T>> {
+            self.0.try_read().ok()
+        }
     }
+
+    pub(crate) type ShardedLock<T> = RwLock<T>;
+    pub(crate) type ShardedLockReadGuard<'a, T> = RwLockReadGuard<'a, T>;
 
     impl<T: Default> Default for RwLock<T> {
         fn default() -> Self {

@@ -63,8 +63,12 @@ impl ItemKey {
     }
 
     pub(crate) fn collection(&self) -> &str {
-        let name = self.as_bytes().get(..self.collection_len).unwrap_or_default();
-        std::str::from_utf8(name).unwrap_or_default()
+        std::str::from_utf8(self.collection_bytes()).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(crate) fn collection_bytes(&self) -> &[u8] {
+        self.as_bytes().get(..self.collection_len).unwrap_or_default()
     }
 
     /// The key as an item holds it.

@@ -18,3 +18,4 @@ pub(crate) mod query;
 pub(crate) mod retry;
 pub(crate) mod revision;
 pub(crate) mod short_bytes;
+pub(crate) mod short_hash;

@@ -22,14 +22,18 @@ enum Form {
 }
 
 impl ShortBytes {
-    /// Copies these parts, one after the other.
+    pub(crate) const EMPTY: Self = Self(Form::InPlace { len: 0, bytes: [0; IN_PLACE_BYTES] });
+
+    /// Sets empty bytes to these parts, one after the other, where they need no memory of their own;
+    /// says whether they do not. Nothing is moved, unlike with [`of`](Self::of).
     #[inline]
-    pub(crate) fn of<const N: usize>(parts: [&[u8]; N]) -> Self {
-        let len: usize = parts.iter().map(|part| part.len()).sum();
-        if len > IN_PLACE_BYTES {
-            return Self(Form::Shared(parts.concat().into()));
+    pub(crate) fn set_in_place<const N: usize>(&mut self, parts: [&[u8]; N]) -> bool {
+        let sum: usize = parts.iter().map(|part| part.len()).sum();
+        let Form::InPlace { len, bytes } = &mut self.0 else { return false };
+        if sum > IN_PLACE_BYTES {
+            return false;
         }
-        let mut bytes = [0; IN_PLACE_BYTES];
+        *len = sum as u8;
         let mut at = 0;
         for part in parts {
             if let Some(place) = bytes.get_mut(at..at + part.len()) {
@@ -37,7 +41,19 @@ impl ShortBytes {
             }
             at += part.len();
         }
-        Self(Form::InPlace { len: len as u8, bytes })
+        true
+    }
+
+    /// Copies these parts, one after the other.
+    #[inline]
+    pub(crate) fn of<const N: usize>(parts: [&[u8]; N]) -> Self {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if len > IN_PLACE_BYTES {
+            return Self(Form::Shared(parts.concat().into()));
+        }
+        let mut short = Self::EMPTY;
+        short.set_in_place(parts);
+        short
     }
 
     /// A part of shared bytes. A short one is copied, so that it does not keep the others.

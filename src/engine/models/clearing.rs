@@ -149,7 +149,7 @@ fn scanned(engine: &Engine, view: &View) -> Vec<Bytes> {
     let span = Span { collection: COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
     let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
-    items.map(|item| item.unwrap().version.value).collect()
+    items.versions().map(|version| version.unwrap().value).collect()
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn scanned(engine: &Engine, view: &View) -> Vec<String> {
     let span = Span { collection: super::COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
     let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
-    items.map(|item| text(&item.unwrap().version.value)).collect()
+    items.versions().map(|version| text(&version.unwrap().value)).collect()
 }
 
 fn replace_both(engine: &Engine, value: &str) {

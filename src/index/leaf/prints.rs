@@ -3,6 +3,7 @@
 use std::iter::zip;
 
 use super::{MAX_ROWS, Slot};
+use crate::values::short_hash::short_hash;
 
 /// Rows whose bytes are compared in one go.
 const LANES: usize = 64;
@@ -75,32 +76,5 @@ fn lane_of(bit: usize) -> usize {
 /// The byte of hash of a key's suffix. It is kept in memory only, so it may change.
 #[inline]
 pub(super) fn of(suffix: &[u8]) -> u8 {
-    let (words, tail) = suffix.as_chunks::<8>();
-    let mut hash = suffix.len() as u64;
-    for word in words {
-        hash = mix(hash ^ u64::from_le_bytes(*word));
-    }
-    if !tail.is_empty() {
-        hash = mix(hash ^ last_word(suffix));
-    }
-    (hash >> 56) as u8
-}
-
-#[inline]
-fn mix(word: u64) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let product = word.wrapping_mul(ODD);
-    product ^ (product >> 32)
-}
-
-/// The last eight bytes, or all of fewer. No two suffixes of one length have the same.
-#[inline]
-fn last_word(suffix: &[u8]) -> u64 {
-    if let Some(word) = suffix.last_chunk::<8>() {
-        return u64::from_le_bytes(*word);
-    }
-    if let (Some(low), Some(high)) = (suffix.first_chunk::<4>(), suffix.last_chunk::<4>()) {
-        return u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << 32;
-    }
-    suffix.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    (short_hash(0, suffix) >> 56) as u8
 }

@@ -21,7 +21,22 @@ pub(crate) struct CachedValue {
     pub(crate) bytes: Bytes,
 }
 
+/// Values of up to this length are copied for a reader.
+const COPIED_BYTES: usize = 512;
+
 impl CachedValue {
+    /// The value for a reader: a copy of a small one, so that readers of one value on several
+    /// processors do not write to a count that they share, and a handle to a larger one.
+    #[inline]
+    pub(crate) fn for_reader(&self) -> Self {
+        let bytes = if self.bytes.len() <= COPIED_BYTES {
+            Bytes::copy_from_slice(&self.bytes)
+        } else {
+            self.bytes.clone()
+        };
+        Self { parent: self.parent, bytes }
+    }
+
     fn memory_bytes(&self) -> usize {
         self.bytes.len() + VALUE_OVERHEAD_BYTES
     }
