@@ -217,6 +217,11 @@ impl Memory {
         self.used_bytes.fetch_add((after as u64).wrapping_sub(before as u64), Ordering::Relaxed);
     }
 
+    /// Whether hardly anything finds room unless something else leaves.
+    fn is_full(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) > self.limit_bytes - self.limit_bytes / 64
+    }
+
     fn is_over(&self) -> bool {
         self.used_bytes.load(Ordering::Relaxed) > self.limit_bytes
     }

@@ -14,8 +14,11 @@ use crate::index::{Index, row_key};
 use crate::seams::sync::RwLockReadGuard;
 use crate::values::error::{Error, Result, TableError};
 
-/// How many leaves one look for something to evict takes in at the most.
+/// How many leaves in memory one look for something to evict takes in.
 const LOOKED_AT: usize = 64;
+/// How many leaves it comes by at the most, in memory or not. Of a collection that is far larger than
+/// memory most are not: if those counted alike, values would come faster than the hand.
+const PASSED_BY: usize = 1_024;
 /// How many of them are looked up at a time.
 const AT_ONCE: usize = 16;
 
@@ -86,24 +89,27 @@ impl Index {
     }
 
     /// Evicts what was not used for longest, if the index is over its budget. Called with no lock
-    /// held; looks at a bounded number of leaves.
+    /// held; looks at some [`LOOKED_AT`] leaves, and passes by [`PASSED_BY`] at the most.
     pub(crate) fn evict(&self) {
         if !self.memory.is_over() {
             return;
         }
         // One at a time is enough, and nobody waits for it.
         let Some(mut hand) = self.hand.try_lock() else { return };
-        for _ in 0..LOOKED_AT / AT_ONCE {
+        let mut looked_at = 0;
+        for _ in 0..PASSED_BY / AT_ONCE {
             let Some((directory, handles)) = self.advance(&mut hand) else { return };
             let mut unused = Vec::new();
             for handle in handles {
-                if !self.evict_values(&handle) && !handle.take_used() {
+                let Some(holds_values) = self.evict_values(&handle) else { continue };
+                looked_at += 1;
+                if !holds_values && !handle.take_used() {
                     unused.push(handle);
                 }
             }
             self.evict_leaves(&unused);
             drop(directory);
-            if !self.memory.is_over() {
+            if looked_at >= LOOKED_AT || !self.memory.is_over() {
                 return;
             }
         }
@@ -133,10 +139,10 @@ impl Index {
     }
 
     /// Evicts the values of a leaf that were not read since the last time; whether it holds others
-    /// still.
-    fn evict_values(&self, handle: &LeafHandle) -> bool {
+    /// still. `None` where the leaf is not in memory.
+    fn evict_values(&self, handle: &LeafHandle) -> Option<bool> {
         let mut state = handle.write();
-        let Some(leaf) = &mut state.leaf else { return true };
+        let leaf = state.leaf.as_mut()?;
         let before = leaf.memory_bytes();
         let evicted = leaf.evict_cold_values();
         let after = leaf.memory_bytes();
@@ -144,7 +150,7 @@ impl Index {
         self.memory.grew(before, after);
         drop(state);
         drop(evicted);
-        holds_values
+        Some(holds_values)
     }
 
     /// Lets clean leaves leave memory.

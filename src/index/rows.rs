@@ -205,6 +205,12 @@ impl Index {
         if !self.is_worth_keeping(&value) {
             return;
         }
+        // What would displace others has to be wanted twice, or reads at random would fill the
+        // memory with values that nobody wants again.
+        let wanted_again = || matches!(self.look(key, Leaf::note_wanted), Ok(Some(true)));
+        if self.memory.is_full() && !wanted_again() {
+            return;
+        }
         let displaced = self.with_row(key, |state, slot| {
             let before = state.memory_bytes();
             let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;

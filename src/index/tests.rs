@@ -301,6 +301,49 @@ fn a_leaf_that_was_let_go_of_takes_no_value() {
     assert!(index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
 }
 
+/// Where memory is full a value that is read once is not kept: reads at random would displace what is
+/// read often, and each cost an eviction.
+#[test]
+fn in_a_full_memory_a_value_is_kept_when_it_is_wanted_again() {
+    let index = Index::new(SMALL);
+    index.attach(MemoryBackings::new().open(1).unwrap());
+    let value_of = |number| index.row(&key(0, number)).unwrap().unwrap().value;
+    put(&index, &key(0, 1), 1, None);
+    put(&index, &key(0, 2), 2, None);
+    index.keep_value(&key(0, 1), &head(1), value(1));
+    assert!(value_of(1).is_some(), "there is room");
+    for number in 1_000..3_000 {
+        put(&index, &key(0, number), 3, Some(value(number)));
+    }
+    assert!(index.memory.is_over());
+    index.keep_value(&key(0, 2), &head(2), value(2));
+    assert!(value_of(2).is_none());
+    index.keep_value(&key(0, 2), &head(2), value(2));
+    assert!(value_of(2).is_some());
+}
+
+/// The hand counted leaves that are not in memory as looked at. In a collection far larger than
+/// memory it then took so long to come round that what was written meanwhile was several times the
+/// budget.
+#[test]
+fn leaves_that_are_not_in_memory_do_not_hold_up_the_hand() {
+    let index = Index::new(SMALL);
+    index.attach(MemoryBackings::new().open(1).unwrap());
+    for number in 0..60_000 {
+        put(&index, &key(0, number), 1, None);
+    }
+    index.write_back(&mut |_| Ok(())).unwrap();
+    index.evict_everything();
+    assert!(index.memory_bytes() < SMALL / 4 && index.leaves() > 450);
+    for first in (60_000..64_000).step_by(500) {
+        for number in first..first + 500 {
+            put(&index, &key(0, number), 1, Some(value(number)));
+        }
+        index.evict();
+        assert!(index.memory_bytes() < SMALL, "{}", index.memory_bytes());
+    }
+}
+
 #[test]
 fn a_row_that_is_not_the_one_that_was_written_is_not_believed() {
     let backing = MemoryBackings::new().open(1).unwrap();

@@ -6,6 +6,7 @@
 //! leaf that was split goes on to count for all of its old range until the row that was split
 //! off is there, and the row of a merged leaf counts until it is removed.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -25,7 +26,8 @@ const PIECE: usize = 1;
 struct EncodedLeaf {
     handle: Arc<LeafHandle>,
     key: Vec<u8>,
-    bytes: Vec<u8>,
+    /// Where it lies among the bytes of its piece.
+    place: Range<usize>,
     checksum: u32,
 }
 
@@ -83,7 +85,11 @@ impl Index {
         make_durable: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
         let mut upper: Option<Box<[u8]>> = None;
+        // One buffer for all pieces: many short-lived ones among what the backing store keeps would
+        // leave gaps in memory that nothing fills.
+        let mut bytes = Vec::new();
         loop {
+            bytes.clear();
             let (mut piece, mut newest) = (Vec::with_capacity(PIECE), 0);
             let mut at_first = false;
             while piece.len() < PIECE && !at_first {
@@ -95,14 +101,14 @@ impl Index {
                 }
                 at_first = handle.low.is_empty();
                 upper = Some(handle.low.clone());
-                let encoded = encode(directory, &handle, &mut state);
+                let encoded = encode(directory, &handle, &mut state, &mut bytes);
                 drop(state);
                 if let Some((leaf, revision)) = encoded {
                     newest = newest.max(revision);
                     piece.push(leaf);
                 }
             }
-            self.write_piece(backing, piece, newest, make_durable)?;
+            self.write_piece(backing, piece, &bytes, newest, make_durable)?;
             if at_first {
                 return Ok(());
             }
@@ -113,6 +119,7 @@ impl Index {
         &self,
         backing: &dyn Backing,
         piece: Vec<EncodedLeaf>,
+        bytes: &[u8],
         newest: u64,
         make_durable: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
@@ -122,7 +129,8 @@ impl Index {
         let mut outcome = make_durable(newest);
         for leaf in piece {
             if outcome.is_ok() {
-                outcome = backing.insert(&leaf.key, &leaf.bytes);
+                let row = bytes.get(leaf.place).unwrap_or_default();
+                outcome = backing.insert(&leaf.key, row);
             }
             let mut state = leaf.handle.write();
             state.written(outcome.is_ok().then_some(leaf.checksum));
@@ -148,14 +156,16 @@ fn encode(
     directory: &Directory,
     handle: &Arc<LeafHandle>,
     state: &mut LeafState,
+    bytes: &mut Vec<u8>,
 ) -> Option<(EncodedLeaf, u64)> {
     if state.writing == Writing::Clean {
         return None;
     }
-    let mut bytes = Vec::new();
-    let facts = state.leaf.as_ref()?.encode(&mut bytes);
+    let begin = bytes.len();
+    let facts = state.leaf.as_ref()?.encode(bytes);
     state.writing = Writing::UnderWay;
     let key = row_key(&directory.collection, &handle.low);
     let handle = Arc::clone(handle);
-    Some((EncodedLeaf { handle, key, bytes, checksum: facts.checksum }, facts.newest_revision))
+    let (place, checksum) = (begin..bytes.len(), facts.checksum);
+    Some((EncodedLeaf { handle, key, place, checksum }, facts.newest_revision))
 }

@@ -18,6 +18,7 @@ pub(crate) mod index_changes;
 pub(crate) mod index_sums;
 pub(crate) mod manifest;
 pub(crate) mod notify;
+mod open_files;
 pub(crate) mod publication;
 pub(crate) mod recover;
 pub(crate) mod reserve;

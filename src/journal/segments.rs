@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 use crate::journal::manifest::{RetainedBytes, SegmentRecord};
+use crate::journal::open_files::OpenFiles;
 use crate::journal::scanner::Position;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::seams::sync;
@@ -15,8 +16,6 @@ use crate::storage::layout::segment_path;
 use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
 
-/// The most segment files that reading keeps open at a time.
-const MAX_OPEN_FILES: usize = 16;
 /// The least distance of two places that are remembered of a segment.
 const INDEX_BYTES: u64 = 64 << 10;
 
@@ -26,8 +25,8 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     store: PathBuf,
     known: RwLock<BTreeMap<u32, Arc<KnownSegment>>>,
-    /// Most recently used last. Of `sync`, so that models see a segment go.
-    open: sync::Mutex<Vec<(u32, Arc<dyn DiskFile>)>>,
+    /// Of `sync`, so that models see a segment go.
+    open: sync::Mutex<OpenFiles>,
 }
 
 /// What reading needs to know of a segment.
@@ -103,7 +102,7 @@ impl Segments {
     /// Forgets a segment, before its file is removed.
     pub(crate) fn remove(&self, number: u32) {
         self.known.write().remove(&number);
-        self.open.lock().retain(|(held, _)| *held != number);
+        self.open.lock().remove(number);
     }
 
     /// Counts an entry of an item that the index now points to.
@@ -204,19 +203,13 @@ impl Segments {
     /// The open file of a segment, opened if need be; `None` as [`get`](Self::get).
     pub(crate) fn file(&self, number: u32) -> Result<Option<Arc<dyn DiskFile>>> {
         let mut open = self.open.lock();
-        if let Some(index) = open.iter().position(|(held, _)| *held == number) {
-            let entry = open.remove(index);
-            let file = Arc::clone(&entry.1);
-            open.push(entry);
+        if let Some(file) = open.get(number) {
             return Ok(Some(file));
         }
         // Looked up under the lock: a handle of a removed file would keep its space.
         let Some(known) = self.get(number) else { return Ok(None) };
         let file = self.disk.open(&known.path, false).map_err(Error::io("opening", &known.path))?;
-        if open.len() >= MAX_OPEN_FILES {
-            open.remove(0);
-        }
-        open.push((number, Arc::clone(&file)));
+        open.insert(number, Arc::clone(&file));
         Ok(Some(file))
     }
 

@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 
 use super::encoding::{CHECKSUM_BYTES, VERSION};
 use super::keys::MAX_KEY_BYTES;
-use super::row::Row;
 use super::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Slot, bound_bytes, prints};
 use crate::values::head::Head;
 
@@ -26,16 +25,15 @@ impl Leaf {
         let mut newest_revision = 0;
         for index in 0..header.rows {
             place = place.take_key(&mut rest, &mut key, index == 0)?;
-            let mut row = Row::new(&Head::decode_from(&mut rest)?);
-            newest_revision = newest_revision.max(row.revision());
+            let head = Head::decode_from(&mut rest)?;
+            newest_revision = newest_revision.max(head.revision);
             let (start, suffix) = (leaf.keys.len(), key.get(place.prefix..place.end)?);
             if start + suffix.len() > header.keys_bytes {
                 return None;
             }
-            row.set_span(start, suffix.len());
+            leaf.rows.push(&head, (start, suffix.len()));
             leaf.prints.set(Slot::new(index), prints::of(suffix));
             push_short(&mut leaf.keys, key.get(place.prefix..)?, suffix.len());
-            leaf.rows.push(row);
         }
         leaf.set_order_of_slots();
         let whole = rest.is_empty()

@@ -16,7 +16,6 @@
 //! Each leaf has one encoding: prefixes are as long as they can be, and numbers as short.
 
 use super::keys::{MAX_KEY_BYTES, common_prefix};
-use super::row::Row;
 use super::{Leaf, MAX_ENCODED_BYTES};
 
 pub(super) const VERSION: u8 = 1;
@@ -45,7 +44,7 @@ impl Leaf {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Encoded {
         let begin = out.len();
         out.reserve(self.bound_bytes());
-        let newest_revision = self.rows.iter().map(Row::revision).max().unwrap_or(0);
+        let newest_revision = self.rows.newest_revision();
         let cut = self.unused_prefix();
         let first = self.at(0).map_or(&[][..], |slot| self.suffix(slot));
         let more = first.get(..cut).unwrap_or_default();

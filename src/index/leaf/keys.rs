@@ -63,7 +63,7 @@ impl Leaf {
     #[expect(clippy::indexing_slicing, reason = "every row's span lies within the keys")]
     #[inline]
     pub(super) fn suffix(&self, slot: Slot) -> &[u8] {
-        let (start, len) = self.row(slot).span();
+        let (start, len) = self.rows.span(slot);
         &self.keys[start..start + len]
     }
 
@@ -89,19 +89,19 @@ impl Leaf {
         }
         let mut keys = Vec::with_capacity(self.keys.len() + moved.len() * self.rows.len());
         keys.extend_from_slice(prefix);
-        for row in &self.rows {
-            let (start, len) = row.span();
+        for slot in self.rows.slots() {
+            let (start, len) = self.rows.span(slot);
             keys.extend_from_slice(moved);
             keys.extend_from_slice(self.keys.get(start..start + len).unwrap_or_default());
         }
         let (mut start, more) = (prefix.len(), moved.len());
-        for (index, row) in self.rows.iter_mut().enumerate() {
-            let len = row.span().1 + more;
-            row.set_span(start, len);
-            let suffix = keys.get(start..start + len).unwrap_or_default();
-            self.prints.set(Slot::new(index), prints::of(suffix));
+        self.rows.move_spans(|slot, (_, len)| {
+            let (from, len) = (start, len + more);
             start += len;
-        }
+            let suffix = keys.get(from..start).unwrap_or_default();
+            self.prints.set(slot, prints::of(suffix));
+            (from, len)
+        });
         debug_assert_eq!(start, keys.len(), "keys and rows do not agree");
         self.prefix_len -= more as u16;
         self.keys = keys;
@@ -109,14 +109,13 @@ impl Leaf {
 
     /// Takes a row's suffix out of the keys and closes the gap.
     pub(super) fn remove_key(&mut self, slot: Slot) {
-        let (gap, gap_len) = self.row(slot).span();
+        let (gap, gap_len) = self.rows.span(slot);
         self.keys.drain(gap..gap + gap_len);
-        for row in &mut self.rows {
-            let (start, len) = row.span();
-            if start > gap {
-                row.set_span(start - gap_len, len);
-            }
-        }
+        self.rows.move_spans(
+            |_, (start, len)| {
+                if start > gap { (start - gap_len, len) } else { (start, len) }
+            },
+        );
     }
 }
 

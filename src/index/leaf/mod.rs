@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the leaf: find, read, put, remove, room and memory |
-//! | `row.rs` | a head packed to one cache line, with the place of its key |
+//! | `rows.rs`, `row.rs` | heads, each with the place of its key, packed as narrow as they all allow |
 //! | `prints.rs` | one byte of hash per row, looked at before any key |
 //! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
 //! | `values.rs` | values held in memory in addition to the heads, and their eviction |
@@ -21,6 +21,7 @@ mod order;
 mod prints;
 mod reshape;
 mod row;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -36,7 +37,7 @@ use std::ops::Bound;
 use crate::values::head::{self, Head};
 use keys::{MAX_KEY_BYTES, common_prefix};
 use prints::Prints;
-use row::Row;
+use rows::Rows;
 use values::Values;
 
 /// The most rows of a leaf.
@@ -88,7 +89,7 @@ pub(crate) struct Leaf {
     prints: Prints,
     /// The slot of each rank; only the first `rows.len()` count.
     order: [u8; MAX_ROWS],
-    rows: Vec<Row>,
+    rows: Rows,
     /// The common prefix of all keys, then what follows it in each key, without gaps.
     keys: Vec<u8>,
     prefix_len: u16,
@@ -101,7 +102,7 @@ impl Leaf {
         Self {
             prints: Prints::default(),
             order: [0; MAX_ROWS],
-            rows: Vec::new(),
+            rows: Rows::new(),
             keys: Vec::new(),
             prefix_len: 0,
             values: Values::default(),
@@ -115,7 +116,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.len() == 0
     }
 
     /// The row of this key.
@@ -127,7 +128,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn head(&self, slot: Slot) -> Head {
-        self.row(slot).head()
+        self.rows.head(slot)
     }
 
     #[inline]
@@ -166,7 +167,7 @@ impl Leaf {
     /// Sets the head of a row and keeps its value.
     #[inline]
     pub(crate) fn set_head(&mut self, slot: Slot, head: &Head) {
-        self.row_mut(slot).set_head(head);
+        self.rows.set_head(slot, head);
     }
 
     /// Sets the value of a row, and returns the one that it displaces.
@@ -186,22 +187,28 @@ impl Leaf {
         self.remove_key(slot);
         let value = self.values.swap_remove(slot, last);
         self.prints.swap_remove(slot, last);
-        let row = self.rows.swap_remove(slot.index());
+        let head = self.rows.swap_remove(slot);
         if self.is_empty() {
             *self = Self::new();
         }
-        (row.head(), value)
+        (head, value)
     }
 
     /// Whether no row is of an item: all are of tombstones, or there are none.
     pub(crate) fn holds_no_item(&self) -> bool {
-        self.rows.iter().all(Row::is_deleted)
+        self.rows.all_are_deleted()
     }
 
-    /// Notes that a row was read, so that its value outlives the next eviction.
+    /// Notes that a row was read, so that its value, if it is in memory, outlives the next eviction.
     #[inline]
     pub(crate) fn touch(&self, slot: Slot) {
         self.values.touch(slot);
+    }
+
+    /// Notes that a row's value was wanted; whether it was before, since the last eviction.
+    #[inline]
+    pub(crate) fn note_wanted(&self, slot: Slot) -> bool {
+        self.values.note_wanted(slot)
     }
 
     /// Takes out the values whose rows were not touched since the last call. Then no row counts as
@@ -236,7 +243,7 @@ impl Leaf {
     #[inline]
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.rows.capacity() * size_of::<Row>()
+            + self.rows.memory_bytes()
             + self.keys.capacity()
             + self.values.memory_bytes()
     }
@@ -259,43 +266,29 @@ impl Leaf {
         }
         let rank = self.rank_lower(Bound::Included(key));
         let suffix = key.get(usize::from(self.prefix_len)..).unwrap_or_default();
-        let slot = self.append_row(rank, suffix, Row::new(head));
+        let slot = self.append_row(rank, suffix, head);
         debug_assert!(self.bound_bytes() <= MAX_ENCODED_BYTES, "a leaf is too long");
         self.values.replace(slot, value);
     }
 
     /// Adds a row whose key is the leaf's prefix and this suffix.
-    fn append_row(&mut self, rank: usize, suffix: &[u8], row: Row) -> Slot {
+    fn append_row(&mut self, rank: usize, suffix: &[u8], head: &Head) -> Slot {
         let slot = Slot::new(self.len());
         let start = self.keys.len();
         grow(&mut self.keys, suffix.len());
         self.keys.extend_from_slice(suffix);
-        self.push_row(rank, row, start);
+        self.push_row(rank, head, start);
         slot
     }
 
     /// Adds a row whose suffix begins at `start` and ends with the keys.
     #[inline]
-    fn push_row(&mut self, rank: usize, mut row: Row, start: usize) {
+    fn push_row(&mut self, rank: usize, head: &Head, start: usize) {
         let slot = Slot::new(self.len());
         let suffix = self.keys.get(start..).unwrap_or_default();
-        row.set_span(start, suffix.len());
         self.prints.set(slot, prints::of(suffix));
-        grow(&mut self.rows, 1);
-        self.rows.push(row);
+        self.rows.push(head, (start, suffix.len()));
         self.insert_in_order(rank, slot);
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
-    #[inline]
-    fn row(&self, slot: Slot) -> &Row {
-        &self.rows[slot.index()]
-    }
-
-    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
-    #[inline]
-    fn row_mut(&mut self, slot: Slot) -> &mut Row {
-        &mut self.rows[slot.index()]
     }
 }
 

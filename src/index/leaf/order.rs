@@ -4,7 +4,6 @@ use std::iter::FusedIterator;
 use std::ops::Bound;
 
 use super::keys::rest_or_order;
-use super::row::Row;
 use super::{CachedValue, KeyRef, Leaf, Slot};
 use crate::values::head::Head;
 
@@ -13,13 +12,14 @@ use crate::values::head::Head;
 pub(crate) struct Entry<'a> {
     pub(crate) key: KeyRef<'a>,
     pub(crate) value: Option<&'a CachedValue>,
-    row: &'a Row,
+    leaf: &'a Leaf,
+    slot: Slot,
 }
 
 impl Entry<'_> {
     #[inline]
     pub(crate) fn head(&self) -> Head {
-        self.row.head()
+        self.leaf.head(self.slot)
     }
 }
 
@@ -34,7 +34,7 @@ impl<'a> Range<'a> {
     #[inline]
     fn entry(&self, slot: u8) -> Entry<'a> {
         let (leaf, slot) = (self.leaf, Slot(slot));
-        Entry { key: leaf.key(slot), value: leaf.value(slot), row: leaf.row(slot) }
+        Entry { key: leaf.key(slot), value: leaf.value(slot), leaf, slot }
     }
 }
 

@@ -90,10 +90,10 @@ impl Leaf {
             let known = key.prefix.len().min(prefix_len);
             self.keys.extend(key.prefix.iter().skip(prefix_len));
             self.keys.extend(key.suffix.iter().skip(prefix_len - known));
-            let (row, touched) = (*from.row(slot), from.values.is_touched(slot));
+            let (head, touched) = (from.head(slot), from.values.is_touched(slot));
             let value = from.values.replace(slot, None);
             let new = super::Slot::new(self.len());
-            self.push_row(self.len(), row, start);
+            self.push_row(self.len(), &head, start);
             self.values.replace(new, value);
             self.values.set_touched(new, touched);
         }

@@ -1,4 +1,4 @@
-//! A head packed to one cache line, with the place of its key.
+//! A head of any kind packed to one cache line, with the place of its key.
 
 use crate::values::etag::ETag;
 use crate::values::head::Head;
@@ -28,9 +28,9 @@ const DELETED: u8 = 1;
 const EXPIRES: u8 = 2;
 
 impl Row {
-    /// A row of this head, whose key has no place yet.
+    /// A row of this head, and the place of its key.
     #[inline]
-    pub(super) fn new(head: &Head) -> Self {
+    pub(super) fn new(head: &Head, (start, len): (usize, usize)) -> Self {
         let flags = if head.deleted { DELETED } else { 0 };
         Self {
             etag: head.etag.0,
@@ -41,8 +41,8 @@ impl Row {
             offset: head.offset,
             len_bytes: head.len_bytes,
             checksum: head.checksum,
-            start: 0,
-            len: 0,
+            start: start as u16,
+            len: len as u16,
             flags: flags | if head.expires_ms.is_some() { EXPIRES } else { 0 },
         }
     }
@@ -62,22 +62,6 @@ impl Row {
         }
     }
 
-    /// Sets the head and keeps the place of the key.
-    #[inline]
-    pub(super) fn set_head(&mut self, head: &Head) {
-        *self = Self { start: self.start, len: self.len, ..Self::new(head) };
-    }
-
-    #[inline]
-    pub(super) fn is_deleted(&self) -> bool {
-        self.flags & DELETED != 0
-    }
-
-    #[inline]
-    pub(super) fn revision(&self) -> u64 {
-        self.revision
-    }
-
     /// Where the suffix of the key lies in the leaf's keys: its start and its length.
     #[inline]
     pub(super) fn span(&self) -> (usize, usize) {
@@ -85,8 +69,7 @@ impl Row {
     }
 
     #[inline]
-    pub(super) fn set_span(&mut self, start: usize, len: usize) {
-        debug_assert!(start + len <= usize::from(u16::MAX), "keys of a leaf are too long");
+    pub(super) fn set_span(&mut self, (start, len): (usize, usize)) {
         (self.start, self.len) = (start as u16, len as u16);
     }
 }

@@ -45,20 +45,22 @@ impl CachedValue {
 /// The values of a leaf, by slot.
 #[derive(Debug, Default)]
 pub(super) struct Values {
-    /// Unallocated while no value is held. Slots beyond its end hold none.
-    held: Vec<Option<CachedValue>>,
-    /// How many values are held.
-    count: usize,
+    /// In order of slot, without gaps; unallocated while no value is held.
+    held: Vec<CachedValue>,
+    /// One bit per slot: whether its value is held.
+    present: u128,
     /// The memory of the values themselves.
     bytes: usize,
-    /// One bit per slot: whether the row was read since the last eviction.
+    /// One bit per slot: whether the value was read, or wanted and not there, since the last
+    /// eviction.
     touched: [AtomicU64; 2],
 }
 
 impl Values {
     #[inline]
     pub(super) fn get(&self, slot: Slot) -> Option<&CachedValue> {
-        self.held.get(slot.index())?.as_ref()
+        let is_held = self.present & bit(slot) != 0;
+        if is_held { self.held.get(self.place(slot)) } else { None }
     }
 
     #[inline]
@@ -67,22 +69,32 @@ impl Values {
         slot: Slot,
         value: Option<CachedValue>,
     ) -> Option<CachedValue> {
-        let missing = (slot.index() + 1).saturating_sub(self.held.len());
-        if missing > 0 {
-            value.as_ref()?;
-            grow(&mut self.held, missing);
-            self.held.resize_with(slot.index() + 1, || None);
-        }
-        let place = self.held.get_mut(slot.index())?;
-        if let Some(value) = &value {
-            self.bytes += value.memory_bytes();
-            self.count += 1;
-        }
-        let displaced = mem::replace(place, value);
+        let (is_held, at) = (self.present & bit(slot) != 0, self.place(slot));
+        self.bytes += value.as_ref().map_or(0, CachedValue::memory_bytes);
+        let displaced = match value {
+            Some(value) if is_held => self.held.get_mut(at).map(|place| mem::replace(place, value)),
+            Some(value) => {
+                grow(&mut self.held, 1);
+                self.held.insert(at, value);
+                self.present |= bit(slot);
+                None
+            }
+            None if is_held => {
+                self.present &= !bit(slot);
+                Some(self.held.remove(at))
+            }
+            None => None,
+        };
         if let Some(displaced) = &displaced {
             self.forget(displaced);
         }
         displaced
+    }
+
+    /// Where the value of a slot is, or would be, among those that are held.
+    #[inline]
+    fn place(&self, slot: Slot) -> usize {
+        (self.present & (bit(slot) - 1)).count_ones() as usize
     }
 
     /// Takes out the value of a slot, and moves that of the last slot to it.
@@ -94,20 +106,29 @@ impl Values {
             self.replace(slot, moved);
             self.set_touched(slot, touched);
         }
-        self.held.truncate(last.index());
         removed
     }
 
-    /// Notes that a row was read. A bit that is set is not written again: the cache line stays
-    /// shared between readers.
+    /// Notes that the value of a row was read, if it is held. A bit that is set is not written
+    /// again: the cache line stays shared between readers.
     #[inline]
     pub(super) fn touch(&self, slot: Slot) {
+        if self.present & bit(slot) != 0 {
+            self.note_wanted(slot);
+        }
+    }
+
+    /// Notes that the value of a row was wanted, held or not; whether that was noted already since
+    /// the last eviction.
+    #[inline]
+    pub(super) fn note_wanted(&self, slot: Slot) -> bool {
         let bit = 1 << (slot.index() % 64);
-        if let Some(word) = self.touched.get(slot.index() / 64)
-            && word.load(Ordering::Relaxed) & bit == 0
-        {
+        let Some(word) = self.touched.get(slot.index() / 64) else { return false };
+        let noted = word.load(Ordering::Relaxed) & bit != 0;
+        if !noted {
             word.fetch_or(bit, Ordering::Relaxed);
         }
+        noted
     }
 
     pub(super) fn is_touched(&self, slot: Slot) -> bool {
@@ -133,19 +154,27 @@ impl Values {
     pub(super) fn evict_cold(&mut self) -> Vec<CachedValue> {
         let [low, high] = mem::take(&mut self.touched).map(AtomicU64::into_inner);
         let touched = u128::from(high) << 64 | u128::from(low);
-        let mut values = Vec::new();
-        for (slot, place) in self.held.iter_mut().enumerate() {
-            if touched >> slot & 1 == 0 {
-                values.extend(place.take());
-            }
+        let mut present = self.present;
+        self.present &= touched;
+        if self.present == present {
+            return Vec::new();
         }
+        let is_cold = |_: &mut CachedValue| {
+            let lowest = present & present.wrapping_neg();
+            present ^= lowest;
+            touched & lowest == 0
+        };
+        let values: Vec<_> = self.held.extract_if(.., is_cold).collect();
         values.iter().for_each(|value| self.forget(value));
+        if self.held.len() < self.held.capacity() / 2 {
+            self.held.shrink_to_fit();
+        }
         values
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.held.is_empty()
     }
 
     #[inline]
@@ -155,17 +184,21 @@ impl Values {
 
     #[inline]
     pub(super) fn array_bytes(&self) -> usize {
-        self.held.capacity() * size_of::<Option<CachedValue>>()
+        self.held.capacity() * size_of::<CachedValue>()
     }
 
     /// Takes a value out of the account; returns the array with the last one.
     #[inline]
     fn forget(&mut self, value: &CachedValue) {
         self.bytes -= value.memory_bytes();
-        self.count -= 1;
-        if self.count == 0 {
-            debug_assert_eq!(self.bytes, 0, "the account of values is wrong");
+        if self.bytes == 0 {
             self.held = Vec::new();
         }
     }
+}
+
+/// The bit of a slot.
+#[inline]
+fn bit(slot: Slot) -> u128 {
+    1 << slot.index()
 }

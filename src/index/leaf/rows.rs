@@ -1,0 +1,233 @@
+//! The rows of a leaf: in 48 bytes each, or in 64 where one of them needs that.
+//!
+//! Leaves of usual heads are three quarters of what they would be otherwise, so more of them stay
+//! in memory. Heads that expire, and those whose numbers are beyond the usual, need wide rows.
+
+use super::row::Row;
+use super::{Slot, grow};
+use crate::values::etag::ETag;
+use crate::values::head::Head;
+
+/// Rows by slot. All of a leaf have the same form; one that was wide stays so.
+#[derive(Debug)]
+pub(super) enum Rows {
+    Narrow(Vec<NarrowRow>),
+    Wide(Vec<Row>),
+}
+
+/// A row whose version does not expire, and whose revision and time are below 2^48.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NarrowRow {
+    etag: [u8; 16],
+    revision: Low48,
+    modified_ms: Low48,
+    segment: u32,
+    offset: u32,
+    len_bytes: u32,
+    checksum: u32,
+    start: u16,
+    /// Length of the key's suffix, and [`DELETED`].
+    len: u16,
+}
+
+const _: () = assert!(size_of::<NarrowRow>() == 48);
+
+/// Lengths of suffixes are below this bit.
+const DELETED: u16 = 1 << 15;
+const _: () = assert!(super::keys::MAX_KEY_BYTES < DELETED as usize);
+
+/// A number below 2^48.
+#[derive(Clone, Copy, Debug)]
+struct Low48([u16; 3]);
+
+impl Low48 {
+    #[inline]
+    fn new(number: u64) -> Option<Self> {
+        let [low, middle, high, 0] = [0, 16, 32, 48].map(|by| (number >> by) as u16) else {
+            return None;
+        };
+        Some(Self([low, middle, high]))
+    }
+
+    #[inline]
+    fn get(self) -> u64 {
+        let [low, middle, high] = self.0.map(u64::from);
+        low | middle << 16 | high << 32
+    }
+}
+
+impl NarrowRow {
+    /// `None` for a head that does not fit.
+    #[inline]
+    fn new(head: &Head, (start, len): (usize, usize)) -> Option<Self> {
+        if head.expires_ms.is_some() {
+            return None;
+        }
+        Some(Self {
+            etag: head.etag.0,
+            revision: Low48::new(head.revision)?,
+            modified_ms: Low48::new(head.modified_ms)?,
+            segment: head.segment,
+            offset: head.offset,
+            len_bytes: head.len_bytes,
+            checksum: head.checksum,
+            start: start as u16,
+            len: len as u16 | if head.deleted { DELETED } else { 0 },
+        })
+    }
+
+    #[inline]
+    fn head(&self) -> Head {
+        Head {
+            etag: ETag(self.etag),
+            revision: self.revision.get(),
+            segment: self.segment,
+            offset: self.offset,
+            len_bytes: self.len_bytes,
+            checksum: self.checksum,
+            modified_ms: self.modified_ms.get(),
+            expires_ms: None,
+            deleted: self.len & DELETED != 0,
+        }
+    }
+
+    #[inline]
+    fn span(&self) -> (usize, usize) {
+        (usize::from(self.start), usize::from(self.len & !DELETED))
+    }
+}
+
+impl Rows {
+    /// No rows, and no allocation.
+    pub(super) fn new() -> Self {
+        Self::Narrow(Vec::new())
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Narrow(rows) => rows.len(),
+            Self::Wide(rows) => rows.len(),
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Narrow(rows) => rows.capacity() * size_of::<NarrowRow>(),
+            Self::Wide(rows) => rows.capacity() * size_of::<Row>(),
+        }
+    }
+
+    pub(super) fn reserve_exact(&mut self, more: usize) {
+        match self {
+            Self::Narrow(rows) => rows.reserve_exact(more),
+            Self::Wide(rows) => rows.reserve_exact(more),
+        }
+    }
+
+    /// Adds a row in the next slot; its key's suffix begins at `span.0` and is `span.1` bytes long.
+    #[inline]
+    pub(super) fn push(&mut self, head: &Head, span: (usize, usize)) {
+        debug_assert!(span.0 + span.1 <= usize::from(u16::MAX), "keys of a leaf are too long");
+        match self {
+            Self::Narrow(rows) => match NarrowRow::new(head, span) {
+                Some(row) => {
+                    grow(rows, 1);
+                    rows.push(row);
+                }
+                None => {
+                    self.widen();
+                    self.push(head, span);
+                }
+            },
+            Self::Wide(rows) => {
+                grow(rows, 1);
+                rows.push(Row::new(head, span));
+            }
+        }
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[inline]
+    pub(super) fn head(&self, slot: Slot) -> Head {
+        match self {
+            Self::Narrow(rows) => rows[slot.index()].head(),
+            Self::Wide(rows) => rows[slot.index()].head(),
+        }
+    }
+
+    /// Sets the head of a row and keeps the place of its key.
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[inline]
+    pub(super) fn set_head(&mut self, slot: Slot, head: &Head) {
+        let span = self.span(slot);
+        match self {
+            Self::Narrow(rows) => match NarrowRow::new(head, span) {
+                Some(row) => rows[slot.index()] = row,
+                None => {
+                    self.widen();
+                    self.set_head(slot, head);
+                }
+            },
+            Self::Wide(rows) => rows[slot.index()] = Row::new(head, span),
+        }
+    }
+
+    /// Where the suffix of a row's key lies in the leaf's keys: its start and its length.
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[inline]
+    pub(super) fn span(&self, slot: Slot) -> (usize, usize) {
+        match self {
+            Self::Narrow(rows) => rows[slot.index()].span(),
+            Self::Wide(rows) => rows[slot.index()].span(),
+        }
+    }
+
+    /// Says of each row, in order of slot, where the suffix of its key lies now.
+    pub(super) fn move_spans(&mut self, mut f: impl FnMut(Slot, (usize, usize)) -> (usize, usize)) {
+        match self {
+            Self::Narrow(rows) => {
+                for (index, row) in rows.iter_mut().enumerate() {
+                    let (start, len) = f(Slot::new(index), row.span());
+                    (row.start, row.len) = (start as u16, len as u16 | row.len & DELETED);
+                }
+            }
+            Self::Wide(rows) => {
+                for (index, row) in rows.iter_mut().enumerate() {
+                    row.set_span(f(Slot::new(index), row.span()));
+                }
+            }
+        }
+    }
+
+    /// Removes a row and gives its slot to the last; returns its head.
+    pub(super) fn swap_remove(&mut self, slot: Slot) -> Head {
+        match self {
+            Self::Narrow(rows) => rows.swap_remove(slot.index()).head(),
+            Self::Wide(rows) => rows.swap_remove(slot.index()).head(),
+        }
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> + use<> {
+        (0..self.len()).map(Slot::new)
+    }
+
+    /// The greatest revision; 0 without rows.
+    pub(super) fn newest_revision(&self) -> u64 {
+        self.slots().map(|slot| self.head(slot).revision).max().unwrap_or(0)
+    }
+
+    /// Whether no row is of an item.
+    pub(super) fn all_are_deleted(&self) -> bool {
+        self.slots().all(|slot| self.head(slot).deleted)
+    }
+
+    #[cold]
+    fn widen(&mut self) {
+        if let Self::Narrow(narrow) = self {
+            let mut wide = Vec::with_capacity(narrow.capacity());
+            wide.extend(narrow.iter().map(|row| Row::new(&row.head(), row.span())));
+            *self = Self::Wide(wide);
+        }
+    }
+}

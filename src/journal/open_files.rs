@@ -1,0 +1,132 @@
+//! Segment files that reading keeps open: few as a rule, more where they are read at random.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::storage::DiskFile;
+
+/// How many files a store keeps open, unless it has to open them again and again.
+const FILES: usize = 16;
+/// How often a file has to be opened in the place of another before one more is kept open. A walk
+/// through many segments, which reads each once, so adds hardly any.
+const OPENED_AGAIN: usize = 32;
+/// How many files all stores of the process may keep open in addition to these: some systems give a
+/// process no more than 256 handles.
+const MORE_FILES: usize = 128;
+
+/// The additional files that the stores of this process keep open.
+static MORE: AtomicUsize = AtomicUsize::new(0);
+
+/// Open files of segments.
+#[derive(Debug, Default)]
+pub(super) struct OpenFiles {
+    files: Vec<OpenFile>,
+    /// Where the look for a file to close goes on.
+    hand: usize,
+    /// How many files were opened in the place of others since the room for them grew.
+    opened_again: usize,
+    /// How much of [`MORE_FILES`] this store has.
+    more: usize,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    number: u32,
+    file: Arc<dyn DiskFile>,
+    /// Whether it was used since the hand came by.
+    used: bool,
+}
+
+impl OpenFiles {
+    /// The file of a segment, if it is open.
+    pub(super) fn get(&mut self, number: u32) -> Option<Arc<dyn DiskFile>> {
+        let open = self.files.iter_mut().find(|open| open.number == number)?;
+        open.used = true;
+        Some(Arc::clone(&open.file))
+    }
+
+    /// Keeps a file open that was not, and closes another where there is no room.
+    pub(super) fn insert(&mut self, number: u32, file: Arc<dyn DiskFile>) {
+        let open = OpenFile { number, file, used: false };
+        if self.files.len() < FILES + self.more || self.has_more_room() {
+            self.files.push(open);
+            return;
+        }
+        // Every flag is cleared in one turn, so the second finds one.
+        loop {
+            self.hand = (self.hand + 1) % self.files.len();
+            match self.files.get_mut(self.hand) {
+                Some(place) if place.used => place.used = false,
+                Some(place) => return *place = open,
+                None => return,
+            }
+        }
+    }
+
+    /// Closes the file of a segment.
+    pub(super) fn remove(&mut self, number: u32) {
+        self.files.retain(|open| open.number != number);
+    }
+
+    /// Makes room for one file more, if files were closed too often for want of it.
+    fn has_more_room(&mut self) -> bool {
+        self.opened_again += 1;
+        if self.opened_again < OPENED_AGAIN {
+            return false;
+        }
+        self.opened_again = 0;
+        // Relaxed: it is a count and says nothing of other memory.
+        let one_more = |more: usize| (more < MORE_FILES).then_some(more + 1);
+        let granted = MORE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok();
+        self.more += usize::from(granted);
+        granted
+    }
+}
+
+impl Drop for OpenFiles {
+    fn drop(&mut self) {
+        MORE.fetch_sub(self.more, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::path::Path;
+
+    use super::*;
+    use crate::storage::{Disk, MemoryDisk};
+
+    fn read_all(open: &mut OpenFiles, file: &Arc<dyn DiskFile>, segments: u32) -> usize {
+        let closed = |number| {
+            let closed = open.get(number).is_none();
+            if closed {
+                open.insert(number, Arc::clone(file));
+            }
+            closed
+        };
+        (0..segments).map(closed).filter(|closed| *closed).count()
+    }
+
+    #[test]
+    fn one_walk_keeps_few_files_open_and_random_reads_as_many_as_they_need() {
+        let disk = MemoryDisk::default();
+        let file = disk.open(Path::new("segment"), true).unwrap();
+        let mut open = OpenFiles::default();
+        assert_eq!(read_all(&mut open, &file, 40), 40);
+        assert_eq!(open.files.len(), FILES);
+        let opened = (0..100).map(|_| read_all(&mut open, &file, 40)).sum::<usize>();
+        assert!(opened < 30 * OPENED_AGAIN + 40, "{opened}");
+        assert_eq!(open.files.len(), 40);
+        assert_eq!(read_all(&mut open, &file, 40), 0);
+        open.remove(7);
+        assert!(open.get(7).is_none());
+        assert_eq!(read_all(&mut open, &file, 40), 1);
+        // Others have what is left; what was granted comes back.
+        let granted = open.more;
+        assert!(granted >= 24 && MORE.load(Ordering::Relaxed) >= granted);
+        let _ = read_all(&mut open, &file, 4_000);
+        assert!(open.files.len() <= FILES + MORE_FILES);
+    }
+}
