@@ -18,3 +18,6 @@ pub(crate) mod query;
 pub(crate) mod retry;
 pub(crate) mod revision;
 pub(crate) mod short_bytes;
+
+/// A list that is mostly of one: then it needs no memory of its own.
+pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;
