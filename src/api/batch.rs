@@ -380,7 +380,7 @@ pub struct Committed {
 
 impl Committed {
     fn new(operations: &[Operation], committed: operation::Committed) -> Self {
-        let operation::Committed { revision, metas, keys } = committed;
+        let operation::Committed { revision, metas, keys, .. } = committed;
         let version_of: HashMap<&ItemKey, &Meta> = keys.iter().zip(&metas).collect();
         let meta = |operation: &Operation| match &operation.action {
             Action::Check => None,

@@ -2,7 +2,6 @@
 //! of every lock, and applied again where another writer came in between.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 use crate::api::building::build_lost;
 use crate::api::own_writes;
@@ -12,6 +11,7 @@ use crate::engine::operation::{
     Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
 use crate::engine::{ClearedItems, Clearing};
+use crate::values::Few;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
@@ -58,7 +58,7 @@ pub(crate) fn commit_checked(
             Attempt::Done(committed) => {
                 if !committed.metas.is_empty() {
                     own_writes::note(&committed.metas);
-                    help_upkeep(store);
+                    help_upkeep(store, committed.is_seal_near);
                 }
                 return Ok(committed);
             }
@@ -79,16 +79,19 @@ pub(crate) fn commit_checked(
 pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
     let cleared = store.engine()?.clear(collection, clearing)?;
     if cleared.written {
-        help_upkeep(store);
+        help_upkeep(store, false);
     }
     Ok(cleared)
 }
 
 /// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and
 /// waits for compaction to keep up. No failure in it is the commit's.
-fn help_upkeep(store: &Store) {
+fn help_upkeep(store: &Store, is_seal_near: bool) {
     let background = store.background();
     background.note_commit();
+    if is_seal_near {
+        background.sync_now();
+    }
     if background.take_backlog()
         && let Err(error) = work_off_backlog(store.shared())
     {
@@ -112,18 +115,23 @@ fn apply_patches(
     operations: &mut [Operation],
     mut check: Option<&mut Check<'_>>,
 ) -> Result<(), Failed> {
-    let mut states: HashMap<ItemKey, KeyState> = HashMap::new();
+    let mut states: Few<KeyState> = Few::new();
+    let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
+    let several = operations.len() > 1;
     for (index, operation) in operations.iter_mut().enumerate() {
         let at = |error| Failed { index: Some(index), error };
-        let state = match states.entry(operation.key.clone()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(unknown) => {
-                let engine = store.engine()?;
-                let now_ms = engine.clock.now_ms();
-                let state = engine.state_of(&operation.key, now_ms).map_err(at)?;
-                unknown.insert(state)
+        let known = if several { index_of.get(&operation.key).copied() } else { None };
+        let place = known.unwrap_or(states.len());
+        if known.is_none() {
+            let engine = store.engine()?;
+            let now_ms = engine.clock.now_ms();
+            states.push(engine.state_of(&operation.key, now_ms).map_err(at)?);
+            if several {
+                index_of.insert(operation.key.clone(), place);
             }
-        };
+        }
+        #[expect(clippy::expect_used, reason = "`place` is known, or was pushed just now")]
+        let state = states.get_mut(place).expect("each key has a state");
         let base = match state.decide(operation) {
             Ok(()) => continue,
             Err(Refusal::NeedsPatch(base)) => base,

@@ -160,6 +160,14 @@ impl Background {
         is_first(&self.sync_requested).then_some(interval)
     }
 
+    /// Has what is written synced now, where no writer does so.
+    pub(crate) fn sync_now(&self) {
+        if self.sync_interval.is_some() {
+            self.deadlines.lock().sync_by(Some(Instant::now()));
+            self.woken.notify_all();
+        }
+    }
+
     /// Has each commit synced at once for as long as what it returns lives, and what was written
     /// before synced now.
     pub(crate) fn begin_watching(&self) -> Watching {

@@ -102,7 +102,7 @@ impl Operation {
     /// The collection whose record this writes, if it does.
     pub(super) fn recorded_collection(&self) -> Option<&str> {
         let key = &self.key;
-        let is_record = key.collection().is_empty() && !is_index_record(key.key_bytes());
+        let is_record = key.is_of_system() && !is_index_record(key.key_bytes());
         is_record.then(|| std::str::from_utf8(self.key.key_bytes()).ok()).flatten()
     }
 }

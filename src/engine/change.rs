@@ -8,8 +8,9 @@ use crate::engine::secondary::maintain::IndexPlan;
 use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::seams::clock::expires_at;
+use crate::values::Few;
 use crate::values::codec::CodecId;
-use crate::values::etag::ETag;
+use crate::values::etag::{ETag, value_hash};
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
@@ -18,7 +19,7 @@ use crate::values::revision::Revision;
 /// A commit's entries as they will be applied.
 pub(super) struct Prepared {
     pub(super) commit: PreparedCommit,
-    pub(super) versions: Vec<PreparedVersion>,
+    pub(super) versions: Few<PreparedVersion>,
     /// What the first entries are: those of the records with these numbers.
     pub(super) recorded: Vec<usize>,
     /// What it changes in secondary indexes.
@@ -153,8 +154,8 @@ impl Prepared {
         change: &Change<'_>,
         index_changes: &[u8],
     ) {
-        let no_value = (&[][..], crate::values::etag::value_hash(&[]));
-        let (value, hash) = change.value.map_or(no_value, |value| (&*value.bytes, value.hash));
+        let no_value = || (&[][..], value_hash(&[]));
+        let (value, hash) = change.value.map_or_else(no_value, |value| (&*value.bytes, value.hash));
         let entry = Entry {
             kind: change.kind as u8,
             // A segment that the writer makes names its own incarnation first.
@@ -203,7 +204,7 @@ impl Prepared {
     }
 
     /// The versions that the operations wrote, with the tags that the journal gave.
-    pub(super) fn metas(&self, revision: u64) -> Vec<Meta> {
+    pub(super) fn metas(&self, revision: u64) -> Few<Meta> {
         let written = self.commit.entries.iter().zip(&self.versions).skip(self.recorded.len());
         let meta = |(entry, version): (&PreparedEntry, &PreparedVersion)| Meta {
             etag: entry.etag,

@@ -23,6 +23,7 @@ use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::segments::Segments;
+use crate::values::Few;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -51,7 +52,7 @@ pub(crate) struct ClearedItems {
 struct Applied {
     gone: ContentSum,
     appended: Appended,
-    metas: Vec<Meta>,
+    metas: Few<Meta>,
     /// The leaves that the collection had, and whether snapshots read them.
     leaves: Option<(ClearedLeaves, bool)>,
 }
@@ -147,10 +148,10 @@ impl Engine {
         let mut prepared = Prepared {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(changes.len()),
-                entries: Vec::with_capacity(changes.len()),
+                entries: Few::with_capacity(changes.len()),
                 index_moves: Vec::new(),
             },
-            versions: Vec::with_capacity(changes.len()),
+            versions: Few::with_capacity(changes.len()),
             recorded: Vec::new(),
             rows: IndexPlan::default(),
         };

@@ -8,6 +8,7 @@ use crate::engine::Engine;
 use crate::index::{Index, Pinned, TakeHead};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::frame_reader::{CommitFrame, FrameReader};
+use crate::values::Few;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -37,11 +38,19 @@ impl Engine {
         &self,
         keys: impl Iterator<Item = &'k ItemKey> + Clone,
     ) -> Result<Pinned<'_>> {
+        self.pin_heads(keys).map(|(pin, _)| pin)
+    }
+
+    /// As [`pin`](Self::pin), with the heads of these items, tombstones and expired ones included.
+    pub(crate) fn pin_heads<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k ItemKey> + Clone,
+    ) -> Result<(Pinned<'_>, Few<Option<Head>>)> {
         loop {
             let pin = self.index.pin();
-            let resident = keys.clone().try_for_each(|key| self.index.make_resident(key, &pin));
-            match resident {
-                Ok(()) => return Ok(pin),
+            let heads = keys.clone().map(|key| self.index.make_resident(key, &pin));
+            match heads.collect::<Result<_>>() {
+                Ok(heads) => return Ok((pin, heads)),
                 Err(Error::Table(_)) if self.index.is_lost() => {
                     drop(pin);
                     self.restore_index()?;

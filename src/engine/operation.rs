@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::engine::secondary::Secondary;
+use crate::values::Few;
 use crate::values::codec::{CodecId, decode_json};
 use crate::values::error::{CodecStep, Error, Result};
 use crate::values::etag::{ETag, value_hash};
@@ -259,6 +260,13 @@ pub(crate) enum Refusal {
 }
 
 impl KeyState {
+    /// An item of this head before any operation has changed it.
+    pub(crate) fn new(key: &ItemKey, before: Option<Head>, now_ms: u64) -> Self {
+        let live = before.filter(|head| head.is_live(now_ms));
+        let current = live.map_or(Current::Absent, Current::Stored);
+        Self { key: key.clone(), before, current, touched: false, swept: false }
+    }
+
     /// Decides one operation against this item and, if it goes through, changes the item.
     pub(crate) fn decide(&mut self, operation: &mut Operation) -> Result<(), Refusal> {
         let verb = match &operation.action {
@@ -397,9 +405,11 @@ pub(crate) enum Attempt {
 pub(crate) struct Committed {
     pub(crate) revision: u64,
     /// The versions written, in the order in which the operations first touched their keys.
-    pub(crate) metas: Vec<Meta>,
+    pub(crate) metas: Few<Meta>,
     /// The keys of these versions, where there were several operations.
     pub(crate) keys: Vec<ItemKey>,
+    /// Whether the journal should be synced soon, see [`Appended`](crate::journal::append::Appended).
+    pub(crate) is_seal_near: bool,
 }
 
 /// Why a commit was refused or failed, and at which operation, where it was one.

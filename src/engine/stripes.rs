@@ -5,6 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::ptr;
 
 use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::values::Few;
 #[cfg(not(all(test, loom)))]
 use crate::values::short_hash::short_hash;
 
@@ -61,7 +62,7 @@ impl Stripes {
 
     /// Locks the stripes of these keys, each once, in ascending order.
     pub(crate) fn lock<'a, 'k>(&'a self, keys: impl Iterator<Item = &'k [u8]>) -> Locked<'a> {
-        let mut indexes: Vec<usize> = keys.map(|key| self.index_of(key)).collect();
+        let mut indexes: Few<usize> = keys.map(|key| self.index_of(key)).collect();
         indexes.sort_unstable();
         indexes.dedup();
         self.lock_at(indexes.into_iter())
@@ -110,7 +111,7 @@ impl Stripe {
 /// Some stripes, locked; released when dropped.
 #[derive(Debug)]
 pub(crate) struct Locked<'a> {
-    stripes: Vec<(&'a Stripe, MutexGuard<'a, ()>)>,
+    stripes: Few<(&'a Stripe, MutexGuard<'a, ()>)>,
     applying: bool,
 }
 

@@ -18,6 +18,7 @@ use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::seams::sync::Ordering;
+use crate::values::Few;
 use crate::values::codec::CodecId;
 use crate::values::error::{Conflict, Error, Result};
 use crate::values::head::Head;
@@ -52,11 +53,12 @@ impl Engine {
         note: &mut dyn FnMut(u64),
     ) -> Result<Attempt, Failed> {
         // From here on every leaf that the commit touches is in memory: to apply it needs no I/O.
-        let pin = self.pin(touched(operations, unrecorded, claims))?;
+        let (pin, heads) = self.pin_heads(touched(operations, unrecorded, claims))?;
         self.check_codecs(operations, unrecorded)?;
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
-        let states = match self.decide(operations, claims, now_ms) {
+        let decided = decide(operations, &heads, now_ms);
+        let states = match decided.and_then(|states| self.sweep_claimed(claims, states, now_ms)) {
             Ok(states) => states,
             Err((index, refusal)) => {
                 drop(pin);
@@ -66,7 +68,7 @@ impl Engine {
         };
         check_size(&states)?;
         let changes = states.iter().filter(|state| state.touched);
-        let changes: Vec<Change<'_>> =
+        let changes: Few<Change<'_>> =
             changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
         let (pin, rows) =
             match self.rows_of_commit(operations, unrecorded, &changes, pin, claims, &mut locked) {
@@ -76,8 +78,9 @@ impl Engine {
         let mut prepared = self.prepare(unrecorded, &changes, rows, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
-            let (metas, keys) = (Vec::new(), Vec::new());
-            return Ok(Attempt::Done(Committed { revision, metas, keys }));
+            let (metas, keys) = (Few::new(), Vec::new());
+            let is_seal_near = false;
+            return Ok(Attempt::Done(Committed { revision, metas, keys, is_seal_near }));
         }
         let appended = self.journal.append(&mut prepared.commit)?;
         // From here on the commit is made: a panic before it is applied must not leave later
@@ -98,7 +101,10 @@ impl Engine {
         let finished = self.journal.finish(appended.revision);
         self.index.evict();
         match finished {
-            Ok(()) => Ok(Attempt::Done(Committed { revision: appended.revision, metas, keys })),
+            Ok(()) => {
+                let Appended { revision, is_seal_near, .. } = appended;
+                Ok(Attempt::Done(Committed { revision, metas, keys, is_seal_near }))
+            }
             Err(failure) => Err(unknown(&metas, failure)),
         }
     }
@@ -194,41 +200,9 @@ impl Engine {
         }
     }
 
-    /// Decides every operation, in order, against the items as the earlier ones leave them.
-    fn decide(
-        &self,
-        operations: &mut [Operation],
-        claims: &Claims,
-        now_ms: u64,
-    ) -> Result<Vec<KeyState>, (usize, Refusal)> {
-        let mut states: Vec<KeyState> = Vec::with_capacity(operations.len());
-        let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
-        let several = operations.len() > 1;
-        for (index, operation) in operations.iter_mut().enumerate() {
-            let known = if several { index_of.get(&operation.key).copied() } else { None };
-            let at = known.unwrap_or(states.len());
-            if known.is_none() {
-                let state = self.state_of(&operation.key, now_ms);
-                states.push(state.map_err(|error| (index, Refusal::Error(error)))?);
-                if several {
-                    index_of.insert(operation.key.clone(), at);
-                }
-            }
-            #[expect(clippy::expect_used, reason = "`at` is known, or was pushed just now")]
-            let state = states.get_mut(at).expect("each key has a state");
-            state.decide(operation).map_err(|refusal| (index, refusal))?;
-        }
-        let failed = |error| (0, Refusal::Error(error));
-        self.sweep_claimed(claims, &mut states, now_ms).map_err(failed)?;
-        Ok(states)
-    }
-
     /// An item before any operation has changed it.
     pub(crate) fn state_of(&self, key: &ItemKey, now_ms: u64) -> Result<KeyState> {
-        let before = self.head(key)?;
-        let live = before.filter(|head| head.is_live(now_ms));
-        let current = live.map_or(Current::Absent, Current::Stored);
-        Ok(KeyState { key: key.clone(), before, current, touched: false, swept: false })
+        Ok(KeyState::new(key, self.head(key)?, now_ms))
     }
 
     /// The collections among the operations' that no write has recorded yet.
@@ -279,10 +253,10 @@ impl Engine {
         let mut prepared = Prepared {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(entries),
-                entries: Vec::with_capacity(entries),
+                entries: Few::with_capacity(entries),
                 index_moves: rows.moves(),
             },
-            versions: Vec::with_capacity(entries),
+            versions: Few::with_capacity(entries),
             recorded: records.iter().map(|(at, _)| *at).collect(),
             rows,
         };
@@ -391,6 +365,33 @@ impl Engine {
         let (collection, codec) = (key.collection(), operation.codec);
         Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
     }
+}
+
+/// Decides every operation, in order, against the items as the earlier ones leave them; `heads` are
+/// those of their keys.
+fn decide(
+    operations: &mut [Operation],
+    heads: &[Option<Head>],
+    now_ms: u64,
+) -> Result<Few<KeyState>, (usize, Refusal)> {
+    debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
+    let mut states: Few<KeyState> = Few::with_capacity(operations.len());
+    let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
+    let several = operations.len() > 1;
+    for (index, (operation, before)) in operations.iter_mut().zip(heads).enumerate() {
+        let known = if several { index_of.get(&operation.key).copied() } else { None };
+        let at = known.unwrap_or(states.len());
+        if known.is_none() {
+            states.push(KeyState::new(&operation.key, *before, now_ms));
+            if several {
+                index_of.insert(operation.key.clone(), at);
+            }
+        }
+        #[expect(clippy::expect_used, reason = "`at` is known, or was pushed just now")]
+        let state = states.get_mut(at).expect("each key has a state");
+        state.decide(operation).map_err(|refusal| (index, refusal))?;
+    }
+    Ok(states)
 }
 
 /// The keys that a commit touches.

@@ -96,6 +96,31 @@ impl Index {
         key: &[u8],
         f: impl Fn(&Leaf, Slot) -> T,
     ) -> Result<Option<T>> {
+        let found = |leaf: &Leaf| leaf.find(key).map(|slot| f(leaf, slot));
+        self.look_into_leaf(directory, key, found, || self.evict())
+    }
+
+    /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does; returns
+    /// the item's head.
+    pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<Option<Head>> {
+        let Some(directory) = self.directory(key.collection()) else { return Ok(None) };
+        let key = key.key_bytes();
+        let found = |leaf: &Leaf| leaf.find(key).map(|slot| leaf.head(slot));
+        if let Some(found) = directory.in_memory(key, found) {
+            return Ok(found);
+        }
+        self.look_into_leaf(&directory, key, found, || {})
+    }
+
+    /// Calls `f` with the leaf of a key, which is loaded first where it is not in memory; `loaded` is
+    /// called after each load, with no lock held.
+    fn look_into_leaf<T>(
+        &self,
+        directory: &Directory,
+        key: &[u8],
+        f: impl Fn(&Leaf) -> T,
+        loaded: impl Fn(),
+    ) -> Result<T> {
         loop {
             let handle = directory.leaf_of(key);
             {
@@ -105,34 +130,11 @@ impl Index {
                 }
                 if let Some(leaf) = &state.leaf {
                     handle.touch();
-                    return Ok(leaf.find(key).map(|slot| f(leaf, slot)));
+                    return Ok(f(leaf));
                 }
             }
             self.load(directory, &handle)?;
-            self.evict();
-        }
-    }
-
-    /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does.
-    pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<()> {
-        let Some(directory) = self.directory(key.collection()) else { return Ok(()) };
-        let key = key.key_bytes();
-        if directory.in_memory(key, |_| ()).is_some() {
-            return Ok(());
-        }
-        loop {
-            let handle = directory.leaf_of(key);
-            {
-                let state = handle.read();
-                if !state.covers(key) {
-                    continue;
-                }
-                if state.leaf.is_some() {
-                    handle.touch();
-                    return Ok(());
-                }
-            }
-            self.load(&directory, &handle)?;
+            loaded();
         }
     }
 

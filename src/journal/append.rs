@@ -30,6 +30,7 @@ use crate::seams::entropy::Entropy;
 use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::storage::layout::segment_path;
 use crate::storage::{Disk, DiskFile};
+use crate::values::Few;
 use crate::values::error::{Error, Result};
 use crate::values::etag::{ETag, PendingTag};
 use crate::values::key::ItemKey;
@@ -151,7 +152,7 @@ pub(crate) struct Active {
 #[derive(Debug)]
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
-    pub(crate) entries: Vec<PreparedEntry>,
+    pub(crate) entries: Few<PreparedEntry>,
     /// What the commit does to the sums of secondary indexes.
     pub(crate) index_moves: Vec<IndexMove>,
 }
@@ -174,6 +175,9 @@ pub(crate) struct Appended {
     pub(crate) revision: u64,
     pub(crate) segment: u32,
     pub(crate) frame_offset: u32,
+    /// Whether it is the first commit of the last part of its segment: what is in the segment should
+    /// be synced now, so that little is left when it is sealed and everybody waits.
+    pub(crate) is_seal_near: bool,
 }
 
 /// Where the journal ends, for deciding on a checkpoint.
@@ -408,8 +412,9 @@ impl Journal {
         state.appended = revision;
         state.unapplied.push_back(Unapplied { revision, applied: false });
         debug_assert!(active.tail.offset <= active.reserved);
+        let is_seal_near = active.comes_near_seal(frame_offset);
         let frame_offset = frame_offset as u32;
-        Ok(Appended { revision, segment: active.number, frame_offset })
+        Ok(Appended { revision, segment: active.number, frame_offset, is_seal_near })
     }
 
     /// The newest revision given, and the count and sum of the live items at it.

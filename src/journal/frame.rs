@@ -164,9 +164,7 @@ impl FrameBuilder {
     /// Makes a whole commit of entries as they are stored.
     pub(crate) fn of_records(records: &[&[u8]]) -> Self {
         let mut builder = Self::commit(records.len());
-        for record in records {
-            builder.bytes.extend_from_slice(record);
-        }
+        records.iter().for_each(|record| builder.push_record(record));
         builder.complete();
         builder
     }
@@ -203,6 +201,11 @@ impl FrameBuilder {
         let record = self.bytes.get(start..).unwrap_or_default();
         let (at, len_bytes) = (start as u32, record.len() as u32);
         EntryRecord { at, len_bytes, checksum: record_checksum(record) }
+    }
+
+    /// Adds an entry as it is stored.
+    pub(crate) fn push_record(&mut self, record: &[u8]) {
+        self.bytes.extend_from_slice(record);
     }
 
     /// Takes the checksum of the body; call once, after the last entry and before any lock.
@@ -250,12 +253,21 @@ pub(crate) struct FrameHeader {
 
 impl FrameHeader {
     fn checksum(&self, place: Position) -> u32 {
+        let numbers = [
+            place.offset as u32,
+            (place.offset >> 32) as u32,
+            self.body_bytes,
+            self.revision as u32,
+            (self.revision >> 32) as u32,
+            self.body_checksum,
+            self.content_check,
+        ];
+        let mut bytes = [0; 7 * 4];
+        for (slot, number) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(numbers) {
+            *slot = number.to_le_bytes();
+        }
         let mut hasher = crc32fast::Hasher::new_with_initial(place.seed);
-        hasher.update(&place.offset.to_le_bytes());
-        hasher.update(&self.body_bytes.to_le_bytes());
-        hasher.update(&self.revision.to_le_bytes());
-        hasher.update(&self.body_checksum.to_le_bytes());
-        hasher.update(&self.content_check.to_le_bytes());
+        hasher.update(&bytes);
         hasher.finalize()
     }
 

@@ -161,11 +161,20 @@ impl Rewrite {
     }
 
     /// Adds what is kept of a commit: its entries, whose incarnations are indexes into this
-    /// segment's header.
-    pub(crate) fn append(&mut self, revision: u64, entries: &[Entry<'_>]) -> Result<()> {
+    /// segment's header, and the record of each, where it is known.
+    pub(crate) fn append(
+        &mut self,
+        revision: u64,
+        entries: &[(Entry<'_>, Option<&[u8]>)],
+    ) -> Result<()> {
         let mut frame = FrameBuilder::commit(entries.len());
-        for entry in entries {
-            frame.push(entry);
+        for (entry, record) in entries {
+            match record {
+                Some(record) => frame.push_record(record),
+                None => {
+                    frame.push(entry);
+                }
+            }
         }
         frame.complete();
         self.segment.push(&mut frame, revision)

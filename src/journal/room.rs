@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::journal::append::Active;
 use crate::journal::rotate::SEAL_ROOM_BYTES;
+use crate::storage::layout::segment_path;
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;
 
@@ -12,6 +13,8 @@ use crate::values::options::Durability;
 /// again as it holds, up to the limit.
 const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
+/// Shorter segments are not synced before they are sealed.
+const LEAST_SYNCED_AHEAD_BYTES: u64 = 1 << 20;
 /// How much of that is made at a time: a nearly full disk may have room for a part.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// How far ahead is filled while the disk is full.
@@ -34,6 +37,13 @@ pub(super) struct Filling {
 }
 
 impl Active {
+    /// Whether the frame that begins here, the last one, is the first to reach into the segment's last
+    /// quarter. Small segments have none: to sync them takes no longer.
+    pub(super) fn comes_near_seal(&self, frame_offset: u64) -> bool {
+        let near = self.capacity - self.capacity / 4;
+        self.capacity >= LEAST_SYNCED_AHEAD_BYTES && frame_offset < near && self.tail.offset >= near
+    }
+
     /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs
     /// no new space.
     ///
@@ -42,7 +52,7 @@ impl Active {
     /// zeros would double what is written.
     pub(super) fn reserve(
         &mut self,
-        path: &Path,
+        store: &Path,
         frame_bytes: u64,
         filling: Filling,
     ) -> Result<()> {
@@ -70,9 +80,56 @@ impl Active {
                 {
                     break;
                 }
-                Err(error) => return Err(Error::io("reserving space in", path)(error)),
+                Err(error) => {
+                    let path = segment_path(store, self.number);
+                    return Err(Error::io("reserving space in", &path)(error));
+                }
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::{Duration, Instant};
+
+    use crate::simulation::Simulation;
+    use crate::{Durability, Options, Precondition};
+
+    /// Else all that the last interval wrote is synced while everybody waits for the next segment.
+    #[test]
+    fn what_is_in_a_segment_is_synced_before_it_is_sealed() {
+        let sim = Simulation::new(1);
+        let hour = Duration::from_secs(3_600);
+        let options = Options::new().durability(Durability::Eventual).sync_interval(hour);
+        let store = sim.open_with_background(&options).unwrap();
+        let pages = store.raw("pages").unwrap();
+        let segment = || store.engine().unwrap().journal.position().segment;
+        let write = |key: u32| {
+            let value = vec![1; 10_000].into();
+            pages.upsert(key.to_be_bytes(), &value, Precondition::Always).unwrap().revision()
+        };
+        // The first segments are small.
+        let first = (0..u32::MAX).find(|key| {
+            write(*key);
+            segment() >= 4
+        });
+        let sealed = store.stats().unwrap().durable_revision;
+        // Of 1 MiB, 80 % is beyond the last quarter's begin, and before the end.
+        let (first, number) = (first.unwrap(), segment());
+        let revision = (first..first + 82).map(write).next_back().unwrap();
+        assert_eq!(segment(), number);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let durable = || store.stats().unwrap().durable_revision;
+        while durable() == sealed && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(
+            sealed < durable() && durable() <= revision,
+            "{sealed:?} of {revision:?} is synced"
+        );
     }
 }

@@ -69,11 +69,10 @@ impl Journal {
             self.clear_clean_mark(&mut state)?;
         }
         if let Some(active) = &mut state.active {
-            let path = segment_path(&self.store, active.number);
             if room.frees {
-                self.with_reserve(|| active.reserve(&path, frame_bytes, self.filling()))?;
+                self.with_reserve(|| active.reserve(&self.store, frame_bytes, self.filling()))?;
             } else {
-                active.reserve(&path, frame_bytes, self.filling())?;
+                active.reserve(&self.store, frame_bytes, self.filling())?;
             }
         }
         Ok(state)
@@ -149,8 +148,7 @@ impl Journal {
         let frames = SEGMENT_HEADER_BYTES + frame_bytes + SEAL_ROOM_BYTES;
         let capacity = wanted.max(frames);
         if let Some(active) = &mut state.active {
-            let path = segment_path(&self.store, active.number);
-            active.reserve(&path, 0, self.filling())?;
+            active.reserve(&self.store, 0, self.filling())?;
         }
         let mut manifest = self.manifest.lock();
         let number = self.free_number(manifest.current.next_segment)?;
@@ -237,7 +235,7 @@ impl Journal {
             .file
             .write_all_at(&bytes, 0)
             .map_err(Error::io("writing", &path))
-            .and_then(|()| active.reserve(&path, frame_bytes, self.filling()))
+            .and_then(|()| active.reserve(&self.store, frame_bytes, self.filling()))
             .and_then(|()| active.file.sync_all().map_err(Error::io("syncing", &path)))
             .and_then(|()| self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder)));
         if let Err(error) = made {

@@ -42,6 +42,12 @@ impl ItemKey {
         self.as_bytes().len() == self.collection_len + 1
     }
 
+    /// Whether the item is one of the store's own.
+    #[inline]
+    pub(crate) fn is_of_system(&self) -> bool {
+        self.collection_len == 0
+    }
+
     /// Joins a collection's name and the key of a row of the index, which comes in two parts and is
     /// empty where the row is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {

@@ -168,7 +168,8 @@ fn create_around(
     let tag = entry.pending_tag(engine.journal.incarnation(), &value_hash(entry.value));
     let (parent, etag) = (None, ETag::UNSAVED);
     let entry = PreparedEntry { key, parent, leaves_item: true, tag, record, etag };
-    let mut commit = PreparedCommit { frame, entries: vec![entry], index_moves: Vec::new() };
+    let mut commit =
+        PreparedCommit { frame, entries: [entry].into_iter().collect(), index_moves: Vec::new() };
     let appended = engine.journal.append(&mut commit).unwrap();
     let PreparedEntry { key, etag, .. } = &commit.entries[0];
     let head = Head {

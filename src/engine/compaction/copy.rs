@@ -1,6 +1,6 @@
 //! Copying what is worth keeping of some segments.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -40,10 +40,10 @@ pub(super) fn copy(
     for source in &sources {
         let mut span = FrameSpan::default();
         loop {
-            let (dropped, next) =
-                find_dropped(maintenance, source, span, purgeable, &mut chains, throttle)?;
+            let (kept, next) =
+                find_kept(maintenance, source, span, purgeable, &mut chains, throttle)?;
             let piece = FrameSpan { until: next.map(|next| next.offset), ..span };
-            copy_piece(maintenance, rewrite, source, piece, &dropped, throttle)?;
+            copy_piece(maintenance, rewrite, source, piece, &kept, throttle)?;
             let Some(from) = next else { break };
             span.from = Some(from);
         }
@@ -51,19 +51,21 @@ pub(super) fn copy(
     Ok(())
 }
 
-/// Copies a part of a segment except for what is dropped of it.
+/// Copies what is kept of a part of a segment.
 fn copy_piece(
     maintenance: &MaintenanceGuard<'_>,
     rewrite: &mut Rewrite,
     source: &SegmentRecord,
     piece: FrameSpan,
-    dropped: &Dropped,
+    kept: &Kept,
     throttle: Throttle,
 ) -> Result<()> {
+    let mut are_kept = kept.iter();
     read_span(maintenance, source, piece, throttle, &mut |_, source, frame| {
-        let mut kept = Vec::new();
+        let mut entries = Vec::new();
         source.for_each_entry(frame, &mut |found| {
-            if dropped.contains(&(frame.revision, found.entry.ordinal)) {
+            let is_kept = are_kept.next().copied();
+            if !is_kept.ok_or(internal("a segment that is copied has more entries than before"))? {
                 return Ok(());
             }
             // Those of all sources are listed.
@@ -71,52 +73,53 @@ fn copy_piece(
             let incarnation =
                 incarnation.ok_or(internal("a rewritten segment lacks an incarnation"))?;
             // A checkpoint holds what it changed in secondary indexes.
-            kept.push(Entry { incarnation, index_changes: &[], ..found.entry });
+            let entry = Entry { incarnation, index_changes: &[], ..found.entry };
+            // Most are copied as they are.
+            entries.push((entry, (entry == found.entry).then_some(found.record)));
             Ok(())
         })?;
-        if !kept.is_empty() {
-            rewrite.append(frame.revision, &kept)?;
+        if !entries.is_empty() {
+            rewrite.append(frame.revision, &entries)?;
         }
         Ok(ControlFlow::Continue(()))
     })
     .map(drop)
 }
 
-/// The entries of the next piece of a segment that nobody needs, by revision and ordinal, and where
-/// the piece after it begins.
-fn find_dropped(
+/// Which entries of the next piece of a segment are kept, and where the piece after it begins.
+fn find_kept(
     maintenance: &MaintenanceGuard<'_>,
     source: &SegmentRecord,
     span: FrameSpan,
     purgeable: &Purgeable,
     chains: &mut Chains,
     throttle: Throttle,
-) -> Result<(Dropped, Option<Position>)> {
-    let mut entries: Vec<(ItemKey, u64, u16)> = Vec::new();
+) -> Result<(Kept, Option<Position>)> {
+    let mut entries: Vec<(ItemKey, u64, usize)> = Vec::new();
     let mut noted = Noted::default();
     let next = read_span(maintenance, source, span, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             noted.add(&found.key);
-            entries.push((found.key, found.revision, found.entry.ordinal));
+            entries.push((found.key, found.revision, entries.len()));
             Ok(())
         })?;
         Ok(noted.flow())
     })?;
     // In order of key, neighbours lie on one page of the index.
     entries.sort_unstable();
-    let mut dropped = Dropped::new();
-    throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, ordinal)| {
+    let mut kept = vec![false; entries.len()];
+    throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, at)| {
         let purged = purgeable.get(key) == Some(revision);
-        if purged || !chains.keeps(engine, key, *revision)? {
-            dropped.insert((*revision, *ordinal));
+        if let Some(is_kept) = kept.get_mut(*at) {
+            *is_kept = !purged && chains.keeps(engine, key, *revision)?;
         }
         Ok(())
     })?;
-    Ok((dropped, next))
+    Ok((kept, next))
 }
 
-/// Entries that are left out of a copy, by revision and ordinal.
-type Dropped = HashSet<(u64, u16)>;
+/// Of each entry of a piece, in the order of the journal, whether a copy holds it.
+type Kept = Vec<bool>;
 
 /// Sees a commit of a segment, and says whether it has enough.
 type VisitSource<'a> =

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::engine::compaction::retire::Wait;
 use crate::engine::compaction::{Compaction, compact_range, plan, retire};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
@@ -55,10 +56,10 @@ fn compact_one(
     // What a checkpoint does not cover is not compacted.
     maintenance.engine()?.checkpoint()?;
     // What was rewritten before takes space as well.
-    retire::finish(maintenance, Throttle::Off)?;
+    retire::finish(maintenance, Throttle::Off, Wait::No)?;
     let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
     tried.insert(record.number);
     let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
-    retire::finish(maintenance, Throttle::Off)?;
+    retire::finish(maintenance, Throttle::Off, Wait::No)?;
     Ok(compacted)
 }

@@ -21,6 +21,7 @@ mod plan;
 mod purge;
 mod retire;
 
+use self::retire::Wait;
 use crate::engine::shared::{MaintenanceGuard, Shared};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
@@ -83,7 +84,7 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
 fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> Result<()> {
     maintenance.engine()?.journal.seal_if_dead()?;
     maintenance.engine()?.checkpoint()?;
-    retire::finish(maintenance, Throttle::Off)?;
+    retire::finish(maintenance, Throttle::Off, Wait::No)?;
     let mut runs = plan::everything(&*maintenance.engine()?);
     runs.reverse();
     while let Some(run) = runs.pop() {
@@ -93,7 +94,7 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
             }
             compacted => drop(compacted?),
         }
-        retire::finish(maintenance, Throttle::Off)?;
+        retire::finish(maintenance, Throttle::Off, Wait::No)?;
     }
     Ok(())
 }
@@ -112,7 +113,9 @@ pub(crate) fn compact_some(
     begin: impl FnOnce(),
 ) -> Result<bool> {
     let maintenance = &shared.maintenance();
-    retire::finish(maintenance, throttle)?;
+    // Who asks for full speed wants the space, too.
+    let wait = if throttle == Throttle::Off { Wait::No } else { Wait::ForCheckpoint };
+    retire::finish(maintenance, throttle, wait)?;
     let occasion = {
         let engine = maintenance.engine()?;
         if engine.journal.is_being_copied() {
@@ -130,7 +133,7 @@ pub(crate) fn compact_some(
         compacted => compacted,
     };
     let compacted =
-        compacted.and_then(|compacted| retire::finish(maintenance, throttle).map(|()| compacted));
+        compacted.and_then(|done| retire::finish(maintenance, throttle, wait).map(|()| done));
     match compacted {
         // Where nothing can be freed it is not tried again at once.
         Err(error) if error.is_full_disk() => {

@@ -15,15 +15,32 @@ use crate::values::key::ItemKey;
 const ROWS: usize = 1_024;
 /// How many heads are moved before others get a turn.
 const ENTRIES: usize = 256;
+/// This number of bytes of retired segments may wait for a checkpoint in any case.
+const LEAST_RETIRED_BYTES: u64 = 8 << 20;
+/// And this share of the live bytes, in percent.
+const RETIRED_PERCENT: u64 = 30;
 /// Snapshots may keep this number of bytes of retired segments in any case.
 const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// How long what a compaction had to keep counts as not worth another look, which costs a read and
 /// a rewrite of it.
 const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
 
+/// Whether retired segments stay until a checkpoint is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// One is taken now.
+    No,
+    /// One writes most of the index, so it is taken for their sake only when they take much space.
+    ForCheckpoint,
+}
+
 /// Moves the heads that point into retired segments, makes that durable, and drops them. Does
 /// nothing when there are none.
-pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> Result<()> {
+pub(super) fn finish(
+    maintenance: &MaintenanceGuard<'_>,
+    throttle: Throttle,
+    wait: Wait,
+) -> Result<()> {
     let (retired, covered, left_behind) = {
         let engine = maintenance.engine()?;
         let journal = &engine.journal;
@@ -62,7 +79,7 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
         return Ok(());
     }
     if !engine.moves_are_durable() {
-        if throttle == Throttle::HalfTime {
+        if wait == Wait::ForCheckpoint && !take_much(&engine, &numbers)? {
             // The next checkpoint that is due anyway makes them durable.
             return Ok(());
         }
@@ -73,15 +90,22 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
     Ok(())
 }
 
+/// Whether these segments take so much space that it is worth a checkpoint.
+fn take_much(engine: &Engine, numbers: &[u32]) -> Result<bool> {
+    let segments = engine.journal.segments();
+    let bytes = total_len_bytes(engine, numbers)?;
+    Ok(bytes > LEAST_RETIRED_BYTES.max(segments.total_live_bytes() / 100 * RETIRED_PERCENT))
+}
+
+fn total_len_bytes(engine: &Engine, numbers: &[u32]) -> Result<u64> {
+    numbers.iter().map(|number| engine.journal.segments().len_bytes(*number)).sum()
+}
+
 /// Gives up the snapshots that may read retired segments, if these take more space than everything
 /// that lives; whether none of them is left.
 fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool> {
-    let segments = engine.journal.segments();
-    let mut pinned = 0;
-    for number in numbers {
-        pinned += segments.len_bytes(*number)?;
-    }
-    if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
+    let pinned = total_len_bytes(engine, numbers)?;
+    if pinned > LEAST_PINNED_BYTES.max(engine.journal.segments().total_live_bytes()) {
         while engine.snapshots.lives_below(before) && engine.snapshots.give_up_oldest() {}
     }
     Ok(!engine.snapshots.lives_below(before))
@@ -179,4 +203,58 @@ fn remove_left_behind(
         let mut left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
         left_behind.try_for_each(|(key, head)| engine.purge(key, head.revision))
     })
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use crate::engine::Engine;
+    use crate::engine::compaction::compact_some;
+    use crate::engine::throttle::Throttle;
+    use crate::simulation::Simulation;
+    use crate::{Options, Precondition, Store};
+
+    fn overwrite(store: &Store, pages: u32) {
+        let items = store.raw("pages").unwrap();
+        for page in 0..pages {
+            let value = vec![page as u8; 5_000].into();
+            items.upsert((page % 1_000).to_be_bytes(), &value, Precondition::Always).unwrap();
+        }
+    }
+
+    fn compact(store: &Store) -> bool {
+        compact_some(store.shared(), Throttle::HalfTime, || ()).unwrap()
+    }
+
+    fn waiting(engine: &Engine) -> Vec<u32> {
+        engine.journal.retired_segments().iter().map(|retired| retired.number).collect()
+    }
+
+    /// A regression: where writers produced dead bytes quickly, each piece of compaction took a
+    /// checkpoint, and those wrote three times what everything else did.
+    #[test]
+    fn what_was_compacted_waits_for_a_checkpoint_until_it_takes_much_space() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        overwrite(&store, 1_700);
+        Simulation::checkpoint(&store).unwrap();
+        assert!(compact(&store));
+        let first = waiting(&store.engine().unwrap());
+        assert!(!first.is_empty(), "a checkpoint was taken for some MiB");
+        // A checkpoint that comes by lets them go.
+        Simulation::checkpoint(&store).unwrap();
+        compact(&store);
+        assert!(waiting(&store.engine().unwrap()).iter().all(|number| !first.contains(number)));
+
+        // Without one they go when they take too much.
+        overwrite(&store, 5_000);
+        Simulation::checkpoint(&store).unwrap();
+        while compact(&store) {
+            let engine = store.engine().unwrap();
+            let now = waiting(&engine);
+            assert!(!super::take_much(&engine, &now).unwrap(), "{} segments wait", now.len());
+        }
+        assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    }
 }

@@ -57,7 +57,7 @@ pub(super) fn rewrite(engine: &Engine) -> (Rewrite, SegmentRecord) {
             let key = ItemKey::new(entry.collection, entry.key).unwrap();
             engine.status_of(&key, frame.revision()).unwrap() == EntryStatus::Newest
         };
-        let kept: Vec<Entry<'_>> = entries.filter(newest).collect();
+        let kept: Vec<_> = entries.filter(newest).map(|entry| (entry, None)).collect();
         if !kept.is_empty() {
             rewrite.append(frame.revision(), &kept)?;
         }

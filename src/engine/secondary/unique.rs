@@ -19,11 +19,12 @@ use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::engine::change::Change;
-use crate::engine::operation::KeyState;
+use crate::engine::operation::{KeyState, Refusal};
 use crate::engine::secondary::Secondary;
 use crate::engine::secondary::maintain::{ItemRows, parse};
 use crate::engine::stripes::Locked;
 use crate::index::{KeyRef, Row, Shown};
+use crate::values::Few;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -272,19 +273,20 @@ impl Engine {
     pub(in crate::engine) fn sweep_claimed(
         &self,
         claims: &Claims,
-        states: &mut Vec<KeyState>,
+        mut states: Few<KeyState>,
         now_ms: u64,
-    ) -> Result<()> {
+    ) -> Result<Few<KeyState>, (usize, Refusal)> {
         for key in claims.sweeps() {
             if let Some(state) = states.iter_mut().find(|state| state.key == *key) {
                 state.sweep();
                 continue;
             }
-            let mut state = self.state_of(key, now_ms)?;
+            let state = self.state_of(key, now_ms);
+            let mut state = state.map_err(|error| (0, Refusal::Error(error)))?;
             state.sweep();
             states.push(state);
         }
-        Ok(())
+        Ok(states)
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) fn inexact(json: &[u8]) -> Option<String> {
 fn after_string(text: &[u8]) -> Option<&[u8]> {
     let (_, mut rest) = text.split_first()?;
     loop {
-        let at = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+        let at = memchr::memchr2(b'"', b'\\', rest)?;
         let (found, after) = rest.split_at_checked(at)?.1.split_first()?;
         if *found == b'"' {
             return Some(after);

@@ -106,7 +106,7 @@ impl Scan<'_> {
         let start = self.at;
         loop {
             let rest = self.text.get(self.at..)?;
-            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            self.at += memchr::memchr2(b'"', b'\\', rest)?;
             if self.text.get(self.at) == Some(&b'"') {
                 self.at += 1;
                 return Some(start..self.at - 1);
