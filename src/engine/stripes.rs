@@ -4,7 +4,7 @@ use std::hash::BuildHasher;
 #[cfg(not(all(test, loom)))]
 use std::hash::RandomState;
 
-use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock_soon};
 
 /// How many stripes a store has. Two keys share one by chance; they then wait for each other.
 #[cfg(not(all(test, loom)))]
@@ -70,7 +70,7 @@ impl Stripes {
     fn lock_at(&self, indexes: impl Iterator<Item = usize>) -> Locked<'_> {
         let lock = |index| {
             let stripe = self.at(index);
-            (stripe, stripe.lock.lock())
+            (stripe, lock_soon(&stripe.lock))
         };
         Locked { stripes: indexes.map(lock).collect(), applying: false }
     }
