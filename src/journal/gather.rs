@@ -55,6 +55,12 @@ impl Gathering {
 }
 
 impl Journal {
+    /// Has the next leader of a sync wait for as many commits.
+    #[cfg(test)]
+    pub(crate) fn expect_commits(&self, count: u64) {
+        self.lock().gathering.note(count, 0, Duration::ZERO);
+    }
+
     /// Lets other threads run until this number of commits was appended after a revision; `false`
     /// when that takes too long.
     pub(super) fn await_commits(&self, after: u64, count: u64, longest: Duration) -> bool {
@@ -69,5 +75,49 @@ impl Journal {
                 return false;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNC: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn a_lone_writer_waits_for_nobody() {
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.begin(1), None);
+        gathering.note(1, 0, SYNC);
+        assert_eq!(gathering.begin(1), None);
+    }
+
+    #[test]
+    fn a_leader_waits_for_as_many_as_were_at_work_and_no_longer_than_a_sync() {
+        let mut gathering = Gathering::default();
+        gathering.note(3, 5, SYNC);
+        assert_eq!(gathering.begin(5), Some((8, SYNC)));
+        gathering.end(true);
+        assert_eq!(gathering.begin(8), None);
+        gathering.note(8, 0, Duration::from_secs(1));
+        assert_eq!(gathering.begin(1), Some((8, LONGEST)));
+    }
+
+    #[test]
+    fn those_who_do_not_come_are_waited_for_ever_more_seldom() {
+        let mut gathering = Gathering::default();
+        gathering.note(8, 0, SYNC);
+        let waits = (0..1_000).filter(|_| {
+            let waits = gathering.begin(1).is_some();
+            if waits {
+                gathering.end(false);
+            }
+            waits
+        });
+        assert!((10..=25).contains(&waits.count()));
+        // And as before once they come.
+        while gathering.begin(1).is_none() {}
+        gathering.end(true);
+        assert!(gathering.begin(1).is_some());
     }
 }

@@ -160,6 +160,11 @@ impl Journal {
         debug_assert!(!state.syncing);
         state.syncing = true;
         state = self.gather(state, woken);
+        if state.failed {
+            // Frames before those in the buffer may be missing in the file.
+            state.syncing = false;
+            return Err(CommitFailure { source: None, cause: self.poison_cause() });
+        }
         if !state.buffer.is_empty() && !state.writing {
             let written = self.write_buffer(state, woken);
             state = written.inspect_err(|_| self.lock().syncing = false)?;

@@ -1,13 +1,19 @@
 //! Those who wait for the journal, each at a seat of its own.
 //!
-//! Nobody waits for a signal that all share: a thread that is woken has what it waits for, or is the
-//! one that goes on in place of the leader. It is woken under no lock, so it finds none taken.
+//! Nobody waits for a signal that all share: a thread that is woken has what it waits for, and then
+//! takes no lock, or is the one that leads next. A leader wakes when it holds no lock; a rotation and
+//! a failure, which are rare, wake under the journal's.
+//!
+//! Whenever the journal's lock is released and someone waits for a write or a sync, somebody leads
+//! that, or one was taken out and woken to look, and will lead unless another does.
 //!
 //! **Lock order:** a seat's lock is taken last of all, and nothing else under it.
 
 use std::mem;
 use std::sync::Arc;
 
+#[cfg(test)]
+use crate::journal::append::Journal;
 use crate::seams::sync::{Condvar, Mutex};
 
 /// How far the journal has come.
@@ -166,5 +172,17 @@ impl Woken {
 impl Drop for Woken {
     fn drop(&mut self) {
         self.wake();
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// Stands for a writer that waits until everything appended is synced, which somebody else does;
+    /// tells whether it was woken for that.
+    pub(crate) fn stand_in_line(&self) -> impl Fn() -> bool {
+        let mut state = self.lock();
+        let goal = Goal::synced(state.appended);
+        let seat = state.waiters.add(goal, Need::Sync);
+        move || *seat.call.lock() == Some(Call::Reached)
     }
 }
