@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ptr;
 
-use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
+use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock_soon};
 use crate::values::Few;
 #[cfg(not(all(test, loom)))]
 use crate::values::short_hash::short_hash;
@@ -77,7 +77,7 @@ impl Stripes {
     fn lock_at(&self, indexes: impl Iterator<Item = usize>) -> Locked<'_> {
         let lock = |index| {
             let stripe = self.at(index);
-            (stripe, stripe.lock.lock())
+            (stripe, lock_soon(&stripe.lock))
         };
         Locked { stripes: indexes.map(lock).collect(), applying: false }
     }

@@ -17,7 +17,8 @@ use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder, Position};
-use crate::journal::group_commit::{Level, PoisonOnPanic};
+use crate::journal::gather::Gathering;
+use crate::journal::group_commit::PoisonOnPanic;
 use crate::journal::in_flight::Flight;
 use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
@@ -25,9 +26,10 @@ use crate::journal::notify::Notifier;
 use crate::journal::reserve::Reserve;
 use crate::journal::room::Room;
 use crate::journal::segments::Segments;
+use crate::journal::waiters::{Goal, Marks, Waiters, Woken};
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
-use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
+use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock_soon};
 use crate::storage::layout::segment_path;
 use crate::storage::{Disk, DiskFile};
 use crate::values::Few;
@@ -60,16 +62,18 @@ pub(crate) struct Journal {
     pub(super) state: Mutex<State>,
     /// Taken after `state` where both are held.
     pub(super) manifest: Mutex<ManifestState>,
-    /// Something that a writer may wait for has happened.
-    pub(super) changed: Condvar,
+    /// Nobody writes or syncs any more, or writing has ended.
+    pub(super) idle: Condvar,
     pub(super) segments: Segments,
     pub(super) copies: CopyCount,
     pub(super) reserve: Arc<Reserve>,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
-    /// As [`State::written`], for those who wait for it without the lock.
+    /// As [`State::appended`], [`State::written`] and [`State::synced`], for those who look without the lock.
+    pub(super) appended: AtomicU64,
     pub(super) written: AtomicU64,
+    pub(super) synced: AtomicU64,
     pub(super) applied: AtomicU64,
     pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
@@ -116,7 +120,10 @@ pub(crate) struct State {
     pub(super) synced: u64,
     /// Commits appended and not yet known to be applied, in order of revision.
     pub(super) unapplied: VecDeque<Unapplied>,
-    pub(super) applied_waiters: usize,
+    pub(super) waiters: Waiters,
+    /// How many wait until nobody writes or syncs.
+    pub(super) idle_waiters: usize,
+    pub(super) gathering: Gathering,
     pub(super) writing: bool,
     pub(super) syncing: bool,
     pub(super) failed: bool,
@@ -228,6 +235,20 @@ pub(crate) struct Start {
 }
 
 impl Journal {
+    /// Locks the state, which is held for about a microsecond at a time.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        lock_soon(&self.state)
+    }
+
+    /// How far the journal has come, looked at without its lock.
+    pub(super) fn marks(&self) -> Marks {
+        Marks {
+            written: self.written.load(Ordering::Acquire),
+            synced: self.synced.load(Ordering::Acquire),
+            applied: self.applied.load(Ordering::Acquire),
+        }
+    }
+
     pub(crate) fn new(
         disk: Arc<dyn Disk>,
         store: PathBuf,
@@ -258,7 +279,9 @@ impl Journal {
                 written: last,
                 synced: last,
                 unapplied: VecDeque::new(),
-                applied_waiters: 0,
+                waiters: Waiters::default(),
+                idle_waiters: 0,
+                gathering: Gathering::default(),
                 writing: false,
                 syncing: false,
                 failed: false,
@@ -270,12 +293,14 @@ impl Journal {
                 file: start.manifest_file,
                 current: start.manifest,
             }),
-            changed: Condvar::new(),
+            idle: Condvar::new(),
             segments,
             copies: CopyCount::default(),
             reserve,
             written_up_to: AtomicU64::new(written_up_to),
+            appended: AtomicU64::new(last),
             written: AtomicU64::new(last),
+            synced: AtomicU64::new(last),
             applied: AtomicU64::new(last),
             durable: AtomicU64::new(last),
             syncs: AtomicU64::new(0),
@@ -345,7 +370,7 @@ impl Journal {
 
     /// Ends writing for good: nothing later is acknowledged, and the first cause is remembered.
     pub(crate) fn poison(&self, cause: impl fmt::Display) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         self.fail(&mut state, cause);
     }
 
@@ -367,7 +392,9 @@ impl Journal {
         state.failed = true;
         self.failed.store(true, Ordering::Release);
         self.notifier.fail();
-        self.changed.notify_all();
+        self.idle.notify_all();
+        let mut woken = Woken::default();
+        state.waiters.release_all(&mut woken);
     }
 
     /// Gives a commit its revision, its tags and its place in the journal. After this it *is*
@@ -377,12 +404,12 @@ impl Journal {
     /// [`Error::Poisoned`]; [`Error::Io`] when there is no room and none can be had, and
     /// [`Error::Corrupt`] when no revision is left, with nothing changed.
     pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         self.check_revisions(&state)?;
-        let unsynced_after = state.synced.max(state.opened_at);
-        if state.next_revision - unsynced_after > MAX_UNSYNCED_COMMITS {
+        while state.unsynced_commits() > MAX_UNSYNCED_COMMITS {
             let all = state.appended;
-            state = self.wait(state, all, Level::Synced)?;
+            self.wait(state, Goal::synced(all), Woken::default())?;
+            state = self.lock();
         }
         // What takes nothing but items away may use what is set aside.
         let frees = commit.entries.iter().all(|entry| !entry.leaves_item);
@@ -410,6 +437,7 @@ impl Journal {
         state.appended_bytes += bytes.len() as u64;
         state.next_revision = revision + 1;
         state.appended = revision;
+        self.appended.store(revision, Ordering::Release);
         state.unapplied.push_back(Unapplied { revision, applied: false });
         debug_assert!(active.tail.offset <= active.reserved);
         let is_seal_near = active.comes_near_seal(frame_offset);
@@ -419,18 +447,18 @@ impl Journal {
 
     /// The newest revision given, and the count and sum of the live items at it.
     pub(crate) fn content(&self) -> (u64, ContentSum) {
-        let state = self.state.lock();
+        let state = self.lock();
         (state.appended, state.content.total())
     }
 
     /// The count and sum of a collection's live items at the newest revision given.
     pub(crate) fn content_of(&self, collection: &str) -> ContentSum {
-        self.state.lock().content.of(collection)
+        self.lock().content.of(collection)
     }
 
     /// Where the journal ends.
     pub(crate) fn position(&self) -> AppendPosition {
-        let state = self.state.lock();
+        let state = self.lock();
         let segment = state.active.as_ref().map_or(0, |active| active.number);
         AppendPosition { segment, appended_bytes: state.appended_bytes }
     }
@@ -438,7 +466,7 @@ impl Journal {
     /// The segments in order of revision, each with where its frames in the file end.
     pub(crate) fn extents(&self) -> Vec<Extent> {
         // Under the lock, so that no segment is sealed between the two looks.
-        let state = self.state.lock();
+        let state = self.lock();
         let active = state.active.as_ref().map(|active| active.number);
         let written = self.written_up_to.load(Ordering::Acquire) & u64::from(u32::MAX);
         let manifest = self.manifest.lock();
@@ -461,6 +489,13 @@ impl Journal {
     /// The path of a segment's file, for errors.
     pub(crate) fn segment_path(&self, segment: u32) -> PathBuf {
         segment_path(&self.store, segment)
+    }
+}
+
+impl State {
+    /// Revisions given in this session that are not synced, and the next.
+    fn unsynced_commits(&self) -> u64 {
+        self.next_revision - self.synced.max(self.opened_at)
     }
 }
 

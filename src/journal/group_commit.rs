@@ -1,16 +1,19 @@
 //! Group commit: one of those who wait writes and syncs for all.
 //!
 //! Whoever waits and finds nobody at work leads: it writes the buffer for all, syncs if that is
-//! what is waited for, and wakes everyone once. The leader holds no lock while it does. Writing
-//! and syncing have a leader each, so that an `Eventual` write does not wait for a sync.
+//! what is waited for, and wakes those for whom it is done, and one that leads next where some are
+//! left. The leader holds no lock while it works, and none when it wakes. Writing and syncing have
+//! a leader each, so that an `Eventual` write does not wait for a sync.
 
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::journal::append::{CommitFailure, Journal, State, pack};
 use crate::journal::in_flight::Flight;
-use crate::seams::sync::{MutexGuard, Ordering};
+use crate::journal::waiters::{Call, Goal, Need, Woken};
+use crate::seams::sync::{MutexGuard, Ordering, spin_briefly};
 use crate::storage::DiskFile;
 use crate::values::error::{FailedCall, Result};
 use crate::values::options::Durability;
@@ -20,86 +23,62 @@ const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// How often a writer looks whether another has written its frame, before it sleeps until then.
 #[cfg(not(all(test, loom)))]
-const LOOKS: u32 = 24;
+const LOOKS: u32 = 40;
 /// In models once: loom knows no time that passes.
 #[cfg(all(test, loom))]
 const LOOKS: u32 = 1;
-/// How many of the looks follow each other closely; after each of the others another thread may
-/// have the processor.
-const CLOSE_LOOKS: u32 = 8;
-
-/// How far a commit must have come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    Written,
-    Synced,
-}
 
 impl Journal {
-    /// Waits until a commit is written or synced, and leads where nobody does.
+    /// Waits until a goal is reached, and leads where nobody does, having woken these when the lock
+    /// is released. Holds no lock when it returns.
     pub(super) fn wait<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        revision: u64,
-        level: Level,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        goal: Goal,
+        mut woken: Woken,
+    ) -> Result<(), CommitFailure> {
+        let mut looks = 0;
         loop {
-            let reached = match level {
-                Level::Written => state.written >= revision,
-                Level::Synced => state.synced >= revision,
-            };
-            if reached {
-                return Ok(state);
-            }
+            let Some(need) = goal.need(self.marks()) else { return Ok(()) };
             if state.failed {
                 return Err(CommitFailure { source: None, cause: self.poison_cause() });
             }
-            // Whoever wants a sync while one is under way waits for the next, which will cover
-            // all that gathered in the meantime. A write need not wait for a sync, nor a sync for a
-            // write that it need not cover.
-            let busy = match level {
-                Level::Written => state.writing,
-                Level::Synced => state.syncing || (state.writing && state.written < revision),
-            };
-            state = match (busy, level) {
-                (true, _) => self.changed.wait(state),
-                (false, Level::Written) => {
-                    let state = self.lead_write(state)?;
-                    // Also those who wait to sync what was being written.
-                    self.changed.notify_all();
-                    state
+            match (state.obstacle(need, goal), need) {
+                (None, Need::Sync) => self.lead_sync(state, &mut woken)?,
+                (None, _) => self.lead_write(state, &mut woken)?,
+                (Some(_), Need::Write | Need::Apply) if looks < LOOKS => {
+                    drop(state);
+                    woken.wake();
+                    self.watch(goal, &mut looks);
                 }
-                (false, Level::Synced) => self.lead_sync(state)?,
-            };
+                (Some(obstacle), _) => {
+                    let seat = state.waiters.add(goal, obstacle);
+                    drop(state);
+                    woken.wake();
+                    if seat.wait() == Call::Reached {
+                        return Ok(());
+                    }
+                }
+            }
+            if goal.need(self.marks()).is_none() {
+                return Ok(());
+            }
+            state = self.lock();
         }
     }
 
-    /// Lets the leader that is writing finish, for some microseconds, and tells whether a commit is
-    /// written, and applied with all before it, by then. To sleep and be woken takes longer than
-    /// most writes.
-    pub(super) fn watch_written<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        revision: u64,
-    ) -> Option<MutexGuard<'a, State>> {
-        let mut looks = 0;
-        while state.writing && state.written < revision && looks < LOOKS {
-            let before = state.written;
-            drop(state);
-            let written = loop {
-                let written = self.written.load(Ordering::Acquire);
-                if written > before || looks == LOOKS {
-                    break written;
-                }
-                pause(looks);
-                looks += 1;
-            };
-            if written >= revision && self.applied.load(Ordering::Acquire) >= revision {
-                return None;
+    /// Lets the leader that is writing finish, for some microseconds: to sleep and be woken takes
+    /// longer than most writes.
+    fn watch(&self, goal: Goal, looks: &mut u32) {
+        let before = self.written.load(Ordering::Acquire);
+        while *looks < LOOKS {
+            *looks += 1;
+            spin_briefly();
+            let marks = self.marks();
+            if marks.written > before || goal.need(marks).is_none() {
+                return;
             }
-            state = self.state.lock();
         }
-        Some(state)
     }
 
     /// Moves the mark of what is written.
@@ -108,23 +87,58 @@ impl Journal {
         self.written.store(revision, Ordering::Release);
     }
 
-    /// Writes the buffer to the active segment on behalf of everyone; the caller wakes those who
-    /// wait for it.
+    /// Moves the mark of what is synced.
+    pub(super) fn set_synced(&self, state: &mut State, revision: u64) {
+        state.synced = state.synced.max(revision);
+        self.synced.store(state.synced, Ordering::Release);
+        self.publish_durable(state);
+    }
+
+    /// Takes out those for whom this was done, to be woken when no lock is held any more.
+    pub(super) fn release(&self, state: &mut State, done: Need, woken: &mut Woken) {
+        let led = match done {
+            Need::Sync => state.syncing,
+            Need::Write => state.writing,
+            Need::Apply => false,
+        };
+        state.waiters.release(done, self.marks(), led, woken);
+        if state.idle_waiters > 0 && !state.writing && !state.syncing {
+            self.idle.notify_all();
+        }
+    }
+
+    /// Writes what is buffered on behalf of everyone, and wakes those who wait for it.
     fn lead_write<'a>(
         &'a self,
+        state: MutexGuard<'a, State>,
+        woken: &mut Woken,
+    ) -> Result<(), CommitFailure> {
+        let mut state = self.write_buffer(state, woken)?;
+        // Also those who wait to sync what was being written.
+        self.release(&mut state, Need::Write, woken);
+        drop(state);
+        woken.wake();
+        Ok(())
+    }
+
+    /// Writes the buffer to the active segment.
+    fn write_buffer<'a>(
+        &'a self,
         mut state: MutexGuard<'a, State>,
+        woken: &mut Woken,
     ) -> Result<MutexGuard<'a, State>, CommitFailure> {
         debug_assert!(!state.writing);
         let goal = state.appended;
         let Some((file, flight)) = state.take_buffer() else { return Ok(state) };
         state.writing = true;
         drop(state);
+        woken.wake();
 
         let release = self.poison_on_panic();
         let result = file.write_all_at(&flight.bytes, flight.offset);
         mem::forget(release);
 
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.writing = false;
         if let Err(error) = result {
             // The flight stays where readers find it: what it holds was applied.
@@ -141,30 +155,33 @@ impl Journal {
     fn lead_sync<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
+        woken: &mut Woken,
+    ) -> Result<(), CommitFailure> {
         debug_assert!(!state.syncing);
         state.syncing = true;
-        let nothing_to_write = state.buffer.is_empty() || state.writing;
-        let written = if nothing_to_write { Ok(state) } else { self.lead_write(state) };
-        let mut state = match written {
-            Ok(state) => state,
-            Err(failure) => {
-                self.state.lock().syncing = false;
-                return Err(failure);
-            }
-        };
-        if !nothing_to_write && self.durability == Durability::Eventual {
+        state = self.gather(state, woken);
+        if state.failed {
+            // Frames before those in the buffer may be missing in the file.
+            state.syncing = false;
+            return Err(CommitFailure { source: None, cause: self.poison_cause() });
+        }
+        if !state.buffer.is_empty() && !state.writing {
+            let written = self.write_buffer(state, woken);
+            state = written.inspect_err(|_| self.lock().syncing = false)?;
             // They need not wait for the sync.
-            self.changed.notify_all();
+            self.release(&mut state, Need::Write, woken);
         }
         let goal = state.written;
         let active = state.active.as_ref();
         let active = active.map(|active| (active.number, Arc::clone(&active.file)));
         let watermark = state.watermark.take();
         drop(state);
+        woken.wake();
+        let began = Instant::now();
 
         let release = self.poison_on_panic();
         let result = active.as_ref().map_or(Ok(()), |(_, file)| file.sync_data());
+        let took = began.elapsed();
         self.syncs.fetch_add(1, Ordering::Relaxed);
         let watermark = watermark.map(|mut watermark| {
             // The frames are safe already: a mark that lags only blunts the search for damage.
@@ -180,21 +197,41 @@ impl Journal {
         });
         mem::forget(release);
 
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.syncing = false;
         state.watermark = watermark;
-        match result {
-            Ok(()) => {
-                state.synced = state.synced.max(goal);
-                self.publish_durable(&state);
-                self.changed.notify_all();
-                Ok(state)
-            }
-            Err(error) => {
-                let segment = active.map_or(0, |(number, _)| number);
-                Err(self.fail_at(&mut state, "syncing", segment, error))
-            }
+        if let Err(error) = result {
+            let segment = active.map_or(0, |(number, _)| number);
+            return Err(self.fail_at(&mut state, "syncing", segment, error));
         }
+        let (covered, came) = (goal.saturating_sub(state.synced), state.appended - goal);
+        state.gathering.note(covered, came, took);
+        self.set_synced(&mut state, goal);
+        self.release(&mut state, Need::Sync, woken);
+        drop(state);
+        woken.wake();
+        Ok(())
+    }
+
+    /// Waits for those who will want the same sync, where that pays.
+    fn gather<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        woken: &mut Woken,
+    ) -> MutexGuard<'a, State> {
+        // Who waits for a leader to end holds up all who would come.
+        if self.durability == Durability::Eventual || state.idle_waiters > 0 {
+            return state;
+        }
+        let synced = state.synced;
+        let come = state.appended - synced;
+        let Some((count, longest)) = state.gathering.begin(come) else { return state };
+        drop(state);
+        woken.wake();
+        let complete = self.await_commits(synced, count, longest);
+        let mut state = self.lock();
+        state.gathering.end(complete);
+        state
     }
 
     /// Ends writing because of what the system says of a segment's file.
@@ -218,13 +255,31 @@ impl Journal {
         mut state: MutexGuard<'a, State>,
     ) -> MutexGuard<'a, State> {
         while (state.writing || state.syncing) && !state.failed {
-            state = self.changed.wait(state);
+            state.idle_waiters += 1;
+            state = self.idle.wait(state);
+            state.idle_waiters -= 1;
         }
         state
     }
 }
 
 impl State {
+    /// What somebody else does before this can be done. Whoever wants a sync while one is under way
+    /// waits for the next, which will cover all that gathered in the meantime. A write need not wait
+    /// for a sync, nor a sync for a write that it need not cover.
+    fn obstacle(&self, need: Need, goal: Goal) -> Option<Need> {
+        let busy = match need {
+            Need::Sync if self.syncing => true,
+            Need::Sync if self.writing && self.written < goal.written => {
+                return Some(Need::Write);
+            }
+            Need::Sync => false,
+            Need::Write => self.writing,
+            Need::Apply => true,
+        };
+        busy.then_some(need)
+    }
+
     /// Takes the buffered frames, leaving them readable, with the file that they belong to.
     fn take_buffer(&mut self) -> Option<(Arc<dyn DiskFile>, Arc<Flight>)> {
         let active = self.active.as_ref().filter(|_| !self.buffer.is_empty())?;
@@ -243,18 +298,6 @@ impl State {
             self.spare = flight.bytes;
             self.spare.clear();
         }
-    }
-}
-
-/// Passes a little time: longer from look to look.
-fn pause(looks: u32) {
-    if cfg!(all(test, loom)) {
-        return;
-    }
-    if looks < CLOSE_LOOKS {
-        (0..1_u32 << looks.min(5)).for_each(|_| std::hint::spin_loop());
-    } else {
-        std::thread::yield_now();
     }
 }
 

@@ -2,7 +2,7 @@
 //! anyone has written it.
 
 use crate::journal::append::{Journal, State, pack};
-use crate::journal::group_commit::Level;
+use crate::journal::waiters::{Goal, Woken};
 use crate::seams::sync::Ordering;
 use crate::values::error::Result;
 
@@ -17,9 +17,9 @@ pub(super) struct Flight {
 impl Journal {
     /// Returns when everything appended so far is in the file, or cannot be brought there.
     pub(crate) fn write_out(&self) {
-        let state = self.state.lock();
+        let state = self.lock();
         let appended = state.appended;
-        drop(self.wait(state, appended, Level::Written));
+        drop(self.wait(state, Goal::written(appended), Woken::default()));
     }
 
     /// Whether everything before this place of a segment is in its file.
@@ -39,7 +39,7 @@ impl Journal {
     ) -> Result<Option<Vec<u8>>> {
         let end = u64::from(offset) + u64::from(len_bytes);
         if !self.is_written(segment, end)
-            && let Some(bytes) = self.state.lock().read_unwritten(segment, offset, len_bytes)
+            && let Some(bytes) = self.lock().read_unwritten(segment, offset, len_bytes)
         {
             return Ok(Some(bytes));
         }

@@ -12,6 +12,7 @@ pub(crate) mod dual_slot;
 pub(crate) mod entries;
 pub(crate) mod frame;
 pub(crate) mod frame_reader;
+mod gather;
 pub(crate) mod group_commit;
 pub(crate) mod in_flight;
 pub(crate) mod index_changes;
@@ -31,6 +32,7 @@ pub(crate) mod segment;
 pub(crate) mod segment_writer;
 pub(crate) mod segments;
 pub(crate) mod skip_damaged;
+mod waiters;
 pub(crate) mod watermark;
 
 pub(crate) use append::{Journal, PreparedCommit, PreparedEntry};

@@ -2,8 +2,8 @@
 //! synced as well. Revisions become visible in their order, whatever order writers come in.
 
 use crate::journal::append::{CommitFailure, Journal, State};
-use crate::journal::group_commit::Level;
-use crate::seams::sync::{MutexGuard, Ordering};
+use crate::journal::waiters::{Goal, Need, Woken};
+use crate::seams::sync::Ordering;
 use crate::values::error::Result;
 use crate::values::options::Durability;
 
@@ -21,45 +21,22 @@ impl Journal {
     /// Marks a commit as applied and waits until it is as durable as the store promises, and until
     /// every commit before it is applied.
     pub(crate) fn finish(&self, revision: u64) -> Result<(), CommitFailure> {
-        let mut state = self.state.lock();
-        self.mark_applied(&mut state, revision);
-        let level = match self.durability {
-            Durability::Immediate => Level::Synced,
-            Durability::Eventual => {
-                let Some(watched) = self.watch_written(state, revision) else { return Ok(()) };
-                state = watched;
-                Level::Written
-            }
+        let mut woken = Woken::default();
+        let mut state = self.lock();
+        self.mark_applied(&mut state, revision, &mut woken);
+        let goal = match self.durability {
+            Durability::Immediate => Goal::synced(revision),
+            Durability::Eventual => Goal::written(revision),
         };
-        state = self.wait(state, revision, level)?;
-        drop(self.wait_applied(state, revision)?);
-        Ok(())
+        self.wait(state, goal.and_applied(), woken)
     }
 
     /// Waits until every commit made so far is applied and synced; returns the newest of them.
     pub(crate) fn sync(&self) -> Result<u64, CommitFailure> {
-        let state = self.state.lock();
+        let state = self.lock();
         let revision = state.appended;
-        let state = self.wait(state, revision, Level::Synced)?;
-        drop(self.wait_applied(state, revision)?);
+        self.wait(state, Goal::synced(revision).and_applied(), Woken::default())?;
         Ok(revision)
-    }
-
-    /// Waits until every commit up to this revision is applied.
-    pub(super) fn wait_applied<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        revision: u64,
-    ) -> Result<MutexGuard<'a, State>, CommitFailure> {
-        while self.applied.load(Ordering::Acquire) < revision {
-            if state.failed {
-                return Err(CommitFailure { source: None, cause: self.poison_cause() });
-            }
-            state.applied_waiters += 1;
-            state = self.changed.wait(state);
-            state.applied_waiters -= 1;
-        }
-        Ok(state)
     }
 
     /// Gives the newest revision to `begin` while none newer can be given, and returns when every
@@ -68,14 +45,14 @@ impl Journal {
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned) when a failure left one of them unapplied.
     pub(crate) fn at_newest<T>(&self, begin: impl FnOnce(u64) -> T) -> Result<T> {
-        let state = self.state.lock();
+        let state = self.lock();
         let newest = state.appended;
         let begun = begin(newest);
-        drop(self.wait_applied(state, newest)?);
+        self.wait(state, Goal::applied(newest), Woken::default())?;
         Ok(begun)
     }
 
-    fn mark_applied(&self, state: &mut State, revision: u64) {
+    fn mark_applied(&self, state: &mut State, revision: u64, woken: &mut Woken) {
         let index = state.unapplied.binary_search_by_key(&revision, |u| u.revision);
         let commit = index.ok().and_then(|index| state.unapplied.get_mut(index));
         #[expect(clippy::expect_used, reason = "`append` listed it, and only this takes it off")]
@@ -89,9 +66,7 @@ impl Journal {
         if let Some(applied) = applied {
             self.applied.store(applied, Ordering::Release);
             self.publish_durable(state);
-            if state.applied_waiters > 0 {
-                self.changed.notify_all();
-            }
+            self.release(state, Need::Apply, woken);
         }
     }
 

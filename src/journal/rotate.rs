@@ -12,6 +12,7 @@ use crate::journal::manifest::{
 use crate::journal::room::{Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::journal::waiters::{Need, Woken};
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::layout::{JOURNAL_FOLDER, manifest_path, segment_path};
 use crate::values::error::{Error, Result};
@@ -123,7 +124,7 @@ impl Journal {
     /// Seals the active segment and begins the next when it holds anything dead, so that
     /// compaction can reach it.
     pub(crate) fn seal_if_dead(&self) -> Result<()> {
-        let state = self.state.lock();
+        let state = self.lock();
         let dead = state.active.as_ref().is_some_and(|active| {
             let frames = active.tail.offset - SEGMENT_HEADER_BYTES;
             frames > self.segments.live_bytes(active.number)
@@ -190,7 +191,10 @@ impl Journal {
         self.written_up_to.store(pack(number, next.tail.offset), Ordering::Release);
         state.active = Some(next);
         state.opened_for_writing = true;
-        self.changed.notify_all();
+        // The seal was written and synced for them, and nobody else tells them.
+        let mut woken = Woken::default();
+        self.release(state, Need::Write, &mut woken);
+        self.release(state, Need::Sync, &mut woken);
         Ok(())
     }
 
@@ -270,10 +274,9 @@ impl Journal {
         state.buffer.clear();
         let active_number = active.number;
         self.set_written(state, state.appended);
-        state.synced = state.appended;
         // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
         self.written_up_to.store(pack(active_number, end.offset), Ordering::Release);
-        self.publish_durable(state);
+        self.set_synced(state, state.appended);
         Ok(())
     }
 }
@@ -351,7 +354,7 @@ impl Journal {
         table_digest: [u8; 32],
         clock_ms: u64,
     ) -> Result<()> {
-        let state = self.state.lock();
+        let state = self.lock();
         if state.failed {
             return Err(self.poisoned());
         }

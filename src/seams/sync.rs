@@ -34,6 +34,25 @@ mod imp {
         }
     }
 
+    /// Locks a mutex that is held for a few microseconds at most: looks again some times before it
+    /// sleeps, and does not give up the processor for it, as a thread that is at work elsewhere is
+    /// about to release it.
+    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        const LOOKS: u32 = 40;
+        for _ in 0..LOOKS {
+            if let Some(locked) = mutex.try_lock() {
+                return locked;
+            }
+            spin_briefly();
+        }
+        mutex.lock()
+    }
+
+    /// Passes some 50 ns.
+    pub(crate) fn spin_briefly() {
+        (0..4).for_each(|_| std::hint::spin_loop());
+    }
+
     /// A condition variable whose `wait` takes and returns the guard, as loom's does.
     #[derive(Debug, Default)]
     pub(crate) struct Condvar(parking_lot::Condvar);
@@ -83,7 +102,7 @@ mod imp {
 
     /// loom's threads, with stacks on which a store can be opened and closed.
     pub(crate) mod thread {
-        pub(crate) use loom::thread::{Builder, JoinHandle, current};
+        pub(crate) use loom::thread::{Builder, JoinHandle, current, yield_now};
 
         /// loom hands the size on to where it counts machine words; what it gives by itself is a
         /// quarter of this.
@@ -124,6 +143,13 @@ mod imp {
             Self::new(T::default())
         }
     }
+
+    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock()
+    }
+
+    /// In a model no time passes.
+    pub(crate) fn spin_briefly() {}
 
     /// loom's lock for many readers or one writer, with `parking_lot`'s signatures.
     #[derive(Debug)]

@@ -73,6 +73,23 @@ fn a_failed_write_fails_everyone_whose_frame_it_was() {
     });
 }
 
+/// The frame of a leader that waits for others may be in a write of another's that fails, and the
+/// frames after it still in the buffer.
+#[test]
+fn a_write_that_fails_while_a_leader_waits_for_others_fails_the_leader() {
+    model(|| {
+        let (rig, _) = Rig::immediate().with([(A, "old"), (B, "old")]);
+        rig.engine.journal.expect_commits(3);
+        rig.disk.set_trap(Trapped::FailWrite);
+        let engine = Arc::clone(&rig.engine);
+        let reader = thread::spawn(move || engine.journal.write_out());
+        let outcomes = write_two(&rig);
+        reader.join().unwrap();
+        assert_only_synced_acknowledged(&rig, &outcomes);
+        assert_ended(&rig);
+    });
+}
+
 #[test]
 fn a_leader_that_panics_while_syncing_releases_the_others() {
     model(|| {

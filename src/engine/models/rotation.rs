@@ -76,3 +76,16 @@ fn a_segment_is_sealed_with_every_frame_that_was_on_its_way_to_it() {
         assert_all_synced(&rig, mine.revision.0.max(other.revision.0));
     });
 }
+
+/// Nobody else does: one that was to lead the sync finds that there is nothing left to sync.
+#[test]
+fn a_rotation_wakes_those_for_whom_it_synced() {
+    model(|| {
+        let (rig, _) = Rig::eventual().with([(A, "old"), (B, "old")]);
+        fill(&rig, 0);
+        let is_woken = rig.engine.journal.stand_in_line();
+        replace(&rig.engine, A, "new", Precondition::Always).unwrap();
+        assert_eq!(rig.engine.journal.segments().count(), 2);
+        assert!(is_woken());
+    });
+}

@@ -1,0 +1,123 @@
+//! When a leader waits for other writers before it syncs.
+//!
+//! Writers that one sync has released come back at about the same time. A sync that begins with the
+//! first of them leaves the others to the next one, and from then on two groups of half the size
+//! take turns. So a leader waits until as many commits have come as writers were at work last: no
+//! longer than a sync takes, and ever more seldom where they do not come.
+
+use std::time::{Duration, Instant};
+
+use crate::journal::append::Journal;
+use crate::seams::sync::{Ordering, thread};
+
+/// The longest that a leader waits.
+const LONGEST: Duration = Duration::from_micros(500);
+/// At most two to the power of this number of syncs go by until it is tried again.
+const MAX_MISSES: u32 = 6;
+
+/// What is known of the last groups.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    /// How many commits were synced last or had come meanwhile.
+    expected: u64,
+    /// How long the last sync took.
+    sync_time: Duration,
+    /// How often in a row they did not come.
+    misses: u32,
+    /// How many syncs begin at once.
+    skips: u32,
+}
+
+impl Gathering {
+    /// How many commits to wait for, where there are fewer, and for how long.
+    pub(super) fn begin(&mut self, come: u64) -> Option<(u64, Duration)> {
+        if come >= self.expected {
+            return None;
+        }
+        if self.skips > 0 {
+            self.skips -= 1;
+            return None;
+        }
+        Some((self.expected, self.sync_time.min(LONGEST)))
+    }
+
+    /// Says whether all came that were waited for.
+    pub(super) fn end(&mut self, complete: bool) {
+        self.misses = if complete { 0 } else { (self.misses + 1).min(MAX_MISSES) };
+        self.skips = (1 << self.misses) - 1;
+    }
+
+    /// Says what a sync covered and how many came during it.
+    pub(super) fn note(&mut self, covered: u64, came: u64, took: Duration) {
+        self.expected = covered + came;
+        self.sync_time = took;
+    }
+}
+
+impl Journal {
+    /// Has the next leader of a sync wait for as many commits.
+    #[cfg(test)]
+    pub(crate) fn expect_commits(&self, count: u64) {
+        self.lock().gathering.note(count, 0, Duration::ZERO);
+    }
+
+    /// Lets other threads run until this number of commits was appended after a revision; `false`
+    /// when that takes too long.
+    pub(super) fn await_commits(&self, after: u64, count: u64, longest: Duration) -> bool {
+        let began = Instant::now();
+        loop {
+            thread::yield_now();
+            if self.appended.load(Ordering::Acquire) >= after + count {
+                return true;
+            }
+            // In models one look: no time passes there.
+            if cfg!(all(test, loom)) || began.elapsed() >= longest {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNC: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn a_lone_writer_waits_for_nobody() {
+        let mut gathering = Gathering::default();
+        assert_eq!(gathering.begin(1), None);
+        gathering.note(1, 0, SYNC);
+        assert_eq!(gathering.begin(1), None);
+    }
+
+    #[test]
+    fn a_leader_waits_for_as_many_as_were_at_work_and_no_longer_than_a_sync() {
+        let mut gathering = Gathering::default();
+        gathering.note(3, 5, SYNC);
+        assert_eq!(gathering.begin(5), Some((8, SYNC)));
+        gathering.end(true);
+        assert_eq!(gathering.begin(8), None);
+        gathering.note(8, 0, Duration::from_secs(1));
+        assert_eq!(gathering.begin(1), Some((8, LONGEST)));
+    }
+
+    #[test]
+    fn those_who_do_not_come_are_waited_for_ever_more_seldom() {
+        let mut gathering = Gathering::default();
+        gathering.note(8, 0, SYNC);
+        let waits = (0..1_000).filter(|_| {
+            let waits = gathering.begin(1).is_some();
+            if waits {
+                gathering.end(false);
+            }
+            waits
+        });
+        assert!((10..=25).contains(&waits.count()));
+        // And as before once they come.
+        while gathering.begin(1).is_none() {}
+        gathering.end(true);
+        assert!(gathering.begin(1).is_some());
+    }
+}
