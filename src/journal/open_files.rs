@@ -52,13 +52,14 @@ impl OpenFiles {
             self.files.push(open);
             return;
         }
-        // Every flag is cleared in one turn, so the second finds one.
+        // One turn clears every flag, so the second comes to a file that was not used.
+        let count = self.files.len();
         loop {
-            self.hand = (self.hand + 1) % self.files.len();
-            match self.files.get_mut(self.hand) {
-                Some(place) if place.used => place.used = false,
-                Some(place) => return *place = open,
-                None => return,
+            self.hand = (self.hand + 1) % count;
+            let Some(place) = self.files.get_mut(self.hand) else { return };
+            if !std::mem::take(&mut place.used) {
+                *place = open;
+                return;
             }
         }
     }

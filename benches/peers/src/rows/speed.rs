@@ -16,8 +16,9 @@ pub const FAMILY: Family = Family {
     title: "Operations per second",
     about: "{n} items of 256 bytes, 21-byte keys, uniform random. A replace is a read and a \
             replace with If-Match. The cache has 64 MiB unless the row says something else: \
-            resident is 256 MiB, cold is a quarter of the data. The hot set is a tenth of the \
-            items. A batch and a scan count by their items.",
+            resident is 256 MiB, cold is a quarter of the data. What a peer keeps of it in \
+            memtables beside its cache it reads from memory all the same. The hot set is a tenth of \
+            the items. A batch and a scan count by their items.",
     rows: &ROWS,
     run,
 };
