@@ -171,6 +171,8 @@ fn index_by_hash(_: u64, key: &[u8]) -> usize {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
+
     use super::*;
 
     #[test]

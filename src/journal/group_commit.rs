@@ -60,11 +60,17 @@ impl Journal {
                     }
                 }
             }
-            if goal.need(self.marks()).is_none() {
+            if self.is_reached(goal) {
                 return Ok(());
             }
             state = self.lock();
         }
+    }
+
+    /// Whether a goal is reached and told to those who ask, looked at without the journal's lock:
+    /// under it the marks move first, and what is durable is published after them.
+    fn is_reached(&self, goal: Goal) -> bool {
+        goal.need(self.marks()).is_none() && self.durable() >= goal.synced.min(goal.applied)
     }
 
     /// Lets the leader that is writing finish, for some microseconds: to sleep and be woken takes

@@ -43,7 +43,7 @@ pub(super) struct Source {
 pub(super) enum Candidates {
     /// All of a part of a collection, in order of key.
     Scan {
-        versions: Versions,
+        versions: Box<Versions>,
         looked_at: u64,
     },
     Index(Box<IndexRows>),
@@ -51,7 +51,8 @@ pub(super) enum Candidates {
 
 impl Candidates {
     pub(super) fn scan(store: Store, view: Arc<View>, selection: Selection) -> Self {
-        Self::Scan { versions: Versions::new(store, Some(view), selection), looked_at: 0 }
+        let versions = Box::new(Versions::new(store, Some(view), selection));
+        Self::Scan { versions, looked_at: 0 }
     }
 
     /// The items that have entries in a part of an index.
