@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::index::leaf::Leaf;
-use crate::seams::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::seams::sync::{TryReadGuard, TryRwLock, TryWriteGuard};
 
 /// The leaf of a range of keys, `[low, high)`.
 ///
@@ -13,7 +13,7 @@ use crate::seams::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(super) struct LeafHandle {
     /// The first key that may be in here; it never changes.
     pub(super) low: Box<[u8]>,
-    state: RwLock<LeafState>,
+    state: TryRwLock<LeafState>,
     /// Whether the leaf was used since the last look for leaves to evict.
     used: AtomicBool,
 }
@@ -69,20 +69,20 @@ impl LeafHandle {
     }
 
     fn new(low: Box<[u8]>, state: LeafState) -> Self {
-        Self { low, state: RwLock::new(state), used: AtomicBool::new(false) }
+        Self { low, state: TryRwLock::new(state), used: AtomicBool::new(false) }
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, LeafState> {
+    pub(super) fn read(&self) -> TryReadGuard<'_, LeafState> {
         self.state.read()
     }
 
     /// As [`read`](Self::read), where that needs no waiting.
     #[inline]
-    pub(super) fn try_read(&self) -> Option<RwLockReadGuard<'_, LeafState>> {
+    pub(super) fn try_read(&self) -> Option<TryReadGuard<'_, LeafState>> {
         self.state.try_read()
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, LeafState> {
+    pub(super) fn write(&self) -> TryWriteGuard<'_, LeafState> {
         self.state.write()
     }
 

@@ -10,7 +10,10 @@ mod imp {
     use std::time::Instant;
 
     pub(crate) use crossbeam_utils::sync::ShardedLockReadGuard;
-    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+    pub(crate) use parking_lot::{
+        RwLock as TryRwLock, RwLockReadGuard as TryReadGuard, RwLockWriteGuard as TryWriteGuard,
+    };
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
     pub(crate) use std::thread;
 
@@ -98,7 +101,7 @@ mod imp {
     use std::time::Instant;
 
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard};
 
     /// loom's threads, with stacks on which a store can be opened and closed.
     pub(crate) mod thread {
@@ -173,9 +176,102 @@ mod imp {
                 Err(poisoned) => poisoned.into_inner(),
             }
         }
+    }
 
-        pub(crate) fn try_read(&self) -> Option<loom::sync::RwLockReadGuard<'_, T>> {
-            self.0.try_read().ok()
+    /// A lock for many readers or one writer, of which `try_read` never waits. loom's own does:
+    /// whoever is about to try it is held up for as long as another has it.
+    #[derive(Debug)]
+    pub(crate) struct TryRwLock<T> {
+        /// How many read, or are about to see that they cannot, and [`WRITER`].
+        held: loom::sync::atomic::AtomicUsize,
+        /// Nobody waits for it: who locks it has been let in above.
+        value: std::sync::RwLock<T>,
+    }
+
+    const WRITER: usize = 1 << 16;
+
+    #[derive(Debug)]
+    pub(crate) struct TryReadGuard<'a, T> {
+        lock: &'a TryRwLock<T>,
+        value: Option<std::sync::RwLockReadGuard<'a, T>>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct TryWriteGuard<'a, T> {
+        lock: &'a TryRwLock<T>,
+        value: Option<std::sync::RwLockWriteGuard<'a, T>>,
+    }
+
+    impl<T> TryRwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            let held = loom::sync::atomic::AtomicUsize::new(0);
+            Self { held, value: std::sync::RwLock::new(value) }
+        }
+
+        pub(crate) fn try_read(&self) -> Option<TryReadGuard<'_, T>> {
+            if self.held.fetch_add(1, Ordering::AcqRel) >= WRITER {
+                self.held.fetch_sub(1, Ordering::AcqRel);
+                return None;
+            }
+            let value = self.value.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Some(TryReadGuard { lock: self, value: Some(value) })
+        }
+
+        pub(crate) fn read(&self) -> TryReadGuard<'_, T> {
+            loop {
+                if let Some(guard) = self.try_read() {
+                    return guard;
+                }
+                thread::yield_now();
+            }
+        }
+
+        pub(crate) fn write(&self) -> TryWriteGuard<'_, T> {
+            let (acq_rel, acquire) = (Ordering::AcqRel, Ordering::Acquire);
+            while self.held.compare_exchange(0, WRITER, acq_rel, acquire).is_err() {
+                thread::yield_now();
+            }
+            let value = self.value.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            TryWriteGuard { lock: self, value: Some(value) }
+        }
+    }
+
+    impl<T> std::ops::Deref for TryReadGuard<'_, T> {
+        type Target = T;
+
+        #[expect(clippy::expect_used, reason = "only a drop takes it")]
+        fn deref(&self) -> &T {
+            self.value.as_ref().expect("the lock is held")
+        }
+    }
+
+    impl<T> std::ops::Deref for TryWriteGuard<'_, T> {
+        type Target = T;
+
+        #[expect(clippy::expect_used, reason = "only a drop takes it")]
+        fn deref(&self) -> &T {
+            self.value.as_ref().expect("the lock is held")
+        }
+    }
+
+    impl<T> std::ops::DerefMut for TryWriteGuard<'_, T> {
+        #[expect(clippy::expect_used, reason = "only a drop takes it")]
+        fn deref_mut(&mut self) -> &mut T {
+            self.value.as_mut().expect("the lock is held")
+        }
+    }
+
+    impl<T> Drop for TryReadGuard<'_, T> {
+        fn drop(&mut self) {
+            self.value = None;
+            self.lock.held.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    impl<T> Drop for TryWriteGuard<'_, T> {
+        fn drop(&mut self) {
+            self.value = None;
+            self.lock.held.fetch_sub(WRITER, Ordering::AcqRel);
         }
     }
 
