@@ -23,6 +23,18 @@ pub struct Row {
     pub goals: &'static [Goal],
 }
 
+impl Row {
+    pub const fn new(
+        id: &'static str,
+        what: &'static str,
+        unit: Unit,
+        rivals: Rivals,
+        goals: &'static [Goal],
+    ) -> Self {
+        Self { id, what, unit, rivals, goals }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// More is better; of all others less is.

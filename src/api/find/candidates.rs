@@ -55,18 +55,6 @@ impl Candidates {
         Self::Scan { versions, looked_at: 0 }
     }
 
-    /// The items that have entries in a part of an index.
-    /// `wanted` is how many are, if that is known.
-    pub(super) fn index(
-        store: Store,
-        view: Arc<View>,
-        index: Arc<Secondary>,
-        plan: Plan,
-        wanted: Option<u64>,
-    ) -> Self {
-        Self::Index(Box::new(IndexRows::new(store, view, index, plan, wanted)))
-    }
-
     /// How many items, or entries of an index, were looked at.
     pub(super) fn looked_at(&self) -> u64 {
         match self {
@@ -122,7 +110,8 @@ pub(super) struct IndexRows {
 }
 
 impl IndexRows {
-    fn new(
+    /// `wanted` is how many items the find will give, if that is known.
+    pub(super) fn new(
         store: Store,
         view: Arc<View>,
         index: Arc<Secondary>,

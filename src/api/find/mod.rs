@@ -30,7 +30,7 @@ pub use self::explanation::Explanation;
 pub use self::found::Found;
 pub use self::watch::{FoundChange, FoundKind, WatchFound};
 
-use self::candidates::Candidates;
+use self::candidates::{Candidates, IndexRows};
 use self::matches::{Matches, Query};
 use crate::api::collection::Collection;
 use crate::api::feed::Cursor;
@@ -308,7 +308,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
                 }
                 let wanted = self.limit.filter(|_| ordered);
                 let store = store.clone();
-                (Candidates::index(store, Arc::clone(&view), index, plan, wanted), ordered)
+                let rows = IndexRows::new(store, Arc::clone(&view), index, plan, wanted);
+                (Candidates::Index(Box::new(rows)), ordered)
             }
             None => {
                 let selection = Selection::range(name, query.keys());

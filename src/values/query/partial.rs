@@ -11,8 +11,8 @@ use super::pointer::{Pointer, Step};
 
 /// What is wanted of a document.
 ///
-/// [`read`](Self::read) gives a document in which every wanted path leads to what it leads to in the
-/// whole one, and nowhere where it leads nowhere there.
+/// In what [`read`](Self::read) gives, each wanted path leads to what it leads to in the whole
+/// document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// A path ends here.

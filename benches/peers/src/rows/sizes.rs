@@ -9,7 +9,7 @@ use crate::engine::{Column, Engine, Op, Outcome, Random, TAG_BYTES, key, touch};
 use crate::plan::{Plan, VALUE_BYTES, durable, eventual, live_bytes, quarter};
 use crate::report::Goal::{AtMost, Best, OwnAtMost};
 use crate::report::Rivals::{All, SurvivingKill};
-use crate::report::{Family, Goal, Report, Rivals, Row, Unit};
+use crate::report::{Family, Report, Row, Unit};
 use crate::work::{load, measure};
 
 pub const FAMILY: Family = Family {
@@ -25,33 +25,28 @@ pub const FAMILY: Family = Family {
     run,
 };
 
-const fn row(
-    id: &'static str,
-    what: &'static str,
-    unit: Unit,
-    rivals: Rivals,
-    goals: &'static [Goal],
-) -> Row {
-    Row { id, what, unit, rivals, goals }
-}
-
-const BULK: Row = row(
+const BULK: Row = Row::new(
     "bulk-load",
     "load of {5n} items, durable batches of 1 000",
     Unit::PerSecond,
     All,
     &[Best(1.0)],
 );
-const OPEN: Row =
-    row("open", "open after a clean close, {5n} items", Unit::Milliseconds, All, &[AtMost(30.0)]);
-const OPEN_LARGE: Row = row(
+const OPEN: Row = Row::new(
+    "open",
+    "open after a clean close, {5n} items",
+    Unit::Milliseconds,
+    All,
+    &[AtMost(30.0)],
+);
+const OPEN_LARGE: Row = Row::new(
     "open-large",
     "open after a clean close, {50n} items",
     Unit::Milliseconds,
     All,
     &[AtMost(500.0)],
 );
-const OPEN_KILLED: Row = row(
+const OPEN_KILLED: Row = Row::new(
     "open-killed",
     "open after a kill, {5n} items",
     Unit::Milliseconds,
@@ -59,13 +54,23 @@ const OPEN_KILLED: Row = row(
     &[AtMost(600.0)],
 );
 const GROWTH_GET: Row =
-    row("growth-get", "get of any item: growth", Unit::Times, All, &[AtMost(2.5)]);
-const GROWTH_REPLACE: Row =
-    row("growth-replace", "eventual replace: growth", Unit::Times, SurvivingKill, &[AtMost(2.5)]);
+    Row::new("growth-get", "get of any item: growth", Unit::Times, All, &[AtMost(2.5)]);
+const GROWTH_REPLACE: Row = Row::new(
+    "growth-replace",
+    "eventual replace: growth",
+    Unit::Times,
+    SurvivingKill,
+    &[AtMost(2.5)],
+);
 const BACKUP: Row =
-    row("backup", "backup of the open store, {5n} items", Unit::Milliseconds, All, &[]);
-const RESTORE: Row =
-    row("restore", "restore of {5n} items", Unit::Milliseconds, All, &[OwnAtMost(3.0, "backup")]);
+    Row::new("backup", "backup of the open store, {5n} items", Unit::Milliseconds, All, &[]);
+const RESTORE: Row = Row::new(
+    "restore",
+    "restore of {5n} items",
+    Unit::Milliseconds,
+    All,
+    &[OwnAtMost(3.0, "backup")],
+);
 
 fn run(plan: &Plan, report: &mut Report) -> Outcome {
     let (small, middle, large) = (plan.items / 20, plan.items * 5, plan.items * 50);
