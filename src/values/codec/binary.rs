@@ -16,8 +16,8 @@ use crate::values::error::Result;
 /// documents unreadable, and `#[serde(flatten)]`, `untagged` and `skip_serializing_if` do not work.
 ///
 /// A document nests at most 255 levels: structs, sequences, maps, newtypes and `Some` are a level
-/// each, variants with several fields two. A deeper one is [`Error::Codec`](crate::Error::Codec) when it is written and
-/// when it is read; it could overflow the stack of a reader.
+/// each, variants with several fields two. A deeper one is [`Error::Codec`](crate::Error::Codec)
+/// when it is written and when it is read; it could overflow the stack of a reader.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
