@@ -43,6 +43,8 @@ pub enum Mode {
 pub struct Setup {
     pub mode: Mode,
     pub cache_bytes: u64,
+    /// What memtables may hold beside the cache; `None` for an engine's own default.
+    pub memtable_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

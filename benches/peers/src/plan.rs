@@ -124,10 +124,14 @@ pub fn quarter(items: u64) -> u64 {
     live_bytes(items, VALUE_BYTES) / 4
 }
 
+/// What ifmatch has in memory beside its cache, the page cache of its index on disk; in the cold rows
+/// memtables may hold as much.
+pub const BESIDE_CACHE_BYTES: u64 = 8 << 20;
+
 pub const fn eventual(cache_bytes: u64) -> Setup {
-    Setup { mode: crate::engine::Mode::Eventual, cache_bytes }
+    Setup { mode: crate::engine::Mode::Eventual, cache_bytes, memtable_bytes: None }
 }
 
 pub const fn durable(cache_bytes: u64) -> Setup {
-    Setup { mode: crate::engine::Mode::Durable, cache_bytes }
+    Setup { mode: crate::engine::Mode::Durable, cache_bytes, memtable_bytes: None }
 }

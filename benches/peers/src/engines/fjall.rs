@@ -18,7 +18,7 @@ pub const COLUMN: Column = Column {
     survives_kill: true,
     checks_reads: true,
     setup: "mutexes around read and write, PersistMode::SyncData; no persist (::Buffer); \
-            cache_size, its memtables beside that",
+            cache_size, beside that memtables of 64 MiB (cold: max_memtable_size of 8 MiB)",
     open,
     restore: None,
 };
@@ -34,7 +34,11 @@ struct Fjall {
 
 fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
     let db = Database::builder(dir.join("fjall")).cache_size(setup.cache_bytes).open()?;
-    let items = db.keyspace("items", KeyspaceCreateOptions::default)?;
+    let options = || match setup.memtable_bytes {
+        Some(bytes) => KeyspaceCreateOptions::default().max_memtable_size(bytes),
+        None => KeyspaceCreateOptions::default(),
+    };
+    let items = db.keyspace("items", options)?;
     let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
     Ok(Box::new(Fjall { db, items, mode: setup.mode, stripes }))
 }

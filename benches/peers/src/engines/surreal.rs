@@ -18,7 +18,8 @@ pub const COLUMN: Column = Column {
     survives_kill: true,
     checks_reads: true,
     setup: "get_for_update and set, repeated on conflict (under a mutex in update-8), Durability::Immediate; ::Eventual; \
-            with_block_cache_capacity, its memtables beside that",
+            with_block_cache_capacity, beside that memtables of 100 MiB (cold: \
+            max_memtable_size of 8 MiB)",
     open,
     restore: None,
 };
@@ -40,10 +41,13 @@ fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
         Mode::Durable => Durability::Immediate,
         Mode::Eventual => Durability::Eventual,
     };
-    let options = surrealkv::Options::new()
+    let mut options = surrealkv::Options::new()
         .with_path(dir.join("surrealkv"))
         .with_block_cache_capacity(setup.cache_bytes)
         .with_wal_preallocation(true);
+    if let Some(bytes) = setup.memtable_bytes {
+        options = options.with_max_memtable_size(bytes as usize);
+    }
     let _entered = RUNTIME.enter();
     let tree = TreeBuilder::with_options(options).build()?;
     Ok(Box::new(Surreal { tree, durability, wanted: Mutex::new(()) }))
