@@ -14,6 +14,7 @@ use crate::values::key::ItemKey;
 use crate::values::query::encoding::is_cut;
 use crate::values::query::entries::leading;
 use crate::values::query::plan::{CodeRange, Plan};
+use crate::values::short_bytes::ShortBytes;
 
 /// How many rows of an index are read at a time: few at first, for those who want few.
 const FIRST_ROWS: usize = 16;
@@ -27,6 +28,8 @@ pub(super) struct Candidate {
     /// Items come in the order of this. Those of one group are still to be ordered among
     /// themselves; `None` where they are in order.
     pub(super) group: Option<Vec<u8>>,
+    /// Where the index decides that the item is found: the code of what it is sorted by.
+    pub(super) place: Option<ShortBytes>,
 }
 
 /// How an index is used.
@@ -84,7 +87,12 @@ impl Iterator for Candidates {
             Self::Scan { versions, looked_at } => {
                 let candidate = versions.next()?;
                 *looked_at += 1;
-                Some(candidate.map(|(key, version)| Candidate { key, version, group: None }))
+                Some(candidate.map(|(key, version)| Candidate {
+                    key,
+                    version,
+                    group: None,
+                    place: None,
+                }))
             }
             Self::Index(rows) => rows.next(),
         }
@@ -196,7 +204,11 @@ impl Iterator for IndexRows {
             };
             match read() {
                 Ok(Some((key, version))) => {
-                    return Some(Ok(Candidate { key, version, group: self.group(row.code()) }));
+                    let (group, place) = (
+                        self.group(row.code()),
+                        self.plan.place(&self.index.definition, row.code()),
+                    );
+                    return Some(Ok(Candidate { key, version, group, place }));
                 }
                 // It is expired.
                 Ok(None) => {}

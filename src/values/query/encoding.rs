@@ -202,13 +202,13 @@ impl<'a> Decoder<'a> {
         self.rest
     }
 
-    /// The next field, `Some(None)` for a missing one; `None` where the bytes are no code, or a cut
+    /// Passes over the next field, whatever is in it; `None` where the bytes are no code, or a cut
     /// one.
-    pub(crate) fn field(&mut self, descending: bool) -> Option<Option<Value>> {
+    pub(crate) fn skip(&mut self, descending: bool) -> Option<()> {
         self.complemented = descending;
         match self.peek()? {
-            MISSING => self.byte().map(|_| None),
-            _ => self.value(0).map(Some),
+            MISSING => self.byte().map(drop),
+            _ => self.skip_value(0),
         }
     }
 
@@ -220,6 +220,75 @@ impl<'a> Decoder<'a> {
         let byte = self.peek()?;
         self.rest = self.rest.get(1..)?;
         Some(byte)
+    }
+
+    fn skip_value(&mut self, depth: usize) -> Option<()> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        match self.byte()? {
+            NULL | FALSE | TRUE | ZERO => {}
+            NEGATIVE => drop(self.magnitude(true)?),
+            POSITIVE => drop(self.magnitude(false)?),
+            STRING => self.skip_string()?,
+            ARRAY => {
+                while self.peek()? != END {
+                    self.skip_value(depth + 1)?;
+                }
+                self.byte()?;
+            }
+            OBJECT => {
+                while self.peek()? != END {
+                    let STRING = self.byte()? else { return None };
+                    self.skip_string()?;
+                    self.skip_value(depth + 1)?;
+                }
+                self.byte()?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
+        loop {
+            if self.byte()? == END {
+                match self.byte()? {
+                    END => return Some(()),
+                    ESCAPED => {}
+                    _ => return None,
+                }
+            }
+        }
+    }
+
+    fn magnitude(&mut self, negative: bool) -> Option<Magnitude> {
+        let mut next = || self.byte().map(|byte| if negative { !byte } else { byte });
+        let power = u16::from_be_bytes([next()?, next()?]);
+        let mut fraction = 0_u64;
+        // 63 bits are nine times seven.
+        for group in 0..9 {
+            let byte = next()?;
+            fraction |= u64::from(byte >> 1) << (57 - 7 * group);
+            if byte & 1 == 0 {
+                return Some(Magnitude { power, fraction });
+            }
+        }
+        None
+    }
+}
+
+/// What is in a code, for those who hold it against the values that it was made of.
+#[cfg(any(test, feature = "simulation"))]
+impl Decoder<'_> {
+    /// The next field, `Some(None)` for a missing one; `None` where the bytes are no code, or a cut
+    /// one.
+    pub(crate) fn field(&mut self, descending: bool) -> Option<Option<Value>> {
+        self.complemented = descending;
+        match self.peek()? {
+            MISSING => self.byte().map(|_| None),
+            _ => self.value(0).map(Some),
+        }
     }
 
     fn value(&mut self, depth: usize) -> Option<Value> {
@@ -254,21 +323,6 @@ impl<'a> Decoder<'a> {
             }
             _ => return None,
         })
-    }
-
-    fn magnitude(&mut self, negative: bool) -> Option<Magnitude> {
-        let mut next = || self.byte().map(|byte| if negative { !byte } else { byte });
-        let power = u16::from_be_bytes([next()?, next()?]);
-        let mut fraction = 0_u64;
-        // 63 bits are nine times seven.
-        for group in 0..9 {
-            let byte = next()?;
-            fraction |= u64::from(byte >> 1) << (57 - 7 * group);
-            if byte & 1 == 0 {
-                return Some(Magnitude { power, fraction });
-            }
-        }
-        None
     }
 
     fn string(&mut self) -> Option<String> {

@@ -87,7 +87,7 @@ fn code(
 /// are no entry.
 pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     let mut decoder = Decoder::new(entry.get(..CUT_BYTES).unwrap_or(entry));
-    let whole = index.fields().iter().all(|field| decoder.field(field.is_descending()).is_some());
+    let whole = index.fields().iter().all(|field| decoder.skip(field.is_descending()).is_some());
     let len = if whole { entry.len().min(CUT_BYTES) - decoder.rest().len() } else { CUT_BYTES };
     entry.split_at_checked(len)
 }
@@ -97,7 +97,7 @@ pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a
 pub(crate) fn leading<'a>(index: &Index, code: &'a [u8], fields: usize) -> &'a [u8] {
     let mut decoder = Decoder::new(code);
     let mut fields = index.fields().iter().take(fields);
-    let whole = fields.all(|field| decoder.field(field.is_descending()).is_some());
+    let whole = fields.all(|field| decoder.skip(field.is_descending()).is_some());
     let len = if whole { code.len() - decoder.rest().len() } else { code.len() };
     code.get(..len).unwrap_or(code)
 }

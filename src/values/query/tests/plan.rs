@@ -55,6 +55,39 @@ fn the_rules_of_the_table_choose_the_index() {
 }
 
 #[test]
+fn a_plan_decides_what_its_ranges_are_all_of() {
+    for (filter, sort, index, expected) in [
+        ("/a = 1", None, "/a", true),
+        ("/a = 1", None, "/a,/b", true),
+        ("/a = 1", Some("-/b"), "/a,/b", true),
+        ("/a = 1", Some("/b"), "/a", false),
+        ("/a = 1 and /b > 2 and /b <= 7", None, "/a,-/b", true),
+        ("/a in [1, 2] and /b exists", None, "/a,/b", true),
+        ("/a prefix \"x\"", Some("-/a"), "/a", true),
+        ("/a/* = 1", None, "/a/*", true),
+        ("/a/* < 5", None, "/a/*", true),
+        ("true", Some("/a"), "/a", true),
+        // Another element may meet the other condition, or come first.
+        ("/a/* > 1 and /a/* < 5", None, "/a/*", false),
+        ("/a/* = 1", Some("/a/*"), "/a/*", false),
+        ("true", Some("/a/*"), "/a/*", false),
+        // There is more that the ranges do not say.
+        ("/a = 1 and /b = 1", None, "/a", false),
+        ("/a = 1 and /a < 5", None, "/a", false),
+        ("/a = 1 and (/b = 1 or /b = 2)", None, "/a,/b", false),
+        ("/a = 1 and not /b = 1", None, "/a", false),
+        ("/a != 1", None, "/a", false),
+        ("/a has (/b = 1)", None, "/a/b", false),
+    ] {
+        let plan = planned(filter, sort, &[index]).unwrap();
+        assert_eq!(plan.decides, expected, "{filter} by {sort:?} of {index}");
+    }
+    let long = "x".repeat(300);
+    assert!(!planned(&format!("/a = \"{long}\""), None, &["/a"]).unwrap().decides);
+    assert!(!planned(&format!("/a < \"{long}\""), None, &["/a"]).unwrap().decides);
+}
+
+#[test]
 fn an_order_is_given_by_the_field_after_the_equal_ones() {
     for (filter, sort, index, expected) in [
         ("/a = 1", "/m", "/a,/m", Some(false)),
@@ -198,6 +231,17 @@ proptest! {
         };
         for (key, document) in &documents {
             prop_assert!(!wanted(document) || set.contains(key), "{} is not read by {:?}", document, plan);
+        }
+        let mut met = BTreeSet::new();
+        for row in &read {
+            let (code, key) = parts(row);
+            let Some(place) = plan.place(&index, &code) else { continue };
+            let document = &documents[&key];
+            prop_assert!(wanted(document), "{} is decided to be found by {:?}", document, plan);
+            if met.insert(key) {
+                let rank = sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap());
+                prop_assert_eq!(place.as_slice(), rank, "the place of {} by {:?}", document, plan);
+            }
         }
         if !plan.ordered {
             return Ok(());
