@@ -177,8 +177,10 @@ impl IndexRows {
     /// What the row's item is ordered by, if the order is not that of the rows.
     fn group(&self, code: &[u8]) -> Option<Vec<u8>> {
         let fields = self.plan.ordered_fields;
-        let in_order =
-            !self.plan.reverse && fields == self.index.definition.fields().len() && !is_cut(code);
+        let in_order = !self.plan.reverse
+            && self.plan.orders_all
+            && fields == self.index.definition.fields().len()
+            && !is_cut(code);
         let grouped = self.plan.ordered && !in_order;
         grouped.then(|| leading(&self.index.definition, code, fields).to_vec())
     }

@@ -13,7 +13,7 @@ use crate::values::key::ItemKey;
 use crate::values::query::filter::{Condition, FilterError};
 use crate::values::query::partial::Wanted;
 use crate::values::query::plan::suggestion;
-use crate::values::query::sort::Sort;
+use crate::values::query::sort::{Sort, SortField};
 use crate::values::short_bytes::ShortBytes;
 
 /// What is wanted.
@@ -37,7 +37,7 @@ impl Query {
         if after.as_ref().is_some_and(|after| !after.is_of(sort.as_ref())) {
             return Err(FilterError::OtherOrder);
         }
-        let mut wanted = Wanted::of(sort.as_ref().map(Sort::path));
+        let mut wanted = Wanted::of(sort.iter().flat_map(Sort::fields).map(SortField::path));
         condition.add_paths(&mut wanted);
         Ok(Self { condition, sort, after, wanted })
     }

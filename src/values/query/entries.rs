@@ -95,9 +95,14 @@ pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a
 /// The part of a code that holds its first fields; all of it where it is cut within these. Entries
 /// are in the order of it.
 pub(crate) fn leading<'a>(index: &Index, code: &'a [u8], fields: usize) -> &'a [u8] {
+    first_fields(index.fields().iter().take(fields).map(Field::is_descending), code)
+}
+
+/// The part of a code that holds one field for each of these, which tell whether it descends; all of
+/// it where it is cut within them.
+pub(super) fn first_fields(mut descending: impl Iterator<Item = bool>, code: &[u8]) -> &[u8] {
     let mut decoder = Decoder::new(code);
-    let mut fields = index.fields().iter().take(fields);
-    let whole = fields.all(|field| decoder.skip(field.is_descending()).is_some());
+    let whole = descending.all(|descends| decoder.skip(descends).is_some());
     let len = if whole { code.len() - decoder.rest().len() } else { code.len() };
     code.get(..len).unwrap_or(code)
 }

@@ -17,10 +17,11 @@
 //! entry that is cut decides nothing.
 
 use super::demands::{Demand, Demanded, Demands, after, present};
-use super::encoding::{CUT_BYTES, Decoder, is_cut};
+use super::encoding::{CUT_BYTES, is_cut};
+use super::entries::first_fields;
 use super::filter::Condition;
 use super::index::{Field, Index};
-use super::sort::Sort;
+use super::sort::{Sort, SortField};
 use crate::values::short_bytes::ShortBytes;
 
 /// The most ranges that the lists of a filter are made into.
@@ -53,12 +54,16 @@ pub(crate) struct Plan {
     pub(crate) decides: bool,
     /// What all entries of the ranges begin with, if it is ordered.
     prefix: Vec<u8>,
-    /// Whether the order is that of a field, not of the keys.
+    /// Whether the order is one of values, not of the keys.
     sorted: bool,
+    /// Of the fields of the sort that the index has in order, one for each: whether it descends.
+    order: Vec<bool>,
+    /// Whether these are all fields of the sort.
+    pub(crate) orders_all: bool,
 }
 
 impl Plan {
-    /// The code of the value that is sorted by, as [`Sort::code`] gives it, from the code of an entry
+    /// The code of the values that are sorted by, as [`Sort::code`] gives it, from the code of an entry
     /// which is not cut; `None` where the plan does not decide that.
     pub(crate) fn place(&self, index: &Index, code: &[u8]) -> Option<ShortBytes> {
         if !self.decides || is_cut(code) {
@@ -67,11 +72,9 @@ impl Plan {
         if !self.sorted {
             return Some(ShortBytes::EMPTY);
         }
-        let (field, code) =
-            (index.fields().get(self.equal_fields)?, code.strip_prefix(&self.prefix[..])?);
-        let mut decoder = Decoder::new(code);
-        decoder.skip(field.is_descending())?;
-        let code = code.get(..code.len() - decoder.rest().len())?;
+        let code = code.strip_prefix(&self.prefix[..])?;
+        let fields = index.fields().get(self.equal_fields..self.ordered_fields)?;
+        let code = first_fields(fields.iter().map(Field::is_descending), code);
         Some(if self.reverse {
             ShortBytes::of([&complement_if(true, code.to_vec())])
         } else {
@@ -79,7 +82,7 @@ impl Plan {
         })
     }
 
-    /// Leaves out what comes before a place in the order: the code of the value that is sorted by,
+    /// Leaves out what comes before a place in the order: the code of the values that are sorted by,
     /// and the key of the item. Something of it may be left.
     pub(crate) fn begin_at(&mut self, code: &[u8], key: &[u8]) {
         let (true, [range]) = (self.ordered, &mut self.ranges[..]) else { return };
@@ -89,6 +92,7 @@ impl Plan {
             range.from = std::mem::take(&mut range.from).max([prefix, key].concat());
             return;
         }
+        let code = first_fields(self.order.iter().copied(), code);
         let code = complement_if(self.reverse, code.to_vec());
         let place = cut([prefix, &code].concat());
         if !self.reverse {
@@ -137,9 +141,9 @@ pub(crate) fn suggestion(condition: &Condition, sort: Option<&Sort>) -> Option<I
     let all = &demands.demands;
     let equal = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Equal(_)));
     let ranged = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Range(..)));
-    let last = match sort {
-        Some(sort) => Some((sort.path(), sort.is_descending())),
-        None => ranged.map(|demanded| (&demanded.path, false)).next(),
+    let last: Vec<_> = match sort {
+        Some(sort) => sort.fields().map(|field| (field.path(), field.is_descending())).collect(),
+        None => ranged.map(|demanded| (&demanded.path, false)).take(1).collect(),
     };
     let fields = equal.map(|demanded| (&demanded.path, false)).chain(last);
     fields.fold(None, |index: Option<Index>, (path, descending)| {
@@ -198,10 +202,10 @@ impl Demands {
             }
         }
         let next = fields.get(equal_fields);
-        let sorts = |sort: &&Sort| next.is_some_and(|field| field.path() == sort.path());
-        let sorts_next = sort.filter(sorts);
+        let rest = fields.get(equal_fields..).unwrap_or_default();
+        let sorts = sort.map_or(0, |sort| in_order(rest, sort));
         let ranged = range.is_some();
-        if range.is_none() && sorts_next.is_some() {
+        if range.is_none() && sorts > 0 {
             range = present().span();
         }
         if equal_fields == 0 && range.is_none() {
@@ -209,29 +213,31 @@ impl Demands {
         }
         repeats |= fields.iter().skip(equal_fields).any(|field| field.path().has_each());
         let single = prefixes.len() == 1;
-        let ordered = match (sort, sorts_next) {
-            (None, _) => single && equal_fields == fields.len(),
+        let ordered = match sort {
+            None => single && equal_fields == fields.len(),
             // Of several values the first counts, and it may lie outside of a range.
-            (Some(sort), Some(_)) => single && !(ranged && sort.path().has_each()),
-            (Some(_), None) => false,
+            Some(sort) => single && sorts > 0 && !(ranged && sort.first().path().has_each()),
         };
         let descends = next.is_some_and(Field::is_descending);
-        let reverse = ordered && sorts_next.is_some_and(|sort| sort.is_descending() != descends);
+        let reverses = |sort: &Sort| sort.first().is_descending() != descends;
+        let reverse = ordered && sort.is_some_and(reverses);
+        let order = sort.iter().flat_map(|sort| sort.fields()).map(SortField::is_descending);
+        let orders_all = sort.is_none_or(|sort| sort.fields().count() == sorts);
         let prefix = prefixes.first().cloned().unwrap_or_default();
         let ranges = ranges(prefixes, range, descends);
         let cut =
             |range: &CodeRange| is_cut(&range.from) || range.to.as_deref().is_some_and(is_cut);
         // Of several values the first counts, which may not be the one of an entry.
-        let places = sort.is_none_or(|sort| ordered && !sort.path().has_each());
+        let each = |sort: &Sort| sort.fields().any(|field| field.path().has_each());
+        let places = sort.is_none_or(|sort| ordered && orders_all && !each(sort));
         let decides =
             places && self.are_all_of(index, equal_fields, ranged) && !ranges.iter().any(cut);
-        let ordered_fields = if sorts_next.is_some() { equal_fields + 1 } else { equal_fields };
         Some(Plan {
             index: at,
             ranges,
             reverse,
             ordered,
-            ordered_fields,
+            ordered_fields: equal_fields + sorts,
             repeats,
             equal_fields,
             ranged,
@@ -239,8 +245,22 @@ impl Demands {
             decides,
             prefix,
             sorted: sort.is_some(),
+            order: order.take(sorts).collect(),
+            orders_all,
         })
     }
+}
+
+/// How many of the sort's fields, from the first on, come in their order in these fields of an
+/// index: all as in the index, or all the other way round.
+fn in_order(fields: &[Field], sort: &Sort) -> usize {
+    let reverses = |(field, by): &(&Field, &SortField)| field.is_descending() != by.is_descending();
+    let mut alike = fields.iter().zip(sort.fields());
+    let first = alike.clone().next();
+    let follows = |pair: (&Field, &SortField)| {
+        pair.0.path() == pair.1.path() && first.as_ref().map(reverses) == Some(reverses(&pair))
+    };
+    alike.position(|pair| !follows(pair)).unwrap_or_else(|| fields.len().min(sort.fields().count()))
 }
 
 /// The prefixes with each of these values of the next field.

@@ -9,13 +9,17 @@ use crate::values::query::entries::{entries, leading, split};
 use crate::values::query::filter::Filter;
 use crate::values::query::index::Index;
 use crate::values::query::plan::{CodeRange, Plan, plan};
-use crate::values::query::sort::Sort;
+use crate::values::query::sort::{Sort, SortField};
+
+fn by(path: &str, descending: bool) -> Sort {
+    Sort::by(SortField::new(path, descending).unwrap())
+}
 
 fn planned(filter: &str, sort: Option<&str>, indexes: &[&str]) -> Option<Plan> {
     let filter: Filter = filter.parse().unwrap();
     let sort = sort.map(|sort| match sort.strip_prefix('-') {
-        Some(path) => Sort::new(path, true).unwrap(),
-        None => Sort::new(sort, false).unwrap(),
+        Some(path) => by(path, true),
+        None => by(sort, false),
     });
     let indexes: Vec<Index> = indexes.iter().map(|index| index.parse().unwrap()).collect();
     let indexes: Vec<&Index> = indexes.iter().collect();
@@ -198,10 +202,19 @@ proptest! {
         index in prop::sample::select(vec![
             "/a", "-/a", "/a/*", "-/a/*", "/a,/b", "/a,-/b", "-/a,/b/*", "/a/*,-/b", "/a/a", "/b,/a", "",
         ]),
-        sort in prop::option::of((prop::sample::select(vec!["/a", "/b", "/a/*"]), any::<bool>())),
+        sort in prop::collection::vec(
+            (prop::sample::select(vec!["/a", "/b", "/a/*"]), any::<bool>()),
+            0..4,
+        ),
     ) {
         let index: Index = index.parse().unwrap();
-        let sort = sort.map(|(path, descending)| Sort::new(path, descending).unwrap());
+        let sort = sort.into_iter().fold(None, |sort: Option<Sort>, (path, descending)| {
+            let field = SortField::new(path, descending).unwrap();
+            Some(match sort {
+                Some(sort) => sort.then(field).unwrap(),
+                None => Sort::by(field),
+            })
+        });
         let documents: BTreeMap<Vec<u8>, Value> = documents
             .into_iter()
             .enumerate()
