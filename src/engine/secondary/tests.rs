@@ -285,7 +285,7 @@ impl Rig {
 fn unique_indexes_hold_each_value_once_whatever_happens() {
     let rounds = std::env::var("IFMATCH_INDEX_ROUNDS").ok().and_then(|n| n.parse().ok());
     let first = std::env::var("IFMATCH_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds.unwrap_or(60) {
+    for seed in first..first + rounds.unwrap_or(20) {
         println!("IFMATCH_SEED={seed}");
         let durability = if seed % 2 == 0 { Durability::Immediate } else { Durability::Eventual };
         let mut rig = Rig::new(seed, durability);
@@ -303,7 +303,7 @@ fn unique_indexes_hold_each_value_once_whatever_happens() {
 fn indexes_hold_what_the_items_have_whatever_happens() {
     let rounds = std::env::var("IFMATCH_INDEX_ROUNDS").ok().and_then(|n| n.parse().ok());
     let first = std::env::var("IFMATCH_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds.unwrap_or(60) {
+    for seed in first..first + rounds.unwrap_or(20) {
         println!("IFMATCH_SEED={seed}");
         let durability = if seed % 2 == 0 { Durability::Immediate } else { Durability::Eventual };
         let mut rig = Rig::new(seed, durability);
