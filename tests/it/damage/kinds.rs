@@ -238,9 +238,11 @@ fn check_prefix(sim: &Simulation, story: &Story, state: State, lost: u64) {
     let options = Options::new().on_damage(OnDamage::KeepPrefix);
     let (whole, prefix) = (story.without(|_| false), story.without(|revision| revision >= lost));
     let restored = copy(sim).at("restored");
+    let mut cursors = Vec::new();
     for (sim, opened) in [(sim, sim.open(&options)), (&restored, restored.restore(STORE, &options))]
     {
         let store = opened.unwrap();
+        cursors.push(store.cursor().unwrap());
         let found = read(&store).unwrap();
         if store.damage().is_none() {
             assert_eq!(found, whole);
@@ -253,6 +255,8 @@ fn check_prefix(sim: &Simulation, story: &Story, state: State, lost: u64) {
             check_repaired(sim, store, &prefix);
         }
     }
+    let store = sim.open(&options).unwrap();
+    assert!(matches!(store.changes(cursors[1]).map(drop), Err(Error::Diverged)), "one incarnation");
 }
 
 /// The kinds of places in a frame: its length, its checksum, the body's first byte and last.
