@@ -46,6 +46,11 @@ fn figure(list: &Path, name: &str) -> u64 {
     line.split_whitespace().next().map_or(0, |number| number.parse().unwrap())
 }
 
+/// What this process has in memory.
+fn resident_kib() -> u64 {
+    figure(Path::new("/proc/self/status"), "VmRSS:")
+}
+
 fn write_calls() -> u64 {
     figure(Path::new("/proc/self/io"), "syscw:")
 }
@@ -59,7 +64,7 @@ fn c_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle() {
 #[ignore = "run by c_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle"]
 fn hundred_stores() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
-    let before = descriptors();
+    let (before, resident) = (descriptors(), resident_kib());
     let mut stores = Vec::new();
     for number in 0..100 {
         let durability = [Durability::Immediate, Durability::Eventual][number % 2];
@@ -72,13 +77,14 @@ fn hundred_stores() {
     }
     std::thread::sleep(Duration::from_secs(3));
     let each = (descriptors() - before) as f64 / stores.len() as f64;
+    let memory = (resident_kib() - resident) / stores.len() as u64;
     let (ours, of_sled) = (threads("ifmatch-"), threads("sled-io-"));
     let (calls, woken) = (write_calls(), ours.iter().sum::<u64>());
     std::thread::sleep(Duration::from_secs(3));
     let calls = write_calls() - calls;
     let woken = threads("ifmatch-").iter().sum::<u64>() - woken;
     println!(
-        "100 stores: {each} descriptors each; {} threads of ours, {} of sled; idle for 3 s: \
+        "100 stores: {each} descriptors and {memory} KiB each; {} threads of ours, {} of sled; idle for 3 s: \
          {calls} write calls, {woken} wake-ups of ours",
         ours.len(),
         of_sled.len()
