@@ -5,6 +5,7 @@
 //! disk call, `IFMATCH_SEED=n` repeats one.
 
 mod a5;
+mod kinds;
 mod together;
 
 use std::path::{Path, PathBuf};

@@ -228,12 +228,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Builds the indexes that are declared and not built, one after the other.
-    pub(in crate::engine) fn build_all(&self) {
+    /// Builds the indexes that are declared and not built, one after the other. One that cannot be
+    /// built is logged.
+    ///
+    /// # Errors
+    /// Why writing has ended, where a failure has ended it: the store is not to be used then.
+    pub(in crate::engine) fn build_all(&self) -> Result<()> {
         let mut any = false;
         for index in self.secondaries.all() {
             match self.build_whole(&index) {
                 Ok(built) => any |= built,
+                Err(error) if self.journal.is_poisoned() => return Err(error),
                 Err(error) => log::warn!(
                     "the index {} of collection {:?} cannot be built, and finds read the items \
                      instead: {error}",
@@ -242,9 +247,10 @@ impl Engine {
                 ),
             }
         }
-        if any && let Err(error) = self.checkpoint() {
-            log::warn!("indexes that were built are built again at the next open: {error}");
+        if any {
+            self.checkpoint_or_put_off("indexes that were built are built again at the next open")?;
         }
+        Ok(())
     }
 
     /// Builds an index, if it is not built, and goes on with what a new unique one needs besides;
