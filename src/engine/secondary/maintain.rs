@@ -153,7 +153,6 @@ impl IndexPlan {
         let of_index = self.of(&rows.index);
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         let implied = if change.parent().is_none() { rows.after.len() } else { 0 };
-        let mut come = 0;
         for (fate, key, head) in touched {
             match (fate, head) {
                 (Fate::Goes(code), Some(head)) => {
@@ -161,7 +160,6 @@ impl IndexPlan {
                     of_index.removed.push((key, head.revision));
                 }
                 (Fate::Comes(place), None) => {
-                    come += 1;
                     added.push(place);
                     of_index.added.push(key);
                 }
@@ -173,7 +171,7 @@ impl IndexPlan {
             of_index.lost = true;
             return Some(IndexChange { slot, what: RowChanges::Lost });
         }
-        let is_implied = removed.is_empty() && come == implied;
+        let is_implied = removed.is_empty() && added.len() == implied;
         (!is_implied).then_some(IndexChange { slot, what: RowChanges::Rows { removed, added } })
     }
 }
