@@ -124,6 +124,10 @@
 //!
 //! # Features
 //!
+//! `json-patch`, on by default: [`Patch`] and the verb [`patch`](Collection::patch). `bincode`, on by
+//! default: the codec [`Bincode`]. A program that uses neither leaves them out with
+//! `default-features = false`.
+//!
 //! `stream`, off by default: `Watch::into_stream` makes of a [`Watch`] an async `Stream`, as
 //! `futures-core` defines it, for any runtime. `simulation` is for this crate's own tests and
 //! benches, and not covered by semantic versioning.
@@ -167,7 +171,9 @@ pub use api::store::{CollectionInfo, Store};
 pub use api::verify::Verified;
 pub use engine::compaction::Compaction;
 pub use seams::clock::ManualClock;
-pub use values::codec::{Bincode, Codec, Json, Raw, Stored};
+#[cfg(feature = "bincode")]
+pub use values::codec::Bincode;
+pub use values::codec::{Codec, Json, Raw, Stored};
 pub use values::damage::{Damage, DamagedItem, DamagedPart};
 pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
 pub use values::etag::{ETag, ParseETagError};
@@ -175,7 +181,9 @@ pub use values::history::HistoryPolicy;
 pub use values::item::{Item, Meta};
 pub use values::limits::MAX_VALUE_BYTES;
 pub use values::options::{Durability, OnDamage, Options, Progress};
-pub use values::patch::{Patch, PatchError};
+#[cfg(feature = "json-patch")]
+pub use values::patch::Patch;
+pub use values::patch::PatchError;
 pub use values::precondition::{ParseTagsError, Precondition, Tags};
 pub use values::query::filter::{Filter, FilterError, ParseFilterError};
 pub use values::query::index::{Index, IndexError};

@@ -19,6 +19,7 @@ pub use crate::storage::{Fault, FaultPlan, Operation, SimulatedDisk};
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::options::Options;
+#[cfg(feature = "json-patch")]
 use crate::values::patch::{Patch, PatchError};
 use crate::values::query::encoding::{Decoder, Encoder, is_cut};
 use crate::values::query::entries::{entries, split};
@@ -297,6 +298,7 @@ pub fn head_round_trip(bytes: &[u8]) -> bool {
 ///
 /// # Errors
 /// As `Collection::patch`, with nothing of a store in between.
+#[cfg(feature = "json-patch")]
 pub fn patch_stored(patch: &Patch, stored_json: &[u8]) -> Result<Vec<u8>, PatchError> {
     patch.apply_to_bytes(stored_json)
 }

@@ -6,11 +6,14 @@ use crate::api::collection::{Collection, OTHER_STORE};
 use crate::api::store::Store;
 use crate::api::submit;
 use crate::engine::operation::{self, Action, Operation};
-use crate::values::codec::{Codec, Json};
+use crate::values::codec::Codec;
+#[cfg(feature = "json-patch")]
+use crate::values::codec::Json;
 use crate::values::error::{Error, Result};
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
+#[cfg(feature = "json-patch")]
 use crate::values::patch::Patch;
 use crate::values::precondition::{Precondition, Tags};
 use crate::values::retry::RetryPolicy;
@@ -138,6 +141,7 @@ impl Batch {
     /// assert_eq!(notes.get("a")?.map(|item| item.value), Some(2));
     /// # Ok(()) }
     /// ```
+    #[cfg(feature = "json-patch")]
     pub fn patch<T: serde::Serialize + serde::de::DeserializeOwned>(
         self,
         collection: &Collection<T, Json>,

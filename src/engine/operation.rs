@@ -43,6 +43,7 @@ pub(crate) enum Action {
     Create(NewValue),
     Replace(NewValue),
     Upsert(NewValue),
+    #[cfg_attr(not(feature = "json-patch"), expect(dead_code, reason = "nothing makes a patch"))]
     Patch(PatchPlan),
     Delete,
     Check,

@@ -8,6 +8,7 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 
+#[cfg(feature = "bincode")]
 use crate::values::depth;
 
 /// How deeply arrays and objects may nest: what `serde_json` reads.
@@ -24,7 +25,9 @@ pub(crate) fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_
     Ok(bytes)
 }
 
-/// A value that fails when it nests deeper than [`depth`] lets it be read again.
+/// A value that fails when it nests deeper than [`depth`](crate::values::depth) lets it be read
+/// again.
+#[cfg(feature = "bincode")]
 pub(crate) fn limited<T: Serialize + ?Sized>(value: &T) -> impl Serialize {
     Nested { value, depth: 0, rules: &BINCODE }
 }
@@ -44,6 +47,7 @@ struct Rules {
 static JSON: Rules =
     Rules { max_depth: MAX_DEPTH, too_deep: TOO_DEEP, non_finite: false, wrapper_levels: 0 };
 
+#[cfg(feature = "bincode")]
 static BINCODE: Rules = Rules {
     max_depth: depth::MAX_DEPTH,
     too_deep: depth::TOO_DEEP,

@@ -1,15 +1,17 @@
 //! How documents become bytes: [`Json`], [`Bincode`] and [`Raw`], and [`Stored`] to see those.
 
+#[cfg(feature = "bincode")]
+mod binary;
 mod stored;
 
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::values::checked_json::limited;
-use crate::values::depth::Document;
 use crate::values::error::{BoxError, CodecError, CodecStep, Error, Result};
 
+#[cfg(feature = "bincode")]
+pub use binary::Bincode;
 pub use stored::Stored;
 
 /// How a collection turns its documents into stored bytes and back.
@@ -74,7 +76,12 @@ impl CodecId {
     pub(crate) fn decode<T: DeserializeOwned>(self, bytes: Bytes) -> Result<T> {
         match self {
             Self::Json => decode_json(&bytes, CodecStep::Decode),
-            Self::Bincode => decode_bincode(&bytes),
+            #[cfg(feature = "bincode")]
+            Self::Bincode => binary::decode(&bytes),
+            #[cfg(not(feature = "bincode"))]
+            Self::Bincode => Err(undecodable(
+                "this program leaves out the feature `bincode` of ifmatch; build it with that",
+            )),
             Self::Raw => T::deserialize(BytesDeserializer(bytes)).map_err(undecodable),
         }
     }
@@ -110,44 +117,6 @@ impl<T: Serialize + DeserializeOwned> Codec<T> for Json {
     }
 }
 
-/// Documents in bincode's standard form: compact and fast, bound to the exact type, not patchable.
-///
-/// Fields are distinguished by position alone: adding, removing or reordering one makes older
-/// documents unreadable, and `#[serde(flatten)]`, `untagged` and `skip_serializing_if` do not work.
-///
-/// A document nests at most 255 levels: structs, sequences, maps, newtypes and `Some` are a level
-/// each, variants with several fields two. A deeper one is [`Error::Codec`] when it is written and
-/// when it is read; it could overflow the stack of a reader.
-///
-/// ```
-/// # fn main() -> Result<(), ifmatch::Error> {
-/// use ifmatch::{Bincode, Error, Store};
-///
-/// let store = Store::in_memory();
-/// let points = store.collection_with::<(f64, f64), Bincode>("points")?;
-/// points.create("origin", &(0.0, 0.0))?;
-/// let as_json = store.collection::<(f64, f64)>("points");
-/// assert!(matches!(as_json, Err(Error::CodecMismatch { .. })));
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, Copy)]
-pub enum Bincode {}
-
-impl sealed::Sealed for Bincode {
-    const ID: CodecId = CodecId::Bincode;
-}
-
-impl<T: Serialize + DeserializeOwned> Codec<T> for Bincode {
-    fn encode(value: &T) -> Result<Bytes> {
-        let bytes = bincode::serde::encode_to_vec(limited(value), bincode::config::standard());
-        bytes.map(Bytes::from).map_err(unencodable)
-    }
-
-    fn decode(bytes: Bytes) -> Result<T> {
-        decode_bincode(&bytes)
-    }
-}
-
 /// Bytes as they are.
 ///
 /// ```
@@ -178,21 +147,6 @@ impl Codec<Bytes> for Raw {
 
 pub(crate) fn decode_json<T: DeserializeOwned>(bytes: &[u8], step: CodecStep) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|error| codec_error(step, error))
-}
-
-fn decode_bincode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    // A length in damaged or foreign bytes must not become an allocation: no container can hold
-    // more than what a value may occupy. A number counts with its full width, up to 16 bytes, and
-    // may have been written in one.
-    let config =
-        bincode::config::standard().with_limit::<{ 16 * crate::values::limits::MAX_VALUE_BYTES }>();
-    let (Document(value), used) =
-        bincode::serde::decode_from_slice(bytes, config).map_err(undecodable)?;
-    if used == bytes.len() {
-        Ok(value)
-    } else {
-        Err(undecodable("there are bytes after the document"))
-    }
 }
 
 pub(crate) fn codec_error(step: CodecStep, source: impl Into<BoxError>) -> Error {

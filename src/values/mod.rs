@@ -3,6 +3,7 @@
 pub(crate) mod checked_json;
 pub(crate) mod codec;
 pub(crate) mod damage;
+#[cfg(feature = "bincode")]
 pub(crate) mod depth;
 pub(crate) mod error;
 pub(crate) mod etag;
@@ -12,6 +13,10 @@ pub(crate) mod item;
 pub(crate) mod key;
 pub(crate) mod limits;
 pub(crate) mod options;
+#[cfg(feature = "json-patch")]
+pub(crate) mod patch;
+#[cfg(not(feature = "json-patch"))]
+#[path = "no_patch.rs"]
 pub(crate) mod patch;
 pub(crate) mod precondition;
 pub(crate) mod query;

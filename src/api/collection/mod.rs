@@ -9,6 +9,7 @@ mod update;
 
 mod clear;
 
+#[cfg(feature = "json-patch")]
 mod patching;
 
 mod scans;

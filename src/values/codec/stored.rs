@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
+#[cfg(feature = "bincode")]
+use super::Bincode;
 use super::sealed::{CodecId, Sealed};
-use super::{Bincode, Codec, CodecStep, Json, decode_json};
+use super::{Codec, CodecStep, Json, decode_json};
 use crate::values::error::Result;
 
 /// The documents of a collection that is stored as `C`, as the bytes that are stored: for tools
@@ -52,6 +54,7 @@ impl Sealed for Stored<Json> {
     const ID: CodecId = CodecId::Json;
 }
 
+#[cfg(feature = "bincode")]
 impl Sealed for Stored<Bincode> {
     const ID: CodecId = CodecId::Bincode;
 }
@@ -67,6 +70,7 @@ impl Codec<Bytes> for Stored<Json> {
     }
 }
 
+#[cfg(feature = "bincode")]
 impl Codec<Bytes> for Stored<Bincode> {
     fn encode(value: &Bytes) -> Result<Bytes> {
         Ok(value.to_vec().into())

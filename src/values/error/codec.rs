@@ -43,6 +43,7 @@ pub(crate) enum CodecStep {
     Encode,
     Decode,
     /// The result of a patch was decoded, to check it.
+    #[cfg_attr(not(feature = "json-patch"), expect(dead_code, reason = "nothing makes a patch"))]
     CheckPatched,
 }
 
