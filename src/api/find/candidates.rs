@@ -201,7 +201,7 @@ impl Iterator for IndexRows {
             }
             let read = || {
                 let key = ItemKey::new(&self.index.collection, row.key())?;
-                let version = self.store.engine()?.read_at(&self.view, &key)?;
+                let version = self.store.engine()?.read_found(&self.view, &key)?;
                 Ok(version.map(|version| (key, version)))
             };
             match read() {

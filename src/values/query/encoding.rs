@@ -11,6 +11,9 @@ use super::order::sorted_members;
 /// Where the code of an entry is cut, all its fields together.
 pub(crate) const CUT_BYTES: usize = 256;
 
+/// Most codes have room in this.
+const USUAL_BYTES: usize = 40;
+
 const END: u8 = 0x00;
 const MISSING: u8 = 0x01;
 const NULL: u8 = 0x02;
@@ -78,7 +81,7 @@ impl Default for Encoder {
 impl Encoder {
     /// Writes no more than this.
     pub(crate) fn cut_at(limit_bytes: usize) -> Self {
-        Self { code: Vec::new(), limit_bytes }
+        Self { code: Vec::with_capacity(USUAL_BYTES), limit_bytes }
     }
 
     /// Appends a field; `None` is a missing one, which is less than every value.
