@@ -249,9 +249,10 @@ pub(crate) struct FindArgs {
     pub(crate) collection: String,
     /// A condition on documents, such as '/price < 50 and /name prefix "A"'
     pub(crate) filter: String,
-    /// Sort by what this path leads to; descending with a - before it
+    /// Sort by what this path leads to; descending with a - before it. May be given again, for
+    /// what is equal so far
     #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
-    pub(crate) sort: Option<String>,
+    pub(crate) sort: Vec<String>,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u64>,

@@ -27,7 +27,7 @@ pub(crate) fn stats(args: &Whole, out: &mut Output) -> Outcome {
             Fact::bytes("journal", stats.journal_bytes),
             Fact::bytes("live", stats.live_bytes),
             Fact::bytes("dead", stats.dead_bytes),
-            Fact::bytes("index", stats.table_bytes),
+            Fact::bytes("index", stats.index_bytes),
         ])
     })
 }

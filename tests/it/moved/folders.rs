@@ -79,9 +79,9 @@ fn two_processes_at_one_path_lose_nothing() {
     first.wait_for(3);
     fs::rename(&path, &elsewhere).unwrap();
     let mut second = Writing::start(&path);
-    second.wait_for(12);
+    second.wait_for(5);
     let ours = first.end();
-    second.wait_for(20);
+    second.wait_for(9);
     let theirs = second.end();
     check(&Store::open(&path).unwrap(), theirs);
     check(&Store::open(&elsewhere).unwrap(), ours);
