@@ -124,7 +124,7 @@ fn a2_the_same_items_come_and_go_on_a_full_disk_as_often_as_one_likes() {
     let mut filling = Filling::new(sim.open(&Options::new()).unwrap(), 100);
     let created = filling.fill();
     let mut came_back = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..4 {
         for number in filling.alive.clone().into_iter().filter(|number| number % 3 > 0) {
             filling.delete(number);
         }
