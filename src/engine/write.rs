@@ -306,11 +306,15 @@ impl Engine {
         }
     }
 
-    /// Moves the count of each segment's live bytes by one displaced head.
+    /// Moves the count of each segment's live and retained bytes by one displaced head.
     pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
         let segments = self.journal.segments();
-        if let Some(before) = before.filter(|before| !before.deleted) {
-            segments.subtract_live(before.segment, before.footprint_bytes());
+        match before {
+            Some(before) if before.deleted => {
+                segments.release(before.segment, before.footprint_bytes());
+            }
+            Some(before) => segments.subtract_live(before.segment, before.footprint_bytes()),
+            None => {}
         }
         if !head.deleted {
             segments.add_live(head.segment, head.footprint_bytes());

@@ -124,6 +124,15 @@ impl Segments {
         }
     }
 
+    /// Counts a tombstone that was superseded: what had to be retained of its segment for it can be
+    /// reclaimed.
+    pub(crate) fn release(&self, number: u32, bytes: u64) {
+        if let Some(segment) = self.get(number) {
+            let mut retained = segment.retained.lock();
+            retained.0 = retained.0.saturating_sub(bytes);
+        }
+    }
+
     /// Bytes of a segment's entries that the index's heads of items point to.
     pub(crate) fn live_bytes(&self, number: u32) -> u64 {
         let known = self.known.read();
