@@ -58,7 +58,7 @@ fn what_is_dead_is_reclaimed_and_what_lives_stays_in_every_kind_of_open() {
 
     let mut rng = fastrand::Rng::with_seed(1);
     let mut rebuilt = sim.crash(&mut rng);
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     for image in [sim.kill(&mut rng), sim.crash(&mut rng), rebuilt] {
         check(&image.open(&Options::new()).unwrap(), &tags, 29, 1_000);
     }
@@ -144,7 +144,7 @@ fn a_tombstone_goes_when_its_time_is_over_and_nothing_older_of_its_key_is_left()
     assert_eq!(store.compact().unwrap().purged_tombstones, 0);
     let mut rng = fastrand::Rng::with_seed(3);
     let mut rebuilt = sim.crash(&mut rng);
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     for image in [rebuilt, sim.kill(&mut rng)] {
         let store = image.open(&options).unwrap();
         let blobs = store.raw("blobs").unwrap();
@@ -225,7 +225,7 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
             assert!(files <= 8, "{files} files are left after a compaction that went through");
             let mut later = image.crash(&mut rng);
             if rng.bool() {
-                later.remove_tables();
+                later.remove_index();
             }
             check(&later.open(&options).unwrap(), &tags, 5, 5_000);
             images += 1;
@@ -256,7 +256,7 @@ fn a_manifest_lost_during_a_compaction_costs_nothing() {
             let mut image = sim.crash(&mut rng);
             image.disk().remove_file_durably("store/MANIFEST").unwrap();
             if rng.bool() {
-                image.remove_tables();
+                image.remove_index();
             }
             assert!(matches!(image.open(&Options::new()), Err(Error::Corrupt { .. })));
             let store = image.open(&Options::new().on_damage(OnDamage::KeepPrefix)).unwrap();

@@ -226,7 +226,7 @@ fn without_its_mark_a_damaged_frame_before_the_checkpoint_is_found() {
     };
     let without_index = {
         let mut place = place.kill(&mut rng);
-        place.remove_tables();
+        place.remove_index();
         place
     };
     check(open(&without_index, OnDamage::Refuse).map(drop));

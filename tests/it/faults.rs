@@ -1,7 +1,6 @@
-//! Calls of the disk and of the table that fail: every one of them, in every way, and a disk that
-//! is full. `IFMATCH_FAULT_STRIDE=n` tries every n-th case instead of every thirteenth, which is each
-//! second or third call in one of the ways; `IFMATCH_SEED=n` begins with another workload, or repeats
-//! one case of the tests that have many.
+//! Calls of the disk and of the index that fail: every one of them, in every way, and a disk that
+//! is full. `IFMATCH_FAULT_STRIDE=n` tries every n-th case; `IFMATCH_SEED=n` begins with another
+//! workload, or repeats one case of the tests that have many.
 
 use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Durability, Error, Options};
@@ -300,7 +299,7 @@ fn a_failing_index_ends_nothing_and_is_rebuilt() {
         let _repeat = Repeat::new("faults", calls);
         let case = Case(format!("call {calls} of the backing store"));
         let (sim, writer, mut ledger, mut rng) = prepared(calls);
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         for _ in 0..40 {
             writer.step(&mut rng, &mut ledger).expect("a write without a backing store");
         }
@@ -309,13 +308,13 @@ fn a_failing_index_ends_nothing_and_is_rebuilt() {
         assert!(!writer.store().stats().unwrap().poisoned);
         if rng.bool() {
             // It comes back under the open store.
-            sim.fail_table_after(u64::MAX);
+            sim.fail_index_after(u64::MAX);
             Simulation::checkpoint(writer.store()).unwrap();
         }
         writer.close().unwrap();
         // With the backing store still failing the next open does without, too.
         reopen(&sim, &mut ledger, &mut rng).close().unwrap();
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         reopen(&sim.crash(&mut rng), &mut ledger.after_power_cut(), &mut rng);
         reopen(&sim, &mut ledger, &mut rng).close().unwrap();
         drop(case);

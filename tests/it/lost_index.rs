@@ -23,7 +23,7 @@ fn templates() -> [Template; 2] {
 }
 
 fn is_table(path: &Path) -> bool {
-    path.to_str().unwrap().starts_with("table-")
+    path.to_str().unwrap().starts_with("index-")
 }
 
 /// The files of a template, the table's through `f`, which may drop them.

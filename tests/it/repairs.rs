@@ -231,12 +231,12 @@ fn a_repair_of_a_compacted_store_may_end_before_its_table_is_built() {
 #[test]
 fn a_repair_whose_table_stands_in_memory_loses_nothing_that_is_written_then() {
     let sim = compacted_and_damaged();
-    sim.fail_table_after(0);
+    sim.fail_index_after(0);
     let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();
     assert!(store.damage().is_some());
     store.collection::<u64>("items").unwrap().create("new", &1).unwrap();
     store.backup("copy").unwrap();
-    sim.fail_table_after(u64::MAX);
+    sim.fail_index_after(u64::MAX);
     let copy = sim.at("copy").open(&options()).unwrap();
     let killed = sim.kill(&mut fastrand::Rng::with_seed(1));
     drop(store);

@@ -2,7 +2,7 @@
 //! what the first one wrote and did not sync, and goes by it. A power cut must not show that it was
 //! never on the disk.
 //!
-//! `IFMATCH_SAME_BOOT_STRIDE=n` tries only every n-th call of the first session, 16 without it;
+//! `IFMATCH_SAME_BOOT_STRIDE=n` tries only every n-th call of the first session;
 //! `IFMATCH_SEED=n` repeats one of them.
 
 use ifmatch::simulation::{Fault, FaultPlan, Simulation};

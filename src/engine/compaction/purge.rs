@@ -138,7 +138,7 @@ mod tests {
         }
         store.close().unwrap();
 
-        sim.remove_tables();
+        sim.remove_index();
         let store = sim.open(&options).unwrap();
         let numbers = store.collection::<u64>("numbers").unwrap();
         assert_eq!(numbers.get("gone").unwrap(), None);

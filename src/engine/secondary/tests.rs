@@ -205,7 +205,7 @@ impl Rig {
 
     /// The backing store gives nothing back any more.
     fn lose_leaves(&mut self) {
-        self.sim.fail_table_after(self.rng.u64(..20));
+        self.sim.fail_index_after(self.rng.u64(..20));
     }
 
     fn begin_snapshot(&mut self) {
@@ -556,7 +556,7 @@ fn an_index_whose_leaves_are_lost_is_given_up_and_built_anew() {
     }
     rig.store.take().unwrap().close().unwrap();
     rig.store = Some(rig.sim.open(&rig.options).unwrap());
-    rig.sim.fail_table_after(0);
+    rig.sim.fail_index_after(0);
     let engine = rig.store().engine().unwrap();
     let index = engine.secondaries.named("notes", "/n").unwrap();
     let view = engine.begin_snapshot().unwrap();
@@ -714,7 +714,7 @@ fn a_writer_builds_a_unique_index_that_was_lost() {
     }
     rig.store.take().unwrap().close().unwrap();
     rig.store = Some(rig.sim.open(&rig.options).unwrap());
-    rig.sim.fail_table_after(0);
+    rig.sim.fail_index_after(0);
     let refused = rig.notes().create("new", &email("3"));
     assert!(matches!(refused, Err(crate::Error::NotUnique { .. })), "{refused:?}");
     assert!(rig.notes().indexes().unwrap()[0].built);

@@ -44,7 +44,7 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
         // The replay, or the rebuild, meets the clear.
         let mut image = sim.kill(&mut rng);
         if index_is_lost {
-            image.remove_tables();
+            image.remove_index();
         }
         assert!(exact(&image.open(&Options::new()).unwrap()));
     }
@@ -59,7 +59,7 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
     assert_eq!(other.len().unwrap(), 10);
 
     let mut rebuilt = sim.crash(&mut rng);
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     drop((blobs, other));
     store.close().unwrap();
     for image in [sim.kill(&mut rng), sim.crash(&mut rng), rebuilt, sim] {
@@ -119,7 +119,7 @@ fn a_drop_stays_as_long_as_an_entry_that_it_removed_lies_in_a_segment_that_stays
     assert!(compaction.purged_tombstones <= 1, "no segment stayed");
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     let mut rebuilt = sim.kill(&mut fastrand::Rng::with_seed(1));
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     let store = rebuilt.open(&options).unwrap();
     assert!(store.raw("gone").unwrap().is_empty().unwrap());
     assert_eq!(store.verify().unwrap().items, 301);
@@ -157,7 +157,7 @@ fn a_clear_succeeds_though_the_index_cannot_be_read() {
         Simulation::checkpoint(&store).unwrap();
         let snapshot = store.snapshot();
         fill(&store, &store.raw("more").unwrap(), 12_000, &value());
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         assert_eq!(blobs.clear().unwrap(), 12_000);
         assert!(blobs.is_empty().unwrap());
         match snapshot.collection(&blobs).len() {
@@ -166,7 +166,7 @@ fn a_clear_succeeds_though_the_index_cannot_be_read() {
         }
         blobs.create("a", &value()).unwrap();
         assert_eq!(blobs.len().unwrap(), 1);
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         Simulation::checkpoint(&store).unwrap();
         assert_eq!(store.verify().unwrap().items, 12_001);
     }

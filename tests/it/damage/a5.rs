@@ -360,7 +360,7 @@ fn check(
     let copy = || {
         let mut copy = sim.kill(&mut fastrand::Rng::with_seed(1));
         if matches!(state, State::RowsLost | State::IndexLost) {
-            copy.remove_tables();
+            copy.remove_index();
         }
         if state == State::IndexLost {
             Place::remove(&copy, Path::new("INDEX"));

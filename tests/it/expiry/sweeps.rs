@@ -83,11 +83,11 @@ fn while_nothing_is_due_a_sweep_touches_neither_table_nor_disk() {
     rig.plain().create("never", &1).unwrap();
     let touches_nothing = |rig: &Rig| {
         let calls = rig.sim.disk().calls();
-        rig.sim.fail_table_after(0);
+        rig.sim.fail_index_after(0);
         for _ in 0..100 {
             assert_eq!(sweep(rig), 0);
         }
-        rig.sim.fail_table_after(u64::MAX);
+        rig.sim.fail_index_after(u64::MAX);
         assert_eq!(rig.sim.disk().calls(), calls);
     };
     touches_nothing(&rig);
@@ -117,9 +117,9 @@ fn a_pass_that_finds_nothing_expired_writes_nothing_and_is_not_repeated() {
     let (calls, revision) = (rig.sim.disk().calls(), rig.store.revision());
     assert_eq!(sweep(&rig), 0);
     assert_eq!((rig.sim.disk().calls(), rig.store.revision()), (calls, revision));
-    rig.sim.fail_table_after(0);
+    rig.sim.fail_index_after(0);
     assert_eq!(sweep(&rig), 0, "the bound was corrected");
-    rig.sim.fail_table_after(u64::MAX);
+    rig.sim.fail_index_after(u64::MAX);
     rig.at(1_900);
     assert_eq!(sweep(&rig), 1);
 }
@@ -136,7 +136,7 @@ fn what_expires_while_the_store_is_closed_is_swept_after_it_is_opened() {
         },
         |mut rig| {
             rig.store.close().unwrap();
-            rig.sim.remove_tables();
+            rig.sim.remove_index();
             rig.store = rig.sim.open(&Options::new()).unwrap();
             rig
         },

@@ -120,7 +120,7 @@ fn damage_to_a_compacted_store_is_refused_or_harmless_and_repaired_to_what_was_w
         let template = rng.choice(&templates).unwrap();
         let mut sim = template.sim.kill(&mut rng);
         if rng.bool() {
-            sim.remove_tables();
+            sim.remove_index();
         }
         let damaged = damage(&sim, &mut rng);
         let _case = Case(format!("{damaged:?}"));

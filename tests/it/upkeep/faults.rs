@@ -47,7 +47,7 @@ fn check_images(sim: &Simulation, seed: u64, again: fn(&Store)) {
     for kill in [true, false, false] {
         let mut image = if kill { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
         if rng.u8(0..4) == 0 {
-            image.remove_tables();
+            image.remove_index();
         }
         let store = image.open(&options()).unwrap();
         check(&store);
@@ -135,13 +135,13 @@ fn fail_index_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) {
         let _repeat = Repeat::new("upkeep::faults", calls);
         let sim = Simulation::new(calls);
         let store = prepared(&sim);
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         work(&store).expect("the journal is whole");
         check(&store);
         if calls % 5 == 0 {
             check_images(&sim, calls, again);
         }
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         again(&store);
         check(&store);
         assert!(!store.stats().unwrap().poisoned);

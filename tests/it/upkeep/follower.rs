@@ -241,7 +241,7 @@ impl World {
             _ => self.sim.crash(&mut self.rng),
         };
         if self.rng.u8(0..3) == 0 {
-            image.remove_tables();
+            image.remove_index();
         }
         drop(self.store.take());
         self.sim = image;

@@ -102,7 +102,7 @@ fn a_tombstone_stays_as_long_as_an_older_entry_of_its_key_lies_in_a_segment_that
     assert!(purged < 15, "no segment stayed: {purged}");
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     let mut rebuilt = sim.kill(&mut fastrand::Rng::with_seed(1));
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     let store = rebuilt.open(&options).unwrap();
     assert_eq!(store.raw("blobs").unwrap().prefix("gone").unwrap().count(), 0);
 }

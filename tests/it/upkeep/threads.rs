@@ -137,7 +137,7 @@ impl World {
                 self.progress.iter().map(|of| Progress::loads(&of.begun)).collect();
             for mut image in images {
                 if rng.u8(0..3) == 0 {
-                    image.remove_tables();
+                    image.remove_index();
                 }
                 self.check(&image, &told, &begun);
             }

@@ -99,7 +99,7 @@ fn a5_compaction_goes_on_beside_a_damaged_segment_and_the_journal_stays_bounded(
             assert!(bytes_of(&store) < 3 << 20, "{} bytes", bytes_of(&store));
             store.close().unwrap();
             if round == 1 {
-                sim.remove_tables();
+                sim.remove_index();
             }
         }
         let skip = sim.open(&options.clone().on_damage(OnDamage::SkipDamaged)).unwrap();
@@ -159,7 +159,7 @@ fn a5_a_follower_is_not_kept_from_what_comes_after_superseded_damage() {
         store.changes(Cursor::START).unwrap().map(|change| change.unwrap().cursor()).collect();
     drop(store);
     flip(&sim, &dead.path, dead.offset + 40);
-    sim.remove_tables();
+    sim.remove_index();
     let store = sim.open(&Options::new()).unwrap();
     // A removal may have been in the frame for all that is known.
     assert!(matches!(store.changes(cursors[0]).map(drop), Err(Error::Compacted)));
