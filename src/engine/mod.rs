@@ -150,7 +150,7 @@ impl Engine {
         let (catalog, indexes) = engine.load_catalog()?;
         engine.catalog = catalog;
         engine.settle_secondaries(indexes, index.found_rows.as_ref())?;
-        engine.build_all();
+        engine.build_all()?;
         Ok(engine)
     }
 

@@ -10,8 +10,8 @@ use crate::engine::change::{Change, Prepared, PreparedVersion, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
-use crate::engine::secondary::maintain::{IndexPlan, ItemRows};
-use crate::engine::secondary::unique::{Claims, Hindrance};
+use crate::engine::secondary::maintain::IndexPlan;
+use crate::engine::secondary::unique::{Claims, Hindrance, has_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
 use crate::journal::append::{Appended, CommitFailure};
@@ -139,13 +139,15 @@ impl Engine {
         if rows.is_empty() {
             return Ok((pin, IndexPlan::default()));
         }
-        // The stripes are held: what was decided stays right without the pin.
-        drop(pin);
-        self.claim_unique(&rows, changes, claims, locked)?;
-        let keys: Vec<ItemKey> = rows.iter().flatten().flat_map(ItemRows::keys).collect();
-        let pin = self.pin(touched(operations, unrecorded, claims).chain(&keys))?;
-        let plan = self.plan_rows(rows, changes)?;
-        Ok((pin, plan))
+        let mut pin = Some(pin);
+        if has_unique(&rows) {
+            // To look for values may need room. The stripes are held: what was decided stays right
+            // without the pin.
+            pin = None;
+            self.claim_unique(&rows, changes, claims, locked)?;
+        }
+        let items = touched(operations, unrecorded, claims);
+        Ok(self.plan_rows(&rows, changes, pin, items)?)
     }
 
     /// What becomes of an attempt that cannot change indexes as it has to.

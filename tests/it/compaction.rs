@@ -9,7 +9,7 @@ use ifmatch::{
     Raw, Store,
 };
 
-use crate::{Repeat, seeds};
+use crate::{Repeat, seeds, thinned};
 
 fn value(stamp: u64, len: usize) -> Bytes {
     let mut bytes = vec![0; len];
@@ -212,7 +212,7 @@ fn compaction_keeps_the_versions_that_the_policy_keeps_and_no_others() {
 #[test]
 fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again() {
     let mut images = 0;
-    for cut in seeds(0..u64::MAX) {
+    for cut in seeds(0..u64::MAX).step_by(thinned(2, 1) as usize) {
         let _repeat = Repeat::new("compaction", cut);
         let sim = Simulation::new(cut);
         let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
@@ -229,7 +229,7 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
             assert!(matches!(error, Error::Io { .. } | Error::Poisoned { .. }), "{error:?}");
         }
         let mut rng = fastrand::Rng::with_seed(cut);
-        for _ in 0..6 {
+        for _ in 0..thinned(2, 6) {
             let image = if rng.u8(0..3) == 0 { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
             let store = image.open(&options).unwrap();
             check(&store, &tags, 5, 5_000);
@@ -250,12 +250,12 @@ fn a_compaction_that_is_cut_short_anywhere_loses_nothing_and_is_taken_up_again()
         }
     }
     println!("{images} images of interrupted compactions opened");
-    assert!(images > 60 || crate::from_environment("IFMATCH_SEED").is_some());
+    assert!(images > thinned(10, 60) || crate::from_environment("IFMATCH_SEED").is_some());
 }
 
 #[test]
 fn a_manifest_lost_during_a_compaction_costs_nothing() {
-    for cut in seeds(0..80) {
+    for cut in seeds(0..80).step_by(thinned(3, 1) as usize) {
         let _repeat = Repeat::new("compaction", cut);
         let sim = Simulation::new(cut);
         let store = sim.open(&Options::new()).unwrap();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ifmatch::{Error, OnDamage, Options, Precondition, Store};
 
 use super::contents;
-use crate::Case;
+use crate::{Case, is_thorough, thinned};
 
 fn write(store: &Store) -> Result<(), Error> {
     let items = store.raw("items")?;
@@ -40,8 +40,14 @@ fn no_link_in_a_store_is_followed() {
         "table-0/blobs",
     ];
     let mut refused = 0;
-    for name in names {
-        for (dangling, closed) in [(false, true), (true, true), (false, false), (true, false)] {
+    for (number, name) in names.into_iter().enumerate() {
+        let mut states = vec![(false, true), (true, false), (true, true), (false, false)];
+        if !is_thorough() {
+            // Two of them for each name.
+            states.rotate_left(number % 2 * 2);
+            states.truncate(2);
+        }
+        for (dangling, closed) in states {
             let case = Case(format!("{name}, dangling: {dangling}, closed: {closed}"));
             let folder = tempfile::tempdir().unwrap();
             let (path, victims) = (folder.path().join("store"), folder.path().join("victims"));
@@ -83,7 +89,7 @@ fn no_link_in_a_store_is_followed() {
             drop(case);
         }
     }
-    assert!(refused > 30, "{refused}");
+    assert!(refused > thinned(14, 30) as u32, "{refused}");
 }
 
 /// What a store holds is its owner's to show.
