@@ -63,7 +63,7 @@ use crate::values::options::Options;
 pub(crate) use catalog::CollectionRecord;
 pub(crate) use clear::{ClearedItems, Clearing};
 pub(crate) use damaged_copy::Rescued;
-pub(crate) use relocate::{EntryLocation, EntryStatus};
+pub(crate) use relocate::EntryStatus;
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use scanned::{ScannedItems, ScannedKeys};
 pub(crate) use secondary::Secondary;
