@@ -138,7 +138,7 @@ impl Simulation {
     pub fn restart(&self, rng: &mut fastrand::Rng) -> Self {
         self.disk.end_process();
         let disk = self.disk.other_process();
-        Self { disk, tables: self.tables.kill(rng), ..self.next(rng) }
+        Self { disk, backings: self.backings.kill(rng), ..self.next(rng) }
     }
 
     fn next(&self, rng: &mut fastrand::Rng) -> Self {

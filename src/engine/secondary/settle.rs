@@ -211,7 +211,7 @@ impl Engine {
         let Candidate { index, expected, found, .. } = candidate;
         let key = |code: &[u8]| index.row_key(code, entry.key.key_bytes());
         let removed: Vec<ItemKey> = removed.iter().map(|code| key(code)).collect();
-        let added: Vec<ItemKey> = added.iter().map(|code| key(code)).collect();
+        let added: Vec<ItemKey> = added.iter().map(key).collect();
         let pin = self.pin(removed.iter().chain(&added))?;
         for row in removed {
             expected.subtract(row.as_bytes(), NO_TAG);
