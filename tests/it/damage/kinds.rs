@@ -139,7 +139,7 @@ fn prepared(state: State) -> (Simulation, Story) {
     second_session(&sim, &mut story, state);
     let mut sim = sim.kill(&mut rng);
     if state == State::IndexLost {
-        sim.remove_tables();
+        sim.remove_index();
         Place::remove(&sim, Path::new("INDEX"));
     }
     (sim, story)
