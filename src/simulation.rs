@@ -32,7 +32,7 @@ pub const STORE: &str = "store";
 #[derive(Debug, Clone)]
 pub struct Simulation {
     disk: SimulatedDisk,
-    tables: MemoryBackings,
+    backings: MemoryBackings,
     now_ms: Arc<AtomicU64>,
     seed: u64,
     path: PathBuf,
@@ -54,16 +54,16 @@ impl Simulation {
     pub fn new(seed: u64) -> Self {
         Self {
             disk: SimulatedDisk::new(),
-            tables: MemoryBackings::simulated(),
+            backings: MemoryBackings::simulated(),
             now_ms: Arc::new(AtomicU64::new(1_700_000_000_000)),
             seed,
             path: STORE.into(),
         }
     }
 
-    /// Another directory of the same disk, under the same clock, with tables of its own,
-    /// which are empty. A crash or kill copies the whole disk and only these tables, so in the copy
-    /// those of every other directory are lost.
+    /// Another directory of the same disk, under the same clock, with an index of its own, which is
+    /// empty. A crash or kill copies the whole disk and only this index, so in the copy the index of
+    /// every other directory is lost.
     #[must_use]
     pub fn at(&self, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -72,7 +72,7 @@ impl Simulation {
             .as_bytes()
             .iter()
             .fold(self.seed, |seed, byte| seed.rotate_left(8) ^ u64::from(*byte));
-        Self { tables: MemoryBackings::simulated(), seed, path, ..self.clone() }
+        Self { backings: MemoryBackings::simulated(), seed, path, ..self.clone() }
     }
 
     /// Opens the store in this directory, without a background thread: nothing happens by itself.
@@ -104,7 +104,7 @@ impl Simulation {
         let now_ms = Arc::clone(&self.now_ms);
         Environment {
             disk: Arc::new(self.disk.clone()),
-            tables: Arc::new(self.tables.clone()),
+            tables: Arc::new(self.backings.clone()),
             time: Arc::new(move || instant(now_ms.load(Ordering::SeqCst))),
             entropy: Entropy::seeded(self.seed),
             backup_disk: None,
@@ -116,14 +116,29 @@ impl Simulation {
     /// was flushed, older, ahead of the journal, torn or gone. This disk goes on as it was.
     #[must_use]
     pub fn crash(&self, rng: &mut fastrand::Rng) -> Self {
-        Self { disk: self.disk.crash(rng), tables: self.tables.crash(rng), ..self.next(rng) }
+        Self { disk: self.disk.crash(rng), backings: self.backings.crash(rng), ..self.next(rng) }
     }
 
     /// What a kill of the process leaves: every byte written, and an index that lost some of its
     /// last changes.
     #[must_use]
     pub fn kill(&self, rng: &mut fastrand::Rng) -> Self {
-        Self { disk: self.disk.kill(), tables: self.tables.kill(rng), ..self.next(rng) }
+        Self { disk: self.disk.kill(), backings: self.backings.kill(rng), ..self.next(rng) }
+    }
+
+    /// Another process of the same boot that goes to the same path, with tables of its own.
+    #[must_use]
+    pub fn other_process(&self) -> Self {
+        Self { disk: self.disk.other_process(), ..self.at(self.path.clone()) }
+    }
+
+    /// Ends this process by a kill, as [`SimulatedDisk::end_process`] does, and returns the next one:
+    /// of the same boot and on the same disk, with an index that lost some of its last changes.
+    #[must_use]
+    pub fn restart(&self, rng: &mut fastrand::Rng) -> Self {
+        self.disk.end_process();
+        let disk = self.disk.other_process();
+        Self { disk, backings: self.backings.kill(rng), ..self.next(rng) }
     }
 
     fn next(&self, rng: &mut fastrand::Rng) -> Self {
@@ -138,13 +153,13 @@ impl Simulation {
     }
 
     /// Makes the index's calls fail from the given number on, counted from now.
-    pub fn fail_table_after(&self, calls: u64) {
-        self.tables.fail_after(calls);
+    pub fn fail_index_after(&self, calls: u64) {
+        self.backings.fail_after(calls);
     }
 
-    /// Throws every table away.
-    pub fn remove_tables(&mut self) {
-        self.tables = MemoryBackings::simulated();
+    /// Throws away what the index has on disk.
+    pub fn remove_index(&mut self) {
+        self.backings = MemoryBackings::simulated();
     }
 
     /// Sets the system clock, in milliseconds since 1970; it may go back.

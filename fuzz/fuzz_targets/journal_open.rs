@@ -139,7 +139,7 @@ fuzz_target!(|input: Input| {
         Base::Killed => bases.killed.kill(rng),
     };
     if input.without_tables {
-        simulation.remove_tables();
+        simulation.remove_index();
     }
     for edit in input.edits.iter().take(20) {
         edit.apply(&simulation);

@@ -55,7 +55,7 @@ pub struct Stats {
     /// commit takes in addition to its items.
     pub dead_bytes: u64,
     /// Bytes that the index occupies on disk.
-    pub table_bytes: u64,
+    pub index_bytes: u64,
     /// Syncs of the journal since the open, a count.
     pub syncs: u64,
     /// Live snapshots; those that were given up are not counted.
@@ -104,7 +104,7 @@ impl Store {
             live_bytes,
             dead_bytes: frame_bytes.saturating_sub(live_bytes),
             // What cannot be measured at the moment is no failure of the others.
-            table_bytes: engine.index.size_on_disk_bytes().unwrap_or(0),
+            index_bytes: engine.index.size_on_disk_bytes().unwrap_or(0),
             syncs: journal.syncs(),
             snapshots: engine.snapshots.alive(),
             cache_hits: engine.counters.cache_hits(),

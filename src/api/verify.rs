@@ -334,12 +334,12 @@ mod tests {
 
         let store = open();
         let numbers = store.collection::<u64>("numbers").unwrap();
-        sim.fail_table_after(0);
+        sim.fail_index_after(0);
         assert_eq!(numbers.get("a").unwrap().unwrap().value, 1);
         numbers.create("b", &2).unwrap();
         store.close().unwrap();
         assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 2);
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         assert_eq!(open().collection::<u64>("numbers").unwrap().len().unwrap(), 2);
     }
 }

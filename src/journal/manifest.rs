@@ -219,7 +219,7 @@ pub(crate) struct Checkpoint {
     pub(crate) revision: u64,
     /// Count and sum over the items that are live at that revision.
     pub(crate) content: ContentSum,
-    /// The folder `table-<generation>` that it is.
+    /// The folder `index-<generation>` that it is.
     pub(crate) table_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
     pub(crate) next_expiry_ms: u64,

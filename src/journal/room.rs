@@ -120,7 +120,10 @@ mod tests {
         let sealed = store.stats().unwrap().durable_revision;
         // Of 1 MiB, 80 % is beyond the last quarter's begin, and before the end.
         let (first, number) = (first.unwrap(), segment());
-        let revision = (first..first + 82).map(write).next_back().unwrap();
+        let mut revision = sealed;
+        for key in first..first + 82 {
+            revision = write(key);
+        }
         assert_eq!(segment(), number);
         let deadline = Instant::now() + Duration::from_secs(60);
         let durable = || store.stats().unwrap().durable_revision;

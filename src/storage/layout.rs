@@ -21,7 +21,7 @@ pub(crate) const DAMAGED_FOLDER: &str = "damaged";
 /// What an orderly close knows of the index: all leaves, and the checksums of their rows.
 pub(crate) const INDEX_FILE: &str = "INDEX";
 /// What the name of an index's folder begins with; its generation follows.
-pub(crate) const INDEX_FOLDER_PREFIX: &str = "table-";
+pub(crate) const INDEX_FOLDER_PREFIX: &str = "index-";
 
 /// The greatest number of a segment; it leaves a store of full segments room for 2⁵⁷ bytes.
 pub(crate) const MAX_SEGMENT_NUMBER: u32 = 1 << 31;

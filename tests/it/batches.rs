@@ -11,6 +11,7 @@ use crate::backends::{
     Bench, already_exists, failed_at, invalid_precondition, not_found, on_every_backend,
     precondition_failed,
 };
+use crate::thinned;
 
 const ANY: Precondition = Precondition::IfMatch(Tags::Any);
 const NONE: Precondition = Precondition::IfNoneMatch(Tags::Any);
@@ -321,7 +322,7 @@ fn stores() -> [(Store, tempfile::TempDir); 2] {
 #[test]
 fn get_many_never_sees_half_of_a_batch() {
     for (store, _folder) in stores() {
-        beside_a_writer(&store, 400, |numbers| {
+        beside_a_writer(&store, thinned(150, 400), |numbers| {
             let items = numbers.get_many(keys()).unwrap();
             let values: Vec<u64> = items.into_iter().map(|item| item.unwrap().value).collect();
             assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
@@ -332,7 +333,7 @@ fn get_many_never_sees_half_of_a_batch() {
 #[test]
 fn once_one_change_of_a_batch_is_seen_by_get_all_are() {
     for (store, _folder) in stores() {
-        beside_a_writer(&store, 400, |numbers| {
+        beside_a_writer(&store, thinned(150, 400), |numbers| {
             let get = |key: [u8; 1]| numbers.get(key).unwrap().unwrap();
             for order in [keys(), keys().into_iter().rev().collect()] {
                 let seen: Vec<Item<u64>> = order.into_iter().map(get).collect();

@@ -5,6 +5,7 @@
 //! disk call, `IFMATCH_SEED=n` repeats one.
 
 mod a5;
+mod kinds;
 mod together;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use ifmatch::{Error, OnDamage};
 use crate::expected_commits::{Ledger, State, is_same};
 use crate::prepared_stores::{Template, live, manifest_of, open};
 use crate::store_files::{Files, Folder, Place};
-use crate::{Case, Repeat, from_environment, seeds};
+use crate::{Case, Repeat, from_environment, seeds, thinned};
 
 /// What was damaged, and from where on.
 #[derive(Debug)]
@@ -177,11 +178,13 @@ fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>)
     }
     println!("{cases} places in {what}, {refused} refused, {kept_all} of them lost nothing");
     let repeated = from_environment("IFMATCH_SEED").is_some();
-    assert!(repeated || refused * 32 > cases, "damage that nobody notices tests nothing");
+    // Most places are dead or spare, so few cases prove nothing of this.
+    let few = cases < 100;
+    assert!(repeated || few || refused * 32 > cases, "damage that nobody notices tests nothing");
 }
 
 fn cases() -> u64 {
-    from_environment("IFMATCH_DAMAGES").unwrap_or(600)
+    from_environment("IFMATCH_DAMAGES").unwrap_or(thinned(120, 600))
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn damage_anywhere_is_found_or_harmless() {
 
 #[test]
 fn damage_anywhere_in_a_folder_is_found_or_harmless() {
-    damage_everywhere("a folder", cases() / 10, &|| Box::new(Folder::new()));
+    damage_everywhere("a folder", cases() / 4, &|| Box::new(Folder::new()));
 }
 
 /// The checkpoint says as well how far the journal must go.
@@ -223,7 +226,7 @@ fn without_its_mark_a_damaged_frame_before_the_checkpoint_is_found() {
     };
     let without_index = {
         let mut place = place.kill(&mut rng);
-        place.remove_tables();
+        place.remove_index();
         place
     };
     check(open(&without_index, OnDamage::Refuse).map(drop));
@@ -385,7 +388,7 @@ fn a_newer_format_is_left_untouched() {
 #[test]
 fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
     let template = live(&Simulation::new(3), 2, 13, true, false);
-    for seed in seeds(0..30) {
+    for seed in seeds(0..thinned(12, 30)) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let damaged = copy(&template);
@@ -395,7 +398,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
             continue;
         }
         // Some calls of each, others from seed to seed.
-        let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(9);
+        let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(27, 9));
         for calls in (seed % stride..).step_by(stride as usize) {
             let sim = damaged.kill(&mut rng);
             sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
@@ -419,7 +422,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
 #[test]
 fn a_manifest_lost_after_a_repair_costs_nothing_more() {
     let template = several_segments();
-    for seed in seeds(0..60) {
+    for seed in seeds(0..thinned(20, 60)) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let sim = copy(&template);

@@ -36,7 +36,7 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
 #[test]
 fn a_directory_without_a_manifest_is_not_touched_unless_it_is_plainly_ours() {
     let cases: [&[(&str, &str)]; 10] = [
-        &[("table-1/legs", "four"), ("table-2/legs", "three")],
+        &[("index-1/legs", "four"), ("index-2/legs", "three")],
         &[("damaged/goods", "return them")],
         &[("journal/2026-11-26", "dear diary")],
         &[("journal/0000000001.seg", "a segment of something")],
@@ -45,7 +45,7 @@ fn a_directory_without_a_manifest_is_not_touched_unless_it_is_plainly_ours() {
         &[("MANIFEST.new", "a new manifest")],
         &[("UNFINISHED", "a symphony"), ("journal/0000000001.seg", "a segment of something")],
         &[("UNFINISHED", ""), ("WATERMARK", "a water mark")],
-        &[("LOCK", ""), ("table-0/db", "a row"), ("WATERMARK", "")],
+        &[("LOCK", ""), ("index-0/db", "a row"), ("WATERMARK", "")],
     ];
     for files in cases {
         let case = Case(format!("{files:?}"));

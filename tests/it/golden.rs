@@ -45,7 +45,7 @@ fn to_text(files: &Files) -> String {
     let mut text = String::new();
     let kept = |path: &Path| {
         let name = path.to_str().unwrap();
-        !name.starts_with("table-") && name != "INDEX"
+        !name.starts_with("index-") && name != "INDEX"
     };
     for (path, bytes) in files.iter().filter(|(path, _)| kept(path)) {
         writeln!(text, "file {} {}", path.to_str().unwrap(), bytes.len()).unwrap();

@@ -80,7 +80,7 @@ fn a_store_that_was_not_closed_is_replayed_or_its_index_built() {
 
     for entry in fs::read_dir(&cut).unwrap() {
         let entry = entry.unwrap();
-        if entry.file_name().to_string_lossy().starts_with("table-") {
+        if entry.file_name().to_string_lossy().starts_with("index-") {
             fs::remove_dir_all(entry.path()).unwrap();
         }
     }

@@ -77,6 +77,16 @@ fn from_environment(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number")))
 }
 
+/// How many cases of a long test are run: the first number in a plain `cargo test`, the second with
+/// `IFMATCH_THOROUGH=1`.
+fn thinned(plain: u64, thorough: u64) -> u64 {
+    if is_thorough() { thorough } else { plain }
+}
+
+fn is_thorough() -> bool {
+    from_environment("IFMATCH_THOROUGH").is_some_and(|thorough| thorough > 0)
+}
+
 /// The seeds of a test, or the one that the caller wants again.
 fn seeds(all: std::ops::Range<u64>) -> std::ops::Range<u64> {
     from_environment("IFMATCH_SEED").map_or(all, |seed| seed..seed + 1)

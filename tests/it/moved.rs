@@ -3,12 +3,13 @@
 
 #[cfg(unix)]
 mod folders;
+mod processes;
 
 use bytes::Bytes;
 use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Error, Options, Precondition, Store};
 
-use crate::{Case, Repeat, seeds};
+use crate::{Case, Repeat, seeds, thinned};
 
 /// Items that are written one after another, each of a length that fills a segment with two.
 struct Counter {
@@ -70,7 +71,7 @@ enum Change {
 /// attempt has left, and removed.
 #[test]
 fn two_simulated_stores_at_one_path_leave_each_other_alone() {
-    for seed in seeds(0..60) {
+    for seed in seeds(0..thinned(18, 60)) {
         let _repeat = Repeat::new("moved", seed);
         let rng = &mut fastrand::Rng::with_seed(seed);
         let change = [Change::Moved, Change::Removed, Change::Replaced][seed as usize % 3];

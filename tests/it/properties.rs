@@ -14,10 +14,14 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 
 use crate::model::ops::{Choices, Op};
 use crate::model::{Home, World};
-use crate::{Repeat, from_environment};
+use crate::{Repeat, from_environment, thinned};
 
-/// Operations of a run in which nothing else is asked for: what the goals demand for one change.
+/// Operations of a thorough run: what the goals demand for one change.
 const OPERATIONS: u64 = 104_000;
+
+fn wanted_operations() -> u64 {
+    from_environment("IFMATCH_PROPERTY_OPERATIONS").unwrap_or(thinned(24_000, OPERATIONS))
+}
 
 type Outcomes = BTreeMap<(&'static str, &'static str), u64>;
 
@@ -34,7 +38,7 @@ fn run(
     home: impl Fn(u64) -> (Home, Option<tempfile::TempDir>),
     durability: Durability,
 ) -> Outcomes {
-    let target = from_environment("IFMATCH_PROPERTY_OPERATIONS").unwrap_or(OPERATIONS) * share / of;
+    let target = wanted_operations() * share / of;
     let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
     let _repeat = Repeat::new("properties", seed);
     let mut seeds = fastrand::Rng::with_seed(seed);
@@ -98,8 +102,9 @@ fn on_disk(_: u64) -> (Home, Option<tempfile::TempDir>) {
     (Home::Disk(folder.path().join("store")), Some(folder))
 }
 
-/// A test that never comes to an outcome is blind to it.
+/// A test that never comes to an outcome is blind to it. A short run may miss those that are rare.
 fn assert_reached(outcomes: &Outcomes, least: u64, expected: &[(&str, &[&str])]) {
+    let least = if wanted_operations() < OPERATIONS { least / 5 } else { least };
     for (verb, results) in expected {
         for result in *results {
             let count = outcomes.iter().find(|(key, _)| **key == (*verb, *result));
@@ -181,7 +186,8 @@ fn a_simulated_store_does_what_the_model_says_through_kills_and_power_loss() {
         assert_reached(&outcomes, 4, &[("reopen", reopened), ("sync", &["ok"])]);
         assert_reached(&outcomes, 4, &[("checkpoint", &["ok"]), ("snapshot", &["closed"])]);
         let gone = outcomes.contains_key(&("reopen", "power lost, a suffix gone"));
-        assert_eq!(gone, durability == Durability::Eventual, "{name}");
+        let may_miss = wanted_operations() < OPERATIONS && !gone;
+        assert!(may_miss || gone == (durability == Durability::Eventual), "{name}");
     }
 }
 

@@ -10,7 +10,7 @@ use ifmatch::{
 };
 
 use crate::backends::on_every_backend;
-use crate::{Repeat, from_environment};
+use crate::{Repeat, from_environment, thinned};
 
 type Numbers = SnapshotCollection<u64>;
 
@@ -206,7 +206,7 @@ fn check_total(seen: &Numbers) -> Vec<Item<u64>> {
 
 #[test]
 fn snapshots_beside_writers_show_whole_batches_and_never_change() {
-    let rounds = from_environment("IFMATCH_SNAPSHOT_ROUNDS").unwrap_or(60);
+    let rounds = from_environment("IFMATCH_SNAPSHOT_ROUNDS").unwrap_or(thinned(15, 60));
     let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
     let _repeat = Repeat::new("snapshots", seed);
     let folder = tempfile::tempdir().unwrap();

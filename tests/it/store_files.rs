@@ -43,7 +43,7 @@ impl Place for Simulation {
     fn copy(&self, rng: &mut fastrand::Rng) -> Box<dyn Place> {
         let mut copy = self.kill(rng);
         if rng.bool() {
-            copy.remove_tables();
+            copy.remove_index();
         }
         Box::new(copy)
     }

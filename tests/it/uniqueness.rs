@@ -1,5 +1,8 @@
 //! Unique indexes: at most one item has a value, whoever writes and however it ends.
 
+mod cuts;
+mod threads;
+
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
@@ -13,7 +16,7 @@ use ifmatch::{
 use serde_json::{Value, json};
 
 use crate::backends::{failed_at, on_every_backend};
-use crate::{Repeat, from_environment, seeds};
+use crate::{Repeat, from_environment, seeds, thinned};
 
 const ALWAYS: Precondition = Precondition::Always;
 
@@ -261,9 +264,10 @@ fn values_that_are_cut_in_the_index_are_compared_whole() {
 fn an_index_that_items_break_is_refused_and_leaves_nothing_behind() {
     on_every_backend(|bench| {
         let users = || bench.collection::<Value>("users");
-        for n in 0..2_000 {
-            users().create(format!("{n:04}"), &mail(&format!("{n}"))).unwrap();
-        }
+        let create = |batch: ifmatch::Batch, n: u64| {
+            batch.create(&users(), format!("{n:04}"), &mail(&format!("{n}")))
+        };
+        (0..2_000).fold(bench.store().batch(), create).commit().unwrap();
         users().create("twin", &mail("1234")).unwrap();
         assert_eq!(not_unique(users().ensure_index(by_mail())), pair("twin", "1234"));
         assert_eq!(users().indexes().unwrap(), []);
@@ -378,258 +382,6 @@ fn a_new_index_sweeps_an_expired_item_that_shares_a_value() {
     assert_eq!(store.stats().unwrap().items, 1, "what is expired and in the way is swept");
     assert_eq!(not_unique(users.create("a", &mail("x"))), pair("a", "b"));
     users.create("c", &mail("y")).unwrap();
-    store.verify().unwrap();
-}
-
-#[test]
-fn of_many_writers_with_one_value_one_wins_and_the_others_are_told_its_key() {
-    const WRITERS: usize = 8;
-    let folder = tempfile::tempdir().unwrap();
-    let store = Options::new().durability(Durability::Eventual).open(folder.path().join("s"));
-    let store = store.unwrap();
-    let users = users(&store);
-    users.ensure_index(by_mail()).unwrap();
-    for round in 0..60 {
-        let barrier = Barrier::new(WRITERS);
-        let outcomes: Vec<_> = thread::scope(|scope| {
-            let writer = |n: usize| {
-                let (users, barrier, store) = (&users, &barrier, &store);
-                move || {
-                    let key = format!("{round}-{n}");
-                    let value = mail(&format!("{round}"));
-                    barrier.wait();
-                    let written = match n % 3 {
-                        0 => users.create(&key, &value).map(drop),
-                        1 => users.upsert(&key, &value, ALWAYS).map(drop),
-                        _ => store.batch().create(users, &key, &value).commit().map(drop),
-                    };
-                    (key, written)
-                }
-            };
-            let writers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(writer(n))).collect();
-            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
-        });
-        let won = outcomes.iter().filter(|(_, written)| written.is_ok());
-        let won: Vec<&String> = won.map(|(key, _)| key).collect();
-        let [winner] = won[..] else { panic!("round {round}: {won:?} have won") };
-        for (key, written) in &outcomes {
-            let error = match written {
-                Ok(()) => continue,
-                Err(Error::Batch { source, .. }) => source,
-                Err(error) => error,
-            };
-            let Error::NotUnique { key: refused, of, .. } = error else { panic!("{error:?}") };
-            assert_eq!((&**refused, &**of), (key.as_bytes(), winner.as_bytes()));
-        }
-    }
-    assert_eq!(users.len().unwrap(), 60);
-    store.verify().unwrap();
-}
-
-/// Values go round among the items, in batches and by single writes, and none is ever there twice.
-#[test]
-fn values_that_move_between_items_are_never_shared() {
-    let store = Store::in_memory();
-    let users = users(&store).with_retry(RetryPolicy::new().max_attempts(1_000));
-    users.ensure_index(Index::on("/n").unique()).unwrap();
-    for n in 0..6_u64 {
-        users.create(format!("{n}"), &json!({ "n": n })).unwrap();
-    }
-    thread::scope(|scope| {
-        for thread in 0..3_u64 {
-            let (users, store) = (&users, &store);
-            scope.spawn(move || {
-                let mut rng = fastrand::Rng::with_seed(thread);
-                for _ in 0..400 {
-                    let (a, b) = (format!("{}", rng.u64(0..6)), format!("{}", rng.u64(0..6)));
-                    if a == b {
-                        let to = rng.u64(0..9);
-                        let moved = users.update(&a, |item| item["n"] = json!(to));
-                        let known = matches!(&moved, Ok(_) | Err(Error::NotUnique { .. }));
-                        assert!(known, "{moved:?}");
-                        continue;
-                    }
-                    let [one, other] = [&a, &b].map(|key| users.get(key).unwrap().unwrap());
-                    let batch = store.batch().replace(users, &a, &other.value, one.etag());
-                    let swapped = batch.replace(users, &b, &one.value, other.etag()).commit();
-                    let lost = |error: &Error| error.kind() == ErrorKind::PreconditionFailed;
-                    assert!(swapped.as_ref().err().is_none_or(lost), "{swapped:?}");
-                }
-            });
-        }
-        for _ in 0..200 {
-            let snapshot = store.snapshot();
-            let past = snapshot.collection(&users);
-            let mut seen: Vec<u64> = past
-                .iter()
-                .unwrap()
-                .map(|item| item.unwrap().value["n"].as_u64().unwrap())
-                .collect();
-            seen.sort_unstable();
-            assert!(seen.len() == 6 && seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
-        }
-    });
-    store.verify().unwrap();
-}
-
-#[test]
-fn writers_beside_the_making_of_an_index_cannot_slip_a_second_one_in() {
-    for round in 0..6_u64 {
-        let store = Store::in_memory();
-        let users = users(&store);
-        for n in 0..1_500 {
-            users.create(format!("{n:04}"), &mail(&format!("{n}"))).unwrap();
-        }
-        let made = thread::scope(|scope| {
-            let (users, store) = (&users, &store);
-            scope.spawn(move || {
-                let mut rng = fastrand::Rng::with_seed(round);
-                for _ in 0..600 {
-                    // Mostly what is free, seldom what somebody has.
-                    let most = if rng.u8(0..40) == 0 { 1_500 } else { 1_000_000 };
-                    let n = rng.u64(0..most);
-                    let written = if rng.bool() {
-                        let key = format!("{:04}", rng.u64(0..1_500));
-                        users.replace(key, &mail(&format!("{n}")), ALWAYS).map(drop)
-                    } else {
-                        let batch = store.batch();
-                        batch
-                            .create(users, format!("b{n}"), &mail(&format!("{n}")))
-                            .commit()
-                            .map(drop)
-                    };
-                    let known = |error: &Error| {
-                        matches!(error.kind(), ErrorKind::NotUnique | ErrorKind::AlreadyExists)
-                    };
-                    assert!(written.as_ref().err().is_none_or(known), "{written:?}");
-                }
-            });
-            users.ensure_index(by_mail())
-        });
-        let mut all: Vec<String> =
-            users.iter().unwrap().map(|item| item.unwrap().value["email"].to_string()).collect();
-        all.sort_unstable();
-        let shared = all.windows(2).any(|pair| pair[0] == pair[1]);
-        match made {
-            Ok(_) => assert!(!shared, "round {round}: two items have one value"),
-            Err(Error::NotUnique { .. }) => assert_eq!(users.indexes().unwrap(), []),
-            Err(other) => panic!("{other:?}"),
-        }
-        store.verify().unwrap();
-    }
-}
-
-/// Writes under a unique index, and the making of one, are cut by kills and losses of power. What is
-/// left holds no value twice, and an acknowledged write is there.
-#[test]
-fn cuts_of_commits_and_of_making_leave_no_value_twice() {
-    for seed in seeds(0..from_environment("IFMATCH_UNIQUE_CUTS").unwrap_or(120)) {
-        let _repeat = Repeat::new("uniqueness", seed);
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let sim = Simulation::new(seed);
-        let store = sim.open(&Options::new()).unwrap();
-        let users = users(&store);
-        let breaks = rng.u8(0..4) == 0;
-        if rng.bool() {
-            users.ensure_index(by_mail()).unwrap();
-        }
-        for n in 0..rng.u64(0..40) {
-            users.create(format!("{n:02}"), &mail(&format!("{n}"))).unwrap();
-        }
-        let unique = !users.indexes().unwrap().is_empty();
-        if breaks && !unique {
-            users.upsert("twin", &mail("3"), ALWAYS).unwrap();
-        }
-        let begun = sim.disk().calls();
-        let mut acknowledged = Vec::new();
-        let cut = begun + rng.u64(0..60);
-        sim.disk().inject(
-            ifmatch::simulation::FaultPlan::after(cut - begun, ifmatch::simulation::Fault::Eio)
-                .persistent(),
-        );
-        let made = users.ensure_index(by_mail());
-        for n in 0..8 {
-            let (a, b) = (format!("{n:02}"), format!("{:02}", n + 1));
-            let swap = store.batch().upsert(&users, &a, &mail(&format!("{}", n + 1)), ALWAYS);
-            let swap = swap.upsert(&users, &b, &mail(&format!("{n}")), ALWAYS).commit();
-            if swap.is_ok() {
-                acknowledged.push((a, b));
-            }
-        }
-        sim.disk().clear_faults();
-        let left = if rng.bool() { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
-        drop(store);
-        let store = left.open(&Options::new()).unwrap();
-        let users = self::users(&store);
-        store.verify().unwrap();
-        let indexes = users.indexes().unwrap();
-        if unique || made.is_ok() {
-            assert!(indexes.len() == 1 && indexes[0].index.is_unique(), "{indexes:?}");
-        }
-        let mut values: Vec<String> =
-            users.iter().unwrap().map(|item| item.unwrap().value["email"].to_string()).collect();
-        values.sort_unstable();
-        let shared = values.windows(2).any(|pair| pair[0] == pair[1]);
-        assert!(indexes.is_empty() || !shared, "{values:?}");
-        if let Some((a, b)) = acknowledged.last() {
-            assert!(users.contains(a).unwrap() && users.contains(b).unwrap());
-        }
-        // It goes on.
-        match users.ensure_index(by_mail()) {
-            Ok(_) => assert!(!shared),
-            Err(Error::NotUnique { .. }) => assert!(shared && users.indexes().unwrap().is_empty()),
-            Err(other) => panic!("{other:?}"),
-        }
-    }
-}
-
-fn flip(sim: &Simulation, marker: &[u8]) {
-    let names = sim.disk().file_names();
-    let path = names.into_iter().find(|name| name.to_string_lossy().ends_with(".seg")).unwrap();
-    let mut bytes = sim.disk().read_file(&path).unwrap();
-    let at = bytes.windows(marker.len()).position(|window| window == marker).unwrap();
-    bytes[at] ^= 1;
-    sim.disk().write_file(&path, &bytes).unwrap();
-}
-
-#[test]
-fn a_repair_refuses_nothing_and_verify_names_two_items_with_one_value() {
-    let sim = Simulation::new(5);
-    let store = sim.open(&Options::new()).unwrap();
-    let users = users(&store);
-    users.ensure_index(by_mail()).unwrap();
-    users.create("ann", &mail("a@x")).unwrap();
-    users.replace("ann", &mail("moved away"), ALWAYS).unwrap();
-    users.create("bob", &mail("a@x")).unwrap();
-    users.create("cid", &mail("c@x")).unwrap();
-    let damaged = sim.kill(&mut fastrand::Rng::with_seed(1));
-    drop(store);
-    flip(&damaged, b"moved away");
-    let store = damaged.open(&Options::new().on_damage(OnDamage::SkipDamaged)).unwrap();
-    let users = self::users(&store);
-    assert_eq!(users.get("ann").unwrap().unwrap().value, mail("a@x"), "the newest that is whole");
-    assert_eq!(users.get("bob").unwrap().unwrap().value, mail("a@x"));
-    assert!(users.indexes().unwrap()[0].built);
-    assert_eq!(not_unique(store.verify()), pair("bob", "ann"));
-    // Both are found, and can be changed.
-    assert_eq!(users.find(Filter::eq("/email", "a@x")).count().unwrap(), 2);
-    users.patch("ann", &Patch::new().set("/age", 3), ALWAYS).unwrap();
-    assert_eq!(not_unique(users.create("new", &mail("a@x"))), pair("new", "ann"));
-    let reopened = || -> Store {
-        store.clone().close().unwrap();
-        damaged.open(&Options::new()).unwrap()
-    };
-    let store = reopened();
-    let users = self::users(&store);
-    assert_eq!(not_unique(store.verify()), pair("bob", "ann"));
-    // A copy is as the store is.
-    store.backup(Path::new(STORE).with_extension("copy")).unwrap();
-    let restored = damaged.at("again");
-    let restored =
-        restored.restore(Path::new(STORE).with_extension("copy"), &Options::new()).unwrap();
-    assert_eq!(not_unique(restored.verify()), pair("bob", "ann"));
-    assert_eq!(not_unique(self::users(&restored).create("new", &mail("c@x"))), pair("new", "cid"));
-    users.patch("ann", &Patch::new().set("/email", "another"), ALWAYS).unwrap();
     store.verify().unwrap();
 }
 

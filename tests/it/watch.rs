@@ -10,6 +10,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Change, Cursor, Durability, Error, Options, Precondition, Store, Watch};
 
 use crate::feed::all;
+use crate::thinned;
 
 /// As long as no test that passes ever waits.
 const LONG: Duration = Duration::from_secs(60);
@@ -92,7 +93,7 @@ fn watch_writers(store: &Store, writes: u64) {
 
 #[test]
 fn eight_writers_are_watched_in_memory() {
-    watch_writers(&Store::in_memory(), 100);
+    watch_writers(&Store::in_memory(), thinned(40, 100));
 }
 
 #[test]

@@ -158,7 +158,7 @@ fn figures(frame: &mut Frame<'_>, app: &App, area: Rect) {
         format!("revision    {}", stats.revision.0),
         format!("segments    {}", stats.segments),
         format!("journal     {}", size(stats.journal_bytes)),
-        format!("index       {}", size(stats.table_bytes)),
+        format!("index       {}", size(stats.index_bytes)),
         format!("cache       {} hits, {} misses", stats.cache_hits, stats.cache_misses),
     ];
     let paragraph = Paragraph::new(text.join("\n")).block(pane(" Figures ".to_owned(), true));

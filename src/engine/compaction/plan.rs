@@ -307,7 +307,7 @@ mod tests {
         }
         store.close().unwrap();
         assert!(is_due(&sim.open(&options).unwrap()));
-        sim.remove_tables();
+        sim.remove_index();
         let store = sim.open(&options).unwrap();
         store.compact().unwrap();
         assert!(!is_due(&store));

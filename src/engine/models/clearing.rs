@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{A, B, COLLECTION, Rig, commit, create, item_key, new_value, operation, read, text};
+use super::{A, B, C, COLLECTION, Rig, commit, create, item_key, new_value, operation, read, text};
 use crate::engine::operation::{Action, Operation};
 use crate::engine::{Clearing, Engine, Span, View, Window};
 use crate::index::Index;
@@ -61,35 +61,42 @@ fn assert_counted(engine: &Engine) {
     assert_eq!(engine.journal.segments().total_live_bytes(), live.sum::<u64>());
 }
 
+/// A key of either stripe, as a clear holds both.
+const OF_EACH_STRIPE: [&str; 2] = [B, C];
+
 #[test]
 fn a_write_beside_a_clear_is_before_it_and_gone_or_after_it_and_there() {
-    model(|| {
-        let (rig, _) = Rig::eventual().with([(A, "old")]);
-        let engine = Arc::clone(&rig.engine);
-        let clearing = thread::spawn(move || clear(&engine));
-        let written = create(&rig.engine, B, "new").unwrap();
-        let cleared = clearing.join().unwrap();
-        let is_before = written.revision.0 < cleared_at(&rig.engine);
-        assert_eq!(cleared, 1 + u64::from(is_before));
-        assert_eq!(read(&rig.engine, B).is_none(), is_before);
-        assert_eq!(read(&rig.engine, A), None);
-        assert_counted(&rig.engine);
-    });
+    for key in OF_EACH_STRIPE {
+        model(move || {
+            let (rig, _) = Rig::eventual().with([(A, "old")]);
+            let engine = Arc::clone(&rig.engine);
+            let clearing = thread::spawn(move || clear(&engine));
+            let written = create(&rig.engine, key, "new").unwrap();
+            let cleared = clearing.join().unwrap();
+            let is_before = written.revision.0 < cleared_at(&rig.engine);
+            assert_eq!(cleared, 1 + u64::from(is_before));
+            assert_eq!(read(&rig.engine, key).is_none(), is_before);
+            assert_eq!(read(&rig.engine, A), None);
+            assert_counted(&rig.engine);
+        });
+    }
 }
 
 #[test]
 fn a_clear_is_seen_whole() {
-    model(|| {
-        let (rig, _) = Rig::cached().with([(A, "old"), (B, "old")]);
-        let engine = Arc::clone(&rig.engine);
-        let clearing = thread::spawn(move || clear(&engine));
-        let [a, b] = values(&rig.engine, [A, B].map(item_key));
-        assert_eq!(a, b, "half of a clear was seen");
-        if a.is_none() {
-            assert_eq!(read(&rig.engine, B), None);
-        }
-        clearing.join().unwrap();
-    });
+    for key in OF_EACH_STRIPE {
+        model(move || {
+            let (rig, _) = Rig::cached().with([(A, "old"), (key, "old")]);
+            let engine = Arc::clone(&rig.engine);
+            let clearing = thread::spawn(move || clear(&engine));
+            let [a, other] = values(&rig.engine, [A, key].map(item_key));
+            assert_eq!(a, other, "half of a clear was seen");
+            if a.is_none() {
+                assert_eq!(read(&rig.engine, key), None);
+            }
+            clearing.join().unwrap();
+        });
+    }
 }
 
 #[test]

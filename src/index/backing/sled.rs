@@ -30,7 +30,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// of 257 rows' keys, each as long as a key may be, must stay below that.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// The indexes of a store directory: `table-<generation>/` each.
+/// The indexes of a store directory: `index-<generation>/` each.
 #[derive(Debug)]
 pub(crate) struct SledBackings {
     root: PathBuf,

@@ -85,11 +85,11 @@ fn a_checkpoint_after_a_clear_that_is_cut_at_any_call_leaves_a_whole_index() {
         let _case = Case(format!("the index fails at call {calls}"));
         let sim = Simulation::new(calls);
         let store = filled(&sim);
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         let (cleared, _) = work(&store);
         assert!(cleared.unwrap(), "a clear needs no call of the index");
         let mut rng = fastrand::Rng::with_seed(calls);
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         for image in [sim.kill(&mut rng), sim.crash(&mut rng)] {
             let (blobs, other) = lens(&image);
             assert_eq!((blobs, other), (3, 5));

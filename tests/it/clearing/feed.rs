@@ -126,7 +126,7 @@ fn a_clear_is_kept_for_as_long_as_anything_older_is_in_the_journal() {
         sim.set_now_ms(1_700_000_001_000 * (round + 1));
         store.compact().unwrap();
         let mut rebuilt = sim.kill(&mut fastrand::Rng::with_seed(round));
-        rebuilt.remove_tables();
+        rebuilt.remove_index();
         let rebuilt = rebuilt.open(&options).unwrap();
         assert!(rebuilt.raw("blobs").unwrap().is_empty().unwrap(), "after {round} compactions");
         rebuilt.verify().unwrap();

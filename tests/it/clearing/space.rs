@@ -1,8 +1,10 @@
 //! What a clear gives back: space in the journal and in the index, and memory.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{Options, Precondition, Store};
+use ifmatch::{HistoryPolicy, Options, Precondition, Store};
 
 use super::{fill, value};
 use crate::store_files::Place;
@@ -37,6 +39,15 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
     assert_eq!(blobs.clear().unwrap(), 5_000);
     assert!(exact(&store));
     assert_eq!(store.stats().unwrap().live_bytes, least);
+    let mut rng = fastrand::Rng::with_seed(1);
+    for index_is_lost in [false, true] {
+        // The replay, or the rebuild, meets the clear.
+        let mut image = sim.kill(&mut rng);
+        if index_is_lost {
+            image.remove_index();
+        }
+        assert!(exact(&image.open(&Options::new()).unwrap()));
+    }
     let compaction = store.compact().unwrap();
     assert!(compaction.reclaimed_bytes > 5_000_000, "{compaction:?}");
     // What is set aside for a full disk stays.
@@ -47,9 +58,8 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     assert_eq!(other.len().unwrap(), 10);
 
-    let mut rng = fastrand::Rng::with_seed(1);
     let mut rebuilt = sim.crash(&mut rng);
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     drop((blobs, other));
     store.close().unwrap();
     for image in [sim.kill(&mut rng), sim.crash(&mut rng), rebuilt, sim] {
@@ -66,7 +76,7 @@ fn what_is_cleared_counts_as_dead_and_is_reclaimed() {
 #[test]
 fn what_is_cleared_is_reclaimed_whatever_history_keeps() {
     let sim = Simulation::new(2);
-    let history = ifmatch::HistoryPolicy::new().versions(100);
+    let history = HistoryPolicy::new().versions(100);
     let store = sim.open(&Options::new().history(history)).unwrap();
     let blobs = store.raw("blobs").unwrap();
     for round in 0..20_u8 {
@@ -81,6 +91,38 @@ fn what_is_cleared_is_reclaimed_whatever_history_keeps() {
     assert!(compaction.reclaimed_bytes > 1_000_000, "{compaction:?}");
     assert!(exact(&store));
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+}
+
+/// The commit that drops a collection is all that tells of older entries that they are gone.
+#[test]
+fn a_drop_stays_as_long_as_an_entry_that_it_removed_lies_in_a_segment_that_stays() {
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let sim = Simulation::new(3);
+    let store = sim.open(&options).unwrap();
+    let (kept, gone) = (store.raw("kept").unwrap(), store.raw("gone").unwrap());
+    let large = |round: u8, len| Bytes::from(vec![round; len]);
+    for key in 0..300_u16 {
+        kept.create(key.to_be_bytes(), &large(1, 10_000)).unwrap();
+        if key % 20 == 0 {
+            gone.create(key.to_be_bytes(), &value()).unwrap();
+        }
+    }
+    drop(gone);
+    assert!(store.drop_collection("gone").unwrap());
+    for round in 0..60 {
+        kept.upsert("hot", &large(round, 30_000), Precondition::Always).unwrap();
+    }
+    sim.set_now_ms(1_700_000_001_000);
+    let compaction = store.compact().unwrap();
+    assert!(compaction.reclaimed_bytes > 1_000_000, "{compaction:?}");
+    // At most that of the collection's record, which lay in the first segment.
+    assert!(compaction.purged_tombstones <= 1, "no segment stayed");
+    assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    let mut rebuilt = sim.kill(&mut fastrand::Rng::with_seed(1));
+    rebuilt.remove_index();
+    let store = rebuilt.open(&options).unwrap();
+    assert!(store.raw("gone").unwrap().is_empty().unwrap());
+    assert_eq!(store.verify().unwrap().items, 301);
 }
 
 /// The same number of bytes is counted when all of it is filled and cleared again.
@@ -115,7 +157,7 @@ fn a_clear_succeeds_though_the_index_cannot_be_read() {
         Simulation::checkpoint(&store).unwrap();
         let snapshot = store.snapshot();
         fill(&store, &store.raw("more").unwrap(), 12_000, &value());
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         assert_eq!(blobs.clear().unwrap(), 12_000);
         assert!(blobs.is_empty().unwrap());
         match snapshot.collection(&blobs).len() {
@@ -124,7 +166,7 @@ fn a_clear_succeeds_though_the_index_cannot_be_read() {
         }
         blobs.create("a", &value()).unwrap();
         assert_eq!(blobs.len().unwrap(), 1);
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         Simulation::checkpoint(&store).unwrap();
         assert_eq!(store.verify().unwrap().items, 12_001);
     }

@@ -68,7 +68,7 @@ fn what_was_absent_stays_absent_after_the_table_was_built_anew() {
         rig.at(0);
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut sim = rig.sim.kill(&mut rng);
-        sim.remove_tables();
+        sim.remove_index();
         for _ in 0..3 {
             let rig = Rig { store: sim.open(&Options::new()).unwrap(), sim };
             assert!(!rig.is_there());
@@ -86,7 +86,7 @@ fn what_was_swept_stays_absent_whatever_the_clock_says() {
         let mut after = rig.crash(seed);
         assert!(!after.is_there());
         after.store.close().unwrap();
-        after.sim.remove_tables();
+        after.sim.remove_index();
         after.store = after.sim.open(&Options::new()).unwrap();
         assert!(!after.is_there());
         assert!(matches!(after.plain().get("b"), Ok(Some(_))));
@@ -110,7 +110,7 @@ fn a_key_that_is_written_often_makes_no_other_expire_early_after_a_crash() {
         assert!(rig.is_there());
         if seed % 2 == 0 {
             rig.store.close().unwrap();
-            rig.sim.remove_tables();
+            rig.sim.remove_index();
             rig.store = rig.sim.open(&Options::new()).unwrap();
         }
         assert_eq!(Simulation::clock_ms(&rig.store).unwrap(), super::BEGIN_MS);
@@ -167,7 +167,7 @@ fn a_clock_that_was_in_the_future_is_set_back_when_that_is_asked_for() {
     for _ in 0..8 {
         let mut image = sim.crash(rng);
         if rng.bool() {
-            image.remove_tables();
+            image.remove_index();
         }
         let store = image.open(&Options::new()).unwrap();
         assert_eq!(clock_ms(&store), super::BEGIN_MS);
@@ -177,7 +177,7 @@ fn a_clock_that_was_in_the_future_is_set_back_when_that_is_asked_for() {
         assert!(item.modified() > std::time::UNIX_EPOCH + Duration::from_millis(CENTURY_MS));
         notes.upsert("new", &1, Precondition::Always).unwrap();
         let mut image = image.kill(rng);
-        image.remove_tables();
+        image.remove_index();
         assert_eq!(clock_ms(&image.open(&Options::new()).unwrap()), super::BEGIN_MS);
     }
     // A clock that is behind is not set forward, and one that is right stays.

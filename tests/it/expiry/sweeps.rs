@@ -9,7 +9,7 @@ use ifmatch::{Durability, Error, Meta, Options, Store};
 
 use super::{ALWAYS, Rig, TTL};
 use crate::backends::{not_found, on_every_backend};
-use crate::{Repeat, seeds};
+use crate::{Repeat, seeds, thinned};
 
 fn sweep(rig: &Rig) -> u64 {
     Simulation::sweep(&rig.store).unwrap()
@@ -83,11 +83,11 @@ fn while_nothing_is_due_a_sweep_touches_neither_table_nor_disk() {
     rig.plain().create("never", &1).unwrap();
     let touches_nothing = |rig: &Rig| {
         let calls = rig.sim.disk().calls();
-        rig.sim.fail_table_after(0);
+        rig.sim.fail_index_after(0);
         for _ in 0..100 {
             assert_eq!(sweep(rig), 0);
         }
-        rig.sim.fail_table_after(u64::MAX);
+        rig.sim.fail_index_after(u64::MAX);
         assert_eq!(rig.sim.disk().calls(), calls);
     };
     touches_nothing(&rig);
@@ -117,9 +117,9 @@ fn a_pass_that_finds_nothing_expired_writes_nothing_and_is_not_repeated() {
     let (calls, revision) = (rig.sim.disk().calls(), rig.store.revision());
     assert_eq!(sweep(&rig), 0);
     assert_eq!((rig.sim.disk().calls(), rig.store.revision()), (calls, revision));
-    rig.sim.fail_table_after(0);
+    rig.sim.fail_index_after(0);
     assert_eq!(sweep(&rig), 0, "the bound was corrected");
-    rig.sim.fail_table_after(u64::MAX);
+    rig.sim.fail_index_after(u64::MAX);
     rig.at(1_900);
     assert_eq!(sweep(&rig), 1);
 }
@@ -136,7 +136,7 @@ fn what_expires_while_the_store_is_closed_is_swept_after_it_is_opened() {
         },
         |mut rig| {
             rig.store.close().unwrap();
-            rig.sim.remove_tables();
+            rig.sim.remove_index();
             rig.store = rig.sim.open(&Options::new()).unwrap();
             rig
         },
@@ -171,7 +171,7 @@ fn no_live_item_is_ever_swept_beside_writers_that_renew() {
                 let (plain, gone) = (rig.plain(), rig.plain().with_ttl(Duration::ZERO));
                 scope.spawn(move || {
                     let mut rng = fastrand::Rng::with_seed(writer);
-                    for _ in 0..1_500 {
+                    for _ in 0..thinned(500, 1_500) {
                         // Each writer has keys of its own: what it wrote must be there.
                         let key = key(rng.u64(..KEYS / 2) * 2 + writer);
                         gone.upsert(key, &0, ALWAYS).unwrap();
@@ -219,7 +219,7 @@ fn a_sweep_cut_short_loses_no_live_item_and_is_gone_on_with() {
             let struck = sim.disk().faults_struck() > 0;
             assert!(struck || swept.is_ok(), "nothing failed, and still {swept:?}");
             let mut rng = fastrand::Rng::with_seed(cut);
-            let images = (0..4).map(|_| sim.crash(&mut rng)).collect::<Vec<_>>();
+            let images = (0..thinned(2, 4)).map(|_| sim.crash(&mut rng)).collect::<Vec<_>>();
             for image in images.into_iter().chain([sim.kill(&mut rng)]) {
                 partly += u64::from(check_image(&image, &live, swept.is_ok()));
             }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use ifmatch::{Error, OnDamage, Options, Precondition, Store};
 
 use super::contents;
-use crate::Case;
+use crate::{Case, is_thorough, thinned};
 
 fn write(store: &Store) -> Result<(), Error> {
     let items = store.raw("items")?;
@@ -33,15 +33,21 @@ fn no_link_in_a_store_is_followed() {
         "journal/0000000002.seg",
         "journal/0000000003.seg",
         "damaged",
-        "table-0",
-        "table-1",
-        "table-0/db",
-        "table-0/conf",
-        "table-0/blobs",
+        "index-0",
+        "index-1",
+        "index-0/db",
+        "index-0/conf",
+        "index-0/blobs",
     ];
     let mut refused = 0;
-    for name in names {
-        for (dangling, closed) in [(false, true), (true, true), (false, false), (true, false)] {
+    for (number, name) in names.into_iter().enumerate() {
+        let mut states = vec![(false, true), (true, false), (true, true), (false, false)];
+        if !is_thorough() {
+            // Two of them for each name.
+            states.rotate_left(number % 2 * 2);
+            states.truncate(2);
+        }
+        for (dangling, closed) in states {
             let case = Case(format!("{name}, dangling: {dangling}, closed: {closed}"));
             let folder = tempfile::tempdir().unwrap();
             let (path, victims) = (folder.path().join("store"), folder.path().join("victims"));
@@ -51,13 +57,13 @@ fn no_link_in_a_store_is_followed() {
             store.close().unwrap();
             if !closed {
                 // Without its mark a table is proven and may be rebuilt.
-                fs::write(path.join("table-0/other"), "").unwrap();
+                fs::write(path.join("index-0/other"), "").unwrap();
             }
             let victim = victims.join("victim");
             let linked = path.join(name);
             match linked.symlink_metadata() {
                 Ok(_) => fs::rename(&linked, &victim).unwrap(),
-                Err(_) if ["damaged", "table-1"].contains(&name) => {
+                Err(_) if ["damaged", "index-1"].contains(&name) => {
                     fs::create_dir(&victim).unwrap();
                     fs::write(victim.join("0000000001.seg"), "mine").unwrap();
                 }
@@ -83,7 +89,7 @@ fn no_link_in_a_store_is_followed() {
             drop(case);
         }
     }
-    assert!(refused > 30, "{refused}");
+    assert!(refused > thinned(14, 30) as u32, "{refused}");
 }
 
 /// What a store holds is its owner's to show.
@@ -100,7 +106,7 @@ fn files_and_folders_are_made_for_their_owner_alone() {
         assert_eq!(mode(&root), 0o700);
         for (found, bytes) in contents(&root) {
             let is_in_table = found.components().any(|part| {
-                part.as_os_str().to_str().is_some_and(|name| name.starts_with("table-"))
+                part.as_os_str().to_str().is_some_and(|name| name.starts_with("index-"))
             });
             match bytes {
                 None if !is_in_table => assert_eq!(mode(&found), 0o700, "{found:?}"),
@@ -110,7 +116,7 @@ fn files_and_folders_are_made_for_their_owner_alone() {
             }
         }
         let tables = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
-        let tables = tables.filter(|path| path.to_str().unwrap().contains("/table-"));
+        let tables = tables.filter(|path| path.to_str().unwrap().contains("/index-"));
         tables.for_each(|table| assert_eq!(mode(&table), 0o700));
     }
 }

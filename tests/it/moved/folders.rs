@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ifmatch::{Error, Store};
+use bytes::Bytes;
+use ifmatch::simulation::Simulation;
+use ifmatch::{Error, Options, Store};
 
 use super::{Counter, check};
 
@@ -42,6 +44,32 @@ fn a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
     }
 }
 
+/// A regression: the sync of the index's folder, which goes by its path, said that this was not found.
+#[test]
+fn a_store_whose_folder_is_gone_says_so_to_whoever_asks() {
+    for removed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+        let store = ifmatch::simulation::open_quietly(&path, &Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        items.create("a", &Bytes::from_static(b"1")).unwrap();
+        if removed {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::rename(&path, &elsewhere).unwrap();
+        }
+        assert_eq!(items.get("a").unwrap().unwrap().value, "1");
+        let asked = [
+            ("checkpoint", Simulation::checkpoint(&store)),
+            ("compact", store.compact().map(drop)),
+            ("close", store.close()),
+        ];
+        for (what, answer) in asked {
+            assert!(matches!(answer, Err(Error::Moved { .. })), "{what}: {answer:?}");
+        }
+    }
+}
+
 /// A regression: the second process had acknowledged what the first one then removed.
 #[test]
 fn two_processes_at_one_path_lose_nothing() {
@@ -51,9 +79,9 @@ fn two_processes_at_one_path_lose_nothing() {
     first.wait_for(3);
     fs::rename(&path, &elsewhere).unwrap();
     let mut second = Writing::start(&path);
-    second.wait_for(12);
+    second.wait_for(5);
     let ours = first.end();
-    second.wait_for(20);
+    second.wait_for(9);
     let theirs = second.end();
     check(&Store::open(&path).unwrap(), theirs);
     check(&Store::open(&elsewhere).unwrap(), ours);

@@ -278,7 +278,7 @@ fn write(tree: &Tree, root: &Path) {
 fn tables(store: &Path) -> Vec<String> {
     let names = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap());
-    names.filter(|name| name.starts_with("table-")).collect()
+    names.filter(|name| name.starts_with("index-")).collect()
 }
 
 /// A path at which a folder is not this tree.

@@ -107,7 +107,7 @@ fn a_store_that_was_restored_more_often_than_a_header_has_room_for_is_compacted_
     assert!((2..10).contains(&store.stats().unwrap().segments));
     store.verify().unwrap();
     store.close().unwrap();
-    sim.remove_tables();
+    sim.remove_index();
     let store = open(&sim);
     assert_eq!(store.collection::<u64>("rounds").unwrap().len().unwrap(), ROUNDS);
     store.verify().unwrap();

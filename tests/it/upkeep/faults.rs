@@ -6,7 +6,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Error, HistoryPolicy, Options, Precondition, Store};
 
 use super::{number_in, value};
-use crate::Repeat;
+use crate::{Repeat, thinned};
 
 const KEYS: u8 = 40;
 
@@ -47,7 +47,7 @@ fn check_images(sim: &Simulation, seed: u64, again: fn(&Store)) {
     for kill in [true, false, false] {
         let mut image = if kill { sim.kill(&mut rng) } else { sim.crash(&mut rng) };
         if rng.u8(0..4) == 0 {
-            image.remove_tables();
+            image.remove_index();
         }
         let store = image.open(&options()).unwrap();
         check(&store);
@@ -66,9 +66,9 @@ fn compact(store: &Store) {
     store.compact().unwrap();
 }
 
-/// Lets every disk call fail in turn, once or for good.
+/// Lets disk calls fail, every one in a thorough run, once or for good.
 fn fail_disk_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) -> u64 {
-    for calls in 0.. {
+    for calls in (0..).step_by(thinned(4, 1) as usize) {
         let mut struck = false;
         for persistent in [false, true] {
             let _repeat = Repeat::new("upkeep::faults", calls);
@@ -135,13 +135,13 @@ fn fail_index_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) {
         let _repeat = Repeat::new("upkeep::faults", calls);
         let sim = Simulation::new(calls);
         let store = prepared(&sim);
-        sim.fail_table_after(calls);
+        sim.fail_index_after(calls);
         work(&store).expect("the journal is whole");
         check(&store);
         if calls % 5 == 0 {
             check_images(&sim, calls, again);
         }
-        sim.fail_table_after(u64::MAX);
+        sim.fail_index_after(u64::MAX);
         again(&store);
         check(&store);
         assert!(!store.stats().unwrap().poisoned);

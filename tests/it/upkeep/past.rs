@@ -1,7 +1,7 @@
 //! Histories are what the policy says of everything that was written, however often the journal is
 //! compacted.
 //!
-//! `IFMATCH_HISTORIES=n` runs so many, `IFMATCH_SEED=n` repeats one.
+//! `IFMATCH_PAST_HISTORIES=n` runs so many, `IFMATCH_SEED=n` repeats one.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use ifmatch::simulation::Simulation;
 use ifmatch::{Collection, ETag, HistoryPolicy, Meta, Options, Precondition, Raw, Store};
 
 use super::value;
-use crate::{Repeat, from_environment};
+use crate::{Repeat, from_environment, thinned};
 
 const KEYS: usize = 5;
 
@@ -86,7 +86,7 @@ impl World {
             _ => {
                 let mut image = self.sim.crash(&mut self.rng);
                 if self.rng.bool() {
-                    image.remove_tables();
+                    image.remove_index();
                 }
                 drop(self.store.take());
                 self.sim = image;
@@ -139,7 +139,7 @@ impl World {
 
 #[test]
 fn history_is_what_the_policy_keeps_whatever_is_compacted() {
-    let histories = from_environment("IFMATCH_HISTORIES").unwrap_or(50);
+    let histories = from_environment("IFMATCH_PAST_HISTORIES").unwrap_or(thinned(10, 50));
     let only = from_environment("IFMATCH_SEED");
     for seed in only.unwrap_or(0)..only.map_or(histories, |seed| seed + 1) {
         let _repeat = Repeat::new("upkeep::past", seed);

@@ -8,12 +8,13 @@ use ifmatch::simulation::{Fault, FaultPlan, Operation, Simulation};
 use ifmatch::{Cursor, Error, HistoryPolicy, Options, Precondition, Store};
 
 use super::value;
+use crate::thinned;
 
 /// A regression: an orderly close counts the live bytes of the journal's segments and not of
 /// retired ones, and moving heads out of these afterwards took more away than was counted.
 #[test]
 fn a_store_closed_while_heads_still_point_into_retired_segments_counts_no_less_than_nothing() {
-    for calls in 0..40 {
+    for calls in (0..40).step_by(thinned(5, 1) as usize) {
         let sim = Simulation::new(calls);
         let store = sim.open(&Options::new().cache_bytes(0)).unwrap();
         let blobs = store.raw("blobs").unwrap();
@@ -50,7 +51,7 @@ fn a_store_closed_while_heads_still_point_into_retired_segments_counts_no_less_t
 fn rows_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails() {
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
     let mut interrupted = 0;
-    for calls in 0..150 {
+    for calls in (0..150).step_by(thinned(3, 1) as usize) {
         let sim = Simulation::new(calls);
         let store = sim.open(&options).unwrap();
         let blobs = store.raw("blobs").unwrap();
@@ -75,7 +76,7 @@ fn rows_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails
         assert_eq!(blobs.len().unwrap(), 30);
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     }
-    assert!(interrupted > 5, "{interrupted}");
+    assert!(interrupted > thinned(1, 5), "{interrupted}");
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn a_tombstone_stays_as_long_as_an_older_entry_of_its_key_lies_in_a_segment_that
     assert!(purged < 15, "no segment stayed: {purged}");
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
     let mut rebuilt = sim.kill(&mut fastrand::Rng::with_seed(1));
-    rebuilt.remove_tables();
+    rebuilt.remove_index();
     let store = rebuilt.open(&options).unwrap();
     assert_eq!(store.raw("blobs").unwrap().prefix("gone").unwrap().count(), 0);
 }
@@ -154,7 +155,7 @@ fn nothing_leaves_the_journal_while_it_is_held_even_by_a_compaction_under_way() 
             }
         });
         let mut failure = None;
-        for round in 0..80_u64 {
+        for round in (0..80_u64).step_by(thinned(3, 1) as usize) {
             allowed.fetch_max(round + 1, Ordering::SeqCst);
             thread::sleep(Duration::from_micros(round * 417 % 12_000));
             let hold = Simulation::guard_journal(&store).unwrap();

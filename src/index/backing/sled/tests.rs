@@ -128,8 +128,8 @@ fn an_empty_table_takes_less_than_64_kib() {
 #[test]
 fn only_folders_of_other_tables_are_removed() {
     let (dir, tables) = dir_and_tables();
-    let others = ["table-", "table-01", "table-+1", "table-x", "table-1.old", "journal", "table"];
-    for name in others.iter().chain(&["table-1", "table-2", "table-3"]) {
+    let others = ["index-", "index-01", "index-+1", "index-x", "index-1.old", "journal", "index"];
+    for name in others.iter().chain(&["index-1", "index-2", "index-3"]) {
         fs::create_dir(dir.path().join(name)).unwrap();
     }
     tables.remove_all_but(2).unwrap();
@@ -137,7 +137,7 @@ fn only_folders_of_other_tables_are_removed() {
         fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     left.sort();
     let mut expected = others.to_vec();
-    expected.push("table-2");
+    expected.push("index-2");
     expected.sort_unstable();
     assert_eq!(left, expected);
 }
@@ -191,8 +191,8 @@ fn a_truncated_file_gives_an_error_or_a_working_table() {
 #[test]
 fn garbage_in_place_of_the_table_gives_an_error() {
     let (dir, tables) = dir_and_tables();
-    fs::write(dir.path().join("table-1"), "a file, not a folder").unwrap();
+    fs::write(dir.path().join("index-1"), "a file, not a folder").unwrap();
     assert!(matches!(tables.open(1), Err(Error::Table(_))));
-    fs::create_dir_all(dir.path().join("table-2/db")).unwrap();
+    fs::create_dir_all(dir.path().join("index-2/db")).unwrap();
     assert!(matches!(tables.open(2), Err(Error::Table(_))));
 }

@@ -10,7 +10,7 @@ use ifmatch::{Cursor, Error, HistoryPolicy, OnDamage, Options, Precondition, Sto
 
 use super::{FRAME_HEADER_BYTES, State, Story, check, flip, frames, read, small_store};
 use crate::store_files::Place;
-use crate::{Case, from_environment};
+use crate::{Case, from_environment, thinned};
 
 #[test]
 fn a5_a_segment_that_was_cut_short_costs_what_is_behind() {
@@ -99,7 +99,7 @@ fn a5_compaction_goes_on_beside_a_damaged_segment_and_the_journal_stays_bounded(
             assert!(bytes_of(&store) < 3 << 20, "{} bytes", bytes_of(&store));
             store.close().unwrap();
             if round == 1 {
-                sim.remove_tables();
+                sim.remove_index();
             }
         }
         let skip = sim.open(&options.clone().on_damage(OnDamage::SkipDamaged)).unwrap();
@@ -159,7 +159,7 @@ fn a5_a_follower_is_not_kept_from_what_comes_after_superseded_damage() {
         store.changes(Cursor::START).unwrap().map(|change| change.unwrap().cursor()).collect();
     drop(store);
     flip(&sim, &dead.path, dead.offset + 40);
-    sim.remove_tables();
+    sim.remove_index();
     let store = sim.open(&Options::new()).unwrap();
     // A removal may have been in the frame for all that is known.
     assert!(matches!(store.changes(cursors[0]).map(drop), Err(Error::Compacted)));
@@ -172,7 +172,7 @@ fn a5_a_follower_is_not_kept_from_what_comes_after_superseded_damage() {
 
 #[test]
 fn a5_a_repair_that_skips_damage_may_be_cut_short_anywhere() {
-    let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(5);
+    let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(17, 5));
     for state in [State::Closed, State::Killed] {
         let (sim, story) = small_store(state);
         let frames = frames(&sim);
