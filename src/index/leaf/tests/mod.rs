@@ -28,7 +28,7 @@ fn head(revision: u64) -> Head {
 }
 
 fn value(text: &str) -> CachedValue {
-    CachedValue { parent: None, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+    CachedValue::new(None, Bytes::copy_from_slice(text.as_bytes()))
 }
 
 fn put(leaf: &mut Leaf, key: &[u8], revision: u64) -> Slot {
@@ -85,7 +85,7 @@ fn put_inserts_then_replaces_and_gives_the_old_value_back() {
         panic!("{replaced:?}");
     };
     let slot = leaf.find(b"a").unwrap();
-    assert_eq!((&old.bytes[..], leaf.head(slot)), (&b"one"[..], head(2)));
+    assert_eq!((&old.as_slice()[..], leaf.head(slot)), (&b"one"[..], head(2)));
     assert!(leaf.value(slot).is_none());
 }
 
@@ -96,7 +96,7 @@ fn set_head_keeps_the_value() {
     assert!(leaf.set_value(slot, Some(value("two"))).is_none());
     leaf.set_head(slot, &Head { deleted: true, expires_ms: Some(0), ..head(9) });
     assert_eq!(leaf.head(slot), Head { deleted: true, expires_ms: Some(0), ..head(9) });
-    assert_eq!(leaf.value(slot).unwrap().bytes, "two");
+    assert_eq!(leaf.value(slot).unwrap().as_slice(), b"two");
     assert_eq!(leaf.find(b"b"), Some(slot));
 }
 
@@ -122,10 +122,22 @@ fn removal_moves_the_last_row_with_its_value_and_touch() {
     assert_eq!((gone, none.is_none()), (head(0), true));
     assert_eq!(keys(&leaf), ["b", "c"]);
     assert!(leaf.evict_cold_values().is_empty());
-    assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().bytes, "b");
+    assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().as_slice(), b"b");
     leaf.remove(leaf.find(b"b").unwrap());
     leaf.remove(leaf.find(b"c").unwrap());
     assert_eq!(leaf.memory_bytes(), size_of::<Leaf>());
+}
+
+#[test]
+fn a_value_of_any_length_keeps_its_parent_and_its_bytes() {
+    for parent in [None, Some(ETag([7; 16]))] {
+        for len in [0, 1, 256, 512, 513, 4_096] {
+            let bytes = Bytes::from(vec![len as u8; len]);
+            let value = CachedValue::new(parent, bytes.clone());
+            assert_eq!((value.parent(), value.as_slice()), (parent, &bytes[..]), "{len}");
+            assert_eq!(value.bytes(), bytes, "{len}");
+        }
+    }
 }
 
 #[test]
@@ -162,7 +174,7 @@ fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
     let mut leaf = full();
     assert!(!leaf.has_room_for(&number(0)));
     let refused = leaf.put(&number(0), &head(7), Some(value("kept")));
-    assert!(matches!(refused, Put::Full { value: Some(value) } if value.bytes == "kept"));
+    assert!(matches!(refused, Put::Full { value: Some(value) } if value.as_slice() == b"kept"));
     let replaced = leaf.put(&number(1), &head(7), None);
     assert!(matches!(replaced, Put::Replaced { .. }));
     assert_eq!(leaf.len(), MAX_ROWS);
