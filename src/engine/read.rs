@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::index::{CachedValue, NamedRow, Row};
+use crate::index::{CachedValue, NamedRow, ReadValue, Row};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -38,7 +38,7 @@ impl Engine {
                 Found::At(head) if !head.is_live(self.now_for(head.expires_ms)) => return Ok(None),
                 Found::At(head) => {
                     let Some(version) = self.version_at(key, &head)? else { continue };
-                    self.index.keep_value(key, &head, version.to_cached());
+                    self.index.keep_value(key, &head, version.meta.parent, &version.value);
                     version
                 }
             };
@@ -119,7 +119,7 @@ impl Engine {
             }
             if let Some(version) = self.version_at(key, &head)? {
                 if keep && current == Some(head) {
-                    self.index.keep_value(key, &head, version.to_cached());
+                    self.index.keep_value(key, &head, version.meta.parent, &version.value);
                 }
                 return Ok(Some(version));
             }
@@ -320,7 +320,7 @@ impl Engine {
     fn find(&self, key: &ItemKey) -> Result<Found> {
         let found = |head: Head, value: Option<&CachedValue>| match value {
             _ if head.deleted => Found::Nothing,
-            Some(value) => Found::Cached(Version::cached(&head, value.for_reader())),
+            Some(value) => Found::Cached(Version::cached(&head, ReadValue::of(value))),
             None => Found::At(head),
         };
         let found = self.with_index(|index| index.with_row_read(key, found))?;

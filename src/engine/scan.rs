@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::scanned::{Gathering, Missing, ScannedItems, ScannedKeys};
 use crate::engine::snapshots::View;
-use crate::index::{CachedValue, KeyRef, Shown};
+use crate::index::{CachedValue, KeyRef, LeafRows, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -70,17 +70,8 @@ impl Engine {
         shared_bytes: usize,
     ) -> Result<(GoOn, ScannedItems)> {
         let mut gathering = Gathering::with_room(window.rows.min(ROOM_ROWS), shared_bytes);
-        let mut left = window;
-        let go_on = self.scan_live(view, span, |restart, key, head, value| {
-            if restart {
-                gathering.clear();
-                left = window;
-            }
-            left.rows -= 1;
-            left.value_bytes = left.value_bytes.saturating_sub(u64::from(head.len_bytes));
-            gathering.push(key, head, value);
-            left.rows > 0 && left.value_bytes > 0 && gathering.shared_bytes() < COPIED_BYTES
-        })?;
+        let mut taker = TakeItems { gathering: &mut gathering, window, left: window };
+        let go_on = self.scan_live(view, span, &mut taker)?;
         let any_is_gone = self.read_missing(view, span.collection, &mut gathering);
         Ok((go_on, gathering.finish(any_is_gone)))
     }
@@ -94,13 +85,7 @@ impl Engine {
         limit: usize,
     ) -> Result<(GoOn, ScannedKeys)> {
         let mut keys = ScannedKeys::with_room(limit);
-        let go_on = self.scan_live(view, span, |restart, key, _, _| {
-            if restart {
-                keys.clear();
-            }
-            keys.push(key);
-            keys.len() < limit
-        })?;
+        let go_on = self.scan_live(view, span, &mut TakeKeys { keys: &mut keys, limit })?;
         Ok((go_on, keys))
     }
 
@@ -108,20 +93,16 @@ impl Engine {
     /// anything.
     pub(crate) fn count_rows(&self, view: Option<&View>, span: Span<'_>) -> Result<(GoOn, u64)> {
         let mut count = 0;
-        let go_on = self.scan_live(view, span, |restart, _, _, _| {
-            count = if restart { 1 } else { count + 1 };
-            true
-        })?;
+        let go_on = self.scan_live(view, span, &mut CountRows { count: &mut count })?;
         Ok((go_on, count))
     }
 
-    /// Shows the live rows of a span to `take` until that returns `false`. The first row after a
-    /// restart of the scan comes with `true`.
+    /// Has the live rows of a span taken until enough are.
     fn scan_live(
         &self,
         view: Option<&View>,
         Span { collection, bounds, reverse }: Span<'_>,
-        mut take: impl FnMut(bool, KeyRef<'_>, &Head, Option<&CachedValue>) -> bool,
+        taker: &mut impl Take,
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
         // An item that was removed after a view began is seen through its tombstone.
@@ -129,30 +110,27 @@ impl Engine {
         let mut leaves = view.and_then(|view| view.cleared(collection));
         loop {
             let scanned = self.with_index(|index| {
-                let (mut looked_at, mut last, mut restart, mut failed) = (0, None, true, Ok(()));
-                let mut visit = |key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>| {
-                    looked_at += 1;
-                    let more = match view {
-                        None if !head.is_live(now_ms) => Ok(true),
-                        None => Ok(take(std::mem::take(&mut restart), key, head, value)),
-                        Some(view) => seen(view, collection, key, head).map(|seen| {
-                            let seen = seen.filter(|seen| seen.is_live(now_ms));
-                            seen.is_none_or(|seen| {
-                                let value = value.filter(|_| seen.revision == head.revision);
-                                take(std::mem::take(&mut restart), key, &seen, value)
-                            })
-                        }),
+                taker.begin();
+                let (mut looked_at, mut last, mut failed) = (0, None, Ok(()));
+                let mut visit = |rows: LeafRows<'_>| {
+                    let taken = match view {
+                        None => Ok(take_live(rows, now_ms, &mut looked_at, taker)),
+                        Some(view) => {
+                            let seen =
+                                |key: KeyRef<'_>, head: &Head| seen(view, collection, key, head);
+                            take_seen(rows, now_ms, &mut looked_at, taker, seen)
+                        }
                     };
-                    match more {
-                        Ok(true) if looked_at < ROWS_AT_ONCE => return ControlFlow::Continue(()),
-                        Ok(_) => last = Some(key.to_vec()),
+                    match taken {
+                        Ok(ControlFlow::Continue(())) => return ControlFlow::Continue(()),
+                        Ok(ControlFlow::Break(key)) => last = Some(key),
                         Err(error) => failed = Err(error),
                     }
                     ControlFlow::Break(())
                 };
                 match &leaves {
                     Some(leaves) => index.scan_in(leaves, bounds, reverse, &mut visit)?,
-                    None => index.scan(collection, bounds, reverse, shown, visit)?,
+                    None => index.scan_leaves(collection, bounds, reverse, shown, &mut visit)?,
                 }
                 failed.map(|()| last)
             })?;
@@ -256,6 +234,131 @@ impl Engine {
         }
         any_is_gone
     }
+}
+
+/// Of so many rows the values are fetched into the processor's cache together.
+const WARMED_ROWS: usize = 8;
+
+/// What takes the rows that a scan meets.
+trait Take {
+    /// Whether it reads the values of rows.
+    const TAKES_VALUES: bool;
+
+    /// Forgets what was taken: the scan begins, or begins again.
+    fn begin(&mut self);
+
+    /// Takes a row; whether it wants more.
+    fn take(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) -> bool;
+}
+
+struct TakeItems<'a> {
+    gathering: &'a mut Gathering,
+    window: Window,
+    left: Window,
+}
+
+impl Take for TakeItems<'_> {
+    const TAKES_VALUES: bool = true;
+
+    fn begin(&mut self) {
+        self.gathering.clear();
+        self.left = self.window;
+    }
+
+    #[inline(always)]
+    fn take(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) -> bool {
+        self.left.rows -= 1;
+        self.left.value_bytes = self.left.value_bytes.saturating_sub(u64::from(head.len_bytes));
+        self.gathering.push(key, head, value);
+        self.left.rows > 0
+            && self.left.value_bytes > 0
+            && self.gathering.shared_bytes() < COPIED_BYTES
+    }
+}
+
+struct TakeKeys<'a> {
+    keys: &'a mut ScannedKeys,
+    limit: usize,
+}
+
+impl Take for TakeKeys<'_> {
+    const TAKES_VALUES: bool = false;
+
+    fn begin(&mut self) {
+        self.keys.clear();
+    }
+
+    #[inline(always)]
+    fn take(&mut self, key: KeyRef<'_>, _: &Head, _: Option<&CachedValue>) -> bool {
+        self.keys.push(key);
+        self.keys.len() < self.limit
+    }
+}
+
+struct CountRows<'a> {
+    count: &'a mut u64,
+}
+
+impl Take for CountRows<'_> {
+    const TAKES_VALUES: bool = false;
+
+    fn begin(&mut self) {
+        *self.count = 0;
+    }
+
+    #[inline(always)]
+    fn take(&mut self, _: KeyRef<'_>, _: &Head, _: Option<&CachedValue>) -> bool {
+        *self.count += 1;
+        true
+    }
+}
+
+/// Takes those of a leaf's rows that are live; breaks with the key of the last one that was looked at.
+fn take_live<T: Take>(
+    mut rows: LeafRows<'_>,
+    now_ms: u64,
+    looked_at: &mut usize,
+    taker: &mut T,
+) -> ControlFlow<Vec<u8>> {
+    loop {
+        if T::TAKES_VALUES {
+            rows.warm_values(WARMED_ROWS);
+        }
+        for _ in 0..WARMED_ROWS {
+            let Some(row) = rows.next() else { return ControlFlow::Continue(()) };
+            let head = row.head();
+            *looked_at += 1;
+            let more = !head.is_live(now_ms) || taker.take(row.key, &head, row.value);
+            if !more || *looked_at >= ROWS_AT_ONCE {
+                return ControlFlow::Break(row.key.to_vec());
+            }
+        }
+    }
+}
+
+/// As [`take_live`], with the heads that `seen` gives for the rows.
+fn take_seen(
+    rows: LeafRows<'_>,
+    now_ms: u64,
+    looked_at: &mut usize,
+    taker: &mut impl Take,
+    seen: impl Fn(KeyRef<'_>, &Head) -> Result<Option<Head>>,
+) -> Result<ControlFlow<Vec<u8>>> {
+    for row in rows {
+        let now = row.head();
+        *looked_at += 1;
+        let more = match seen(row.key, &now)?.filter(|seen| seen.is_live(now_ms)) {
+            Some(seen) => {
+                let value = row.value.filter(|_| seen.revision == now.revision);
+                taker.take(row.key, &seen, value)
+            }
+            None => true,
+        };
+        if !more || *looked_at >= ROWS_AT_ONCE {
+            return Ok(ControlFlow::Break(row.key.to_vec()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// How many of these, from the first on, lie close enough together to be read in one go.

@@ -104,11 +104,11 @@ impl Gathering {
     }
 
     /// Adds the row of a key, with its value where that is in memory.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) {
         let meta = Meta {
             etag: head.etag,
-            parent: value.and_then(|value| value.parent),
+            parent: value.and_then(CachedValue::parent),
             revision: Revision(head.revision),
             modified_ms: head.modified_ms,
             expires_ms: head.expires_ms,
@@ -118,10 +118,10 @@ impl Gathering {
                 self.missing.push(Missing { row: self.rows.len(), head: *head });
                 self.other(OtherValue::None)
             }
-            Some(value) if value.bytes.len() <= COPIED_VALUE_BYTES => {
-                append(&mut self.shared, [&value.bytes])
+            Some(value) if value.as_slice().len() <= COPIED_VALUE_BYTES => {
+                append(&mut self.shared, [value.as_slice()])
             }
-            Some(value) => self.other(OtherValue::Own(value.bytes.clone())),
+            Some(value) => self.other(OtherValue::Own(value.bytes())),
         };
         self.rows.push(ScannedRow { key: ShortBytes::EMPTY, long_key: Part::EMPTY, meta, value });
         if let Some(row) = self.rows.last_mut()
@@ -308,7 +308,9 @@ impl ScannedKeys {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::with_room(self.ends.capacity());
+        self.bytes.clear();
+        self.ends.clear();
+        (self.next, self.next_back, self.failed) = (0, 0, None);
     }
 
     #[inline]

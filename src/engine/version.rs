@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::index::CachedValue;
+use crate::index::ReadValue;
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::revision::Revision;
@@ -16,7 +16,7 @@ pub(crate) struct Version {
 
 impl Version {
     /// The version of a head whose value is in memory.
-    pub(crate) fn cached(head: &Head, value: CachedValue) -> Self {
+    pub(crate) fn cached(head: &Head, value: ReadValue) -> Self {
         let meta = Meta {
             etag: head.etag,
             parent: value.parent,
@@ -25,11 +25,6 @@ impl Version {
             expires_ms: head.expires_ms,
         };
         Self { meta, value: value.bytes }
-    }
-
-    /// What the index keeps of the version in addition to its head.
-    pub(crate) fn to_cached(&self) -> CachedValue {
-        CachedValue { parent: self.meta.parent, bytes: self.value.clone() }
     }
 
     pub(crate) fn is_live(&self, now_ms: u64) -> bool {

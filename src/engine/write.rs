@@ -301,7 +301,7 @@ impl Engine {
             let before = version.before.as_ref();
             // Before the row changes, so that who finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
-            let value = version.value.map(|bytes| CachedValue { parent: version.parent, bytes });
+            let value = version.value.map(|bytes| CachedValue::new(version.parent, bytes));
             self.index.put(&entry.key, &head, value, pin);
             // After: a sweep that begins between the two would not meet the item.
             if let Some(expires_ms) = head.expires_ms {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use crate::index::Index;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, Leaf, Put, Slot, Split};
@@ -18,7 +20,21 @@ use crate::values::key::ItemKey;
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
     pub(crate) head: Head,
-    pub(crate) value: Option<CachedValue>,
+    pub(crate) value: Option<ReadValue>,
+}
+
+/// A value as a reader takes it from a row, and what its version displaced.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadValue {
+    pub(crate) parent: Option<ETag>,
+    pub(crate) bytes: Bytes,
+}
+
+impl ReadValue {
+    #[inline]
+    pub(crate) fn of(value: &CachedValue) -> Self {
+        Self { parent: value.parent(), bytes: value.bytes() }
+    }
 }
 
 /// A row without its value.
@@ -33,7 +49,7 @@ impl Row {
     /// Reads a row, which is thereby used.
     pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
         leaf.touch(slot);
-        Self { head: leaf.head(slot), value: leaf.value(slot).map(CachedValue::for_reader) }
+        Self { head: leaf.head(slot), value: leaf.value(slot).map(ReadValue::of) }
     }
 }
 
@@ -70,7 +86,7 @@ impl Index {
     pub(crate) fn named(&self, key: &ItemKey) -> Result<Option<NamedRow>> {
         self.look(key, |leaf, slot| {
             leaf.touch(slot);
-            NamedRow { head: leaf.head(slot), parent: leaf.value(slot).map(|value| value.parent) }
+            NamedRow { head: leaf.head(slot), parent: leaf.value(slot).map(CachedValue::parent) }
         })
     }
 
@@ -149,7 +165,7 @@ impl Index {
         value: Option<CachedValue>,
         _: &Pinned<'_>,
     ) {
-        let mut value = value.filter(|value| self.is_worth_keeping(value));
+        let mut value = value.filter(|value| self.is_worth_keeping(value.as_slice()));
         let put = |state: &mut LeafState, value: &mut Option<CachedValue>| {
             self.change(state, |leaf| leaf.put(key.key_bytes(), head, value.take()))
         };
@@ -216,8 +232,14 @@ impl Index {
     }
 
     /// Puts the value of a version into its row, unless the row is of another version by now.
-    pub(crate) fn keep_value(&self, key: &ItemKey, head: &Head, value: CachedValue) {
-        if !self.is_worth_keeping(&value) {
+    pub(crate) fn keep_value(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        parent: Option<ETag>,
+        bytes: &Bytes,
+    ) {
+        if !self.is_worth_keeping(bytes) {
             return;
         }
         // What would displace others has to be wanted twice, or reads at random would fill the
@@ -226,6 +248,7 @@ impl Index {
         if self.memory.is_full() && !wanted_again() {
             return;
         }
+        let value = CachedValue::new(parent, bytes.clone());
         let displaced = self.with_row(key, |state, slot| {
             let before = state.memory_bytes();
             let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;
@@ -242,8 +265,8 @@ impl Index {
     }
 
     /// Whether a value is small enough to be kept in memory.
-    fn is_worth_keeping(&self, value: &CachedValue) -> bool {
-        let len = value.bytes.len() as u64;
+    fn is_worth_keeping(&self, value: &[u8]) -> bool {
+        let len = value.len() as u64;
         self.memory.largest_value_bytes > 0 && len <= self.memory.largest_value_bytes
     }
 

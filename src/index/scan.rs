@@ -5,7 +5,7 @@ use std::ops::{Bound, ControlFlow};
 use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
-use crate::index::leaf::{CachedValue, KeyRef, Range};
+use crate::index::leaf::{CachedValue, KeyRef, LeafRows};
 use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
@@ -17,6 +17,12 @@ pub(crate) trait Visit:
 {
 }
 impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit for F {}
+
+/// Takes the rows of one leaf after the other, all or some; breaks where the scan ends.
+///
+/// It has the leaf's rows and not one of them, so that what is done for each compiles into one loop.
+pub(crate) trait VisitLeaf: FnMut(LeafRows<'_>) -> ControlFlow<()> {}
+impl<F: FnMut(LeafRows<'_>) -> ControlFlow<()>> VisitLeaf for F {}
 
 /// How many collections a walk looks up at a time.
 const DIRECTORIES: usize = 256;
@@ -40,16 +46,33 @@ impl Index {
     pub(crate) fn scan(
         &self,
         collection: &str,
-        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
         shown: Shown,
         mut visit: impl Visit,
     ) -> Result<()> {
-        let Some(directory) = self.directory(collection) else { return Ok(()) };
-        self.scan_directory(&directory, (lower, upper), reverse, shown, &mut visit)
+        self.scan_leaves(collection, bounds, reverse, shown, &mut |mut rows: LeafRows<'_>| {
+            rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
+        })
     }
 
-    /// Like [`scan`](Self::scan), of the leaves that a collection had when it was cleared.
+    /// As [`scan`](Self::scan), leaf by leaf.
+    ///
+    /// # Errors
+    /// What loading a leaf fails with.
+    pub(crate) fn scan_leaves(
+        &self,
+        collection: &str,
+        (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
+        reverse: bool,
+        shown: Shown,
+        visit: &mut impl VisitLeaf,
+    ) -> Result<()> {
+        let Some(directory) = self.directory(collection) else { return Ok(()) };
+        self.scan_directory(&directory, (lower, upper), reverse, shown, visit)
+    }
+
+    /// Like [`scan_leaves`](Self::scan_leaves), of the leaves that a collection had when it was cleared.
     ///
     /// # Errors
     /// What loading a leaf fails with.
@@ -58,7 +81,7 @@ impl Index {
         ClearedLeaves(directory): &ClearedLeaves,
         (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
-        visit: &mut impl Visit,
+        visit: &mut impl VisitLeaf,
     ) -> Result<()> {
         self.scan_directory(directory, (lower, upper), reverse, Shown::All, visit)
     }
@@ -69,7 +92,7 @@ impl Index {
         (lower, upper): (Bound<&[u8]>, Bound<&[u8]>),
         reverse: bool,
         shown: Shown,
-        visit: &mut impl Visit,
+        visit: &mut impl VisitLeaf,
     ) -> Result<()> {
         if reverse {
             self.scan_down(directory, lower, upper, shown, visit)
@@ -84,7 +107,7 @@ impl Index {
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
         shown: Shown,
-        visit: &mut impl Visit,
+        visit: &mut impl VisitLeaf,
     ) -> Result<ControlFlow<()>> {
         // The place that the scan has come to, once it has left the first leaf.
         let mut from: Option<Box<[u8]>> = None;
@@ -103,7 +126,7 @@ impl Index {
                     _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
-                        if show(leaf.range(lower, upper), visit).is_break() {
+                        if visit(leaf.rows_within(lower, upper, false)).is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         Some(state.high.clone())
@@ -128,7 +151,7 @@ impl Index {
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
         shown: Shown,
-        visit: &mut impl Visit,
+        visit: &mut impl VisitLeaf,
     ) -> Result<()> {
         // The place that the scan has come to, once it has left the last leaf.
         let mut below: Option<Box<[u8]>> = None;
@@ -153,7 +176,7 @@ impl Index {
                 }
                 match &state.leaf {
                     _ if shown == Shown::Items && state.holds_no_item() => true,
-                    Some(leaf) if show(leaf.range(lower, end).rev(), visit).is_break() => {
+                    Some(leaf) if visit(leaf.rows_within(lower, end, true)).is_break() => {
                         return Ok(());
                     }
                     leaf => leaf.is_some(),
@@ -214,25 +237,20 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<Vec<u8>>> {
         let mut last = None;
-        let mut show = |key: KeyRef<'_>, head: &Head, _: Option<&CachedValue>| {
-            visit(&directory.collection, key, head);
-            *left -= 1;
-            if *left == 0 {
-                last = Some(key.to_vec());
-                return ControlFlow::Break(());
+        let mut show = |rows: LeafRows<'_>| {
+            for row in rows {
+                visit(&directory.collection, row.key, &row.head());
+                *left -= 1;
+                if *left == 0 {
+                    last = Some(row.key.to_vec());
+                    return ControlFlow::Break(());
+                }
             }
             ControlFlow::Continue(())
         };
         let _ = self.scan_up(directory, lower, Bound::Unbounded, Shown::All, &mut show)?;
         Ok(last)
     }
-}
-
-fn show<'a>(
-    mut rows: impl Iterator<Item = <Range<'a> as Iterator>::Item>,
-    visit: &mut impl Visit,
-) -> ControlFlow<()> {
-    rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
 }
 
 fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {

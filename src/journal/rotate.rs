@@ -24,7 +24,7 @@ pub(crate) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 #[cfg(all(test, loom))]
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 8 << 10;
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
-const LEAST_FULL_SEGMENT_BYTES: u64 = 2 << 20;
+const LEAST_FULL_SEGMENT_BYTES: u64 = 1 << 20;
 /// Room that is kept for the frame that seals a segment.
 pub(super) const SEAL_ROOM_BYTES: u64 = 64;
 
@@ -115,7 +115,7 @@ impl Journal {
     }
 
     /// How large segments get: a tenth of what lives in the journal, so that compaction can
-    /// choose and most of a small store's files are open, within 2 and 64 MiB.
+    /// choose and most of a small store's files are open, within 1 and 64 MiB.
     pub(crate) fn segment_capacity(&self) -> u64 {
         let share = self.segments.total_live_bytes() / 10;
         share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)

@@ -28,7 +28,7 @@ mod values;
 
 pub(crate) use encoding::encoded_checksum;
 pub(crate) use keys::KeyRef;
-pub(crate) use order::Range;
+pub(crate) use order::LeafRows;
 pub(crate) use reshape::Split;
 pub(crate) use values::CachedValue;
 

@@ -7,6 +7,11 @@ use super::keys::rest_or_order;
 use super::{CachedValue, KeyRef, Leaf, Slot};
 use crate::values::head::Head;
 
+/// The length of a cache line, and of how many of them a value is read ahead; the processor goes on by
+/// itself.
+const LINE_BYTES: usize = 64;
+const WARMED_LINES: usize = 8;
+
 /// A row as an iteration shows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
@@ -31,7 +36,7 @@ pub(crate) struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    #[inline]
+    #[inline(always)]
     fn entry(&self, slot: u8) -> Entry<'a> {
         let (leaf, slot) = (self.leaf, Slot(slot));
         Entry { key: leaf.key(slot), value: leaf.value(slot), leaf, slot }
@@ -41,7 +46,7 @@ impl<'a> Range<'a> {
 impl<'a> Iterator for Range<'a> {
     type Item = Entry<'a>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.slots.next().map(|slot| self.entry(*slot))
     }
@@ -52,7 +57,7 @@ impl<'a> Iterator for Range<'a> {
 }
 
 impl DoubleEndedIterator for Range<'_> {
-    #[inline]
+    #[inline(always)]
     fn next_back(&mut self) -> Option<Self::Item> {
         self.slots.next_back().map(|slot| self.entry(*slot))
     }
@@ -61,7 +66,52 @@ impl DoubleEndedIterator for Range<'_> {
 impl ExactSizeIterator for Range<'_> {}
 impl FusedIterator for Range<'_> {}
 
+/// The rows of a leaf that a scan shows, in its direction.
+#[derive(Debug)]
+pub(crate) struct LeafRows<'a> {
+    range: Range<'a>,
+    reverse: bool,
+}
+
+impl LeafRows<'_> {
+    /// Reads something of each cache line of the values of the next rows, up to this number, so that the
+    /// processor waits for all of them at once, and not for one after the other as they are copied.
+    #[inline]
+    pub(crate) fn warm_values(&self, rows: usize) {
+        let slots = self.range.slots.as_slice();
+        let far_end = slots.len() - rows.min(slots.len());
+        let next =
+            if self.reverse { slots.get(far_end..) } else { slots.get(..rows).or(Some(slots)) };
+        let mut seen = 0;
+        for slot in next.unwrap_or_default() {
+            let value = self.range.leaf.value(Slot(*slot)).map(CachedValue::as_slice);
+            let lines = value.unwrap_or_default().chunks(LINE_BYTES).take(WARMED_LINES);
+            seen ^= lines.filter_map(<[u8]>::first).fold(0, |seen, byte| seen ^ byte);
+        }
+        std::hint::black_box(seen);
+    }
+}
+
+impl<'a> Iterator for LeafRows<'a> {
+    type Item = Entry<'a>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reverse { self.range.next_back() } else { self.range.next() }
+    }
+}
+
 impl Leaf {
+    /// The rows between two bounds, in ascending order or, if `reverse`, in descending order.
+    pub(crate) fn rows_within(
+        &self,
+        lower: Bound<&[u8]>,
+        upper: Bound<&[u8]>,
+        reverse: bool,
+    ) -> LeafRows<'_> {
+        LeafRows { range: self.range(lower, upper), reverse }
+    }
+
     /// The rows between two bounds, in order.
     pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Range<'_> {
         let ranks = self.rank_lower(lower)..self.rank_upper(upper);

@@ -8,57 +8,116 @@ use bytes::Bytes;
 use super::{Slot, grow};
 use crate::values::etag::ETag;
 
-/// What the memory of one value costs in addition to its bytes: the shared count of `Bytes`, and
-/// what the allocator adds to both allocations.
-const VALUE_OVERHEAD_BYTES: usize = 48;
+/// About what the allocator adds to one allocation.
+const ALLOCATION_BYTES: usize = 16;
 
-/// What a get needs in addition to the head when the value is in memory.
+/// What a get needs in addition to the head when the value is in memory: the tag that the version
+/// displaced, and its bytes.
 ///
-/// The bytes should own their memory: a part of a larger buffer keeps all of the buffer.
+/// A short one is one allocation, to which two words lead, so a leaf's list of its values is short
+/// as well: a read meets less memory that is not in the processor's cache.
 #[derive(Clone, Debug)]
-pub(crate) struct CachedValue {
-    pub(crate) parent: Option<ETag>,
-    pub(crate) bytes: Bytes,
+pub(crate) struct CachedValue(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    /// The parent's tag, of which zeros are none; then the value. A copy of the value begins at a place
+    /// that does not depend on what is read there, so copies of neighbours overlap in time.
+    Short(Box<[u8]>),
+    Long(Box<LongValue>),
 }
 
-/// Values of up to this length are copied for a reader.
-const COPIED_BYTES: usize = 512;
+const _: () = assert!(size_of::<CachedValue>() == 16);
+
+/// The bytes should own their memory: a part of a larger buffer keeps all of the buffer.
+#[derive(Clone, Debug)]
+struct LongValue {
+    parent: Option<ETag>,
+    bytes: Bytes,
+}
+
+/// Values of up to this length are copied when they are put here, and for a reader.
+const SHORT_BYTES: usize = 512;
+/// The length of a tag.
+const TAG_BYTES: usize = size_of::<ETag>();
 
 impl CachedValue {
-    /// The value for a reader: a copy of a small one, so that readers of one value on several
-    /// processors do not write to a count that they share, and a handle to a larger one.
-    #[inline]
-    pub(crate) fn for_reader(&self) -> Self {
-        let bytes = if self.bytes.len() <= COPIED_BYTES {
-            Bytes::copy_from_slice(&self.bytes)
-        } else {
-            self.bytes.clone()
-        };
-        Self { parent: self.parent, bytes }
+    /// Copies a short value. Of a longer one it takes the handle.
+    pub(crate) fn new(parent: Option<ETag>, bytes: Bytes) -> Self {
+        if bytes.len() > SHORT_BYTES {
+            return Self(Form::Long(Box::new(LongValue { parent, bytes })));
+        }
+        let mut short = Vec::with_capacity(TAG_BYTES + bytes.len());
+        short.extend_from_slice(&parent.unwrap_or(ETag::UNSAVED).0);
+        short.extend_from_slice(&bytes);
+        Self(Form::Short(short.into_boxed_slice()))
     }
 
     /// Puts the value of a newer version in the place of this one; returns what is to be dropped.
     ///
-    /// A small value of the same length is copied over this one, if nobody else has a handle to that:
-    /// memory that was not used for long costs more to free than to write.
+    /// A short one of the same length is copied over this one: memory that was not used for long costs
+    /// more to free than to write.
     fn replace(&mut self, newer: Self) -> Self {
-        let len = self.bytes.len();
-        if len == newer.bytes.len() && len <= COPIED_BYTES {
-            match mem::take(&mut self.bytes).try_into_mut() {
-                Ok(mut own) => {
-                    own.copy_from_slice(&newer.bytes);
-                    (self.parent, self.bytes) = (newer.parent, own.freeze());
-                    return newer;
-                }
-                Err(shared) => self.bytes = shared,
-            }
+        if let (Form::Short(own), Form::Short(new)) = (&mut self.0, &newer.0)
+            && own.len() == new.len()
+        {
+            own.copy_from_slice(new);
+            return newer;
         }
         mem::replace(self, newer)
     }
 
-    fn memory_bytes(&self) -> usize {
-        self.bytes.len() + VALUE_OVERHEAD_BYTES
+    /// What the version displaced.
+    #[inline]
+    pub(crate) fn parent(&self) -> Option<ETag> {
+        match &self.0 {
+            Form::Short(short) => parent_of(short),
+            Form::Long(long) => long.parent,
+        }
     }
+
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match &self.0 {
+            Form::Short(short) => value_of(short),
+            Form::Long(long) => &long.bytes,
+        }
+    }
+
+    /// The value for a reader: a copy of a short one, so that readers of one value on several
+    /// processors do not write to a count that they share, and a handle to a longer one.
+    #[inline]
+    pub(crate) fn bytes(&self) -> Bytes {
+        match &self.0 {
+            Form::Short(short) => Bytes::copy_from_slice(value_of(short)),
+            Form::Long(long) => long.bytes.clone(),
+        }
+    }
+
+    /// What the value's memory takes.
+    #[inline]
+    fn memory_bytes(&self) -> usize {
+        match &self.0 {
+            Form::Short(short) => short.len() + ALLOCATION_BYTES,
+            Form::Long(long) => {
+                long.bytes.len()
+                    + size_of::<LongValue>()
+                    + 2 * size_of::<Bytes>()
+                    + ALLOCATION_BYTES
+            }
+        }
+    }
+}
+
+#[inline]
+fn parent_of(short: &[u8]) -> Option<ETag> {
+    let tag = ETag(*short.first_chunk()?);
+    (tag != ETag::UNSAVED).then_some(tag)
+}
+
+#[inline]
+fn value_of(short: &[u8]) -> &[u8] {
+    short.get(TAG_BYTES..).unwrap_or_default()
 }
 
 /// The values of a leaf, by slot.
@@ -113,6 +172,10 @@ impl Values {
     /// Where the value of a slot is, or would be, among those that are held.
     #[inline]
     fn place(&self, slot: Slot) -> usize {
+        // Of a leaf that holds the values of all its rows, or of the first ones, none is left out.
+        if self.present & self.present.wrapping_add(1) == 0 && self.present >= bit(slot) {
+            return slot.index();
+        }
         (self.present & (bit(slot) - 1)).count_ones() as usize
     }
 

@@ -28,7 +28,7 @@ fn head(revision: u64) -> Head {
 }
 
 fn value(text: &str) -> CachedValue {
-    CachedValue { parent: None, bytes: Bytes::copy_from_slice(text.as_bytes()) }
+    CachedValue::new(None, Bytes::copy_from_slice(text.as_bytes()))
 }
 
 fn put(leaf: &mut Leaf, key: &[u8], revision: u64) -> Slot {
@@ -85,33 +85,30 @@ fn put_inserts_then_replaces_and_gives_the_old_value_back() {
         panic!("{replaced:?}");
     };
     let slot = leaf.find(b"a").unwrap();
-    assert_eq!((&old.bytes[..], leaf.head(slot)), (&b"one"[..], head(2)));
+    assert_eq!((&old.as_slice()[..], leaf.head(slot)), (&b"one"[..], head(2)));
     assert!(leaf.value(slot).is_none());
 }
 
 #[test]
-fn a_value_is_copied_over_one_of_its_length_that_nobody_else_has() {
+fn a_value_is_copied_over_one_of_its_length() {
     let mut leaf = Leaf::new();
     put(&mut leaf, b"a", 1);
-    let first = value("first");
-    let (held, place) = (first.bytes.clone(), first.bytes.as_ptr());
-    for (revision, text) in [(2, "first"), (3, "secnd"), (4, "third"), (5, "longer")] {
+    let mut place = None;
+    for (revision, text) in [(2, "first"), (3, "secnd"), (4, "third"), (5, "longer"), (6, "LONGER")]
+    {
         let parent = Some(ETag([revision as u8; 16]));
-        let newer = CachedValue { parent, ..value(text) };
-        let newer = if revision == 2 { CachedValue { parent, bytes: held.clone() } } else { newer };
+        let newer = CachedValue::new(parent, Bytes::from_static(text.as_bytes()));
+        let held =
+            leaf.value(leaf.find(b"a").unwrap()).map(|old| (old.bytes(), old.as_slice().to_vec()));
         let put = leaf.put(b"a", &head(revision), Some(newer));
         assert!(matches!(put, Put::Inserted | Put::Replaced { .. }));
-        let slot = leaf.find(b"a").unwrap();
-        let now = leaf.value(slot).unwrap();
-        assert_eq!((&*now.bytes, now.parent), (text.as_bytes(), parent));
-        // What a reader has a handle to stays as it is.
-        assert_eq!(&*held, b"first");
-        assert_eq!(now.bytes.as_ptr() == place, revision == 2, "{text}");
+        let now = leaf.value(leaf.find(b"a").unwrap()).unwrap();
+        assert_eq!((now.as_slice(), now.parent()), (text.as_bytes(), parent));
+        // What a reader has got stays as it is.
+        assert!(held.is_none_or(|(held, bytes)| *held == *bytes));
+        let copied = place.replace(now.as_slice().as_ptr()) == Some(now.as_slice().as_ptr());
+        assert_eq!(copied, [3, 4, 6].contains(&revision), "{text}");
     }
-    let slot = leaf.find(b"a").unwrap();
-    let place = leaf.value(slot).unwrap().bytes.as_ptr();
-    leaf.put(b"a", &head(6), Some(value("LONGER")));
-    assert_eq!(leaf.value(leaf.find(b"a").unwrap()).unwrap().bytes.as_ptr(), place);
     let mut empty = leaf_of(&["a"]);
     let bytes = empty.memory_bytes();
     empty.put(b"a", &head(7), leaf.take_values().pop());
@@ -125,7 +122,7 @@ fn set_head_keeps_the_value() {
     assert!(leaf.set_value(slot, Some(value("two"))).is_none());
     leaf.set_head(slot, &Head { deleted: true, expires_ms: Some(0), ..head(9) });
     assert_eq!(leaf.head(slot), Head { deleted: true, expires_ms: Some(0), ..head(9) });
-    assert_eq!(leaf.value(slot).unwrap().bytes, "two");
+    assert_eq!(leaf.value(slot).unwrap().as_slice(), b"two");
     assert_eq!(leaf.find(b"b"), Some(slot));
 }
 
@@ -151,10 +148,22 @@ fn removal_moves_the_last_row_with_its_value_and_touch() {
     assert_eq!((gone, none.is_none()), (head(0), true));
     assert_eq!(keys(&leaf), ["b", "c"]);
     assert!(leaf.evict_cold_values().is_empty());
-    assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().bytes, "b");
+    assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().as_slice(), b"b");
     leaf.remove(leaf.find(b"b").unwrap());
     leaf.remove(leaf.find(b"c").unwrap());
     assert_eq!(leaf.memory_bytes(), size_of::<Leaf>());
+}
+
+#[test]
+fn a_value_of_any_length_keeps_its_parent_and_its_bytes() {
+    for parent in [None, Some(ETag([7; 16]))] {
+        for len in [0, 1, 256, 512, 513, 4_096] {
+            let bytes = Bytes::from(vec![len as u8; len]);
+            let value = CachedValue::new(parent, bytes.clone());
+            assert_eq!((value.parent(), value.as_slice()), (parent, &bytes[..]), "{len}");
+            assert_eq!(value.bytes(), bytes, "{len}");
+        }
+    }
 }
 
 #[test]
@@ -191,7 +200,7 @@ fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
     let mut leaf = full();
     assert!(!leaf.has_room_for(&number(0)));
     let refused = leaf.put(&number(0), &head(7), Some(value("kept")));
-    assert!(matches!(refused, Put::Full { value: Some(value) } if value.bytes == "kept"));
+    assert!(matches!(refused, Put::Full { value: Some(value) } if value.as_slice() == b"kept"));
     let replaced = leaf.put(&number(1), &head(7), None);
     assert!(matches!(replaced, Put::Replaced { .. }));
     assert_eq!(leaf.len(), MAX_ROWS);

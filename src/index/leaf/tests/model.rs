@@ -89,11 +89,11 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 fn cached(value: Option<Bytes>) -> Option<CachedValue> {
-    value.map(|bytes| CachedValue { parent: None, bytes })
+    value.map(|bytes| CachedValue::new(None, bytes))
 }
 
 fn bytes_of(value: Option<CachedValue>) -> Option<Bytes> {
-    value.map(|value| value.bytes)
+    value.map(|value| value.bytes())
 }
 
 /// A key of the model, if it has any.
@@ -163,7 +163,7 @@ fn evict(leaf: &mut Leaf, model: &mut Model) {
     let evicted = leaf.evict_cold_values();
     let cold = model.values_mut().filter(|row| !row.touched);
     let mut gone: Vec<_> = cold.filter_map(|row| row.value.take()).collect();
-    let mut values: Vec<_> = evicted.into_iter().map(|value| value.bytes).collect();
+    let mut values: Vec<_> = evicted.into_iter().map(|value| value.bytes()).collect();
     gone.sort();
     values.sort();
     assert_eq!(values, gone);
@@ -255,7 +255,7 @@ fn check(leaf: &Leaf, model: &Model) {
         let slot = leaf.at(rank).unwrap();
         assert_eq!(leaf.find(key), Some(slot));
         assert_eq!((entry.head(), leaf.head(slot)), (row.head, row.head));
-        assert_eq!(entry.value.map(|value| &value.bytes), row.value.as_ref());
+        assert_eq!(entry.value.map(CachedValue::bytes), row.value);
         assert_eq!(leaf.values.is_touched(slot), row.touched);
         assert!(entry.key.compare(key).is_eq() && entry.key.len() == key.len());
         let print = prints::of(entry.key.suffix);
@@ -276,7 +276,7 @@ fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
     let array = leaf.values.array_bytes();
     assert_eq!(array == 0, count == 0, "an array without values, or values without an array");
     let rows = leaf.rows.memory_bytes();
-    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + bytes + count * 48
+    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + bytes + count * (16 + 16)
 }
 
 proptest! {
