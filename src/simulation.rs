@@ -126,6 +126,21 @@ impl Simulation {
         Self { disk: self.disk.kill(), backings: self.backings.kill(rng), ..self.next(rng) }
     }
 
+    /// Another process of the same boot that goes to the same path, with tables of its own.
+    #[must_use]
+    pub fn other_process(&self) -> Self {
+        Self { disk: self.disk.other_process(), ..self.at(self.path.clone()) }
+    }
+
+    /// Ends this process by a kill, as [`SimulatedDisk::end_process`] does, and returns the next one:
+    /// of the same boot and on the same disk, with an index that lost some of its last changes.
+    #[must_use]
+    pub fn restart(&self, rng: &mut fastrand::Rng) -> Self {
+        self.disk.end_process();
+        let disk = self.disk.other_process();
+        Self { disk, backings: self.backings.kill(rng), ..self.next(rng) }
+    }
+
     fn next(&self, rng: &mut fastrand::Rng) -> Self {
         let now_ms = Arc::new(AtomicU64::new(self.now_ms.load(Ordering::SeqCst)));
         Self { seed: rng.u64(..), now_ms, ..self.clone() }

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use crate::api::store::Store;
 use crate::engine::Rescued;
 use crate::engine::environment::Environment;
-use crate::journal::copying::{ClosedStore, Collector, Loose, Origin, Source, Target, copy};
+use crate::journal::copying::{
+    ClosedStore, Collector, DamagedStore, Loose, Origin, Source, Target, copy,
+};
 use crate::journal::frame_reader::FrameReader;
 use crate::journal::manifest::Manifest;
 use crate::storage::Disk;
 use crate::values::error::{Error, Result};
-use crate::values::options::Options;
+use crate::values::options::{OnDamage, Options};
 use crate::values::revision::Revision;
 
 impl Store {
@@ -116,8 +118,8 @@ impl Store {
     ///   restore that did not return, of kind `InvalidInput` when it lies within `from`; of others
     ///   when the system refuses a call.
     /// - [`Error::Locked`] when somebody has the source open.
-    /// - [`Error::Corrupt`] when the source is damaged, [`Error::Unsupported`] when a newer
-    ///   version wrote it.
+    /// - [`Error::Corrupt`] when the source is damaged; [`Options::restore`] can restore what is whole
+    ///   of it. [`Error::Unsupported`] when a newer version wrote it.
     ///
     /// After an error there is a whole store at `to` or none, as after a [`backup`](Self::backup).
     ///
@@ -147,13 +149,15 @@ impl Store {
         options: &Options,
     ) -> Result<Self> {
         let from = &resolve(&*environment.disk, from)?;
-        let mut source = ClosedStore::open(&environment.disk, from, options.on_progress.as_ref())?;
-        check_apart(from, to)?;
-        let target = Target::begin(&environment.disk, to)?;
-        let last_revision = source.last_revision;
-        let origin = Origin { manifest: source.manifest.clone(), last_revision };
-        copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)?;
-        drop(source);
+        match copy_whole(&environment, from, to, options) {
+            Err(Error::Corrupt { .. }) if options.on_damage != OnDamage::Refuse => {
+                let source = DamagedStore::open(&environment.disk, from)?;
+                check_apart(from, to)?;
+                let target = Target::begin(&environment.disk, to)?;
+                source.copy_to(target, options.on_progress.as_ref())?;
+            }
+            copied => copied?,
+        }
         Self::open_in(environment, to, options)
     }
 }
@@ -163,8 +167,13 @@ impl Options {
     ///
     /// The history policy is the source's unless [`history`](Self::history) names another.
     /// [`on_progress`](Self::on_progress) is notified of the copy first, after each 4 MiB or so
-    /// that are read, and then, from the beginning again, of the open. A damaged source is refused,
-    /// whatever [`on_damage`](Self::on_damage) says.
+    /// that are read, and then, from the beginning again, of the open.
+    ///
+    /// A damaged source is refused as [`Error::Corrupt`] by default. With another
+    /// [`on_damage`](Self::on_damage) its files are copied as they are, and the open of the copy
+    /// repairs that: it keeps what an open of the source would keep, and [`Store::damage`] reports
+    /// what is gone. The source stays as it was. If that open fails, the copy is left as damaged as the
+    /// source; open it with the same options.
     ///
     /// # Errors
     /// As [`Store::restore`].
@@ -185,6 +194,16 @@ impl Options {
         let (environment, to) = Environment::on_disk(to.as_ref())?;
         Store::restore_in(environment, from.as_ref(), &to, self)
     }
+}
+
+/// Copies a store that nobody has open and that is whole.
+fn copy_whole(environment: &Environment, from: &Path, to: &Path, options: &Options) -> Result<()> {
+    let mut source = ClosedStore::open(&environment.disk, from, options.on_progress.as_ref())?;
+    check_apart(from, to)?;
+    let target = Target::begin(&environment.disk, to)?;
+    let last_revision = source.last_revision;
+    let origin = Origin { manifest: source.manifest.clone(), last_revision };
+    copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)
 }
 
 /// The path to go by, whatever becomes of the working directory and of links.

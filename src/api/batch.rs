@@ -1,7 +1,5 @@
 //! Batches: several changes, one commit.
 
-use std::collections::HashMap;
-
 use crate::api::collection::{Collection, OTHER_STORE};
 use crate::api::store::Store;
 use crate::api::submit;
@@ -18,6 +16,7 @@ use crate::values::patch::Patch;
 use crate::values::precondition::{Precondition, Tags};
 use crate::values::retry::RetryPolicy;
 use crate::values::revision::Revision;
+use crate::values::short_hash::ShortMap;
 
 /// The most operations of one batch.
 pub(crate) const MAX_BATCH_OPERATIONS: usize = 10_000;
@@ -385,14 +384,19 @@ pub struct Committed {
 impl Committed {
     fn new(operations: &[Operation], committed: operation::Committed) -> Self {
         let operation::Committed { revision, metas, keys, .. } = committed;
-        let version_of: HashMap<&ItemKey, &Meta> = keys.iter().zip(&metas).collect();
-        let meta = |operation: &Operation| match &operation.action {
+        // Most batches write each operation's item, in their order.
+        let is_each = keys.iter().eq(operations.iter().map(|operation| &operation.key));
+        let version_of: ShortMap<&ItemKey, &Meta> =
+            keys.iter().zip(&metas).filter(|_| !is_each).collect();
+        let meta = |(index, operation): (usize, &Operation)| match &operation.action {
             Action::Check => None,
             // Of a single operation there is one version at most.
             _ if operations.len() == 1 => metas.first().copied(),
+            _ if is_each => metas.get(index).copied(),
             _ => version_of.get(&operation.key).map(|meta| **meta),
         };
-        Self { revision: Revision(revision), metas: operations.iter().map(meta).collect() }
+        let metas = operations.iter().enumerate().map(meta).collect();
+        Self { revision: Revision(revision), metas }
     }
 
     /// The revision of the commit; the store's revision where the batch changed nothing.

@@ -8,10 +8,7 @@ use crate::values::error::Result;
 pub(crate) fn build(store: &Store, collection: &str, name: &str) -> Result<()> {
     let Some(mut build) = store.engine()?.begin_build(collection, name) else { return Ok(()) };
     while store.engine()?.build_step(&mut build)? {}
-    if let Err(error) = store.engine()?.checkpoint() {
-        log::warn!("an index that was built is built again after a crash: {error}");
-    }
-    Ok(())
+    store.engine()?.checkpoint_or_put_off("an index that was built is built again after a crash")
 }
 
 /// Builds a unique index that was lost, for a writer who needs it; or waits for another to do so.

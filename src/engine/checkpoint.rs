@@ -70,6 +70,19 @@ impl Engine {
         self.take_checkpoint(&mut state)
     }
 
+    /// Takes a checkpoint that only spares later work. One that fails is put off, and `consequence`
+    /// is logged with the cause.
+    ///
+    /// # Errors
+    /// Why writing has ended, where the failure has ended it.
+    pub(crate) fn checkpoint_or_put_off(&self, consequence: &str) -> Result<()> {
+        match self.checkpoint() {
+            Err(error) if !self.journal.is_poisoned() => log::warn!("{consequence}: {error}"),
+            taken => taken?,
+        }
+        Ok(())
+    }
+
     fn take_checkpoint(&self, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
         self.journal.check_poison()?;
         // Before the first leaf is looked at: what is changed later is not of this checkpoint.

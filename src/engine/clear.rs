@@ -215,7 +215,9 @@ struct Dead<'a> {
 
 impl LetGo for Dead<'_> {
     fn take(&mut self, head: &Head) {
-        if !head.deleted {
+        if head.deleted {
+            self.segments.release(head.segment, head.footprint_bytes());
+        } else {
             self.segments.subtract_live(head.segment, head.footprint_bytes());
         }
     }

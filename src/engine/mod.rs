@@ -63,7 +63,7 @@ use crate::values::options::Options;
 pub(crate) use catalog::CollectionRecord;
 pub(crate) use clear::{ClearedItems, Clearing};
 pub(crate) use damaged_copy::Rescued;
-pub(crate) use relocate::{EntryLocation, EntryStatus};
+pub(crate) use relocate::EntryStatus;
 pub(crate) use scan::{GoOn, Span, Window};
 pub(crate) use scanned::{ScannedItems, ScannedKeys};
 pub(crate) use secondary::Secondary;
@@ -150,7 +150,7 @@ impl Engine {
         let (catalog, indexes) = engine.load_catalog()?;
         engine.catalog = catalog;
         engine.settle_secondaries(indexes, index.found_rows.as_ref())?;
-        engine.build_all();
+        engine.build_all()?;
         Ok(engine)
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct Operation {
     pub(crate) action: Action,
     /// What became of the precondition's filter, if it has one.
     pub(crate) judged: Option<Judged>,
+    /// The collection was found recorded with this codec when so many were dropped.
+    pub(crate) recorded_at: Option<u64>,
 }
 
 /// Whether one particular version meets the filter of a precondition.
@@ -134,7 +136,7 @@ impl Operation {
         precondition: Precondition,
         action: Action,
     ) -> Self {
-        Self { key, codec, precondition, action, judged: None }
+        Self { key, codec, precondition, action, judged: None, recorded_at: None }
     }
 
     /// Whether its precondition has to be compared with a document.

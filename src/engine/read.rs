@@ -87,9 +87,19 @@ impl Engine {
 
     /// An item as it was at a snapshot; `None` when there was none or it is expired by now.
     ///
-    /// Costs as [`read`](Self::read), which alone fills the cache. Takes no stripe, for the reason
+    /// Costs as [`read`](Self::read), and does not fill the cache. Takes no stripe, for the reason
     /// given in [`snapshots`](crate::engine::snapshots).
     pub(crate) fn read_at(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
+        self.version_seen(view, key, false)
+    }
+
+    /// As [`read_at`](Self::read_at), for an item that an index leads to: fills the cache, too, as it
+    /// is likely to be found again.
+    pub(crate) fn read_found(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
+        self.version_seen(view, key, true)
+    }
+
+    fn version_seen(&self, view: &View, key: &ItemKey, keep: bool) -> Result<Option<Version>> {
         let mut missing = None;
         for _ in 0..OPTIMISTIC_READS {
             let row = self.row_at(view, key)?;
@@ -108,6 +118,9 @@ impl Engine {
                 return Ok(None);
             }
             if let Some(version) = self.version_at(key, &head)? {
+                if keep && current == Some(head) {
+                    self.index.keep_value(key, &head, version.to_cached());
+                }
                 return Ok(Some(version));
             }
             missing = Some(head);

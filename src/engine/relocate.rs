@@ -2,6 +2,7 @@
 //! of those that were written again elsewhere.
 
 use crate::engine::Engine;
+use crate::journal::rewrite::CopiedRecord;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -13,15 +14,6 @@ pub(crate) enum EntryStatus {
     Newest,
     /// A newer entry has taken its place.
     Superseded,
-}
-
-/// Where an entry lies.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct EntryLocation {
-    pub(crate) segment: u32,
-    pub(crate) offset: u32,
-    pub(crate) len_bytes: u32,
-    pub(crate) checksum: u32,
 }
 
 impl Engine {
@@ -48,15 +40,17 @@ impl Engine {
         &self,
         key: &ItemKey,
         revision: u64,
-        place: EntryLocation,
+        segment: u32,
+        record: CopiedRecord,
     ) -> Result<()> {
         let _locked = self.stripes.lock(std::iter::once(key.as_bytes()));
         let pin = self.pin(std::iter::once(key))?;
         self.index.change_head(key, &pin, |head| {
-            if head.revision != revision || head.segment == place.segment {
+            if head.revision != revision || head.segment == segment {
                 return None;
             }
-            let EntryLocation { segment, offset, len_bytes, checksum } = place;
+            let CopiedRecord { offset, len_bytes, checksum } = record;
+            let checksum = checksum.unwrap_or(head.checksum);
             let moved = Head { segment, offset, len_bytes, checksum, ..*head };
             self.count_live(Some(head), &moved);
             Some(moved)

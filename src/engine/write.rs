@@ -10,8 +10,8 @@ use crate::engine::change::{Change, Prepared, PreparedVersion, Record};
 use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
-use crate::engine::secondary::maintain::{IndexPlan, ItemRows};
-use crate::engine::secondary::unique::{Claims, Hindrance};
+use crate::engine::secondary::maintain::IndexPlan;
+use crate::engine::secondary::unique::{Claims, Hindrance, has_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{CachedValue, Pinned};
 use crate::journal::append::{Appended, CommitFailure};
@@ -25,6 +25,7 @@ use crate::values::head::Head;
 use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
+use crate::values::short_hash::ShortMap;
 
 impl Engine {
     /// Decides the operations in order and applies all of them, or none. Returns when the commit is
@@ -138,13 +139,15 @@ impl Engine {
         if rows.is_empty() {
             return Ok((pin, IndexPlan::default()));
         }
-        // The stripes are held: what was decided stays right without the pin.
-        drop(pin);
-        self.claim_unique(&rows, changes, claims, locked)?;
-        let keys: Vec<ItemKey> = rows.iter().flatten().flat_map(ItemRows::keys).collect();
-        let pin = self.pin(touched(operations, unrecorded, claims).chain(&keys))?;
-        let plan = self.plan_rows(rows, changes)?;
-        Ok((pin, plan))
+        let mut pin = Some(pin);
+        if has_unique(&rows) {
+            // To look for values may need room. The stripes are held: what was decided stays right
+            // without the pin.
+            pin = None;
+            self.claim_unique(&rows, changes, claims, locked)?;
+        }
+        let items = touched(operations, unrecorded, claims);
+        Ok(self.plan_rows(&rows, changes, pin, items)?)
     }
 
     /// What becomes of an attempt that cannot change indexes as it has to.
@@ -176,7 +179,7 @@ impl Engine {
     ) -> Result<(Vec<Record>, Locked<'_>), Failed> {
         loop {
             let drops = self.catalog.drops().load(Ordering::Acquire);
-            let unrecorded = self.unrecorded(operations)?;
+            let unrecorded = self.unrecorded(operations, drops)?;
             let keys = operations.iter().map(|operation| &operation.key);
             let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
             let keys = keys.chain(claims.keys());
@@ -205,12 +208,16 @@ impl Engine {
         Ok(KeyState::new(key, self.head(key)?, now_ms))
     }
 
-    /// The collections among the operations' that no write has recorded yet.
-    fn unrecorded(&self, operations: &[Operation]) -> Result<Vec<Record>, Failed> {
+    /// The collections among the operations' that no write has recorded yet, `drops` having been
+    /// dropped before.
+    fn unrecorded(&self, operations: &[Operation], drops: u64) -> Result<Vec<Record>, Failed> {
         let mut records: Vec<Record> = Vec::new();
         // A batch may be of as many collections as operations.
         let mut known: HashMap<&str, CodecId> = HashMap::new();
         for (index, operation) in operations.iter().enumerate() {
+            if operation.recorded_at == Some(drops) {
+                continue;
+            }
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
             // A sweep puts nothing into a collection, so it need not know its form; and a record has
@@ -304,11 +311,15 @@ impl Engine {
         }
     }
 
-    /// Moves the count of each segment's live bytes by one displaced head.
+    /// Moves the count of each segment's live and retained bytes by one displaced head.
     pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
         let segments = self.journal.segments();
-        if let Some(before) = before.filter(|before| !before.deleted) {
-            segments.subtract_live(before.segment, before.footprint_bytes());
+        match before {
+            Some(before) if before.deleted => {
+                segments.release(before.segment, before.footprint_bytes());
+            }
+            Some(before) => segments.subtract_live(before.segment, before.footprint_bytes()),
+            None => {}
         }
         if !head.deleted {
             segments.add_live(head.segment, head.footprint_bytes());
@@ -376,8 +387,11 @@ fn decide(
 ) -> Result<Few<KeyState>, (usize, Refusal)> {
     debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
     let mut states: Few<KeyState> = Few::with_capacity(operations.len());
-    let mut index_of: HashMap<ItemKey, usize> = HashMap::new();
     let several = operations.len() > 1;
+    let mut index_of: ShortMap<ItemKey, usize> = ShortMap::default();
+    if several {
+        index_of.reserve(operations.len());
+    }
     for (index, (operation, before)) in operations.iter_mut().zip(heads).enumerate() {
         let known = if several { index_of.get(&operation.key).copied() } else { None };
         let at = known.unwrap_or(states.len());

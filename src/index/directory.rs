@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::index::leaf::Leaf;
-use crate::index::leaf_handle::LeafHandle;
+use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::seams::sync::ShardedLock;
 
 /// Which leaf holds which keys.
@@ -68,6 +68,22 @@ impl Directory {
         debug_assert!(state.covers(key), "a leaf and its fence do not agree");
         handle.touch();
         Some(f(leaf))
+    }
+
+    /// As [`in_memory`](Self::in_memory), to change the leaf. What is to be split or merged is not: that
+    /// changes the fences.
+    #[inline]
+    pub(super) fn in_memory_mut<T>(
+        &self,
+        key: &[u8],
+        f: impl FnOnce(&mut LeafState) -> T,
+    ) -> Option<T> {
+        let fences = self.fences.read();
+        let handle = fences.handles.get(fences.position_of(key))?;
+        let mut state = handle.try_write()?;
+        state.leaf.as_ref()?;
+        debug_assert!(state.covers(key), "a leaf and its fence do not agree");
+        Some(f(&mut state))
     }
 
     /// The leaf that holds the greatest keys below `upper`, or the last leaf.

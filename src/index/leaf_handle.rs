@@ -86,6 +86,12 @@ impl LeafHandle {
         self.state.write()
     }
 
+    /// As [`write`](Self::write), where that needs no waiting.
+    #[inline]
+    pub(super) fn try_write(&self) -> Option<TryWriteGuard<'_, LeafState>> {
+        self.state.try_write()
+    }
+
     /// Notes a use. A flag that is set is not written again, so that its cache line stays shared.
     pub(super) fn touch(&self) {
         if !self.used.load(Ordering::Relaxed) {

@@ -106,6 +106,8 @@ struct Memory {
 const LEAST_BYTES: u64 = 1 << 20;
 /// About what a leaf of usual keys occupies without values.
 const LEAF_BYTES: u64 = 12 << 10;
+/// The same of a leaf of a secondary index, whose heads are bare.
+const SECONDARY_LEAF_BYTES: u64 = 5 << 10;
 
 impl Index {
     /// An index without rows, in memory only. With `cache_bytes` of 0 it keeps no values.
@@ -158,7 +160,20 @@ impl Index {
     /// Whether leaves that only a checkpoint lets leave memory take half of what all may.
     pub(crate) fn wants_checkpoint(&self) -> bool {
         let dirty = self.memory.dirty_leaves.load(Ordering::Relaxed);
-        dirty * LEAF_BYTES > self.memory.limit_bytes / 2 && dirty > 64
+        let too_many = |leaf_bytes| dirty * leaf_bytes > self.memory.limit_bytes / 2;
+        dirty > 64 && too_many(LEAF_BYTES) && too_many(self.usual_leaf_bytes())
+    }
+
+    /// About what a leaf occupies without values, secondary indexes and items taken together.
+    fn usual_leaf_bytes(&self) -> u64 {
+        let (mut leaves, mut bytes) = (0, 0);
+        for (name, directory) in self.collections.read().iter() {
+            let is_secondary = secondary::is_directory(&name.0);
+            let each = if is_secondary { SECONDARY_LEAF_BYTES } else { LEAF_BYTES };
+            leaves += directory.len() as u64;
+            bytes += directory.len() as u64 * each;
+        }
+        bytes / leaves.max(1)
     }
 
     fn directory(&self, collection: &str) -> Option<Arc<Directory>> {

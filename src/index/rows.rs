@@ -103,13 +103,16 @@ impl Index {
     /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does; returns
     /// the item's head.
     pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<Option<Head>> {
-        let Some(directory) = self.directory(key.collection()) else { return Ok(None) };
-        let key = key.key_bytes();
-        let found = |leaf: &Leaf| leaf.find(key).map(|slot| leaf.head(slot));
-        if let Some(found) = directory.in_memory(key, found) {
-            return Ok(found);
-        }
-        self.look_into_leaf(&directory, key, found, || {})
+        let found = |leaf: &Leaf| leaf.find(key.key_bytes()).map(|slot| leaf.head(slot));
+        let directory = {
+            let collections = self.collections.read();
+            let Some(directory) = collections.get(key.collection_bytes()) else { return Ok(None) };
+            if let Some(found) = directory.in_memory(key.key_bytes(), found) {
+                return Ok(found);
+            }
+            Arc::clone(directory)
+        };
+        self.look_into_leaf(&directory, key.key_bytes(), found, || {})
     }
 
     /// Calls `f` with the leaf of a key, which is loaded first where it is not in memory; `loaded` is
@@ -146,16 +149,26 @@ impl Index {
         value: Option<CachedValue>,
         _: &Pinned<'_>,
     ) {
+        let mut value = value.filter(|value| self.is_worth_keeping(value));
+        let put = |state: &mut LeafState, value: &mut Option<CachedValue>| {
+            self.change(state, |leaf| leaf.put(key.key_bytes(), head, value.take()))
+        };
+        let put_at_once = self.in_memory_mut(key, |state| put(state, &mut value));
+        match put_at_once {
+            // What is displaced is freed without the locks.
+            Some(Put::Inserted | Put::Replaced { .. }) => return,
+            Some(Put::Full { value: refused }) => value = refused,
+            None => {}
+        }
         let directory = self.directory_or_new(key.collection());
         let key = key.key_bytes();
-        let mut value = value.filter(|value| self.is_worth_keeping(value));
         loop {
             let handle = directory.leaf_of(key);
             let mut state = handle.write();
             if !state.covers(key) {
                 continue;
             }
-            match self.change(&mut state, |leaf| leaf.put(key, head, value.take())) {
+            match put(&mut state, &mut value) {
                 Put::Inserted => return,
                 Put::Replaced { value: displaced } => {
                     // Freed without the lock.
@@ -234,12 +247,31 @@ impl Index {
         self.memory.largest_value_bytes > 0 && len <= self.memory.largest_value_bytes
     }
 
+    /// Calls `f` with the leaf of a key, locked, if it is in memory and that needs no waiting. No count
+    /// is changed that other writers change, too.
+    #[inline]
+    fn in_memory_mut<T>(&self, key: &ItemKey, f: impl FnOnce(&mut LeafState) -> T) -> Option<T> {
+        let collections = self.collections.read();
+        let directory = collections.get(key.collection_bytes())?;
+        directory.in_memory_mut(key.key_bytes(), f)
+    }
+
     /// Calls `f` with the row of a key and its leaf, locked; not where the leaf is not in memory.
     fn with_row<T>(
         &self,
         key: &ItemKey,
         f: impl FnOnce(&mut LeafState, Slot) -> Option<T>,
     ) -> Option<T> {
+        let mut f = Some(f);
+        let at_once = self.in_memory_mut(key, |state| {
+            let slot = state.leaf.as_ref()?.find(key.key_bytes())?;
+            f.take().and_then(|f| f(state, slot))
+        });
+        let Some(f) = f else { return at_once.flatten() };
+        if at_once.is_some() {
+            // The row is not there.
+            return None;
+        }
         let directory = self.directory(key.collection())?;
         let key = key.key_bytes();
         loop {

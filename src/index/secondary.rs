@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 
 use crate::index::Index;
 use crate::index::leaf_handle::LeafHandle;
-use crate::values::etag::ETag;
 use crate::values::head::Head;
 
 /// Begins the keys of these directories' rows in the backing store.
@@ -35,17 +34,7 @@ pub(crate) fn is_directory(name: &str) -> bool {
 
 /// The head of a row that a commit added.
 pub(crate) fn row_head(revision: u64) -> Head {
-    Head {
-        etag: ETag([0; 16]),
-        revision,
-        segment: 0,
-        offset: 0,
-        len_bytes: 0,
-        checksum: 0,
-        modified_ms: 0,
-        expires_ms: None,
-        deleted: false,
-    }
+    Head::bare(revision)
 }
 
 impl Index {

@@ -417,6 +417,9 @@ impl Journal {
         let state = &mut *state;
         #[expect(clippy::expect_used, reason = "`make_room` leaves a segment with room")]
         let active = state.active.as_mut().expect("there is an active segment");
+        if commit.entries.iter().any(|entry| !entry.leaves_item) {
+            self.segments.note_removals(active.number, true);
+        }
 
         let revision = state.next_revision;
         for entry in &mut commit.entries {

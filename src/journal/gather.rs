@@ -41,9 +41,11 @@ impl Gathering {
         Some((self.expected, self.sync_time.min(LONGEST)))
     }
 
-    /// Says whether all came that were waited for.
-    pub(super) fn end(&mut self, complete: bool) {
-        self.misses = if complete { 0 } else { (self.misses + 1).min(MAX_MISSES) };
+    /// Says how many came of those that were waited for. Where most did, the wait was worth it: one
+    /// that comes late must not part the others for the next syncs.
+    pub(super) fn end(&mut self, missing: u64, came: u64) {
+        let worth = came * 2 >= missing;
+        self.misses = if worth { 0 } else { (self.misses + 1).min(MAX_MISSES) };
         self.skips = (1 << self.misses) - 1;
     }
 
@@ -61,18 +63,16 @@ impl Journal {
         self.lock().gathering.note(count, 0, Duration::ZERO);
     }
 
-    /// Lets other threads run until this number of commits was appended after a revision; `false`
-    /// when that takes too long.
-    pub(super) fn await_commits(&self, after: u64, count: u64, longest: Duration) -> bool {
+    /// Lets other threads run until this number of commits was appended after a revision, for this
+    /// long at most; returns how many were.
+    pub(super) fn await_commits(&self, after: u64, count: u64, longest: Duration) -> u64 {
         let began = Instant::now();
         loop {
             thread::yield_now();
-            if self.appended.load(Ordering::Acquire) >= after + count {
-                return true;
-            }
+            let come = self.appended.load(Ordering::Acquire) - after;
             // In models one look: no time passes there.
-            if cfg!(all(test, loom)) || began.elapsed() >= longest {
-                return false;
+            if come >= count || cfg!(all(test, loom)) || began.elapsed() >= longest {
+                return come;
             }
         }
     }
@@ -97,7 +97,7 @@ mod tests {
         let mut gathering = Gathering::default();
         gathering.note(3, 5, SYNC);
         assert_eq!(gathering.begin(5), Some((8, SYNC)));
-        gathering.end(true);
+        gathering.end(3, 3);
         assert_eq!(gathering.begin(8), None);
         gathering.note(8, 0, Duration::from_secs(1));
         assert_eq!(gathering.begin(1), Some((8, LONGEST)));
@@ -110,14 +110,14 @@ mod tests {
         let waits = (0..1_000).filter(|_| {
             let waits = gathering.begin(1).is_some();
             if waits {
-                gathering.end(false);
+                gathering.end(7, 3);
             }
             waits
         });
         assert!((10..=25).contains(&waits.count()));
         // And as before once they come.
         while gathering.begin(1).is_none() {}
-        gathering.end(true);
-        assert!(gathering.begin(1).is_some());
+        gathering.end(7, 4);
+        assert!(gathering.begin(1).is_some(), "most came");
     }
 }

@@ -234,9 +234,9 @@ impl Journal {
         let Some((count, longest)) = state.gathering.begin(come) else { return state };
         drop(state);
         woken.wake();
-        let complete = self.await_commits(synced, count, longest);
+        let all = self.await_commits(synced, count, longest);
         let mut state = self.lock();
-        state.gathering.end(complete);
+        state.gathering.end(count - come, all - come);
         state
     }
 

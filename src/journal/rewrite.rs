@@ -7,7 +7,7 @@
 //! known to point into none of them.
 
 use crate::journal::append::Journal;
-use crate::journal::frame::{Entry, FrameBuilder};
+use crate::journal::frame::{Entry, EntryRecord, FrameBuilder};
 use crate::journal::manifest::{RetiredSegment, SegmentRecord};
 use crate::journal::segment_writer::SegmentWriter;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
@@ -20,6 +20,17 @@ pub(crate) struct Rewrite {
     /// The last revision that the sources cover, and with them the new segment.
     last_revision: u64,
     segment: SegmentWriter,
+    /// Whether an entry that is kept removes something.
+    removes: bool,
+}
+
+/// Where the record of an entry lies in the new segment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CopiedRecord {
+    pub(crate) offset: u32,
+    pub(crate) len_bytes: u32,
+    /// `None` where the record was copied as it is.
+    pub(crate) checksum: Option<u32>,
 }
 
 impl Journal {
@@ -76,7 +87,7 @@ impl Journal {
         let (disk, store) = self.files();
         let created =
             SegmentWriter::create(disk, store, &self.entropy, number, first_revision, incarnations);
-        Ok(Rewrite { sources, last_revision, segment: created? })
+        Ok(Rewrite { sources, last_revision, segment: created?, removes: false })
     }
 
     /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
@@ -91,6 +102,7 @@ impl Journal {
         let Rewrite { sources, segment, .. } = rewrite;
         let number = record.number;
         self.segments.add(number, segment.header().incarnations.clone(), segment.seed());
+        self.segments.note_removals(number, rewrite.removes);
         let switched = self.change_manifest_if(
             || !self.is_being_copied(),
             |manifest| {
@@ -161,23 +173,44 @@ impl Rewrite {
     }
 
     /// Adds what is kept of a commit: its entries, whose incarnations are indexes into this
-    /// segment's header, and the record of each, where it is known.
+    /// segment's header, and the record of each, where it is known. Returns where they lie.
     pub(crate) fn append(
         &mut self,
         revision: u64,
         entries: &[(Entry<'_>, Option<&[u8]>)],
-    ) -> Result<()> {
+    ) -> Result<Vec<CopiedRecord>> {
         let mut frame = FrameBuilder::commit(entries.len());
+        let mut copied = Vec::with_capacity(entries.len());
         for (entry, record) in entries {
-            match record {
-                Some(record) => frame.push_record(record),
-                None => {
-                    frame.push(entry);
+            self.removes |= !entry.kind().leaves_item();
+            copied.push(match record {
+                Some(record) => {
+                    let (offset, len_bytes) = (frame.push_record(record), record.len() as u32);
+                    CopiedRecord { offset, len_bytes, checksum: None }
                 }
-            }
+                None => {
+                    let EntryRecord { at, len_bytes, checksum } = frame.push(entry);
+                    CopiedRecord { offset: at, len_bytes, checksum: Some(checksum) }
+                }
+            });
         }
         frame.complete();
-        self.segment.push(&mut frame, revision)
+        let begin = self.segment.push(&mut frame, revision)? as u32;
+        copied.iter_mut().for_each(|record| record.offset += begin);
+        Ok(copied)
+    }
+
+    /// Adds a whole commit as it is: the body of its frame, with its checksum. Returns where the
+    /// frame begins.
+    pub(crate) fn append_body(
+        &mut self,
+        revision: u64,
+        body: &[u8],
+        body_checksum: u32,
+        removes: bool,
+    ) -> Result<u32> {
+        self.removes |= removes;
+        Ok(self.segment.push_body(body, body_checksum, revision)? as u32)
     }
 
     /// Ends the segment and makes it and its name durable; returns what MANIFEST is to say of it.

@@ -179,6 +179,7 @@ impl Journal {
         manifest.current = changed;
 
         self.segments.add(number, vec![self.incarnation], next.tail.seed);
+        self.segments.note_removals(number, false);
         if let Some(sealed) = &state.active {
             // Gives back what was filled ahead; after the seal nothing is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);

@@ -20,6 +20,8 @@ pub(crate) struct ScannedFrame<'a> {
     pub(crate) revision: u64,
     /// The frame's bytes after its header.
     pub(crate) body: &'a [u8],
+    /// What they were compared with.
+    pub(crate) body_checksum: u32,
 }
 
 /// A part of a segment in which there are no frames that can be read.
@@ -270,18 +272,18 @@ impl FrameScanner {
         if crc32fast::hash(body) != header.body_checksum {
             return Ok(None);
         }
-        let body_bytes = body.len();
+        let (body_bytes, body_checksum) = (body.len(), header.body_checksum);
         self.next.offset = offset + whole as u64;
         self.content_check = Some(header.content_check);
-        Ok(Some(Found { offset, revision: header.revision, body_bytes }))
+        Ok(Some(Found { offset, revision: header.revision, body_bytes, body_checksum }))
     }
 
     /// A frame that was just read.
     fn buffered(&self, found: Found) -> Option<ScannedFrame<'_>> {
-        let Found { offset, revision, body_bytes } = found;
+        let Found { offset, revision, body_bytes, body_checksum } = found;
         let from = (offset - self.buffer_start) as usize + FRAME_HEADER_BYTES;
         let body = self.buffer.get(from..from + body_bytes)?;
-        Some(ScannedFrame { offset, revision, body })
+        Some(ScannedFrame { offset, revision, body, body_checksum })
     }
 
     /// Takes note of where a file ends that was cut short, where that is damage to step over.
@@ -324,6 +326,7 @@ struct Found {
     offset: u64,
     revision: u64,
     body_bytes: usize,
+    body_checksum: u32,
 }
 
 #[cfg(test)]

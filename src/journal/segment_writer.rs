@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::journal::frame::FrameBuilder;
+use crate::journal::frame::{FrameBuilder, header_of_body};
 use crate::journal::manifest::{SealedEnd, SegmentRecord};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{MAX_INCARNATIONS, SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -74,9 +74,31 @@ impl SegmentWriter {
         self.tail.offset - SEGMENT_HEADER_BYTES
     }
 
-    /// Adds the frame of a commit, of a higher revision than any before.
-    pub(crate) fn push(&mut self, frame: &mut FrameBuilder, revision: u64) -> Result<()> {
+    /// Adds the frame of a commit, of a higher revision than any before; returns where it begins.
+    pub(crate) fn push(&mut self, frame: &mut FrameBuilder, revision: u64) -> Result<u64> {
+        let begin = self.tail.offset;
         self.tail = self.buffer_frame(frame, revision);
+        self.write_if_much()?;
+        Ok(begin)
+    }
+
+    /// The same for a body that another segment's frame held with this checksum.
+    pub(crate) fn push_body(
+        &mut self,
+        body: &[u8],
+        body_checksum: u32,
+        revision: u64,
+    ) -> Result<u64> {
+        let begin = self.tail.offset;
+        let (header, behind) = header_of_body(body, body_checksum, revision, self.tail);
+        self.buffer.extend_from_slice(&header);
+        self.buffer.extend_from_slice(body);
+        self.tail = behind;
+        self.write_if_much()?;
+        Ok(begin)
+    }
+
+    fn write_if_much(&mut self) -> Result<()> {
         if self.buffer.len() >= WRITE_BYTES { self.write_up_to(self.tail.offset) } else { Ok(()) }
     }
 

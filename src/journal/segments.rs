@@ -38,6 +38,8 @@ pub(crate) struct KnownSegment {
     seed: u32,
     /// Whether a reader met frames that are damaged.
     damaged: AtomicBool,
+    /// Whether an entry in it may be a removal. Of one that an earlier session wrote nobody knows.
+    removals: AtomicBool,
     /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
     /// Bytes that compaction had to keep in addition to those, and until when that need not be
@@ -94,9 +96,31 @@ impl Segments {
         let path = segment_path(&self.store, number);
         let live_bytes = AtomicU64::new(0);
         let (retained, index) = (Mutex::default(), Mutex::default());
-        let damaged = AtomicBool::new(false);
-        let known = KnownSegment { path, incarnations, seed, damaged, live_bytes, retained, index };
+        let (damaged, removals) = (AtomicBool::new(false), AtomicBool::new(true));
+        let known = KnownSegment {
+            path,
+            incarnations,
+            seed,
+            damaged,
+            removals,
+            live_bytes,
+            retained,
+            index,
+        };
         self.known.write().insert(number, Arc::new(known));
+    }
+
+    /// Says whether an entry of a segment is a removal.
+    pub(crate) fn note_removals(&self, number: u32, any: bool) {
+        if let Some(segment) = self.known.read().get(&number) {
+            segment.removals.store(any, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether an entry of a segment may be a removal.
+    pub(crate) fn may_hold_removals(&self, number: u32) -> bool {
+        let known = self.known.read();
+        known.get(&number).is_none_or(|segment| segment.removals.load(Ordering::Relaxed))
     }
 
     /// Forgets a segment, before its file is removed.
@@ -121,6 +145,15 @@ impl Segments {
             let updated =
                 segment.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             debug_assert!(updated.is_ok());
+        }
+    }
+
+    /// Counts a tombstone that was superseded: what had to be retained of its segment for it can be
+    /// reclaimed.
+    pub(crate) fn release(&self, number: u32, bytes: u64) {
+        if let Some(segment) = self.get(number) {
+            let mut retained = segment.retained.lock();
+            retained.0 = retained.0.saturating_sub(bytes);
         }
     }
 

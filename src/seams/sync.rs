@@ -226,13 +226,20 @@ mod imp {
             }
         }
 
-        pub(crate) fn write(&self) -> TryWriteGuard<'_, T> {
+        pub(crate) fn try_write(&self) -> Option<TryWriteGuard<'_, T>> {
             let (acq_rel, acquire) = (Ordering::AcqRel, Ordering::Acquire);
-            while self.held.compare_exchange(0, WRITER, acq_rel, acquire).is_err() {
+            self.held.compare_exchange(0, WRITER, acq_rel, acquire).ok()?;
+            let value = self.value.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            Some(TryWriteGuard { lock: self, value: Some(value) })
+        }
+
+        pub(crate) fn write(&self) -> TryWriteGuard<'_, T> {
+            loop {
+                if let Some(guard) = self.try_write() {
+                    return guard;
+                }
                 thread::yield_now();
             }
-            let value = self.value.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            TryWriteGuard { lock: self, value: Some(value) }
         }
     }
 

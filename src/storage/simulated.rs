@@ -15,10 +15,11 @@ mod media;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub use fault::{Fault, FaultPlan, Operation};
@@ -35,13 +36,20 @@ use media::{FileId, Media, Opened};
 pub struct SimulatedDisk {
     // Of std, not of `crate::seams::sync`: this disk stands outside of what models explore.
     state: Arc<Mutex<State>>,
+    process: Arc<Process>,
+}
+
+/// Those who use a disk and end together.
+#[derive(Default)]
+struct Process {
+    ended: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     media: Media,
     faults: Faults,
-    locked: BTreeSet<FileId>,
+    locked: BTreeMap<FileId, Arc<Process>>,
     capacity: Option<u64>,
     fills_up: bool,
 }
@@ -71,6 +79,21 @@ impl SimulatedDisk {
     #[must_use]
     pub fn kill(&self) -> Self {
         Self::from(self.state().media.copy())
+    }
+
+    /// The same disk, used by another process: what one of them locks is locked for the others.
+    #[must_use]
+    pub fn other_process(&self) -> Self {
+        Self { state: Arc::clone(&self.state), process: Arc::default() }
+    }
+
+    /// Ends the process that this handle belongs to, as a kill does: its locks are free, what it has
+    /// written is there, and nothing that is left of it in a test does anything any more.
+    pub fn end_process(&self) {
+        // Under the lock: no call of it is half done.
+        let mut state = self.state();
+        self.process.ended.store(true, Ordering::Relaxed);
+        state.locked.retain(|_, holder| !Arc::ptr_eq(holder, &self.process));
     }
 
     /// Adds a plan for calls that fail. Of several that are due at one call the first decides and
@@ -183,6 +206,12 @@ impl SimulatedDisk {
         lock(&self.state)
     }
 
+    /// The state for a call of the process that this handle belongs to, if that lives.
+    fn state_of_process(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        if self.process.ended.load(Ordering::Relaxed) { Err(eio()) } else { Ok(state) }
+    }
+
     /// Counts a call that either passes or does nothing, and fails it if a plan says so.
     fn call(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
         let (state, _) = self.partial_call(operation)?;
@@ -194,7 +223,7 @@ impl SimulatedDisk {
         &self,
         operation: Operation,
     ) -> io::Result<(MutexGuard<'_, State>, Option<Fault>)> {
-        let mut state = self.state();
+        let mut state = self.state_of_process()?;
         let fault = state.faults.meet(operation);
         match fault.and_then(|fault| fault.refusal(operation)) {
             Some(error) => Err(error),
@@ -205,7 +234,8 @@ impl SimulatedDisk {
 
 impl From<Media> for SimulatedDisk {
     fn from(media: Media) -> Self {
-        Self { state: Arc::new(Mutex::new(State { media, ..State::default() })) }
+        let state = Arc::new(Mutex::new(State { media, ..State::default() }));
+        Self { state, process: Arc::default() }
     }
 }
 
@@ -252,7 +282,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>> {
-        Ok(self.state().media.names.kind(path))
+        Ok(self.state_of_process()?.media.names.kind(path))
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
@@ -271,9 +301,10 @@ impl Disk for SimulatedDisk {
         let mut state = self.call(Operation::Lock)?;
         let is_missing = !state.media.names.exists(path);
         let opened = state.media.open(path, is_missing)?;
-        if !state.locked.insert(opened.id) {
+        if state.locked.contains_key(&opened.id) {
             return Ok(None);
         }
+        state.locked.insert(opened.id, Arc::clone(&self.process));
         Ok(Some(Box::new(Lock { disk: self.clone(), path: path.to_owned(), opened })))
     }
 }
@@ -293,7 +324,10 @@ impl HeldLock for Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        self.disk.state().locked.remove(&self.opened.id);
+        // That of a process which has ended is free, and may be another's now.
+        if let Ok(mut state) = self.disk.state_of_process() {
+            state.locked.remove(&self.opened.id);
+        }
     }
 }
 
@@ -368,7 +402,7 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
+        let mut state = self.disk.state_of_process()?;
         let fault = state.faults.meet(Operation::Sync);
         match fault.and_then(|fault| fault.refusal(Operation::Sync)) {
             None => state.media.sync(self.opened.id),

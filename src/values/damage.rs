@@ -9,6 +9,12 @@ use crate::values::revision::Revision;
 
 /// What an open found damaged and set aside; see [`Store::damage`](crate::Store::damage).
 ///
+/// Count and sum of the items, by which an open otherwise proves that none is missing, are not known
+/// for what a repair keeps: they are counted anew. So this report, and not a proof, says what is
+/// missing. Where every frame can be read and the items are still not those that count and sum speak
+/// of, nobody knows which of them is not as it was written: then [`gone`](Self::gone) and
+/// [`items`](Self::items) are empty, and [`reason`](Self::reason) says so.
+///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
 /// # let folder = tempfile::tempdir().unwrap();

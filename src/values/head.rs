@@ -130,6 +130,28 @@ impl Head {
         shortest.then_some((head, at))
     }
 
+    /// What an entry of a secondary index has in the place of a head: nothing but the revision that
+    /// added it.
+    pub(crate) fn bare(revision: u64) -> Self {
+        Self {
+            etag: ETag([0; 16]),
+            revision,
+            segment: 0,
+            offset: 0,
+            len_bytes: 0,
+            checksum: 0,
+            modified_ms: 0,
+            expires_ms: None,
+            deleted: false,
+        }
+    }
+
+    /// Whether it says nothing but a revision.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        self.len_bytes == 0 && *self == Self::bare(self.revision)
+    }
+
     /// Where in the segment the entry ends, in bytes.
     pub(crate) fn end(&self) -> u64 {
         u64::from(self.offset) + u64::from(self.len_bytes)

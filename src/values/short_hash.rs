@@ -1,5 +1,58 @@
 //! A quick hash of short keys, for what is in memory only: it may change.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// A map by short keys, with a seed of its own.
+pub(crate) type ShortMap<K, V> = HashMap<K, V, ShortHashing>;
+
+/// Hashes the keys of a [`ShortMap`].
+#[derive(Debug, Clone)]
+pub(crate) struct ShortHashing {
+    seed: u64,
+}
+
+impl Default for ShortHashing {
+    fn default() -> Self {
+        Self { seed: RandomState::new().hash_one(0) }
+    }
+}
+
+impl BuildHasher for ShortHashing {
+    type Hasher = ShortHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> ShortHasher {
+        ShortHasher(self.seed)
+    }
+}
+
+/// The [`Hasher`] of [`ShortHashing`].
+#[derive(Debug)]
+pub(crate) struct ShortHasher(u64);
+
+impl Hasher for ShortHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = short_hash(self.0, bytes);
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0 = mix(self.0 ^ number);
+    }
+
+    #[inline]
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// Hashes bytes. The highest bits of the result are the best mixed. Who does not know the seed
 /// finds no two keys with the same hash, but by trying; it is not a cryptographic hash.
 #[inline]

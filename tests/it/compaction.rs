@@ -129,6 +129,20 @@ fn a_tombstone_stays_for_as_long_as_a_snapshot_shows_what_was_removed() {
 }
 
 #[test]
+fn a_tombstone_whose_time_is_over_goes_when_its_segment_is_first_compacted() {
+    let sim = Simulation::new(3);
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let store = sim.open(&options).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    overwrite(&blobs, 50, 3, 1_000);
+    for item in 0..25_u64 {
+        blobs.delete(item.to_be_bytes(), Precondition::Always).unwrap();
+    }
+    sim.set_now_ms(1_700_000_061_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 25);
+}
+
+#[test]
 fn a_tombstone_goes_when_its_time_is_over_and_nothing_older_of_its_key_is_left() {
     let sim = Simulation::new(3);
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::from_secs(60)));

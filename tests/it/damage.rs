@@ -5,6 +5,7 @@
 //! disk call, `IFMATCH_SEED=n` repeats one.
 
 mod a5;
+mod kinds;
 mod together;
 
 use std::path::{Path, PathBuf};
@@ -177,7 +178,9 @@ fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>)
     }
     println!("{cases} places in {what}, {refused} refused, {kept_all} of them lost nothing");
     let repeated = from_environment("IFMATCH_SEED").is_some();
-    assert!(repeated || refused * 32 > cases, "damage that nobody notices tests nothing");
+    // Most places are dead or spare, so few cases prove nothing of this.
+    let few = cases < 100;
+    assert!(repeated || few || refused * 32 > cases, "damage that nobody notices tests nothing");
 }
 
 fn cases() -> u64 {
@@ -191,7 +194,7 @@ fn damage_anywhere_is_found_or_harmless() {
 
 #[test]
 fn damage_anywhere_in_a_folder_is_found_or_harmless() {
-    damage_everywhere("a folder", cases() / 10, &|| Box::new(Folder::new()));
+    damage_everywhere("a folder", cases() / 4, &|| Box::new(Folder::new()));
 }
 
 /// The checkpoint says as well how far the journal must go.

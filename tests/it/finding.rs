@@ -135,6 +135,60 @@ fn of_several_values_the_first_in_the_order_counts() {
 }
 
 #[test]
+fn a_further_sort_orders_what_is_equal_so_far() {
+    let (_store, notes) =
+        (Store::in_memory(), Store::in_memory().collection::<Value>("n").unwrap());
+    let values = [
+        ("a", 2, Some(1)),
+        ("b", 1, Some(1)),
+        ("c", 2, None),
+        ("d", 1, Some(3)),
+        ("e", 2, Some(3)),
+    ];
+    for (key, group, rank) in values {
+        let note = match rank {
+            Some(rank) => json!({"group": group, "rank": rank}),
+            None => json!({"group": group}),
+        };
+        notes.create(key, &note).unwrap();
+    }
+    notes.create("f", &json!({"rank": 9})).unwrap();
+    let found = |first: bool, second: bool| {
+        let by = |find: ifmatch::Find<Value>, path, descending| {
+            if descending { find.sort_desc(path) } else { find.sort(path) }
+        };
+        let find = || by(by(notes.find(everything()), "/group", first), "/rank", second);
+        let (whole, mut paged) = (keys(find().iter().unwrap()), Vec::new());
+        let mut place: Option<FindCursor> = None;
+        while paged.len() < whole.len() {
+            let page = find().limit(2);
+            let page = if let Some(place) = place { page.after(place) } else { page };
+            let mut page = page.iter().unwrap();
+            paged.extend(keys_of(&mut page));
+            place = page.cursor();
+        }
+        assert_eq!(paged, whole);
+        whole
+    };
+    // With no index, with one of the first field, and with those of both in each direction.
+    for index in ["", "/group", "/group,/rank", "/group,-/rank", "-/group,/rank", "-/group"] {
+        if !index.is_empty() {
+            notes.ensure_index(index.parse::<Index>().unwrap()).unwrap();
+        }
+        assert_eq!(found(false, false), ["b", "d", "c", "a", "e"], "{index}");
+        assert_eq!(found(false, true), ["d", "b", "e", "a", "c"], "{index}");
+        assert_eq!(found(true, false), ["c", "a", "e", "b", "d"], "{index}");
+        assert_eq!(found(true, true), ["e", "a", "c", "d", "b"], "{index}");
+        for status in notes.indexes().unwrap() {
+            notes.drop_index(&status.index.name()).unwrap();
+        }
+    }
+    let many = (0..9).fold(notes.find(everything()), |find, at| find.sort(&format!("/{at}")));
+    let refused = many.iter().unwrap_err().to_string();
+    assert!(refused.contains("at most 8 paths"), "{refused}");
+}
+
+#[test]
 fn pages_are_the_whole_whatever_is_removed_between_them() {
     let (_store, notes) = with_notes(60);
     for sort in [None, Some((false, "/modified")), Some((true, "/modified"))] {

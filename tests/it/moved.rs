@@ -3,6 +3,7 @@
 
 #[cfg(unix)]
 mod folders;
+mod processes;
 
 use bytes::Bytes;
 use ifmatch::simulation::{STORE, Simulation};

@@ -217,7 +217,10 @@ impl World<'_> {
         if disturbed && rng.u8(0..3) == 0 {
             self.cut_after(rng.u64(0..90), sim);
         }
-        let opened = sim.open(&options).and_then(|store| Writer::new(store, durability));
+        let opened = sim.open(&options).and_then(|store| {
+            assert!(!store.stats()?.poisoned, "an open returned a poisoned store");
+            Writer::new(store, durability)
+        });
         let opened = opened.and_then(|writer| writer.index().map(|()| writer.wide(sim)));
         let writer = match opened.and_then(|writer| Ok((writer.read()?, writer))) {
             Ok((state, writer)) => {

@@ -94,6 +94,12 @@ pub trait Engine: Send + Sync {
         let _ = to;
         absent("has no backup of an open store")
     }
+
+    /// Replaces items while they are watched; after each, how many milliseconds later the watch had
+    /// the change.
+    fn watch(&self, writes: u64) -> Outcome<Vec<f64>> {
+        absent(&format!("has no watch that is told of {writes} changes when they are durable"))
+    }
 }
 
 /// One thread's access.

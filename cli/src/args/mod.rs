@@ -8,7 +8,7 @@ use clap::builder::Styles;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use jiff::SignedDuration;
 
-pub(crate) use self::shared::{Condition, Document, Expires, Input, Keys, Whole};
+pub(crate) use self::shared::{Condition, Document, Expires, Input, Keys, Policy, Whole};
 use crate::failure::EXIT_CODES;
 
 const EXAMPLES: &str = "\
@@ -113,7 +113,7 @@ Examples:
     /// Copy a store to a folder that is missing or empty
     Backup(Copy),
     /// Make a store of a backup
-    Restore(Copy),
+    Restore(Restore),
     /// Write the documents of a file in JSON Lines
     #[command(after_help = "\
 A line is {\"key\": …, \"value\": …}, with \"expires\" where the document expires. What `export`
@@ -169,6 +169,8 @@ pub(crate) struct Put {
     pub(crate) condition: Condition,
     #[command(flatten)]
     pub(crate) expires: Expires,
+    #[command(flatten)]
+    pub(crate) policy: Policy,
 }
 
 #[derive(Debug, Args)]
@@ -179,6 +181,8 @@ pub(crate) struct Create {
     pub(crate) input: Input,
     #[command(flatten)]
     pub(crate) expires: Expires,
+    #[command(flatten)]
+    pub(crate) policy: Policy,
 }
 
 #[derive(Debug, Args)]
@@ -245,9 +249,10 @@ pub(crate) struct FindArgs {
     pub(crate) collection: String,
     /// A condition on documents, such as '/price < 50 and /name prefix "A"'
     pub(crate) filter: String,
-    /// Sort by what this path leads to; descending with a - before it
+    /// Sort by what this path leads to; descending with a - before it. May be given again, for
+    /// what is equal so far
     #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
-    pub(crate) sort: Option<String>,
+    pub(crate) sort: Vec<String>,
     /// At most so many
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u64>,
@@ -330,6 +335,15 @@ pub(crate) struct Copy {
     pub(crate) to: PathBuf,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    #[command(flatten)]
+    pub(crate) copy: Copy,
+    /// Keep what is whole of a damaged source, and tell what is not
+    #[arg(long)]
+    pub(crate) skip_damaged: bool,
+}
+
 /// What an import does with a document that is there with another value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Existing {
@@ -352,6 +366,8 @@ pub(crate) struct Import {
     /// What to do with a document that is there with another value
     #[arg(long, value_name = "WHAT", default_value = "replace")]
     pub(crate) existing: Existing,
+    #[command(flatten)]
+    pub(crate) policy: Policy,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, ValueHint};
-use ifmatch::Precondition;
+use ifmatch::{HistoryPolicy, Options, Precondition};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::documents::{Expiry, Form, Span};
@@ -109,6 +109,32 @@ pub(crate) struct Input {
     /// How a collection is stored that this begins
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub(crate) codec: Form,
+}
+
+/// What the store keeps of the past.
+#[derive(Debug, Args)]
+pub(crate) struct Policy {
+    /// Let the store keep so many superseded versions of each document, from now on
+    #[arg(long, value_name = "COUNT")]
+    versions: Option<u32>,
+    /// And remember removals for this time, 30 days if not said
+    #[arg(long, value_name = "TIME", requires = "versions")]
+    removals: Option<SignedDuration>,
+}
+
+impl Policy {
+    /// The defaults with this policy; a store that has one keeps it where none is named.
+    pub(crate) fn options(&self) -> Outcome<Options> {
+        let Some(versions) = self.versions else { return Ok(Options::new()) };
+        let policy = HistoryPolicy::new().versions(versions);
+        let policy = match self.removals {
+            None => policy,
+            Some(time) => policy.tombstones(time.try_into().map_err(|_| {
+                Failure::Usage("removals cannot be remembered for less than no time".to_owned())
+            })?),
+        };
+        Ok(Options::new().history(policy))
+    }
 }
 
 /// Which keys.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use ifmatch::{Batch, Durability, Error, Options, Store};
+use ifmatch::{Batch, Durability, Error, Store};
 
 use crate::args::{Existing, Import};
 use crate::documents::{self, Documents, Expiry, Form};
@@ -47,7 +47,7 @@ pub(crate) fn import(args: &Import, out: &mut Output) -> Outcome {
     let (source, total_bytes) = source(args.file.as_deref())?;
     // The end syncs once. Until then a crash of the system may take the newest batches, and the
     // next run writes them.
-    let options = Options::new().durability(Durability::Eventual);
+    let options = args.policy.options()?.durability(Durability::Eventual);
     let bar = Bar::new("importing", total_bytes);
     let imported = open::run(&args.store, &options, |store| {
         let mut sums = Sums::default();

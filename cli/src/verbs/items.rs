@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 
 use bytes::Bytes;
-use ifmatch::{ETag, Error, Item, Meta, Options, Patch, Precondition, Read};
+use ifmatch::{ETag, Error, Item, Meta, Patch, Precondition, Read};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::Value;
@@ -77,7 +77,7 @@ pub(crate) fn put(args: &Put, out: &mut Output) -> Outcome {
     let text = input(&args.input.value)?;
     // A store is begun by a write that may create.
     let creates = !matches!(precondition, Precondition::IfMatch(_));
-    open::run(&document.store, &Options::new().create(creates), |store| {
+    open::run(&document.store, &args.policy.options()?.create(creates), |store| {
         let (documents, value) = opened(store, &document.collection, &args.input, text)?;
         let meta = documents.expiring(expiry).upsert(&key, value, precondition)?;
         written(&meta, out)
@@ -88,7 +88,7 @@ pub(crate) fn create(args: &Create, out: &mut Output) -> Outcome {
     let (document, key) = (&args.document, args.document.key()?);
     let expiry = args.expires.expiry()?;
     let text = input(&args.input.value)?;
-    open::run(&document.store, &Options::new(), |store| {
+    open::run(&document.store, &args.policy.options()?, |store| {
         let (documents, value) = opened(store, &document.collection, &args.input, text)?;
         let meta = documents.expiring(expiry).create(&key, value)?;
         written(&meta, out)

@@ -46,13 +46,12 @@ pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
 
 fn asked(store: &Store, args: &FindArgs, filter: Filter) -> Outcome<Find<Value>> {
     let mut find = store.collection::<Value>(&args.collection)?.find(filter);
-    find = match args.sort.as_deref() {
-        None => find,
-        Some(path) => match path.strip_prefix('-') {
+    for path in &args.sort {
+        find = match path.strip_prefix('-') {
             Some(path) => find.sort_desc(path),
             None => find.sort(path),
-        },
-    };
+        };
+    }
     if let Some(limit) = args.limit {
         find = find.limit(limit);
     }

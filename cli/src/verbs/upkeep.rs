@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use ifmatch::{DamagedItem, OnDamage, Options, Store};
+use ifmatch::{Damage, DamagedItem, OnDamage, Options, Store};
 
-use crate::args::{Copy, Repair, Whole};
+use crate::args::{Copy, Repair, Restore, Whole};
 use crate::failure::{Failure, Outcome};
 use crate::open::{self, Bar};
 use crate::output::{Fact, Output};
@@ -67,16 +67,20 @@ pub(crate) fn repair(args: &Repair, out: &mut Output) -> Outcome {
         let Some(damage) = store.damage() else {
             return out.line("nothing in the journal is damaged; `ifmatch verify` checks the rest");
         };
-        out.facts(&[
-            Fact::text("damaged", damage.file().display().to_string()),
-            Fact::count("at byte", damage.offset()),
-            Fact::text("because", damage.reason()),
-            Fact::count("kept up to revision", damage.kept().0),
-            Fact::bytes("given up", damage.lost_bytes()),
-            Fact::text("may be older", listed(damage.items().iter().map(named))),
-            Fact::text("moved aside", listed(damage.moved().iter().map(|path| path.display()))),
-        ])
+        out.facts(&given_up(damage))
     })
+}
+
+fn given_up(damage: &Damage) -> [Fact; 7] {
+    [
+        Fact::text("damaged", damage.file().display().to_string()),
+        Fact::count("at byte", damage.offset()),
+        Fact::text("because", damage.reason()),
+        Fact::count("kept up to revision", damage.kept().0),
+        Fact::bytes("given up", damage.lost_bytes()),
+        Fact::text("may be older", listed(damage.items().iter().map(named))),
+        Fact::text("moved aside", listed(damage.moved().iter().map(|path| path.display()))),
+    ]
 }
 
 fn named(item: &DamagedItem) -> String {
@@ -113,16 +117,19 @@ pub(crate) fn backup(args: &Copy, out: &mut Output) -> Outcome {
     })
 }
 
-pub(crate) fn restore(args: &Copy, out: &mut Output) -> Outcome {
+pub(crate) fn restore(args: &Restore, out: &mut Output) -> Outcome {
     let bar = Bar::new("restoring", Some(0));
     let shown = bar.clone();
-    let options = Options::new().on_progress(move |progress| shown.show(progress));
-    let store = options.restore(&args.from, &args.to);
+    let on_damage = if args.skip_damaged { OnDamage::SkipDamaged } else { OnDamage::Refuse };
+    let options =
+        Options::new().on_damage(on_damage).on_progress(move |progress| shown.show(progress));
+    let store = options.restore(&args.copy.from, &args.copy.to);
     bar.finish();
     let store = store?;
-    let revision = store.revision().0;
+    let (revision, damage) = (store.revision().0, store.damage().cloned());
     store.close().map_err(Failure::from)?;
-    copied(args, revision, out)
+    copied(&args.copy, revision, out)?;
+    damage.map_or(Ok(()), |damage| out.facts(&given_up(&damage)))
 }
 
 fn copied(args: &Copy, revision: u64, out: &mut Output) -> Outcome {

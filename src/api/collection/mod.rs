@@ -328,7 +328,10 @@ impl<T, C: Codec<T>> Collection<T, C> {
         precondition: Precondition,
     ) -> Result<Operation> {
         self.check_precondition(&precondition)?;
-        Ok(Operation::new(ItemKey::new(self.name(), key)?, self.name.codec, precondition, action))
+        let key = ItemKey::new(self.name(), key)?;
+        let mut operation = Operation::new(key, self.name.codec, precondition, action);
+        operation.recorded_at = self.name.recorded.load(Ordering::Relaxed).checked_sub(1);
+        Ok(operation)
     }
 
     /// Refuses a filter that is no filter, and one on documents that are not JSON.

@@ -14,6 +14,7 @@ use crate::values::key::ItemKey;
 use crate::values::query::encoding::is_cut;
 use crate::values::query::entries::leading;
 use crate::values::query::plan::{CodeRange, Plan};
+use crate::values::short_bytes::ShortBytes;
 
 /// How many rows of an index are read at a time: few at first, for those who want few.
 const FIRST_ROWS: usize = 16;
@@ -27,6 +28,8 @@ pub(super) struct Candidate {
     /// Items come in the order of this. Those of one group are still to be ordered among
     /// themselves; `None` where they are in order.
     pub(super) group: Option<Vec<u8>>,
+    /// Where the index decides that the item is found: the code of what it is sorted by.
+    pub(super) place: Option<ShortBytes>,
 }
 
 /// How an index is used.
@@ -84,7 +87,12 @@ impl Iterator for Candidates {
             Self::Scan { versions, looked_at } => {
                 let candidate = versions.next()?;
                 *looked_at += 1;
-                Some(candidate.map(|(key, version)| Candidate { key, version, group: None }))
+                Some(candidate.map(|(key, version)| Candidate {
+                    key,
+                    version,
+                    group: None,
+                    place: None,
+                }))
             }
             Self::Index(rows) => rows.next(),
         }
@@ -169,8 +177,10 @@ impl IndexRows {
     /// What the row's item is ordered by, if the order is not that of the rows.
     fn group(&self, code: &[u8]) -> Option<Vec<u8>> {
         let fields = self.plan.ordered_fields;
-        let in_order =
-            !self.plan.reverse && fields == self.index.definition.fields().len() && !is_cut(code);
+        let in_order = !self.plan.reverse
+            && self.plan.orders_all
+            && fields == self.index.definition.fields().len()
+            && !is_cut(code);
         let grouped = self.plan.ordered && !in_order;
         grouped.then(|| leading(&self.index.definition, code, fields).to_vec())
     }
@@ -191,12 +201,16 @@ impl Iterator for IndexRows {
             }
             let read = || {
                 let key = ItemKey::new(&self.index.collection, row.key())?;
-                let version = self.store.engine()?.read_at(&self.view, &key)?;
+                let version = self.store.engine()?.read_found(&self.view, &key)?;
                 Ok(version.map(|version| (key, version)))
             };
             match read() {
                 Ok(Some((key, version))) => {
-                    return Some(Ok(Candidate { key, version, group: self.group(row.code()) }));
+                    let (group, place) = (
+                        self.group(row.code()),
+                        self.plan.place(&self.index.definition, row.code()),
+                    );
+                    return Some(Ok(Candidate { key, version, group, place }));
                 }
                 // It is expired.
                 Ok(None) => {}

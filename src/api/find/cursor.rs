@@ -3,36 +3,36 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::Bytes;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::values::key::check_key;
 use crate::values::query::encoding::CUT_BYTES;
 use crate::values::query::sort::Sort;
+use crate::values::short_bytes::ShortBytes;
 
 /// The place of an item in the order of a find: the code of its value, and its key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank {
     /// Empty without a sort.
-    code: Box<[u8]>,
-    key: Bytes,
+    code: ShortBytes,
+    key: ShortBytes,
 }
 
 impl Rank {
-    pub(super) fn new(code: Vec<u8>, key: Bytes) -> Self {
-        Self { code: code.into(), key }
+    pub(super) fn new(code: ShortBytes, key: ShortBytes) -> Self {
+        Self { code, key }
     }
 
     pub(super) fn key(&self) -> &[u8] {
-        &self.key
+        self.key.as_slice()
     }
 
     pub(super) fn code(&self) -> &[u8] {
-        &self.code
+        self.code.as_slice()
     }
 
-    pub(super) fn into_key(self) -> Bytes {
+    pub(super) fn into_key(self) -> ShortBytes {
         self.key
     }
 }
@@ -100,8 +100,8 @@ pub struct ParseFindCursorError(());
 
 impl fmt::Display for FindCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rank { code, key } = &self.rank;
-        write!(f, "{:08x}.{}.{}", self.sort, Digits(code), Digits(key))
+        let (code, key) = (Digits(self.rank.code()), Digits(self.rank.key()));
+        write!(f, "{:08x}.{code}.{key}", self.sort)
     }
 }
 
@@ -125,7 +125,10 @@ impl FromStr for FindCursor {
             let (sort, code, key) = (u32::from_be_bytes(sort), bytes(code)?, bytes(key)?);
             let whole = parts.next().is_none() && check_key(&key).is_ok();
             let sorted = code.len() <= CUT_BYTES && (sort == 0) == code.is_empty();
-            (whole && sorted).then(|| Self { sort, rank: Rank::new(code, key.into()) })
+            (whole && sorted).then(|| Self {
+                sort,
+                rank: Rank::new(ShortBytes::of([&code]), ShortBytes::of([&key])),
+            })
         };
         read().ok_or(ParseFindCursorError(()))
     }

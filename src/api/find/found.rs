@@ -6,7 +6,6 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::vec;
 
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,6 +20,7 @@ use crate::values::error::Result;
 use crate::values::item::Item;
 use crate::values::key::ItemKey;
 use crate::values::query::sort::Sort;
+use crate::values::short_bytes::ShortBytes;
 
 /// The items that a find gives, in its order; made by [`Find::iter`]. Dropping it early costs
 /// nothing.
@@ -33,7 +33,7 @@ pub struct Found<T> {
     /// How many are still to be given.
     left: u64,
     /// The place after the last one that was given.
-    place: Option<FindCursor>,
+    place: Option<Rank>,
     documents: PhantomData<fn() -> T>,
 }
 
@@ -50,7 +50,8 @@ impl<T: Serialize + DeserializeOwned> Found<T> {
         let left = find.limit.unwrap_or(u64::MAX);
         let (store, name) = (find.collection.store().clone(), find.collection.name().into());
         let (view, mut matches) = find.matches()?;
-        let (sort, place) = (matches.query().sort().cloned(), matches.query().after().cloned());
+        let (sort, place) = (matches.query().sort().cloned(), matches.query().after());
+        let place = place.map(|after| after.rank().clone());
         let items = if !matches.are_ordered() {
             let ranks = sorted(&mut matches, left)?.into_iter();
             Items::Sorted { store, view, collection: name, ranks }
@@ -68,12 +69,12 @@ impl<T> Found<T> {
     /// See [`Find::after`] for an example.
     #[must_use]
     pub fn cursor(&self) -> Option<FindCursor> {
-        self.place.clone()
+        self.place.clone().map(|place| FindCursor::new(self.sort.as_ref(), place))
     }
 }
 
 /// The keys of the items that a find gives, in its order.
-pub(super) fn keys<T: Serialize + DeserializeOwned>(find: Find<T>) -> Result<Vec<Bytes>> {
+pub(super) fn keys<T: Serialize + DeserializeOwned>(find: Find<T>) -> Result<Vec<ShortBytes>> {
     let limit = find.limit.unwrap_or(u64::MAX);
     let (_, mut matches) = find.matches()?;
     if !matches.are_ordered() {
@@ -191,7 +192,7 @@ impl<T: Serialize + DeserializeOwned> Iterator for Found<T> {
         match self.items.next() {
             Some(Ok((key, version, rank))) => {
                 self.left -= 1;
-                self.place = Some(FindCursor::new(self.sort.as_ref(), rank));
+                self.place = Some(rank);
                 Some(decode::<T, Json>(&key, version))
             }
             Some(Err(error)) => Some(Err(error)),

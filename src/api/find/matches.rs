@@ -13,7 +13,8 @@ use crate::values::key::ItemKey;
 use crate::values::query::filter::{Condition, FilterError};
 use crate::values::query::partial::Wanted;
 use crate::values::query::plan::suggestion;
-use crate::values::query::sort::Sort;
+use crate::values::query::sort::{Sort, SortField};
+use crate::values::short_bytes::ShortBytes;
 
 /// What is wanted.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl Query {
         if after.as_ref().is_some_and(|after| !after.is_of(sort.as_ref())) {
             return Err(FilterError::OtherOrder);
         }
-        let mut wanted = Wanted::of(sort.as_ref().map(Sort::path));
+        let mut wanted = Wanted::of(sort.iter().flat_map(Sort::fields).map(SortField::path));
         condition.add_paths(&mut wanted);
         Ok(Self { condition, sort, after, wanted })
     }
@@ -65,16 +66,20 @@ impl Query {
         (lower, Bound::Unbounded)
     }
 
-    /// The place of an item in the order, if it is found.
-    fn rank(&self, key: &ItemKey, document: &Value) -> Option<Rank> {
+    /// What an item that is found is sorted by.
+    fn place(&self, document: &Value) -> Option<ShortBytes> {
         if !self.condition.matches(document) {
             return None;
         }
-        let code = match &self.sort {
-            Some(sort) => sort.code(document)?,
-            None => Vec::new(),
-        };
-        let rank = Rank::new(code, key.key());
+        match &self.sort {
+            Some(sort) => Some(ShortBytes::of([&sort.code(document)?])),
+            None => Some(ShortBytes::EMPTY),
+        }
+    }
+
+    /// The place of an item in the order, if it follows the place to begin after.
+    fn rank(&self, key: &ItemKey, code: ShortBytes) -> Option<Rank> {
+        let rank = Rank::new(code, key.item_key());
         let follows = |after: &FindCursor| rank > *after.rank();
         self.after.as_ref().is_none_or(follows).then_some(rank)
     }
@@ -134,11 +139,18 @@ impl Matches {
     }
 
     fn found(&self, candidate: Candidate) -> Result<Option<Match>> {
-        let Candidate { key, version, group } = candidate;
-        let document = self.query.wanted.read(&version.value).map_err(|error| {
-            codec_error(CodecStep::Decode, error).with_item(key.collection(), key.key_bytes())
-        })?;
-        let rank = self.query.rank(&key, &document);
+        let Candidate { key, version, group, place } = candidate;
+        let place = match place {
+            Some(place) => Some(place),
+            None => {
+                let document = self.query.wanted.read(&version.value).map_err(|error| {
+                    let error = codec_error(CodecStep::Decode, error);
+                    error.with_item(key.collection(), key.key_bytes())
+                })?;
+                self.query.place(&document)
+            }
+        };
+        let rank = place.and_then(|place| self.query.rank(&key, place));
         Ok(rank.map(|rank| Match { key, version, rank, group }))
     }
 }

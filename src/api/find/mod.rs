@@ -42,7 +42,7 @@ use crate::values::error::Result;
 use crate::values::query::filter::{Filter, FilterError};
 use crate::values::query::index::Index;
 use crate::values::query::plan::{Plan, plan};
-use crate::values::query::sort::Sort;
+use crate::values::query::sort::{Sort, SortField};
 
 /// A find that is being put together; made by [`Collection::find`] and
 /// [`SnapshotCollection::find`]. Nothing is read before [`iter`](Self::iter),
@@ -151,12 +151,17 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// Returns the items in the order of the values at a path, the least first. Without a sort they
     /// come in the order of their keys.
     ///
-    /// **Items that lack the path are left out**: they have no place in the order. Values are ordered
-    /// null, false, true, numbers, strings, arrays, objects, as [`Filter`] orders them; equal ones by
-    /// their items' keys. Strings that have their first 250 bytes in common count as equal here. Of a
-    /// path with `*` an item's least value counts.
+    /// Values are ordered null, false, true, numbers, strings, arrays, objects, as [`Filter`] orders
+    /// them. A further `sort` or [`sort_desc`](Self::sort_desc), up to eight in all, orders the items
+    /// whose values so far are equal; the items' keys decide last. Of a path with `*` an item's least
+    /// value counts.
     ///
-    /// Where no index gives the order, a sort reads all items before it gives the first. It keeps the
+    /// **Items that lack the first path are left out**: they have no place in the order. A further
+    /// path that an item lacks counts as less than every value. The order is decided by the first 256
+    /// bytes of an item's values as an index holds them: strings that have more than 250 bytes in
+    /// common may count as equal.
+    ///
+    /// Where no index gives the order of the first path, a sort reads all items before it gives the first. It keeps the
     /// value and key of each that was found, at most 767 bytes each, and with a
     /// [`limit`](Self::limit) no more than so many. Where an index does, items are read as they are
     /// asked for; those with equal values may be read together.
@@ -174,7 +179,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// # Ok(()) }
     /// ```
     pub fn sort(self, path: &str) -> Self {
-        Self { sort: Some(sort_by(path, false)), ..self }
+        self.sort_by(path, false)
     }
 
     /// As [`sort`](Self::sort), the greatest first. Items with equal values still come in ascending
@@ -182,7 +187,19 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     ///
     /// See [`Find`] for an example.
     pub fn sort_desc(self, path: &str) -> Self {
-        Self { sort: Some(sort_by(path, true)), ..self }
+        self.sort_by(path, true)
+    }
+
+    /// Another field of the sort. The first error is kept.
+    fn sort_by(self, path: &str, descending: bool) -> Self {
+        let invalid = |reason| FilterError::InvalidPath { path: path.to_owned(), reason };
+        let field = SortField::new(path, descending).map_err(invalid);
+        let sort = match self.sort {
+            None => field.map(Sort::by),
+            Some(Ok(sort)) => field.and_then(|field| sort.then(field).map_err(invalid)),
+            Some(Err(error)) => Err(error),
+        };
+        Self { sort: Some(sort), ..self }
     }
 
     /// Returns at most so many items.
@@ -336,11 +353,6 @@ impl<T> Collection<T, Json> {
         let plan = plan(query.condition(), query.sort(), &definitions, &mut rows);
         Ok(plan.and_then(|plan| Some((Arc::clone(usable.get(plan.index)?), plan))))
     }
-}
-
-fn sort_by(path: &str, descending: bool) -> Result<Sort, FilterError> {
-    let invalid = |reason| FilterError::InvalidPath { path: path.to_owned(), reason };
-    Sort::new(path, descending).map_err(invalid)
 }
 
 impl<T> fmt::Debug for Find<T> {

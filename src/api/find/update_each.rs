@@ -51,7 +51,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         let (collection, filter) = (self.collection.clone(), self.filter.clone());
         let mut changed = 0;
         for key in keys(self)? {
-            let key = ItemKey::new(collection.name(), &key)?;
+            let key = ItemKey::new(collection.name(), key.as_slice())?;
             changed += u64::from(update_found(&collection, &filter, &key, &mut f)?);
         }
         Ok(changed)

@@ -1,246 +1,176 @@
 //! Copying what is worth keeping of some segments.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
-use std::time::Instant;
 
+use crate::engine::compaction::piece::{Piece, PieceFrame};
 use crate::engine::compaction::purge::Purgeable;
+use crate::engine::compaction::reading::{NOTE_BYTES, Noted, internal};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::engine::{Engine, EntryStatus};
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Entry;
 use crate::journal::manifest::SegmentRecord;
-use crate::journal::rewrite::Rewrite;
-use crate::journal::scanner::{FrameScanner, Position, ScannedFrame};
+use crate::journal::rewrite::{CopiedRecord, Rewrite};
+use crate::journal::scanner::ScannedFrame;
 use crate::values::error::{Error, Result};
 use crate::values::key::ItemKey;
 
-/// How much of a segment is read before others get a turn.
-const CHUNK_BYTES: u64 = 256 << 10;
-
-/// How much may be noted of the entries of a segment at a time. In this crate's own tests little, so
-/// that they meet the borders of pieces.
-const PIECE_BYTES: usize = if cfg!(test) { 16 << 10 } else { 8 << 20 };
-/// About what a note of an entry takes in addition to its key.
-const NOTE_BYTES: usize = 96;
-
 /// How many entries are decided on before others get a turn.
 const ENTRIES: usize = 512;
+/// How many commits are copied before others get a turn.
+const FRAMES: usize = 1_024;
 
-/// Copies the entries that are worth keeping of a rewrite's sources.
+/// Copies the entries that are worth keeping of a rewrite's sources. Returns where they lie now, in
+/// pieces that are in order of key; `None` where they are too many to be noted.
 pub(super) fn copy(
     maintenance: &MaintenanceGuard<'_>,
     rewrite: &mut Rewrite,
     purgeable: &Purgeable,
     throttle: Throttle,
-) -> Result<()> {
+) -> Result<Option<Vec<Moved>>> {
     let sources = rewrite.sources().to_vec();
-    let mut chains = Chains::default();
+    let (mut chains, mut moved) = (Chains::default(), MovedEntries::default());
     for source in &sources {
-        let mut span = FrameSpan::default();
+        let mut from = None;
         loop {
-            let (kept, next) =
-                find_kept(maintenance, source, span, purgeable, &mut chains, throttle)?;
-            let piece = FrameSpan { until: next.map(|next| next.offset), ..span };
-            copy_piece(maintenance, rewrite, source, piece, &kept, throttle)?;
-            let Some(from) = next else { break };
-            span.from = Some(from);
+            let (piece, next) = Piece::read(maintenance, rewrite, source, from, throttle)?;
+            let kept = find_kept(maintenance, &piece, purgeable, &mut chains, throttle)?;
+            let copied = copy_piece(maintenance, rewrite, source, &piece, &kept, throttle)?;
+            moved.add(piece, &copied);
+            if next.is_none() {
+                break;
+            }
+            from = next;
         }
     }
-    Ok(())
+    Ok(moved.entries)
 }
 
-/// Copies what is kept of a part of a segment.
-fn copy_piece(
-    maintenance: &MaintenanceGuard<'_>,
-    rewrite: &mut Rewrite,
-    source: &SegmentRecord,
-    piece: FrameSpan,
-    kept: &Kept,
-    throttle: Throttle,
-) -> Result<()> {
-    let mut are_kept = kept.iter();
-    read_span(maintenance, source, piece, throttle, &mut |_, source, frame| {
-        let mut entries = Vec::new();
-        source.for_each_entry(frame, &mut |found| {
-            let is_kept = are_kept.next().copied();
-            if !is_kept.ok_or(internal("a segment that is copied has more entries than before"))? {
-                return Ok(());
-            }
-            // Those of all sources are listed.
-            let incarnation = rewrite.incarnation_index(found.incarnation);
-            let incarnation =
-                incarnation.ok_or(internal("a rewritten segment lacks an incarnation"))?;
-            // A checkpoint holds what it changed in secondary indexes.
-            let entry = Entry { incarnation, index_changes: &[], ..found.entry };
-            // Most are copied as they are.
-            entries.push((entry, (entry == found.entry).then_some(found.record)));
-            Ok(())
-        })?;
-        if !entries.is_empty() {
-            rewrite.append(frame.revision, &entries)?;
-        }
-        Ok(ControlFlow::Continue(()))
-    })
-    .map(drop)
-}
-
-/// Which entries of the next piece of a segment are kept, and where the piece after it begins.
+/// Which entries of a piece are kept, by number.
 fn find_kept(
     maintenance: &MaintenanceGuard<'_>,
-    source: &SegmentRecord,
-    span: FrameSpan,
+    piece: &Piece,
     purgeable: &Purgeable,
     chains: &mut Chains,
     throttle: Throttle,
-) -> Result<(Kept, Option<Position>)> {
-    let mut entries: Vec<(ItemKey, u64, usize)> = Vec::new();
-    let mut noted = Noted::default();
-    let next = read_span(maintenance, source, span, throttle, &mut |_, source, frame| {
-        source.for_each_entry(frame, &mut |found| {
-            noted.add(&found.key);
-            entries.push((found.key, found.revision, entries.len()));
-            Ok(())
-        })?;
-        Ok(noted.flow())
-    })?;
+) -> Result<Vec<bool>> {
+    let mut kept = vec![false; piece.entries.len()];
     // In order of key, neighbours lie on one page of the index.
-    entries.sort_unstable();
-    let mut kept = vec![false; entries.len()];
-    throttle.for_each(maintenance, &entries, ENTRIES, |engine, (key, revision, at)| {
+    throttle.for_each(maintenance, &piece.entries, ENTRIES, |engine, (key, revision, at)| {
         let purged = purgeable.get(key) == Some(revision);
         if let Some(is_kept) = kept.get_mut(*at) {
             *is_kept = !purged && chains.keeps(engine, key, *revision)?;
         }
         Ok(())
     })?;
-    Ok((kept, next))
+    Ok(kept)
 }
 
-/// Of each entry of a piece, in the order of the journal, whether a copy holds it.
-type Kept = Vec<bool>;
-
-/// Sees a commit of a segment, and says whether it has enough.
-type VisitSource<'a> =
-    dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<ControlFlow<()>> + 'a;
-
-/// A part of a segment.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct FrameSpan {
-    /// `None` for the first frame.
-    pub(super) from: Option<Position>,
-    /// The offset of the first frame that is no part of it; `None` for all that follow.
-    until: Option<u64>,
-}
-
-/// What is noted in memory of the entries of a piece.
-#[derive(Debug, Default)]
-pub(super) struct Noted {
-    bytes: usize,
-}
-
-impl Noted {
-    pub(super) fn add(&mut self, key: &ItemKey) {
-        self.bytes += key.as_bytes().len() + NOTE_BYTES;
-        #[cfg(test)]
-        LARGEST_NOTED.with(|largest| largest.set(largest.get().max(self.bytes)));
-    }
-
-    /// Whether the piece goes on.
-    pub(super) fn flow(&self) -> ControlFlow<()> {
-        if self.bytes < PIECE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    }
-}
-
-#[cfg(test)]
-thread_local! {
-    /// The most that this thread has noted at a time.
-    pub(super) static LARGEST_NOTED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
-}
-
-/// Visits the commits of a sealed segment; the store may be closed, and others go on, in between.
-///
-/// # Errors
-/// [`Error::Corrupt`] where a frame is damaged, which is remembered of the segment.
-pub(super) fn read_frames(
+/// Copies what is kept of a piece; returns where the entries lie now, by number.
+fn copy_piece(
     maintenance: &MaintenanceGuard<'_>,
+    rewrite: &mut Rewrite,
     source: &SegmentRecord,
+    piece: &Piece,
+    kept: &[bool],
     throttle: Throttle,
-    visit: &mut dyn FnMut(&Engine, EntrySource<'_>, &ScannedFrame<'_>) -> Result<()>,
-) -> Result<()> {
-    let all = FrameSpan::default();
-    read_span(maintenance, source, all, throttle, &mut |engine, source, frame| {
-        visit(engine, source, frame).map(ControlFlow::Continue)
-    })
-    .map(drop)
-}
-
-/// The same for a part of a segment, and until `visit` has enough. Returns where it ended, if that
-/// is not the end of the segment.
-///
-/// # Errors
-/// As [`read_frames`].
-pub(super) fn read_span(
-    maintenance: &MaintenanceGuard<'_>,
-    source: &SegmentRecord,
-    span: FrameSpan,
-    throttle: Throttle,
-    visit: &mut VisitSource<'_>,
-) -> Result<Option<Position>> {
-    let sealed = source.sealed.ok_or(internal("compaction reads a segment that is not sealed"))?;
-    let end_offset = sealed.offset;
-    let (known, mut scan) = {
-        let engine = maintenance.engine()?;
-        let segments = engine.journal.segments();
-        let unknown = || internal("compaction reads a segment that was dropped");
-        let known = segments.get(source.number).ok_or_else(unknown)?;
-        let file = segments.file(source.number)?.ok_or_else(unknown)?;
-        let first = span.from.unwrap_or_else(|| known.first_place());
-        (known.clone(), FrameScanner::new(file, known.path.clone(), end_offset, first))
-    };
-    let mut visit = |engine: &Engine, frame: &ScannedFrame<'_>| {
-        visit(engine, EntrySource::new(source.number, &known), frame)
-    };
-    let read =
-        scan_in_turns(maintenance, &mut scan, (span.until, end_offset), throttle, &mut visit);
-    if let Err(error @ Error::Corrupt { .. }) = &read {
-        known.note_damage(error);
-    }
-    read
-}
-
-/// Visits the frames up to an offset, or to the end of a segment, and lets others have their turn now
-/// and then. Returns where it ended, if that is not the end of the segment.
-fn scan_in_turns(
-    maintenance: &MaintenanceGuard<'_>,
-    scan: &mut FrameScanner,
-    (stop, end_offset): (Option<u64>, u64),
-    throttle: Throttle,
-    visit: &mut dyn FnMut(&Engine, &ScannedFrame<'_>) -> Result<ControlFlow<()>>,
-) -> Result<Option<Position>> {
-    loop {
-        let began = Instant::now();
-        let engine = maintenance.engine()?;
-        let until = scan.position().offset + CHUNK_BYTES;
-        while scan.position().offset < until {
-            if stop.is_some_and(|stop| scan.position().offset >= stop) {
-                return Ok(Some(scan.position()));
-            }
-            let Some(frame) = scan.next_commit()? else {
-                return scan.expect_end(end_offset).map(|()| None);
-            };
-            if visit(&engine, &frame)?.is_break() {
-                return Ok(Some(scan.position()));
-            }
+) -> Result<Vec<Option<CopiedRecord>>> {
+    let unknown = internal("compaction copies a segment that was dropped");
+    let known = maintenance.engine()?.journal.segments().get(source.number).ok_or(unknown)?;
+    let source = EntrySource::new(source.number, &known);
+    let mut copied = vec![None; kept.len()];
+    throttle.for_each(maintenance, &piece.frames, FRAMES, |_, frame| {
+        let kept = kept.get(frame.entries.clone()).unwrap_or_default();
+        let copied = copied.get_mut(frame.entries.clone()).unwrap_or_default();
+        if !kept.contains(&true) {
+            return Ok(());
         }
-        drop(engine);
-        throttle.pause(began);
+        if frame.is_as_is && !kept.contains(&false) {
+            return copy_whole(rewrite, piece, frame, copied);
+        }
+        copy_kept(rewrite, source, &piece.scanned(frame), kept, copied)
+    })?;
+    Ok(copied)
+}
+
+/// Copies a commit of which everything is kept as it is, with the checksum that its frame had.
+fn copy_whole(
+    rewrite: &mut Rewrite,
+    piece: &Piece,
+    frame: &PieceFrame,
+    copied: &mut [Option<CopiedRecord>],
+) -> Result<()> {
+    let ScannedFrame { revision, body, body_checksum, .. } = piece.scanned(frame);
+    let begin = rewrite.append_body(revision, body, body_checksum, frame.removes)?;
+    let places = piece.places.get(frame.entries.clone()).unwrap_or_default();
+    for (copied, (at, len_bytes)) in copied.iter_mut().zip(places) {
+        let (offset, len_bytes) = (begin + at, *len_bytes);
+        *copied = Some(CopiedRecord { offset, len_bytes, checksum: None });
+    }
+    Ok(())
+}
+
+/// Copies some entries of a commit.
+fn copy_kept(
+    rewrite: &mut Rewrite,
+    source: EntrySource<'_>,
+    frame: &ScannedFrame<'_>,
+    kept: &[bool],
+    copied: &mut [Option<CopiedRecord>],
+) -> Result<()> {
+    let mut entries = Vec::new();
+    let mut are_kept = kept.iter();
+    source.for_each_entry(frame, &mut |found| {
+        let is_kept = are_kept.next().copied();
+        if !is_kept.ok_or(internal("a commit that is copied has more entries than before"))? {
+            return Ok(());
+        }
+        // Those of all sources are listed.
+        let incarnation = rewrite.incarnation_index(found.incarnation);
+        let incarnation =
+            incarnation.ok_or(internal("a rewritten segment lacks an incarnation"))?;
+        // A checkpoint holds what it changed in secondary indexes.
+        let entry = Entry { incarnation, index_changes: &[], ..found.entry };
+        // Most are copied as they are.
+        entries.push((entry, (entry == found.entry).then_some(found.record)));
+        Ok(())
+    })?;
+    let records = rewrite.append(frame.revision, &entries)?;
+    let places = copied.iter_mut().zip(kept).filter(|(_, kept)| **kept);
+    places.zip(records).for_each(|((place, _), record)| *place = Some(record));
+    Ok(())
+}
+
+/// An entry that was copied: its key, its revision, and where it lies now.
+pub(super) type Moved = (ItemKey, u64, CopiedRecord);
+
+/// Where what was copied lies, for as long as that is not too much to be noted.
+#[derive(Debug)]
+struct MovedEntries {
+    entries: Option<Vec<Moved>>,
+    noted: Noted,
+}
+
+impl Default for MovedEntries {
+    fn default() -> Self {
+        Self { entries: Some(Vec::new()), noted: Noted::default() }
     }
 }
 
-fn internal(what: &'static str) -> Error {
-    Error::Internal { what }
+impl MovedEntries {
+    fn add(&mut self, piece: Piece, copied: &[Option<CopiedRecord>]) {
+        for (key, revision, number) in piece.entries {
+            let Some(entries) = &mut self.entries else { return };
+            let Some(copied) = copied.get(number).copied().flatten() else { continue };
+            if self.noted.flow().is_break() {
+                self.entries = None;
+                return;
+            }
+            self.noted.add(&key);
+            entries.push((key, revision, copied));
+        }
+    }
 }
 
 /// The revisions of items' versions that the history policy keeps, as they were looked up.
@@ -288,7 +218,7 @@ impl Chains {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{LARGEST_NOTED, NOTE_BYTES, PIECE_BYTES};
+    use crate::engine::compaction::reading::{LARGEST_NOTED, NOTE_BYTES, PIECE_BYTES};
     use crate::simulation::Simulation;
     use crate::{Options, Precondition};
 
@@ -309,8 +239,8 @@ mod tests {
         let compacted = store.compact().unwrap();
         assert!(compacted.written_bytes > 300_000, "{compacted:?}");
         let largest = LARGEST_NOTED.get();
-        // One entry more than fits, as its commit is noted whole.
-        assert!(largest > 0 && largest < PIECE_BYTES + NOTE_BYTES + 64, "{largest} bytes");
+        // One entry more than fits, as its commit is taken whole.
+        assert!(largest > 0 && largest < PIECE_BYTES + NOTE_BYTES + 200, "{largest} bytes");
         for key in 0..6_000_u32 {
             assert_eq!(items.get(key.to_be_bytes()).unwrap().unwrap().value, vec![1; 20]);
         }

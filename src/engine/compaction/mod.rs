@@ -17,8 +17,10 @@
 mod backlog;
 mod copy;
 mod full_disk;
+mod piece;
 mod plan;
 mod purge;
+mod reading;
 mod retire;
 
 use self::retire::Wait;
@@ -159,9 +161,10 @@ fn compact_range(
     let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
     let engine = maintenance.engine()?;
     // What superseded the entries that were left behind must not be lost when they are gone.
-    let copied = copied.and_then(|()| Ok(engine.journal.sync().map(drop)?));
-    let record = match copied.and_then(|()| rewrite.finish(&engine.journal)) {
-        Ok(record) => record,
+    let copied = copied.and_then(|moved| Ok(engine.journal.sync().map(|_| moved)?));
+    let finished = copied.and_then(|moved| Ok((rewrite.finish(&engine.journal)?, moved)));
+    let (record, moved) = match finished {
+        Ok(finished) => finished,
         Err(error) => {
             rewrite.abandon(&engine.journal);
             return Err(error);
@@ -187,5 +190,8 @@ fn compact_range(
     done.written_bytes += rewrite.frame_bytes();
     done.reclaimed_bytes += read_bytes.saturating_sub(rewrite.frame_bytes());
     done.purged_tombstones += purgeable.len() as u64;
+    if let Some(moved) = moved {
+        retire::relocate_moved(maintenance, &record, &moved, throttle)?;
+    }
     Ok(true)
 }

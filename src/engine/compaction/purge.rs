@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::engine::compaction::copy::read_frames;
+use crate::engine::compaction::reading::read_frames;
 use crate::engine::shared::{EngineGuard, MaintenanceGuard};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
@@ -35,6 +35,9 @@ pub(super) fn find(
     // A snapshot needs the rows of items that were removed after it had begun.
     let oldest = maintenance.engine()?.snapshots.oldest_revision().unwrap_or(u64::MAX);
     for source in run {
+        if !maintenance.engine()?.journal.segments().may_hold_removals(source.number) {
+            continue;
+        }
         read_frames(maintenance, source, throttle, &mut |engine, source, frame| {
             let now_ms = engine.clock.now_ms();
             source.for_each_entry(frame, &mut |found| {

@@ -1,15 +1,16 @@
 //! Letting go of segments that were rewritten.
 
-use crate::engine::compaction::copy::{FrameSpan, Noted, read_span};
+use crate::engine::Engine;
+use crate::engine::compaction::copy::Moved;
 use crate::engine::compaction::plan::frame_bytes;
+use crate::engine::compaction::reading::{Noted, read_span};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
-use crate::engine::{Engine, EntryLocation};
 use crate::journal::frame::record_checksum;
 use crate::journal::manifest::{RetiredSegment, SegmentRecord};
+use crate::journal::rewrite::CopiedRecord;
 use crate::journal::scanner::Position;
 use crate::values::error::{Error, Result};
-use crate::values::key::ItemKey;
 
 /// How many rows are looked at before others get a turn.
 const ROWS: usize = 1_024;
@@ -138,14 +139,29 @@ fn relocate(
     output: &SegmentRecord,
     throttle: Throttle,
 ) -> Result<()> {
-    let segment = output.number;
-    let mut span = FrameSpan::default();
+    let mut from = None;
     loop {
-        span.from = relocate_piece(maintenance, output, span, throttle)?;
-        if span.from.is_none() {
+        from = relocate_piece(maintenance, output, from, throttle)?;
+        if from.is_none() {
             break;
         }
     }
+    note_relocated(maintenance, output)
+}
+
+/// Points the index's heads at the entries of a segment that was just made of others: these.
+pub(super) fn relocate_moved(
+    maintenance: &MaintenanceGuard<'_>,
+    output: &SegmentRecord,
+    moved: &[Moved],
+    throttle: Throttle,
+) -> Result<()> {
+    move_heads(maintenance, output.number, moved, throttle)?;
+    note_relocated(maintenance, output)
+}
+
+fn note_relocated(maintenance: &MaintenanceGuard<'_>, output: &SegmentRecord) -> Result<()> {
+    let segment = output.number;
     let engine = maintenance.engine()?;
     engine.note_relocated(segment);
     let segments = engine.journal.segments();
@@ -158,39 +174,37 @@ fn relocate(
 fn relocate_piece(
     maintenance: &MaintenanceGuard<'_>,
     output: &SegmentRecord,
-    span: FrameSpan,
+    from: Option<Position>,
     throttle: Throttle,
 ) -> Result<Option<Position>> {
-    let segment = output.number;
-    let mut entries: Vec<(ItemKey, u64, (u32, u32, u32))> = Vec::new();
+    let mut entries: Vec<Moved> = Vec::new();
     let mut noted = Noted::default();
-    let next = read_span(maintenance, output, span, throttle, &mut |_, source, frame| {
+    let next = read_span(maintenance, output, from, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
             noted.add(&found.key);
             let (len_bytes, checksum) = (found.record.len() as u32, record_checksum(found.record));
-            entries.push((found.key, found.revision, (found.offset, len_bytes, checksum)));
+            let (offset, checksum) = (found.offset, Some(checksum));
+            entries.push((found.key, found.revision, CopiedRecord { offset, len_bytes, checksum }));
             Ok(())
         })?;
         Ok(noted.flow())
     })?;
     // In order of key, neighbours share a leaf of the index.
-    entries.sort_unstable();
-    throttle.for_each(
-        maintenance,
-        &entries,
-        ENTRIES,
-        |engine, (key, revision, (offset, len_bytes, checksum))| {
-            let place = EntryLocation {
-                segment,
-                offset: *offset,
-                len_bytes: *len_bytes,
-                checksum: *checksum,
-            };
-            engine.relocate(key, *revision, place)?;
-            engine.keep_within_budget()
-        },
-    )?;
+    entries.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+    move_heads(maintenance, output.number, &entries, throttle)?;
     Ok(next)
+}
+
+fn move_heads(
+    maintenance: &MaintenanceGuard<'_>,
+    segment: u32,
+    moved: &[Moved],
+    throttle: Throttle,
+) -> Result<()> {
+    throttle.for_each(maintenance, moved, ENTRIES, |engine, (key, revision, record)| {
+        engine.relocate(key, *revision, segment, *record)?;
+        engine.keep_within_budget()
+    })
 }
 
 /// Removes tombstones that still point into these segments: what replaced them does not hold them.

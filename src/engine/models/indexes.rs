@@ -169,6 +169,22 @@ fn a_build_beside_a_write_ends_with_the_rows_of_what_was_written() {
     });
 }
 
+/// The builder may have read the version before, and then leaves the row to the writer.
+#[test]
+fn a_write_beside_a_build_adds_the_row_that_its_item_keeps() {
+    model(|| {
+        let rig = Rig::eventual();
+        write(&rig.engine, A, Some(1));
+        declare(&rig.engine);
+        let engine = Arc::clone(&rig.engine);
+        let writer = thread::spawn(move || write(&engine, A, Some(1)));
+        build(&rig.engine);
+        writer.join().unwrap();
+        assert_eq!(rows(&rig.engine), [row(A, 1)]);
+        assert_eq!(rig.engine.secondary_len(&index(&rig.engine)), 1);
+    });
+}
+
 #[test]
 fn a_write_beside_a_declaration_and_a_build_is_not_missed() {
     model(|| {

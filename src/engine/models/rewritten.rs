@@ -4,12 +4,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{A, B, Rig, commit, delete, item_key, replacing};
-use crate::engine::{Engine, EntryLocation, EntryStatus};
+use crate::engine::{Engine, EntryStatus};
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{Body, Entry, record_checksum};
 use crate::journal::frame_reader::FrameReader;
 use crate::journal::manifest::{Checkpoint, SegmentRecord};
-use crate::journal::rewrite::Rewrite;
+use crate::journal::rewrite::{CopiedRecord, Rewrite};
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
 
@@ -22,7 +22,7 @@ pub(super) const NEW: u32 = 3;
 pub(super) struct Moved {
     key: ItemKey,
     revision: u64,
-    place: EntryLocation,
+    record: CopiedRecord,
 }
 
 /// Gives the rig items [`A`] and [`B`], both "old", and deletes one at each of the keys; then
@@ -79,8 +79,8 @@ pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
             let FoundEntry { key, revision, segment, offset, record, .. } = found;
             assert_eq!(segment, NEW);
             let (len_bytes, checksum) = (record.len() as u32, record_checksum(record));
-            let place = EntryLocation { segment, offset, len_bytes, checksum };
-            moved.push(Moved { key, revision, place });
+            let record = CopiedRecord { offset, len_bytes, checksum: Some(checksum) };
+            moved.push(Moved { key, revision, record });
             Ok(())
         })?;
         Ok(ControlFlow::Continue(()))
@@ -91,7 +91,7 @@ pub(super) fn switched(rig: &Rig) -> Vec<Moved> {
 
 impl Moved {
     pub(super) fn relocate(&self, engine: &Engine) {
-        engine.relocate(&self.key, self.revision, self.place).unwrap();
+        engine.relocate(&self.key, self.revision, NEW, self.record).unwrap();
     }
 }
 

@@ -51,9 +51,14 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let disk = &*environment.disk;
 
     create::settle_unfinished(disk, path)?;
-    let (recovered, damage) = open_journal(environment, path, options)?;
-    let mut recovered = recovered;
-    let mut index = index::open(environment, &mut recovered, options)?;
+    let (mut recovered, mut damage) = open_journal(environment, path, options)?;
+    let mut index = match index::open(environment, &mut recovered, options) {
+        Err(error @ Error::Corrupt { .. }) if options.on_damage == OnDamage::SkipDamaged => {
+            damage = Some(repair::go_on_unproven(environment, &mut recovered, error)?);
+            index::open(environment, &mut recovered, options)?
+        }
+        opened => opened?,
+    };
     // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index,
     // which may have been replaced before, can be computed from them again.
     recovered.settle()?;

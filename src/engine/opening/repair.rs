@@ -160,6 +160,41 @@ fn keep(
     Ok((recovered, damage))
 }
 
+/// Goes on with a journal of which every frame is whole, though the items in it are not those that
+/// count and sum speak of: nobody knows which of them is missing, or other than it was. As after any
+/// repair there is nothing to prove an index by until one was built.
+pub(super) fn go_on_unproven(
+    environment: &Environment,
+    recovered: &mut Recovered,
+    error: Error,
+) -> Result<Damage> {
+    let before = &recovered.manifest;
+    let mut manifest = Manifest {
+        segments: before.segments.clone(),
+        next_segment: before.next_segment,
+        clock_ms: before.clock_ms,
+        clock_since: before.clock_since,
+        history: before.history,
+        purge_floor: before.purge_floor,
+        purges: before.purges,
+        repaired: true,
+        ..Manifest::empty(environment.entropy.incarnation())
+    };
+    manifest.checkpoint.table_generation = before.checkpoint.table_generation;
+    let last_revision = recovered.last_revision;
+    manifest.revision_floor = skip_beyond(last_revision, recovered.next_revision - 1);
+    recovered.manifest_file.replace(&manifest)?;
+    recovered.next_revision = manifest.revision_floor + 1;
+    recovered.manifest = manifest;
+    recovered.clean = None;
+    recovered.retired.clear();
+    if let Some(active) = &mut recovered.active {
+        // Its header names the old incarnation.
+        active.must_rotate = true;
+    }
+    Ok(damage_of(error, Revision(last_revision)))
+}
+
 /// A number above those of all segment files.
 fn next_number(disk: &dyn Disk, path: &Path, prefix: &Salvaged) -> Result<u32> {
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
@@ -236,10 +271,8 @@ fn highest_generation(disk: &dyn Disk, store: &Path) -> Result<u64> {
 
 fn report(prefix: Salvaged, highest_given: u64, moved: Vec<PathBuf>) -> Option<Damage> {
     let Salvaged { damage, last_revision, lost_bytes, gone, lost_items, .. } = prefix;
-    let (file, offset, reason) = match damage? {
-        Error::Corrupt { file, offset, reason, .. } => (file, offset, reason.to_owned()),
-        other => (PathBuf::new(), 0, other.to_string()),
-    };
+    let damage = damage_of(damage?, Revision(last_revision));
+    let (file, offset) = (damage.file.clone(), damage.offset);
     let mut parts: Vec<DamagedPart> = gone
         .into_iter()
         .map(|(file, stretch)| DamagedPart {
@@ -262,8 +295,17 @@ fn report(prefix: Salvaged, highest_given: u64, moved: Vec<PathBuf>) -> Option<D
     }
     let named = |key: ItemKey| DamagedItem::new(key.collection(), key.key_bytes());
     let items = lost_items.into_iter().map(named).collect();
-    let kept = Revision(last_revision);
-    Some(Damage { file, offset, reason, kept, lost_bytes, moved, gone: parts, items })
+    Some(Damage { lost_bytes, moved, gone: parts, items, ..damage })
+}
+
+/// A report that names the first damage alone.
+fn damage_of(error: Error, kept: Revision) -> Damage {
+    let (file, offset, reason) = match error {
+        Error::Corrupt { file, offset, reason, .. } => (file, offset, reason.to_owned()),
+        other => (PathBuf::new(), 0, other.to_string()),
+    };
+    let (moved, gone, items) = (Vec::new(), Vec::new(), Vec::new());
+    Damage { file, offset, reason, kept, lost_bytes: 0, moved, gone, items }
 }
 
 /// Moves whole segments out of the journal's folder; they stay there for inspection.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::scan::WalkedRows;
-use crate::engine::secondary::maintain::{NO_TAG, difference, parse, too_many};
+use crate::engine::secondary::maintain::{NO_TAG, difference, too_many};
 use crate::engine::secondary::{Secondary, State};
 use crate::index::secondary::row_head;
 use crate::index::{KeyRef, Shown};
@@ -20,7 +20,7 @@ use crate::journal::index_sums::IndexSum;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
-use crate::values::query::entries::entries;
+use crate::values::query::entries::codes;
 
 /// How many items are read before others get a turn.
 const ITEMS: usize = 256;
@@ -127,8 +127,8 @@ impl Engine {
     fn add_item(&self, index: &Secondary, key: &ItemKey, head: &Head) -> Result<()> {
         // Superseded since: the writer knew of the index.
         let Some(version) = self.version_of(key, head)? else { return Ok(()) };
-        let Some(document) = parse(&version.value) else { return Ok(()) };
-        let codes = entries(&index.definition, &document)
+        let Some(document) = index.document(&version.value) else { return Ok(()) };
+        let codes = codes(&index.definition, &document)
             .map_err(|_| too_many().with_item(key.collection(), key.key_bytes()))?;
         let rows: Vec<ItemKey> =
             codes.iter().map(|code| index.row_key(code, key.key_bytes())).collect();
@@ -210,10 +210,10 @@ impl Engine {
         if built.peek().is_none() {
             return;
         }
-        let Some(document) = parse(value) else { return };
+        let Some(document) = indexes.document(value) else { return };
         for index in built {
-            for code in entries(&index.definition, &document).unwrap_or_default() {
-                sum.add(index.row_key(&code, key.key_bytes()).as_bytes(), NO_TAG);
+            for code in codes(&index.definition, &document).unwrap_or_default().iter() {
+                sum.add(index.row_key(code, key.key_bytes()).as_bytes(), NO_TAG);
             }
         }
     }

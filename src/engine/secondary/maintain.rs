@@ -4,7 +4,7 @@
 //! Rows of its that are there and not the new version's are removed, and rows of the new version's
 //! that are not there are added: so an index that is being built needs no other rule.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::change::Change;
 use crate::engine::secondary::unique::Hindrance;
-use crate::engine::secondary::{Secondary, State};
+use crate::engine::secondary::{OfCollection, Secondary, State};
 use crate::index::secondary::row_head;
 use crate::index::{Pinned, Row};
 use crate::journal::content_sum::ContentSum;
@@ -22,26 +22,41 @@ use crate::values::error::{Error, Result};
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
-use crate::values::query::entries::{MAX_ENTRIES, TooManyEntries, entries};
-
-/// The codes of an item's rows in an index, in order.
-pub(super) type Codes = BTreeSet<Vec<u8>>;
+use crate::values::query::entries::{Codes, MAX_ENTRIES, TooManyEntries, codes};
 
 /// An item's rows in one index, before a commit and after it.
 #[derive(Debug)]
 pub(in crate::engine) struct ItemRows {
+    /// The place of the item's change among those of the commit.
+    pub(super) at: usize,
     pub(super) index: Arc<Secondary>,
+    /// Whether the index has all rows of the version before: while the key's stripe is locked, no
+    /// build ends. An index that is lost meanwhile is built anew, whatever becomes of its rows.
+    is_built: bool,
     pub(super) key: ItemKey,
     /// `None` where the version before cannot be read.
     pub(super) before: Option<Codes>,
     pub(super) after: Codes,
 }
 
-/// What a commit changes in one index, on behalf of one item.
+/// What may become of one row.
+#[derive(Debug, Clone, Copy)]
+enum Fate<'r> {
+    /// It goes, if it is there. This is its code.
+    Goes(&'r [u8]),
+    /// It comes, if it is not there. This is the place of its code among the new version's.
+    Comes(u16),
+}
+
+/// A row that a commit may change, and its head if it is there.
+type Touched<'r> = (Fate<'r>, ItemKey, Option<Head>);
+
+/// What a commit changes in one index.
 #[derive(Debug)]
-pub(in crate::engine) struct RowsChange {
+struct RowsChange {
     index: Arc<Secondary>,
-    removed: Vec<ItemKey>,
+    /// With the revisions that added them.
+    removed: Vec<(ItemKey, u64)>,
     added: Vec<ItemKey>,
     /// Whether only building the index anew makes it right again.
     lost: bool,
@@ -50,17 +65,26 @@ pub(in crate::engine) struct RowsChange {
 /// What a commit changes in indexes.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct IndexPlan {
-    changes: Vec<RowsChange>,
-    /// What the journal's entry says, for each of the commit's changes; empty where there is no
-    /// index at all.
+    /// By the revision that declared the index.
+    changes: BTreeMap<u64, RowsChange>,
+    /// What the journal's entry says, for each of the commit's changes up to the last that says
+    /// anything.
     lists: Vec<Vec<u8>>,
+    /// How long all of these are.
+    list_bytes: usize,
 }
 
 impl ItemRows {
-    /// The keys of all rows that may change.
-    pub(in crate::engine) fn keys(&self) -> impl Iterator<Item = ItemKey> + '_ {
-        let codes = self.before.iter().flatten().chain(&self.after);
-        codes.map(|code| self.index.row_key(code, self.key.key_bytes()))
+    /// The rows that may change. Of an index that is built these are the ones in which the two
+    /// versions differ: it has those that both have.
+    fn fates(&self) -> impl Iterator<Item = (Fate<'_>, &[u8])> {
+        let (is_built, before) = (self.is_built, self.before.as_ref());
+        let gone = before.into_iter().flat_map(Codes::iter);
+        let gone = gone.filter(|code| !self.after.contains(code));
+        let is_kept = move |code: &[u8]| is_built && before.is_some_and(|of| of.contains(code));
+        let after = self.after.iter().enumerate().filter(move |(_, code)| !is_kept(code));
+        let come = after.map(|(place, code)| (Fate::Comes(place as u16), code));
+        gone.map(|code| (Fate::Goes(code), code)).chain(come)
     }
 }
 
@@ -72,18 +96,89 @@ impl IndexPlan {
 
     /// What the commit does to the sums of indexes.
     pub(in crate::engine) fn moves(&self) -> Vec<IndexMove> {
-        let moves = self.changes.iter().map(|change| IndexMove {
-            declared: change.index.declared,
-            difference: (!change.lost).then(|| difference(&change.removed, &change.added)),
+        let moves = self.changes.iter().map(|(declared, change)| IndexMove {
+            declared: *declared,
+            difference: (!change.lost).then(|| {
+                let removed = change.removed.iter().map(|(key, _)| key);
+                difference(removed, &change.added)
+            }),
         });
         moves.collect()
+    }
+
+    fn of(&mut self, index: &Arc<Secondary>) -> &mut RowsChange {
+        self.changes.entry(index.declared).or_insert_with(|| RowsChange {
+            index: Arc::clone(index),
+            removed: Vec::new(),
+            added: Vec::new(),
+            lost: false,
+        })
+    }
+
+    /// Adds what becomes of the rows of one item. All of its rows are of the change at one place.
+    fn add<'r>(
+        &mut self,
+        of_item: &'r [ItemRows],
+        change: &Change<'_>,
+        touched: &mut impl Iterator<Item = Touched<'r>>,
+    ) {
+        let mut list = Vec::new();
+        for rows in of_item {
+            let change =
+                self.add_index(rows, change, &mut touched.by_ref().take(rows.fates().count()));
+            list.extend(change);
+        }
+        let mut encoded = encode(&list);
+        if self.list_bytes + encoded.len() > MAX_INDEX_CHANGES_BYTES as usize {
+            let lost =
+                |rows: &ItemRows| IndexChange { slot: rows.index.slot, what: RowChanges::Lost };
+            encoded = encode(&of_item.iter().map(lost).collect::<Vec<_>>());
+            of_item.iter().for_each(|rows| self.of(&rows.index).lost = true);
+        }
+        if let (false, Some(rows)) = (encoded.is_empty(), of_item.first()) {
+            self.list_bytes += encoded.len();
+            self.lists.resize_with(rows.at, Vec::new);
+            self.lists.push(encoded);
+        }
+    }
+
+    /// Adds what becomes of an item's rows in one index, and returns what the journal says of it, if
+    /// it has to say anything.
+    fn add_index<'r>(
+        &mut self,
+        rows: &'r ItemRows,
+        change: &Change<'_>,
+        touched: &mut impl Iterator<Item = Touched<'r>>,
+    ) -> Option<IndexChange<'r>> {
+        let of_index = self.of(&rows.index);
+        let (mut removed, mut added) = (Vec::new(), Vec::new());
+        let implied = if change.parent().is_none() { rows.after.len() } else { 0 };
+        for (fate, key, head) in touched {
+            match (fate, head) {
+                (Fate::Goes(code), Some(head)) => {
+                    removed.push(code);
+                    of_index.removed.push((key, head.revision));
+                }
+                (Fate::Comes(place), None) => {
+                    added.push(place);
+                    of_index.added.push(key);
+                }
+                (Fate::Goes(_), None) | (Fate::Comes(_), Some(_)) => {}
+            }
+        }
+        let slot = rows.index.slot;
+        if rows.before.is_none() {
+            of_index.lost = true;
+            return Some(IndexChange { slot, what: RowChanges::Lost });
+        }
+        let is_implied = removed.is_empty() && added.len() == implied;
+        (!is_implied).then_some(IndexChange { slot, what: RowChanges::Rows { removed, added } })
     }
 }
 
 impl Engine {
     /// The rows of a commit's items in indexes, before and after it: for each change those of all
-    /// indexes of its collection. Nothing where no collection has an index. The keys' stripes are
-    /// locked, and their leaves pinned.
+    /// indexes of its collection. The keys' stripes are locked, and their leaves pinned.
     ///
     /// # Errors
     /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change; and
@@ -91,26 +186,39 @@ impl Engine {
     pub(in crate::engine) fn item_rows(
         &self,
         changes: &[Change<'_>],
-    ) -> Result<Vec<Vec<ItemRows>>, Hindrance> {
+    ) -> Result<Vec<ItemRows>, Hindrance> {
+        let mut rows = Vec::new();
         if !self.secondaries.any() {
-            return Ok(Vec::new());
+            return Ok(rows);
         }
-        let of_change = |(at, change)| self.rows_of_change(at, change);
-        let rows: Vec<Vec<ItemRows>> =
-            changes.iter().enumerate().map(of_change).collect::<Result<_, _>>()?;
-        Ok(if rows.iter().all(Vec::is_empty) { Vec::new() } else { rows })
+        let mut last: Option<(&str, Arc<OfCollection>)> = None;
+        for (at, change) in changes.iter().enumerate() {
+            let name = change.key().collection();
+            let of = match last.take() {
+                Some((last, of)) if last == name => of,
+                _ => self.secondaries.of(name),
+            };
+            self.rows_of_change(at, change, &of, &mut rows)?;
+            last = Some((name, of));
+        }
+        Ok(rows)
     }
 
-    fn rows_of_change(&self, at: usize, change: &Change<'_>) -> Result<Vec<ItemRows>, Hindrance> {
-        let indexes = self.secondaries.of(change.key().collection());
+    fn rows_of_change(
+        &self,
+        at: usize,
+        change: &Change<'_>,
+        indexes: &OfCollection,
+        rows: &mut Vec<ItemRows>,
+    ) -> Result<(), Hindrance> {
         if change.value().is_some()
             && let Some(index) = indexes.iter().find(|index| index.binds() && !index.is_built())
         {
             return Err(Hindrance::Unbuilt(Arc::clone(index)));
         }
-        let maintained = || indexes.iter().filter(|index| index.is_maintained());
-        if maintained().next().is_none() {
-            return Ok(Vec::new());
+        let mut maintained = indexes.iter().filter(|index| index.is_maintained()).peekable();
+        if maintained.peek().is_none() {
+            return Ok(());
         }
         let before = match change.displaced() {
             None => Some(None),
@@ -126,22 +234,23 @@ impl Engine {
                 }
             },
         };
-        let before = before.map(|value| value.as_deref().and_then(parse));
-        let after = change.value().and_then(|value| parse(value));
-        let rows = maintained().map(|index| {
-            let codes = |document: &Option<serde_json::Value>| {
+        let before = before.map(|value| value.and_then(|value| indexes.document(&value)));
+        let after = change.value().and_then(|value| indexes.document(value));
+        for index in maintained {
+            let of = |document: &Option<serde_json::Value>| {
                 let document = document.as_ref();
-                document.map_or_else(|| Ok(Codes::new()), |d| entries(&index.definition, d))
+                document.map_or_else(|| Ok(Codes::default()), |d| codes(&index.definition, d))
             };
-            Ok(ItemRows {
+            rows.push(ItemRows {
+                at,
                 index: Arc::clone(index),
+                is_built: index.is_built(),
                 key: change.key().clone(),
-                before: before.as_ref().and_then(|document| codes(document).ok()),
-                after: codes(&after)
-                    .map_err(|TooManyEntries| Hindrance::Refused(at, too_many()))?,
-            })
-        });
-        rows.collect()
+                before: before.as_ref().and_then(|document| of(document).ok()),
+                after: of(&after).map_err(|TooManyEntries| Hindrance::Refused(at, too_many()))?,
+            });
+        }
+        Ok(())
     }
 
     /// The value that a commit displaces. Its leaf is pinned.
@@ -155,79 +264,67 @@ impl Engine {
         version.map(|version| version.value).ok_or_else(|| self.no_segment(head))
     }
 
-    /// What of the rows changes. Their leaves are pinned.
-    pub(in crate::engine) fn plan_rows(
-        &self,
-        rows: Vec<Vec<ItemRows>>,
+    /// What of the rows changes, with the leaves of these rows pinned besides. The items' are pinned
+    /// by `pin`; where that had to be dropped, `items` are pinned again.
+    pub(in crate::engine) fn plan_rows<'a, 'k>(
+        &'a self,
+        rows: &[ItemRows],
         changes: &[Change<'_>],
-    ) -> Result<IndexPlan> {
+        pin: Option<Pinned<'a>>,
+        items: impl Iterator<Item = &'k ItemKey> + Clone,
+    ) -> Result<(Pinned<'a>, IndexPlan)> {
+        let fates = || rows.iter().flat_map(|rows| rows.fates().map(move |fate| (rows, fate)));
+        let key = |(rows, (_, code)): (&ItemRows, (Fate<'_>, &[u8]))| {
+            rows.index.row_key(code, rows.key.key_bytes())
+        };
+        let keys: Vec<ItemKey> = fates().map(key).collect();
+        let (pin, heads) = self.pin_rows(&keys, pin, items)?;
+        let touched = fates().zip(keys).zip(heads);
+        let mut touched = touched.map(|(((_, (fate, _)), key), head)| (fate, key, head));
         let mut plan = IndexPlan::default();
-        let mut room = MAX_INDEX_CHANGES_BYTES as usize;
-        for (of_change, change) in rows.into_iter().zip(changes) {
-            let (mut list, begin) = (Vec::new(), plan.changes.len());
-            for rows in &of_change {
-                plan.changes.push(self.plan_index(rows, change, &mut list)?);
+        for of_item in rows.chunk_by(|one, next| one.at == next.at) {
+            let change = of_item.first().and_then(|rows| changes.get(rows.at));
+            if let Some(change) = change {
+                plan.add(of_item, change, &mut touched);
             }
-            let mut encoded = encode(&list);
-            if encoded.len() > room {
-                let lost =
-                    |rows: &ItemRows| IndexChange { slot: rows.index.slot, what: RowChanges::Lost };
-                encoded = encode(&of_change.iter().map(lost).collect::<Vec<_>>());
-                let planned = plan.changes.get_mut(begin..).unwrap_or_default();
-                planned.iter_mut().for_each(|change| change.lost = true);
-            }
-            room = room.saturating_sub(encoded.len());
-            plan.lists.push(encoded);
         }
-        Ok(plan)
+        Ok((pin, plan))
     }
 
-    fn plan_index<'r>(
-        &self,
-        rows: &'r ItemRows,
-        change: &Change<'_>,
-        list: &mut Vec<IndexChange<'r>>,
-    ) -> Result<RowsChange> {
-        let (mut removed, mut added) = (Vec::new(), Vec::new());
-        let (mut removed_keys, mut added_keys) = (Vec::new(), Vec::new());
-        for code in rows.before.iter().flatten().filter(|code| !rows.after.contains(*code)) {
-            let key = rows.index.row_key(code, rows.key.key_bytes());
-            if self.index.head(&key)?.is_some() {
-                removed.push(code.as_slice());
-                removed_keys.push(key);
+    /// Brings the leaves of some rows into memory, and says which rows are there.
+    fn pin_rows<'a, 'r, 'k: 'r>(
+        &'a self,
+        keys: &'r [ItemKey],
+        pin: Option<Pinned<'a>>,
+        items: impl Iterator<Item = &'k ItemKey> + Clone,
+    ) -> Result<(Pinned<'a>, Vec<Option<Head>>)> {
+        if let Some(pin) = pin {
+            let heads = keys.iter().map(|key| self.index.make_resident(key, &pin));
+            match heads.collect::<Result<_>>() {
+                Ok(heads) => return Ok((pin, heads)),
+                // They are restored with nothing pinned.
+                Err(Error::Table(_)) if self.index.is_lost() => {}
+                Err(error) => return Err(error),
             }
         }
-        for (place, code) in rows.after.iter().enumerate() {
-            let key = rows.index.row_key(code, rows.key.key_bytes());
-            if self.index.head(&key)?.is_none() {
-                added.push(place as u16);
-                added_keys.push(key);
-            }
-        }
-        let lost = rows.before.is_none();
-        let implied = if change.parent().is_none() { rows.after.len() } else { 0 };
-        if lost {
-            list.push(IndexChange { slot: rows.index.slot, what: RowChanges::Lost });
-        } else if !removed.is_empty() || added.len() != implied {
-            let what = RowChanges::Rows { removed, added };
-            list.push(IndexChange { slot: rows.index.slot, what });
-        }
-        let index = Arc::clone(&rows.index);
-        Ok(RowsChange { index, removed: removed_keys, added: added_keys, lost })
+        let items = items.map(|key| -> &'r ItemKey { key });
+        let others = items.clone().count();
+        let (pin, heads) = self.pin_heads(items.chain(keys))?;
+        Ok((pin, heads.into_iter().skip(others).collect()))
     }
 
     /// Changes the rows, before the commit counts as applied. Their leaves are in memory, so nothing
     /// here can fail.
     pub(in crate::engine) fn apply_rows(&self, plan: &IndexPlan, pin: &Pinned<'_>, revision: u64) {
-        for change in &plan.changes {
+        for change in plan.changes.values() {
             if change.lost {
                 change.index.set_state(State::Lost);
                 continue;
             }
-            for key in &change.removed {
+            for (key, added_by) in &change.removed {
+                let head = row_head(*added_by);
                 // Before the row goes, so that who does not find it finds it saved.
-                let head = self.index.head(key).ok().flatten();
-                self.snapshots.save(key.as_bytes(), head.as_ref(), revision);
+                self.snapshots.save(key.as_bytes(), Some(&head), revision);
                 self.index.remove_if(key, pin, |_| true);
             }
             for key in &change.added {
@@ -238,20 +335,18 @@ impl Engine {
 }
 
 /// What these rows come to, those that are added less those that are removed.
-pub(super) fn difference(removed: &[ItemKey], added: &[ItemKey]) -> ContentSum {
+pub(super) fn difference<'k>(
+    removed: impl IntoIterator<Item = &'k ItemKey>,
+    added: impl IntoIterator<Item = &'k ItemKey>,
+) -> ContentSum {
     let mut difference = ContentSum::default();
-    removed.iter().for_each(|key| difference.subtract(key.as_bytes(), NO_TAG));
-    added.iter().for_each(|key| difference.add(key.as_bytes(), NO_TAG));
+    removed.into_iter().for_each(|key| difference.subtract(key.as_bytes(), NO_TAG));
+    added.into_iter().for_each(|key| difference.add(key.as_bytes(), NO_TAG));
     difference
 }
 
 /// Rows have none; their keys are all that is summed.
 pub(super) const NO_TAG: ETag = ETag([0; 16]);
-
-/// The document that a stored value is; `None` where it is none, so that it has no rows.
-pub(super) fn parse(value: &[u8]) -> Option<serde_json::Value> {
-    serde_json::from_slice(value).ok()
-}
 
 pub(super) fn too_many() -> Error {
     let (what, unit) = ("item's entries in one index", "entries");

@@ -34,15 +34,18 @@ pub(super) mod unique;
 mod tests;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
+use serde_json::Value;
 
 use crate::engine::snapshots::View;
 use crate::index::secondary::directory_name;
 use crate::values::key::ItemKey;
-use crate::values::query::index::Index;
+use crate::values::query::index::{Field, Index};
+use crate::values::query::partial::Wanted;
 
 pub(crate) use read::SecondaryRow;
 
@@ -63,6 +66,8 @@ pub(crate) struct Secondary {
     /// The number of the directory that its rows are in: another one for each time it is built.
     pub(crate) rows: u64,
     directory: Box<str>,
+    /// What of a document tells which rows it has.
+    wanted: Wanted,
     state: AtomicU8,
     binding: AtomicU8,
     /// The newest revision given when it was built. Older views do not use it.
@@ -105,9 +110,17 @@ pub(crate) struct Secondaries {
     list: RwLock<List>,
 }
 
+/// The indexes of a collection, in order of slot.
+#[derive(Debug, Default)]
+pub(crate) struct OfCollection {
+    indexes: Vec<Arc<Secondary>>,
+    /// What of a document tells which rows it has in any of them.
+    wanted: Wanted,
+}
+
 #[derive(Debug, Default)]
 struct List {
-    by_collection: HashMap<Box<str>, Arc<[Arc<Secondary>]>>,
+    by_collection: HashMap<Box<str>, Arc<OfCollection>>,
     /// Indexes that nobody writes to any more, and the number below which snapshots may read them.
     retired: Vec<(Arc<Secondary>, u64)>,
     /// Directories of which rows were lost.
@@ -120,6 +133,7 @@ impl Secondary {
     fn new(collection: &str, definition: Index, slot: u8, declared: u64, rows: u64) -> Self {
         Self {
             collection: collection.into(),
+            wanted: wanted([&definition]),
             definition,
             slot,
             declared,
@@ -194,10 +208,41 @@ impl Secondary {
         self.state() == State::Built && self.built_at.load(Ordering::Acquire) <= view.revision()
     }
 
+    /// A stored document, as far as it tells which rows it has; `None` where it is none, so that it
+    /// has no rows.
+    fn document(&self, value: &[u8]) -> Option<Value> {
+        self.wanted.read(value).ok()
+    }
+
     /// The key of a row.
     fn row_key(&self, code: &[u8], key: &[u8]) -> ItemKey {
         ItemKey::row(&self.directory, code, key)
     }
+}
+
+impl OfCollection {
+    fn new(indexes: Vec<Arc<Secondary>>) -> Self {
+        let wanted = wanted(indexes.iter().map(|index| &index.definition));
+        Self { indexes, wanted }
+    }
+
+    /// A stored document, as [`Secondary::document`] reads it for one of them.
+    fn document(&self, value: &[u8]) -> Option<Value> {
+        self.wanted.read(value).ok()
+    }
+}
+
+impl Deref for OfCollection {
+    type Target = [Arc<Secondary>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.indexes
+    }
+}
+
+fn wanted<'i>(definitions: impl IntoIterator<Item = &'i Index>) -> Wanted {
+    let fields = definitions.into_iter().flat_map(|index| index.fields());
+    Wanted::of(fields.map(Field::path))
 }
 
 impl Secondaries {
@@ -207,7 +252,7 @@ impl Secondaries {
     }
 
     /// The indexes of a collection, in order of slot.
-    pub(crate) fn of(&self, collection: &str) -> Arc<[Arc<Secondary>]> {
+    pub(crate) fn of(&self, collection: &str) -> Arc<OfCollection> {
         if !self.any() {
             return Arc::default();
         }
@@ -240,7 +285,7 @@ impl Secondaries {
         of.retain(|other| other.declared != index.declared);
         of.push(index);
         of.sort_unstable_by_key(|index| index.slot);
-        list.by_collection.insert(name, of.into());
+        list.by_collection.insert(name, Arc::new(OfCollection::new(of)));
         self.any.store(true, Ordering::Release);
     }
 
@@ -248,7 +293,8 @@ impl Secondaries {
     fn remove(&self, index: &Secondary) {
         let mut list = self.list.write();
         if let Some(of) = list.by_collection.get_mut(&index.collection) {
-            *of = of.iter().filter(|other| other.declared != index.declared).cloned().collect();
+            let others = of.iter().filter(|other| other.declared != index.declared).cloned();
+            *of = Arc::new(OfCollection::new(others.collect()));
         }
     }
 

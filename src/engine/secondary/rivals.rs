@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::operation::Operation;
-use crate::engine::secondary::maintain::parse;
 use crate::engine::secondary::record::IndexDefinition;
 use crate::engine::secondary::{Binding, Secondary, State};
 use crate::index::Shown;
@@ -169,7 +168,7 @@ impl Engine {
             return Ok(vec![[0; 32]]);
         }
         let Some((_, value)) = self.stored_value(item)? else { return Ok(Vec::new()) };
-        let Some(document) = parse(&value) else { return Ok(Vec::new()) };
+        let Some(document) = index.document(&value) else { return Ok(Vec::new()) };
         let whole = whole_entries(&index.definition, &document, code);
         Ok(whole.iter().map(|code| *blake3::hash(code).as_bytes()).collect())
     }

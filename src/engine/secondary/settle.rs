@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::secondary::maintain::{Codes, NO_TAG, parse};
+use crate::engine::secondary::maintain::NO_TAG;
 use crate::engine::secondary::record::IndexDefinition;
 use crate::engine::secondary::{Binding, Secondary, State};
 use crate::index::secondary::{directory_number, row_head};
@@ -24,7 +24,7 @@ use crate::journal::index_sums::IndexSum;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
-use crate::values::query::entries::entries;
+use crate::values::query::entries::{Codes, codes};
 
 /// How many entries are replayed before the index may evict.
 const EVICT_AFTER: usize = 256;
@@ -171,12 +171,13 @@ impl Engine {
             candidates.iter_mut().for_each(|candidate| candidate.lost = true);
             return Ok(());
         };
-        let document = entry.kind().leaves_item().then(|| parse(entry.value)).flatten();
+        let indexes = self.secondaries.of(found.key.collection());
+        let document = entry.kind().leaves_item().then(|| indexes.document(entry.value)).flatten();
         for candidate in candidates {
             let listed = changes.iter().find(|change| change.slot == candidate.index.slot);
             let codes = |index: &Secondary| {
                 let document = document.as_ref();
-                document.and_then(|d| entries(&index.definition, d).ok()).unwrap_or_default()
+                document.and_then(|d| codes(&index.definition, d).ok()).unwrap_or_default()
             };
             match listed.map(|change| &change.what) {
                 None if entry.parent.is_some() => {}
@@ -186,12 +187,13 @@ impl Engine {
                 }
                 Some(RowChanges::Lost) => candidate.lost = true,
                 Some(RowChanges::Rows { removed, added }) => {
-                    let places = codes(&candidate.index).into_iter().enumerate();
+                    let all = codes(&candidate.index);
+                    let places = all.iter().enumerate();
                     let is_added =
                         |place: &usize| added.iter().any(|at| usize::from(*at) == *place);
                     let of_value = places.filter(|(place, _)| is_added(place));
-                    let codes: Codes = of_value.map(|(_, code)| code).collect();
-                    self.replay_rows(candidate, found, removed, &codes)?;
+                    let added: Codes = of_value.map(|(_, code)| code).collect();
+                    self.replay_rows(candidate, found, removed, &added)?;
                 }
             }
         }
@@ -209,7 +211,7 @@ impl Engine {
         let Candidate { index, expected, found, .. } = candidate;
         let key = |code: &[u8]| index.row_key(code, entry.key.key_bytes());
         let removed: Vec<ItemKey> = removed.iter().map(|code| key(code)).collect();
-        let added: Vec<ItemKey> = added.iter().map(|code| key(code)).collect();
+        let added: Vec<ItemKey> = added.iter().map(key).collect();
         let pin = self.pin(removed.iter().chain(&added))?;
         for row in removed {
             expected.subtract(row.as_bytes(), NO_TAG);
@@ -228,12 +230,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Builds the indexes that are declared and not built, one after the other.
-    pub(in crate::engine) fn build_all(&self) {
+    /// Builds the indexes that are declared and not built, one after the other. One that cannot be
+    /// built is logged.
+    ///
+    /// # Errors
+    /// Why writing has ended, where a failure has ended it: the store is not to be used then.
+    pub(in crate::engine) fn build_all(&self) -> Result<()> {
         let mut any = false;
         for index in self.secondaries.all() {
             match self.build_whole(&index) {
                 Ok(built) => any |= built,
+                Err(error) if self.journal.is_poisoned() => return Err(error),
                 Err(error) => log::warn!(
                     "the index {} of collection {:?} cannot be built, and finds read the items \
                      instead: {error}",
@@ -242,9 +249,10 @@ impl Engine {
                 ),
             }
         }
-        if any && let Err(error) = self.checkpoint() {
-            log::warn!("indexes that were built are built again at the next open: {error}");
+        if any {
+            self.checkpoint_or_put_off("indexes that were built are built again at the next open")?;
         }
+        Ok(())
     }
 
     /// Builds an index, if it is not built, and goes on with what a new unique one needs besides;

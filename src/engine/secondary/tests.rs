@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::Engine;
-use crate::engine::secondary::maintain::parse;
 use crate::simulation::Simulation;
 use crate::values::query::entries::entries;
 use crate::{Collection, Durability, HistoryPolicy, Options, Patch, Precondition, Store};
@@ -47,7 +46,7 @@ fn expected(engine: &Engine, index: &Secondary) -> Rows {
         let (items, last) = engine.some_items(&index.collection, after.as_ref()).unwrap();
         for (key, head) in items {
             let version = engine.version_of(&key, &head).unwrap().unwrap();
-            let document = parse(&version.value).unwrap();
+            let document = serde_json::from_slice(&version.value).unwrap();
             for code in entries(&index.definition, &document).unwrap() {
                 rows.insert((code, key.key_bytes().to_vec()));
             }

@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::engine::change::Change;
 use crate::engine::operation::{KeyState, Refusal};
 use crate::engine::secondary::Secondary;
-use crate::engine::secondary::maintain::{ItemRows, parse};
+use crate::engine::secondary::maintain::ItemRows;
 use crate::engine::stripes::Locked;
 use crate::index::{KeyRef, Row, Shown};
 use crate::values::Few;
@@ -29,7 +29,7 @@ use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::query::encoding::is_cut;
-use crate::values::query::entries::whole_entries;
+use crate::values::query::entries::{Codes, whole_entries};
 
 /// How many items with one code are looked at before others get a turn.
 const HOLDERS: usize = 256;
@@ -87,12 +87,11 @@ struct Claim<'r> {
 impl<'r> Claim<'r> {
     fn of(at: usize, rows: &'r ItemRows) -> Option<Self> {
         let before = rows.before.as_ref();
-        let kept = |code: &Vec<u8>| before.is_some_and(|before| before.contains(code));
+        let kept = |code: &[u8]| before.is_some_and(|before| before.contains(code));
         let added = rows.after.iter().filter(|code| is_cut(code) || !kept(code));
-        let removed = before.into_iter().flatten().filter(|code| !rows.after.contains(*code));
-        let (added, removed) =
-            (added.map(Vec::as_slice).collect(), removed.map(Vec::as_slice).collect());
-        let claim = Self { at, rows, added, removed };
+        let removed = before.into_iter().flat_map(Codes::iter);
+        let removed = removed.filter(|code| !rows.after.contains(code));
+        let claim = Self { at, rows, added: added.collect(), removed: removed.collect() };
         (!claim.added.is_empty() || !claim.removed.is_empty()).then_some(claim)
     }
 
@@ -120,7 +119,7 @@ impl Secondary {
     /// Whether two documents have a value in common that is cut to this code.
     pub(super) fn share(&self, code: &[u8], a: &[u8], b: &[u8]) -> bool {
         let whole = |value| {
-            let document = parse(value);
+            let document = self.document(value);
             document.map(|document| whole_entries(&self.definition, &document, code))
         };
         match (whole(a), whole(b)) {
@@ -138,7 +137,7 @@ impl Engine {
     /// that it adds is another item's. The items are locked, and nothing is pinned.
     pub(in crate::engine) fn claim_unique<'a>(
         &'a self,
-        rows: &[Vec<ItemRows>],
+        rows: &[ItemRows],
         changes: &[Change<'_>],
         claims: &mut Claims,
         locked: &mut Locked<'a>,
@@ -155,7 +154,7 @@ impl Engine {
         }
         let mut last = Final::new();
         for (at, rows) in binding(rows).filter(|_| changes.len() > 1) {
-            for code in &rows.after {
+            for code in rows.after.iter() {
                 last.entry((rows.index.declared, code)).or_default().push((at, rows));
             }
         }
@@ -291,10 +290,13 @@ impl Engine {
 }
 
 /// The rows in unique indexes that bind, with the places of their changes.
-fn binding(rows: &[Vec<ItemRows>]) -> impl Iterator<Item = (usize, &ItemRows)> {
-    rows.iter().enumerate().flat_map(|(at, of)| {
-        of.iter().filter(|rows| rows.index.binds()).map(move |rows| (at, rows))
-    })
+fn binding(rows: &[ItemRows]) -> impl Iterator<Item = (usize, &ItemRows)> {
+    rows.iter().filter(|rows| rows.index.binds()).map(|rows| (rows.at, rows))
+}
+
+/// Whether there are rows in unique indexes that bind.
+pub(in crate::engine) fn has_unique(rows: &[ItemRows]) -> bool {
+    binding(rows).next().is_some()
 }
 
 /// The item of the same commit that has a claimed value afterwards. Of two that add it the first

@@ -34,12 +34,62 @@ impl GuardedBackings {
 impl Backings for GuardedBackings {
     fn open(&self, generation: u64) -> Result<Arc<dyn Backing>> {
         self.check("opening", generation)?;
-        self.tables.open(generation)
+        let (backing, folder) = (self.tables.open(generation)?, self.folder(generation));
+        Ok(Arc::new(GuardedBacking { backing, directory: Arc::clone(&self.directory), folder }))
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
         let root = self.directory.root();
         self.directory.check_lock().map_err(Error::io("removing old indexes of", root))?;
         self.tables.remove_all_but(generation)
+    }
+}
+
+/// A backing store, whose folder is asked by its path when it is synced and measured.
+#[derive(Debug)]
+struct GuardedBacking {
+    backing: Arc<dyn Backing>,
+    directory: Arc<StoreDirectory>,
+    folder: PathBuf,
+}
+
+impl GuardedBacking {
+    /// What fails because the path leads elsewhere, or is done there, is
+    /// [`Error::Moved`](Error::Moved).
+    fn by_path<T>(&self, operation: &'static str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let result = call();
+        self.directory.check_lock().map_err(Error::io(operation, &self.folder))?;
+        result
+    }
+}
+
+impl Backing for GuardedBacking {
+    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
+        self.backing.get(key)
+    }
+
+    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.backing.insert(key, value)
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<()> {
+        self.backing.remove(key)
+    }
+
+    fn scan(
+        &self,
+        after: Option<&[u8]>,
+        limit: usize,
+        visit: &mut dyn FnMut(&[u8], &[u8]),
+    ) -> Result<()> {
+        self.backing.scan(after, limit, visit)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.by_path("syncing", || self.backing.flush())
+    }
+
+    fn size_on_disk_bytes(&self) -> Result<u64> {
+        self.by_path("measuring", || self.backing.size_on_disk_bytes())
     }
 }

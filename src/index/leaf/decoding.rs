@@ -1,16 +1,18 @@
 //! Reads encoded leaves: whole ones, or row by row.
 //!
 //! Opening a store reads millions of rows, so a row costs no call into `memcpy`: short pieces are
-//! copied in whole [blocks](BLOCK_BYTES), which may read into the head after the key.
+//! copied in whole [blocks](BLOCK_BYTES), which may read into the head after the key. Only bare heads
+//! may be shorter than a block.
 
 use std::ops::ControlFlow;
 
-use super::encoding::{CHECKSUM_BYTES, VERSION};
+use super::encoding::{BARE, CHECKSUM_BYTES, HEADS, revision_width};
 use super::keys::MAX_KEY_BYTES;
+use super::rows::Rows;
 use super::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Slot, bound_bytes, prints};
 use crate::values::head::Head;
 
-/// How many bytes of a key are copied at once. It is less than the shortest head.
+/// How many bytes of a key are copied at once. It is less than the shortest head that is not bare.
 const BLOCK_BYTES: usize = 16;
 
 impl Leaf {
@@ -19,13 +21,13 @@ impl Leaf {
         let (header, prefix, mut rest) = Header::take_from(bytes)?;
         let (mut key, mut place) = place_at(prefix)?;
         let mut leaf = Self::new();
-        leaf.rows.reserve_exact(header.rows);
+        leaf.rows = Rows::with_capacity(header.rows, header.is_bare);
         leaf.keys.reserve_exact(header.keys_bytes + BLOCK_BYTES);
         leaf.set_prefix(prefix);
         let mut newest_revision = 0;
         for index in 0..header.rows {
             place = place.take_key(&mut rest, &mut key, index == 0)?;
-            let head = Head::decode_from(&mut rest)?;
+            let head = header.take_head(&mut rest)?;
             newest_revision = newest_revision.max(head.revision);
             let (start, suffix) = (leaf.keys.len(), key.get(place.prefix..place.end)?);
             if start + suffix.len() > header.keys_bytes {
@@ -39,6 +41,7 @@ impl Leaf {
         let whole = rest.is_empty()
             && newest_revision == header.newest_revision
             && leaf.keys.len() == header.keys_bytes
+            && leaf.rows.are_bare() == header.is_bare
             && leaf.has_longest_prefix();
         whole.then_some(leaf)
     }
@@ -55,11 +58,12 @@ impl Leaf {
         let (header, prefix, mut rest) = Header::take_from(bytes)?;
         let (mut key, mut place) = place_at(prefix)?;
         let (mut newest_revision, mut keys_bytes) = (0, prefix.len());
-        let mut first_byte = None;
+        let (mut first_byte, mut are_bare) = (None, header.rows > 0);
         for index in 0..header.rows {
             place = place.take_key(&mut rest, &mut key, index == 0)?;
-            let head = Head::decode_from(&mut rest)?;
+            let head = header.take_head(&mut rest)?;
             newest_revision = newest_revision.max(head.revision);
+            are_bare = are_bare && head.is_bare();
             keys_bytes += place.end - place.prefix;
             if index == 0 {
                 first_byte = place.first_byte(&key);
@@ -71,6 +75,7 @@ impl Leaf {
         let whole = rest.is_empty()
             && newest_revision == header.newest_revision
             && keys_bytes == header.keys_bytes
+            && are_bare == header.is_bare
             && if header.rows == 0 {
                 prefix.is_empty()
             } else {
@@ -88,6 +93,8 @@ impl Leaf {
 /// What precedes the rows, in addition to the prefix.
 struct Header {
     rows: usize,
+    /// Whether of the heads only the revisions are there.
+    is_bare: bool,
     newest_revision: u64,
     /// Length of the prefix and of all suffixes.
     keys_bytes: usize,
@@ -109,12 +116,26 @@ impl Header {
         let (prefix, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*prefix_len)))?;
         let header = Self {
             rows: usize::from(*rows),
+            is_bare: *version == BARE,
             newest_revision: u64::from_le_bytes(*newest_revision),
             keys_bytes: usize::from(u16::from_le_bytes(*keys_bytes)),
         };
-        let known = *version == VERSION && header.rows <= MAX_ROWS;
+        let known = matches!(*version, HEADS | BARE) && header.rows <= MAX_ROWS;
         let fits = bound_bytes(header.rows, header.keys_bytes) <= MAX_ENCODED_BYTES;
         (known && fits && prefix.len() <= MAX_KEY_BYTES).then_some((header, prefix, rest))
+    }
+
+    /// Takes the head of the next row from the front of `bytes`.
+    #[inline(always)]
+    fn take_head(&self, bytes: &mut &[u8]) -> Option<Head> {
+        if !self.is_bare {
+            return Head::decode_from(bytes);
+        }
+        let (written, rest) = bytes.split_at_checked(revision_width(self.newest_revision))?;
+        *bytes = rest;
+        let mut revision = [0; 8];
+        revision.get_mut(..written.len())?.copy_from_slice(written);
+        Some(Head::bare(u64::from_le_bytes(revision)))
     }
 }
 
@@ -160,7 +181,11 @@ impl Place {
         }
         let mut done = 0;
         while done < len {
-            let block = bytes.get(done..)?.first_chunk::<BLOCK_BYTES>()?;
+            let left = bytes.get(done..)?;
+            let Some(block) = left.first_chunk::<BLOCK_BYTES>() else {
+                key.get_mut(at + done..end)?.copy_from_slice(left.get(..len - done)?);
+                break;
+            };
             *key.get_mut(at + done..)?.first_chunk_mut()? = *block;
             done += BLOCK_BYTES;
         }

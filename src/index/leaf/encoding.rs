@@ -10,15 +10,20 @@
 //! | the prefix | |
 //! | for each row, in order: how much of the suffix before it shares, how much follows | 1 or 2 each |
 //! | the rest of the suffix | |
-//! | the [head](crate::values::head::Head) | at most 58 |
+//! | the [head](crate::values::head::Head), or of a bare one the revision | at most 58 |
 //! | CRC-32 of all before | 4, little endian |
 //!
-//! Each leaf has one encoding: prefixes are as long as they can be, and numbers as short.
+//! The version says whether all heads are [bare](crate::values::head::Head::is_bare): those of a
+//! leaf of a secondary index. Then each revision has as many bytes as the newest needs, little
+//! endian. Each leaf has one encoding: prefixes are as long as they can be, and numbers as short.
 
 use super::keys::{MAX_KEY_BYTES, common_prefix};
 use super::{Leaf, MAX_ENCODED_BYTES};
 
-pub(super) const VERSION: u8 = 1;
+/// The version of a leaf of heads, and of one without rows.
+pub(super) const HEADS: u8 = 1;
+/// The version of a leaf of bare heads.
+pub(super) const BARE: u8 = 2;
 const HEADER_BYTES: usize = 1 + 1 + 8 + 2 + 2;
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
@@ -49,7 +54,10 @@ impl Leaf {
         let first = self.at(0).map_or(&[][..], |slot| self.suffix(slot));
         let more = first.get(..cut).unwrap_or_default();
         let keys_bytes = self.keys.len() - cut * self.len().saturating_sub(1);
-        out.extend_from_slice(&[VERSION, self.len() as u8]);
+        let is_bare = self.rows.are_bare();
+        let version = if is_bare { BARE } else { HEADS };
+        let width = revision_width(newest_revision);
+        out.extend_from_slice(&[version, self.len() as u8]);
         out.extend_from_slice(&newest_revision.to_le_bytes());
         out.extend_from_slice(&(self.prefix_len + cut as u16).to_le_bytes());
         out.extend_from_slice(&(keys_bytes as u16).to_le_bytes());
@@ -62,7 +70,13 @@ impl Leaf {
             push_length(out, shared.len());
             push_length(out, rest.len());
             out.extend_from_slice(rest);
-            entry.head().encode_to(out);
+            let head = entry.head();
+            if is_bare {
+                let revision = head.revision.to_le_bytes();
+                out.extend_from_slice(revision.get(..width).unwrap_or_default());
+            } else {
+                head.encode_to(out);
+            }
             before = suffix;
         }
         let checksum = crc32fast::hash(out.get(begin..).unwrap_or_default());
@@ -76,6 +90,11 @@ impl Leaf {
         let ends = self.key_at(0).zip(self.len().checked_sub(1).and_then(|last| self.key_at(last)));
         ends.map_or(0, |(first, last)| common_prefix(first.suffix, last.suffix))
     }
+}
+
+/// How many bytes the revisions of bare heads have, of which this is the newest.
+pub(super) fn revision_width(newest: u64) -> usize {
+    (8 - newest.leading_zeros() as usize / 8).max(1)
 }
 
 /// Appends a length of at most [`MAX_KEY_BYTES`], seven bits a byte, the lowest first.

@@ -76,7 +76,8 @@ impl Slot {
 pub(crate) enum Put {
     /// The key is new.
     Inserted,
-    /// The key was there. `value` is the displaced value: drop it after the lock.
+    /// The key was there. Drop `value` after the lock: it is the displaced one, or the new one where
+    /// that was copied over it.
     Replaced { value: Option<CachedValue> },
     /// The key is new and the leaf has no room for it. The leaf is unchanged and `value` comes back.
     Full { value: Option<CachedValue> },

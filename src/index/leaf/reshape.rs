@@ -73,7 +73,7 @@ impl Leaf {
         leaf.set_prefix(first.prefix);
         leaf.keys.extend(first.suffix.iter().take(more));
         leaf.prefix_len = whole as u16;
-        leaf.rows.reserve_exact(ranks.len());
+        leaf.rows = self.rows.with_capacity_like(ranks.len());
         leaf.take_ranks(self, ranks);
         leaf
     }

@@ -1,7 +1,8 @@
-//! The rows of a leaf: in 48 bytes each, or in 64 where one of them needs that.
+//! The rows of a leaf: in 10 bytes each, in 48, or in 64 where one of them needs that.
 //!
 //! Leaves of usual heads are three quarters of what they would be otherwise, so more of them stay
-//! in memory. Heads that expire, and those whose numbers are beyond the usual, need wide rows.
+//! in memory. Heads that expire, and those whose numbers are beyond the usual, need wide rows. Heads
+//! of entries of a secondary index say nothing but a revision, and have bare ones.
 
 use super::row::Row;
 use super::{Slot, grow};
@@ -11,9 +12,20 @@ use crate::values::head::Head;
 /// Rows by slot. All of a leaf have the same form; one that was wide stays so.
 #[derive(Debug)]
 pub(super) enum Rows {
+    Bare(Vec<BareRow>),
     Narrow(Vec<NarrowRow>),
     Wide(Vec<Row>),
 }
+
+/// A row whose head is [bare](Head::is_bare) and whose revision is below 2^48.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BareRow {
+    revision: Low48,
+    start: u16,
+    len: u16,
+}
+
+const _: () = assert!(size_of::<BareRow>() == 10);
 
 /// A row whose version does not expire, and whose revision and time are below 2^48.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +65,25 @@ impl Low48 {
     fn get(self) -> u64 {
         let [low, middle, high] = self.0.map(u64::from);
         low | middle << 16 | high << 32
+    }
+}
+
+impl BareRow {
+    /// `None` for a head that does not fit.
+    #[inline]
+    fn new(head: &Head, (start, len): (usize, usize)) -> Option<Self> {
+        let revision = if head.is_bare() { Low48::new(head.revision)? } else { return None };
+        Some(Self { revision, start: start as u16, len: len as u16 })
+    }
+
+    #[inline]
+    fn head(&self) -> Head {
+        Head::bare(self.revision.get())
+    }
+
+    #[inline]
+    fn span(&self) -> (usize, usize) {
+        (usize::from(self.start), usize::from(self.len))
     }
 }
 
@@ -100,12 +131,36 @@ impl NarrowRow {
 impl Rows {
     /// No rows, and no allocation.
     pub(super) fn new() -> Self {
-        Self::Narrow(Vec::new())
+        Self::Bare(Vec::new())
+    }
+
+    /// No rows, and room for so many of this form.
+    pub(super) fn with_capacity_like(&self, rows: usize) -> Self {
+        match self {
+            Self::Bare(_) => Self::Bare(Vec::with_capacity(rows)),
+            Self::Narrow(_) => Self::Narrow(Vec::with_capacity(rows)),
+            Self::Wide(_) => Self::Wide(Vec::with_capacity(rows)),
+        }
+    }
+
+    /// No rows, and room for so many: of bare heads or of others.
+    pub(super) fn with_capacity(rows: usize, bare: bool) -> Self {
+        if bare {
+            Self::Bare(Vec::with_capacity(rows))
+        } else {
+            Self::Narrow(Vec::with_capacity(rows))
+        }
+    }
+
+    /// Whether there are rows, and all heads are bare.
+    pub(super) fn are_bare(&self) -> bool {
+        self.len() > 0 && self.slots().all(|slot| self.head(slot).is_bare())
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
+            Self::Bare(rows) => rows.len(),
             Self::Narrow(rows) => rows.len(),
             Self::Wide(rows) => rows.len(),
         }
@@ -113,6 +168,7 @@ impl Rows {
 
     pub(super) fn memory_bytes(&self) -> usize {
         match self {
+            Self::Bare(rows) => rows.capacity() * size_of::<BareRow>(),
             Self::Narrow(rows) => rows.capacity() * size_of::<NarrowRow>(),
             Self::Wide(rows) => rows.capacity() * size_of::<Row>(),
         }
@@ -120,6 +176,7 @@ impl Rows {
 
     pub(super) fn reserve_exact(&mut self, more: usize) {
         match self {
+            Self::Bare(rows) => rows.reserve_exact(more),
             Self::Narrow(rows) => rows.reserve_exact(more),
             Self::Wide(rows) => rows.reserve_exact(more),
         }
@@ -130,6 +187,16 @@ impl Rows {
     pub(super) fn push(&mut self, head: &Head, span: (usize, usize)) {
         debug_assert!(span.0 + span.1 <= usize::from(u16::MAX), "keys of a leaf are too long");
         match self {
+            Self::Bare(rows) => match BareRow::new(head, span) {
+                Some(row) => {
+                    grow(rows, 1);
+                    rows.push(row);
+                }
+                None => {
+                    self.widen();
+                    self.push(head, span);
+                }
+            },
             Self::Narrow(rows) => match NarrowRow::new(head, span) {
                 Some(row) => {
                     grow(rows, 1);
@@ -151,6 +218,7 @@ impl Rows {
     #[inline]
     pub(super) fn head(&self, slot: Slot) -> Head {
         match self {
+            Self::Bare(rows) => rows[slot.index()].head(),
             Self::Narrow(rows) => rows[slot.index()].head(),
             Self::Wide(rows) => rows[slot.index()].head(),
         }
@@ -162,6 +230,13 @@ impl Rows {
     pub(super) fn set_head(&mut self, slot: Slot, head: &Head) {
         let span = self.span(slot);
         match self {
+            Self::Bare(rows) => match BareRow::new(head, span) {
+                Some(row) => rows[slot.index()] = row,
+                None => {
+                    self.widen();
+                    self.set_head(slot, head);
+                }
+            },
             Self::Narrow(rows) => match NarrowRow::new(head, span) {
                 Some(row) => rows[slot.index()] = row,
                 None => {
@@ -178,6 +253,7 @@ impl Rows {
     #[inline]
     pub(super) fn span(&self, slot: Slot) -> (usize, usize) {
         match self {
+            Self::Bare(rows) => rows[slot.index()].span(),
             Self::Narrow(rows) => rows[slot.index()].span(),
             Self::Wide(rows) => rows[slot.index()].span(),
         }
@@ -186,6 +262,12 @@ impl Rows {
     /// Says of each row, in order of slot, where the suffix of its key lies now.
     pub(super) fn move_spans(&mut self, mut f: impl FnMut(Slot, (usize, usize)) -> (usize, usize)) {
         match self {
+            Self::Bare(rows) => {
+                for (index, row) in rows.iter_mut().enumerate() {
+                    let (start, len) = f(Slot::new(index), row.span());
+                    (row.start, row.len) = (start as u16, len as u16);
+                }
+            }
             Self::Narrow(rows) => {
                 for (index, row) in rows.iter_mut().enumerate() {
                     let (start, len) = f(Slot::new(index), row.span());
@@ -203,6 +285,7 @@ impl Rows {
     /// Removes a row and gives its slot to the last; returns its head.
     pub(super) fn swap_remove(&mut self, slot: Slot) -> Head {
         match self {
+            Self::Bare(rows) => rows.swap_remove(slot.index()).head(),
             Self::Narrow(rows) => rows.swap_remove(slot.index()).head(),
             Self::Wide(rows) => rows.swap_remove(slot.index()).head(),
         }
@@ -222,12 +305,23 @@ impl Rows {
         self.slots().all(|slot| self.head(slot).deleted)
     }
 
+    /// Gives the rows the next wider form.
     #[cold]
     fn widen(&mut self) {
-        if let Self::Narrow(narrow) = self {
-            let mut wide = Vec::with_capacity(narrow.capacity());
-            wide.extend(narrow.iter().map(|row| Row::new(&row.head(), row.span())));
-            *self = Self::Wide(wide);
+        match self {
+            Self::Bare(bare) => {
+                let mut narrow = Vec::with_capacity(bare.capacity());
+                narrow
+                    .extend(bare.iter().filter_map(|row| NarrowRow::new(&row.head(), row.span())));
+                debug_assert_eq!(narrow.len(), bare.len(), "a bare row fits a narrow one");
+                *self = Self::Narrow(narrow);
+            }
+            Self::Narrow(narrow) => {
+                let mut wide = Vec::with_capacity(narrow.capacity());
+                wide.extend(narrow.iter().map(|row| Row::new(&row.head(), row.span())));
+                *self = Self::Wide(wide);
+            }
+            Self::Wide(_) => {}
         }
     }
 }

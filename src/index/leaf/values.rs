@@ -37,6 +37,25 @@ impl CachedValue {
         Self { parent: self.parent, bytes }
     }
 
+    /// Puts the value of a newer version in the place of this one; returns what is to be dropped.
+    ///
+    /// A small value of the same length is copied over this one, if nobody else has a handle to that:
+    /// memory that was not used for long costs more to free than to write.
+    fn replace(&mut self, newer: Self) -> Self {
+        let len = self.bytes.len();
+        if len == newer.bytes.len() && len <= COPIED_BYTES {
+            match mem::take(&mut self.bytes).try_into_mut() {
+                Ok(mut own) => {
+                    own.copy_from_slice(&newer.bytes);
+                    (self.parent, self.bytes) = (newer.parent, own.freeze());
+                    return newer;
+                }
+                Err(shared) => self.bytes = shared,
+            }
+        }
+        mem::replace(self, newer)
+    }
+
     fn memory_bytes(&self) -> usize {
         self.bytes.len() + VALUE_OVERHEAD_BYTES
     }
@@ -72,7 +91,7 @@ impl Values {
         let (is_held, at) = (self.present & bit(slot) != 0, self.place(slot));
         self.bytes += value.as_ref().map_or(0, CachedValue::memory_bytes);
         let displaced = match value {
-            Some(value) if is_held => self.held.get_mut(at).map(|place| mem::replace(place, value)),
+            Some(value) if is_held => self.held.get_mut(at).map(|place| place.replace(value)),
             Some(value) => {
                 grow(&mut self.held, 1);
                 self.held.insert(at, value);

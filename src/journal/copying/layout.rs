@@ -47,7 +47,7 @@ impl<'a> Layout<'a> {
         }
         let Some(growing) = &mut self.growing else { return Ok(()) };
         growing.last_revision = commit.revision;
-        growing.segment.push(&mut commit.frame, commit.revision)
+        growing.segment.push(&mut commit.frame, commit.revision).map(drop)
     }
 
     /// Ends the last segment, at the given revision, which compaction may have left without a

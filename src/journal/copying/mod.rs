@@ -5,6 +5,7 @@
 //! then a marker says that what lies there may be thrown away.
 
 mod collect;
+mod damaged;
 mod layout;
 mod source;
 mod target;
@@ -19,6 +20,7 @@ use crate::storage::Disk;
 use crate::values::error::Result;
 
 pub(crate) use collect::{Collector, Loose};
+pub(crate) use damaged::DamagedStore;
 pub(crate) use source::ClosedStore;
 pub(crate) use target::{Target, clear_journal};
 

@@ -9,10 +9,13 @@ use crate::journal::copying::{Collector, Loose, Source};
 use crate::journal::entries::EntrySource;
 use crate::journal::manifest::{Checkpoint, Loaded, Manifest, ManifestFile};
 use crate::journal::recover::{FoundSegment, find_ends, is_outdated};
+use crate::journal::salvage::segment_numbers;
 use crate::journal::scanner::FrameScanner;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::journal::watermark::Watermark;
-use crate::storage::layout::{LOCK_FILE, MANIFEST_FILE, WATERMARK_FILE};
+use crate::storage::layout::{
+    JOURNAL_FOLDER, LOCK_FILE, MANIFEST_FILE, UNFINISHED_FILE, WATERMARK_FILE,
+};
 use crate::storage::{Disk, HeldLock, ReadOnlyDisk, StoreDirectory};
 use crate::values::error::{Error, Result};
 use crate::values::options::{OnProgress, Progress};
@@ -30,7 +33,39 @@ pub(crate) struct ClosedStore {
     on_progress: Option<OnProgress>,
     /// Of the segments that were read to their ends.
     progress: Progress,
-    _lock: Option<Arc<dyn HeldLock>>,
+    _lock: ReadLock,
+}
+
+/// The lock of a store that is read, where one can be had.
+pub(super) struct ReadLock {
+    _held: Option<Arc<dyn HeldLock>>,
+}
+
+impl ReadLock {
+    /// The directory, and the lock or why it cannot be had.
+    ///
+    /// # Errors
+    /// [`Error::Locked`].
+    fn try_take(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Arc<StoreDirectory>, Result<Self>)> {
+        match StoreDirectory::lock(disk, path) {
+            Ok((directory, lock)) => Ok((directory, Ok(Self { _held: Some(lock) }))),
+            Err(error @ Error::Locked { .. }) => Err(error),
+            Err(error) => Ok((Arc::new(StoreDirectory::unlocked(disk, path)), Err(error))),
+        }
+    }
+
+    /// The directory and its lock, or none where nobody can write.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Io`].
+    pub(super) fn take(disk: &Arc<dyn Disk>, path: &Path) -> Result<(Arc<StoreDirectory>, Self)> {
+        match Self::try_take(disk, path)? {
+            (directory, Err(error)) if cannot_be_written(&error) => {
+                Ok((directory, Self { _held: None }))
+            }
+            (directory, lock) => Ok((directory, lock?)),
+        }
+    }
 }
 
 impl ClosedStore {
@@ -45,12 +80,8 @@ impl ClosedStore {
         on_progress: Option<&OnProgress>,
     ) -> Result<Self> {
         check_present(disk, path)?;
-        let (directory, lock) = match StoreDirectory::lock(disk, path) {
-            Ok((directory, lock)) => (directory, Ok(lock)),
-            Err(error @ Error::Locked { .. }) => return Err(error),
-            Err(error) => (Arc::new(StoreDirectory::unlocked(disk, path)), Err(error)),
-        };
-        Self::read(directory, lock.map(Some), path, on_progress)
+        let (directory, lock) = ReadLock::try_take(disk, path)?;
+        Self::read(directory, lock, path, on_progress)
     }
 
     /// As [`open`](Self::open), but makes no file LOCK where there is none: it is then read
@@ -65,12 +96,13 @@ impl ClosedStore {
             return Self::open(disk, path, on_progress);
         }
         check_present(disk, path)?;
-        Self::read(Arc::new(StoreDirectory::unlocked(disk, path)), Ok(None), path, on_progress)
+        let directory = Arc::new(StoreDirectory::unlocked(disk, path));
+        Self::read(directory, Ok(ReadLock { _held: None }), path, on_progress)
     }
 
     fn read(
         directory: Arc<StoreDirectory>,
-        lock: Result<Option<Arc<dyn HeldLock>>>,
+        lock: Result<ReadLock>,
         path: &Path,
         on_progress: Option<&OnProgress>,
     ) -> Result<Self> {
@@ -88,7 +120,7 @@ impl ClosedStore {
         };
         let lock = match lock {
             // Nobody opens a copy there: that would write to it.
-            Err(error) if manifest.copied && cannot_be_written(&error) => None,
+            Err(error) if manifest.copied && cannot_be_written(&error) => ReadLock { _held: None },
             lock => lock?,
         };
         if is_outdated(&disk, path, &manifest)? {
@@ -163,9 +195,19 @@ impl ClosedStore {
     }
 }
 
-fn check_present(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
-    let manifest = path.join(MANIFEST_FILE);
-    if disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
+/// # Errors
+/// [`Error::Io`] of kind `NotFound` where there is neither MANIFEST nor a segment of a store that has
+/// lost it.
+pub(super) fn check_present(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
+    let exists = |name: &str| {
+        let path = path.join(name);
+        disk.exists(&path).map_err(Error::io("looking for", &path))
+    };
+    if exists(MANIFEST_FILE)?
+        || exists(JOURNAL_FOLDER)?
+            && !exists(UNFINISHED_FILE)?
+            && !segment_numbers(&**disk, path)?.is_empty()
+    {
         return Ok(());
     }
     let source = io::Error::new(io::ErrorKind::NotFound, "there is no store");

@@ -11,6 +11,9 @@ use super::order::sorted_members;
 /// Where the code of an entry is cut, all its fields together.
 pub(crate) const CUT_BYTES: usize = 256;
 
+/// Most codes have room in this.
+const USUAL_BYTES: usize = 40;
+
 const END: u8 = 0x00;
 const MISSING: u8 = 0x01;
 const NULL: u8 = 0x02;
@@ -78,7 +81,7 @@ impl Default for Encoder {
 impl Encoder {
     /// Writes no more than this.
     pub(crate) fn cut_at(limit_bytes: usize) -> Self {
-        Self { code: Vec::new(), limit_bytes }
+        Self { code: Vec::with_capacity(USUAL_BYTES), limit_bytes }
     }
 
     /// Appends a field; `None` is a missing one, which is less than every value.
@@ -202,13 +205,13 @@ impl<'a> Decoder<'a> {
         self.rest
     }
 
-    /// The next field, `Some(None)` for a missing one; `None` where the bytes are no code, or a cut
+    /// Passes over the next field, whatever is in it; `None` where the bytes are no code, or a cut
     /// one.
-    pub(crate) fn field(&mut self, descending: bool) -> Option<Option<Value>> {
+    pub(crate) fn skip(&mut self, descending: bool) -> Option<()> {
         self.complemented = descending;
         match self.peek()? {
-            MISSING => self.byte().map(|_| None),
-            _ => self.value(0).map(Some),
+            MISSING => self.byte().map(drop),
+            _ => self.skip_value(0),
         }
     }
 
@@ -220,6 +223,75 @@ impl<'a> Decoder<'a> {
         let byte = self.peek()?;
         self.rest = self.rest.get(1..)?;
         Some(byte)
+    }
+
+    fn skip_value(&mut self, depth: usize) -> Option<()> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        match self.byte()? {
+            NULL | FALSE | TRUE | ZERO => {}
+            NEGATIVE => drop(self.magnitude(true)?),
+            POSITIVE => drop(self.magnitude(false)?),
+            STRING => self.skip_string()?,
+            ARRAY => {
+                while self.peek()? != END {
+                    self.skip_value(depth + 1)?;
+                }
+                self.byte()?;
+            }
+            OBJECT => {
+                while self.peek()? != END {
+                    let STRING = self.byte()? else { return None };
+                    self.skip_string()?;
+                    self.skip_value(depth + 1)?;
+                }
+                self.byte()?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn skip_string(&mut self) -> Option<()> {
+        loop {
+            if self.byte()? == END {
+                match self.byte()? {
+                    END => return Some(()),
+                    ESCAPED => {}
+                    _ => return None,
+                }
+            }
+        }
+    }
+
+    fn magnitude(&mut self, negative: bool) -> Option<Magnitude> {
+        let mut next = || self.byte().map(|byte| if negative { !byte } else { byte });
+        let power = u16::from_be_bytes([next()?, next()?]);
+        let mut fraction = 0_u64;
+        // 63 bits are nine times seven.
+        for group in 0..9 {
+            let byte = next()?;
+            fraction |= u64::from(byte >> 1) << (57 - 7 * group);
+            if byte & 1 == 0 {
+                return Some(Magnitude { power, fraction });
+            }
+        }
+        None
+    }
+}
+
+/// What is in a code, for those who hold it against the values that it was made of.
+#[cfg(any(test, feature = "simulation"))]
+impl Decoder<'_> {
+    /// The next field, `Some(None)` for a missing one; `None` where the bytes are no code, or a cut
+    /// one.
+    pub(crate) fn field(&mut self, descending: bool) -> Option<Option<Value>> {
+        self.complemented = descending;
+        match self.peek()? {
+            MISSING => self.byte().map(|_| None),
+            _ => self.value(0).map(Some),
+        }
     }
 
     fn value(&mut self, depth: usize) -> Option<Value> {
@@ -254,21 +326,6 @@ impl<'a> Decoder<'a> {
             }
             _ => return None,
         })
-    }
-
-    fn magnitude(&mut self, negative: bool) -> Option<Magnitude> {
-        let mut next = || self.byte().map(|byte| if negative { !byte } else { byte });
-        let power = u16::from_be_bytes([next()?, next()?]);
-        let mut fraction = 0_u64;
-        // 63 bits are nine times seven.
-        for group in 0..9 {
-            let byte = next()?;
-            fraction |= u64::from(byte >> 1) << (57 - 7 * group);
-            if byte & 1 == 0 {
-                return Some(Magnitude { power, fraction });
-            }
-        }
-        None
     }
 
     fn string(&mut self) -> Option<String> {

@@ -11,7 +11,7 @@ use super::pointer::Pointer;
 /// Begins the text of a unique index. No path begins so.
 const UNIQUE: &str = "unique ";
 /// The most fields of an index.
-const MAX_FIELDS: usize = 8;
+pub(super) const MAX_FIELDS: usize = 8;
 /// The longest text of an index in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 

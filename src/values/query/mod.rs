@@ -11,8 +11,9 @@
 //! | `entries.rs` | the entries that a document has in an index |
 //! | `filter/` | conditions on a document |
 //! | `sort.rs` | the order of what is found |
-//! | `plan.rs` | which index a find uses, and which part of it |
+//! | `plan.rs`, `demands.rs` | which index a find uses, and which part of it |
 
+mod demands;
 pub(crate) mod encoding;
 pub(crate) mod entries;
 pub(crate) mod filter;

@@ -35,29 +35,6 @@ impl Magnitude {
         Some(Self { power: u16::try_from(power).ok()?, fraction: aligned << 1 })
     }
 
-    /// The number as an integer, if it is one below 2⁶⁴.
-    fn to_integer(self) -> Option<u64> {
-        let power = i32::from(self.power) - BIAS;
-        let shift = 63_u32.checked_sub(u32::try_from(power).ok()?)?;
-        let digits = 1 << 63 | self.fraction >> 1;
-        let integer = digits >> shift;
-        (integer << shift == digits).then_some(integer)
-    }
-
-    /// The number as a float, if one is equal.
-    fn to_float(self) -> Option<f64> {
-        let power = i32::from(self.power) - BIAS;
-        let bits = if power > 1_023 {
-            return None;
-        } else if power >= -1_022 {
-            u64::try_from(power + 1_023).ok()? << 52 | self.fraction >> 12
-        } else {
-            (1 << 63 | self.fraction >> 1) >> 63_u16.checked_sub(self.power)?
-        };
-        let float = f64::from_bits(bits);
-        (Self::of_float(float) == Some(self)).then_some(float)
-    }
-
     /// The magnitude of a finite float; `None` for 0.
     fn of_float(float: f64) -> Option<Self> {
         let bits = float.to_bits();
@@ -95,7 +72,37 @@ impl Exact {
             Some(magnitude) => Self::Positive(magnitude),
         }
     }
+}
 
+/// The way back to a number, for those who hold codes against the values that they were made of.
+#[cfg(any(test, feature = "simulation"))]
+impl Magnitude {
+    /// The number as an integer, if it is one below 2⁶⁴.
+    fn to_integer(self) -> Option<u64> {
+        let power = i32::from(self.power) - BIAS;
+        let shift = 63_u32.checked_sub(u32::try_from(power).ok()?)?;
+        let digits = 1 << 63 | self.fraction >> 1;
+        let integer = digits >> shift;
+        (integer << shift == digits).then_some(integer)
+    }
+
+    /// The number as a float, if one is equal.
+    fn to_float(self) -> Option<f64> {
+        let power = i32::from(self.power) - BIAS;
+        let bits = if power > 1_023 {
+            return None;
+        } else if power >= -1_022 {
+            u64::try_from(power + 1_023).ok()? << 52 | self.fraction >> 12
+        } else {
+            (1 << 63 | self.fraction >> 1) >> 63_u16.checked_sub(self.power)?
+        };
+        let float = f64::from_bits(bits);
+        (Self::of_float(float) == Some(self)).then_some(float)
+    }
+}
+
+#[cfg(any(test, feature = "simulation"))]
+impl Exact {
     /// The number, an integer where it is one that 64 bits hold.
     pub(crate) fn to_number(self) -> Option<Number> {
         let (negative, magnitude) = match self {

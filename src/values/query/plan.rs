@@ -10,16 +10,19 @@
 //!
 //! A unique index of which all fields are demanded to be equal to one value is used first: it gives one
 //! item at most. Then the index with the longest equality prefix is used, of these one with a range, of
-//! these one that gives the order, of these the one with fewest rows, and of these the first by name. Every item is
-//! compared with the whole filter in any case, so a range may hold more than is found, never less.
+//! these one that gives the order, of these the one with fewest rows, and of these the first by name.
+//!
+//! A range may hold more than is found, never less: items are compared with the whole filter, unless
+//! the plan [decides](Plan::decides) it. That is so where the ranges are all that the filter says. An
+//! entry that is cut decides nothing.
 
-use super::encoding::{CUT_BYTES, Encoder, kind_bounds, present_bounds, string_prefix};
-use super::filter::{Comparison, Condition};
-use super::index::Index;
-use super::order::kind;
-use super::pointer::Pointer;
-use super::sort::Sort;
-use serde_json::Value;
+use super::demands::{Demand, Demanded, Demands, after, present};
+use super::encoding::{CUT_BYTES, is_cut};
+use super::entries::first_fields;
+use super::filter::Condition;
+use super::index::{Field, Index};
+use super::sort::{Sort, SortField};
+use crate::values::short_bytes::ShortBytes;
 
 /// The most ranges that the lists of a filter are made into.
 const MAX_RANGES: usize = 64;
@@ -46,12 +49,40 @@ pub(crate) struct Plan {
     /// Whether the index is unique, and all its fields are demanded to be equal to one value each: so
     /// one item is found at most.
     pub(crate) single: bool,
+    /// Whether each item of an entry in the ranges, if that is not cut, is found, and
+    /// [`place`](Self::place) tells where.
+    pub(crate) decides: bool,
     /// What all entries of the ranges begin with, if it is ordered.
     prefix: Vec<u8>,
+    /// Whether the order is one of values, not of the keys.
+    sorted: bool,
+    /// Of the fields of the sort that the index has in order, one for each: whether it descends.
+    order: Vec<bool>,
+    /// Whether these are all fields of the sort.
+    pub(crate) orders_all: bool,
 }
 
 impl Plan {
-    /// Leaves out what comes before a place in the order: the code of the value that is sorted by,
+    /// The code of the values that are sorted by, as [`Sort::code`] gives it, from the code of an entry
+    /// which is not cut; `None` where the plan does not decide that.
+    pub(crate) fn place(&self, index: &Index, code: &[u8]) -> Option<ShortBytes> {
+        if !self.decides || is_cut(code) {
+            return None;
+        }
+        if !self.sorted {
+            return Some(ShortBytes::EMPTY);
+        }
+        let code = code.strip_prefix(&self.prefix[..])?;
+        let fields = index.fields().get(self.equal_fields..self.ordered_fields)?;
+        let code = first_fields(fields.iter().map(Field::is_descending), code);
+        Some(if self.reverse {
+            ShortBytes::of([&complement_if(true, code.to_vec())])
+        } else {
+            ShortBytes::of([code])
+        })
+    }
+
+    /// Leaves out what comes before a place in the order: the code of the values that are sorted by,
     /// and the key of the item. Something of it may be left.
     pub(crate) fn begin_at(&mut self, code: &[u8], key: &[u8]) {
         let (true, [range]) = (self.ordered, &mut self.ranges[..]) else { return };
@@ -61,6 +92,7 @@ impl Plan {
             range.from = std::mem::take(&mut range.from).max([prefix, key].concat());
             return;
         }
+        let code = first_fields(self.order.iter().copied(), code);
         let code = complement_if(self.reverse, code.to_vec());
         let place = cut([prefix, &code].concat());
         if !self.reverse {
@@ -78,24 +110,6 @@ impl Plan {
 pub(crate) struct CodeRange {
     pub(crate) from: Vec<u8>,
     pub(crate) to: Option<Vec<u8>>,
-}
-
-/// What one value at a path has to be, as codes of a field that ascends.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Demand {
-    /// One of these, in order.
-    Equal(Vec<Vec<u8>>),
-    /// From one, on, up to another and without that.
-    Range(Vec<u8>, Vec<u8>),
-}
-
-/// A demand on the values at a path.
-#[derive(Debug)]
-struct Demanded {
-    path: Pointer,
-    demand: Demand,
-    /// Demands of one group are on the same value, if the path has a `*`; 0 for a group of its own.
-    group: usize,
 }
 
 /// Chooses the index of a find; `None` to look at every item. `rows` tells how many entries an index
@@ -127,9 +141,9 @@ pub(crate) fn suggestion(condition: &Condition, sort: Option<&Sort>) -> Option<I
     let all = &demands.demands;
     let equal = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Equal(_)));
     let ranged = all.iter().filter(|demanded| matches!(demanded.demand, Demand::Range(..)));
-    let last = match sort {
-        Some(sort) => Some((sort.path(), sort.is_descending())),
-        None => ranged.map(|demanded| (&demanded.path, false)).next(),
+    let last: Vec<_> = match sort {
+        Some(sort) => sort.fields().map(|field| (field.path(), field.is_descending())).collect(),
+        None => ranged.map(|demanded| (&demanded.path, false)).take(1).collect(),
     };
     let fields = equal.map(|demanded| (&demanded.path, false)).chain(last);
     fields.fold(None, |index: Option<Index>, (path, descending)| {
@@ -145,74 +159,27 @@ pub(crate) fn suggestion(condition: &Condition, sort: Option<&Sort>) -> Option<I
     })
 }
 
-#[derive(Debug, Default)]
-struct Demands {
-    demands: Vec<Demanded>,
-    groups: usize,
-}
-
 impl Demands {
-    /// Collects what must hold. `scope` is the path of the value that the condition is about, and its
-    /// group.
-    fn collect(&mut self, condition: &Condition, scope: Option<(&Pointer, usize)>) {
-        match condition {
-            Condition::All(parts) => parts.iter().for_each(|part| self.collect(part, scope)),
-            Condition::Element { path, of } => {
-                let path = scope.map_or_else(|| Some(path.clone()), |(at, _)| at.join(path));
-                self.groups += 1;
-                let group = self.groups;
-                if let Some(path) = path {
-                    self.collect(of, Some((&path, group)));
-                }
-            }
-            Condition::Compare { path, comparison, value } => {
-                self.add(path, scope, of_comparison(*comparison, value));
-            }
-            Condition::Between { path, low, high } => {
-                let (from, to) = (code(low), after(code(high)));
-                self.add(path, scope, to.map(|to| Demand::Range(from, to)));
-            }
-            Condition::In { path, values } => {
-                let mut codes: Vec<Vec<u8>> = values.iter().map(code).collect();
-                codes.sort_unstable();
-                codes.dedup();
-                self.add(path, scope, Some(Demand::Equal(codes)));
-            }
-            Condition::Prefix { path, prefix } => {
-                let from = string_prefix(prefix);
-                self.add(path, scope, after(from.clone()).map(|to| Demand::Range(from, to)));
-            }
-            Condition::Exists { path } => self.add(path, scope, Some(present())),
-            Condition::Any(_) | Condition::Not(_) => {}
-        }
-    }
-
-    fn add(&mut self, path: &Pointer, scope: Option<(&Pointer, usize)>, demand: Option<Demand>) {
-        let Some(demand) = demand else { return };
-        // Below a value that is one, a path without `*` leads to one value.
-        let (path, group) = match scope {
-            None => (Some(path.clone()), 0),
-            Some((at, group)) => (at.join(path), if path.has_each() { 0 } else { group }),
+    /// Whether the ranges of an index are all that is demanded: those of values that its first
+    /// fields are equal to, and of the next field if it is `ranged`.
+    fn are_all_of(&self, index: &Index, equal_fields: usize, ranged: bool) -> bool {
+        let fields = || index.fields().iter().map(Field::path);
+        let in_range = |demanded: &Demanded| {
+            let at = fields().position(|path| *path == demanded.path);
+            let alone = || {
+                let on_path = self.demands.iter().filter(|other| other.path == demanded.path);
+                on_path.count() == 1
+            };
+            let used = match demanded.demand {
+                Demand::Equal(_) => at.is_some_and(|at| at < equal_fields),
+                Demand::Range(..) => ranged && at == Some(equal_fields),
+            };
+            used && demanded.exact
+                && !demanded.demand.is_cut()
+                // Two conditions on a path with a `*` may be met by two elements.
+                && (!demanded.path.has_each() || alone())
         };
-        if let Some(path) = path {
-            self.demands.push(Demanded { path, demand, group });
-        }
-    }
-
-    /// What a single value at the path has to be. Of a path with `*` it is what one of the conditions
-    /// demands, or one group of them: those of different groups may be met by different elements.
-    fn of(&self, path: &Pointer) -> Option<Demand> {
-        let on_path = || self.demands.iter().filter(|demanded| demanded.path == *path);
-        if !path.has_each() {
-            return on_path().map(|demanded| demanded.demand.clone()).reduce(Demand::and);
-        }
-        let single = on_path().filter(|demanded| demanded.group == 0);
-        let single = single.map(|demanded| demanded.demand.clone());
-        let groups = (1..=self.groups).filter_map(|group| {
-            let of_group = on_path().filter(|demanded| demanded.group == group);
-            of_group.map(|demanded| demanded.demand.clone()).reduce(Demand::and)
-        });
-        single.chain(groups).min_by_key(Demand::width)
+        !self.others && self.demands.iter().all(in_range)
     }
 
     /// How one index would be used.
@@ -235,10 +202,10 @@ impl Demands {
             }
         }
         let next = fields.get(equal_fields);
-        let sorts = |sort: &&Sort| next.is_some_and(|field| field.path() == sort.path());
-        let sorts_next = sort.filter(sorts);
+        let rest = fields.get(equal_fields..).unwrap_or_default();
+        let sorts = sort.map_or(0, |sort| in_order(rest, sort));
         let ranged = range.is_some();
-        if range.is_none() && sorts_next.is_some() {
+        if range.is_none() && sorts > 0 {
             range = present().span();
         }
         if equal_fields == 0 && range.is_none() {
@@ -246,108 +213,54 @@ impl Demands {
         }
         repeats |= fields.iter().skip(equal_fields).any(|field| field.path().has_each());
         let single = prefixes.len() == 1;
-        let ordered = match (sort, sorts_next) {
-            (None, _) => single && equal_fields == fields.len(),
+        let ordered = match sort {
+            None => single && equal_fields == fields.len(),
             // Of several values the first counts, and it may lie outside of a range.
-            (Some(sort), Some(_)) => single && !(ranged && sort.path().has_each()),
-            (Some(_), None) => false,
+            Some(sort) => single && sorts > 0 && !(ranged && sort.first().path().has_each()),
         };
-        let descends = next.is_some_and(super::index::Field::is_descending);
-        let reverse = ordered && sorts_next.is_some_and(|sort| sort.is_descending() != descends);
+        let descends = next.is_some_and(Field::is_descending);
+        let reverses = |sort: &Sort| sort.first().is_descending() != descends;
+        let reverse = ordered && sort.is_some_and(reverses);
+        let order = sort.iter().flat_map(|sort| sort.fields()).map(SortField::is_descending);
+        let orders_all = sort.is_none_or(|sort| sort.fields().count() == sorts);
         let prefix = prefixes.first().cloned().unwrap_or_default();
         let ranges = ranges(prefixes, range, descends);
-        let ordered_fields = if sorts_next.is_some() { equal_fields + 1 } else { equal_fields };
+        let cut =
+            |range: &CodeRange| is_cut(&range.from) || range.to.as_deref().is_some_and(is_cut);
+        // Of several values the first counts, which may not be the one of an entry.
+        let each = |sort: &Sort| sort.fields().any(|field| field.path().has_each());
+        let places = sort.is_none_or(|sort| ordered && orders_all && !each(sort));
+        let decides =
+            places && self.are_all_of(index, equal_fields, ranged) && !ranges.iter().any(cut);
         Some(Plan {
             index: at,
             ranges,
             reverse,
             ordered,
-            ordered_fields,
+            ordered_fields: equal_fields + sorts,
             repeats,
             equal_fields,
             ranged,
             single: index.is_unique() && single && equal_fields == fields.len(),
+            decides,
             prefix,
+            sorted: sort.is_some(),
+            order: order.take(sorts).collect(),
+            orders_all,
         })
     }
 }
 
-impl Demand {
-    /// What meets both demands on one value.
-    fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Range(a_from, a_to), Self::Range(b_from, b_to)) => {
-                Self::Range(a_from.max(b_from), a_to.min(b_to))
-            }
-            (Self::Equal(mut codes), Self::Equal(others)) => {
-                codes.retain(|code| others.contains(code));
-                Self::Equal(codes)
-            }
-            // The filter sees to the range.
-            (Self::Equal(codes), Self::Range(..)) | (Self::Range(..), Self::Equal(codes)) => {
-                Self::Equal(codes)
-            }
-        }
-    }
-
-    /// Equality before ranges, fewer values before more, and presence last.
-    fn width(&self) -> usize {
-        match self {
-            Self::Equal(codes) => codes.len(),
-            range if *range == present() => usize::MAX,
-            Self::Range(..) => usize::MAX - 1,
-        }
-    }
-
-    fn span(self) -> Option<(Vec<u8>, Vec<u8>)> {
-        match self {
-            Self::Range(from, to) => Some((from, to)),
-            Self::Equal(codes) => {
-                let to = codes.last().cloned().and_then(after)?;
-                Some((codes.into_iter().next()?, to))
-            }
-        }
-    }
-}
-
-fn of_comparison(comparison: Comparison, value: &Value) -> Option<Demand> {
-    let (least, greatest) = kind_bounds(kind(value));
-    Some(match comparison {
-        Comparison::Eq => Demand::Equal(vec![code(value)]),
-        Comparison::Ne => present(),
-        Comparison::Lt => Demand::Range(least, before(code(value))?),
-        Comparison::Le => Demand::Range(least, after(code(value))?),
-        Comparison::Gt => Demand::Range(behind(code(value))?, greatest),
-        Comparison::Ge => Demand::Range(code(value), greatest),
-    })
-}
-
-fn present() -> Demand {
-    let (from, to) = present_bounds();
-    Demand::Range(from, to)
-}
-
-fn code(value: &Value) -> Vec<u8> {
-    let mut encoder = Encoder::default();
-    encoder.field(Some(value), false);
-    encoder.finish()
-}
-
-/// The end of what is less than a value; a cut code represents more than one.
-fn before(code: Vec<u8>) -> Option<Vec<u8>> {
-    if code.len() < CUT_BYTES { Some(code) } else { after(code) }
-}
-
-/// The beginning of what is greater than a value.
-fn behind(code: Vec<u8>) -> Option<Vec<u8>> {
-    if code.len() < CUT_BYTES { after(code) } else { Some(code) }
-}
-
-/// The first bytes that are greater than all that begin with these; `None` where there are none.
-fn after(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    while bytes.pop_if(|last| *last == u8::MAX).is_some() {}
-    *bytes.last_mut()? += 1;
-    Some(bytes)
+/// How many of the sort's fields, from the first on, come in their order in these fields of an
+/// index: all as in the index, or all the other way round.
+fn in_order(fields: &[Field], sort: &Sort) -> usize {
+    let reverses = |(field, by): &(&Field, &SortField)| field.is_descending() != by.is_descending();
+    let mut alike = fields.iter().zip(sort.fields());
+    let first = alike.clone().next();
+    let follows = |pair: (&Field, &SortField)| {
+        pair.0.path() == pair.1.path() && first.as_ref().map(reverses) == Some(reverses(&pair))
+    };
+    alike.position(|pair| !follows(pair)).unwrap_or_else(|| fields.len().min(sort.fields().count()))
 }
 
 /// The prefixes with each of these values of the next field.

@@ -20,7 +20,7 @@ use crate::{Case, from_environment, thinned};
 
 const COLLECTIONS: [&str; 2] = ["docs", "side"];
 const SEGMENT_HEADER_BYTES: usize = 4_096;
-const FRAME_HEADER_BYTES: usize = 24;
+pub(super) const FRAME_HEADER_BYTES: usize = 24;
 
 /// Collection and key; of a record the empty name and that of the collection.
 type Name = (String, String);
@@ -140,11 +140,11 @@ fn small_store(state: State) -> (Simulation, Story) {
 
 /// A frame of a commit in a file.
 #[derive(Debug, Clone)]
-struct Frame {
-    path: PathBuf,
-    offset: usize,
-    end: usize,
-    revision: u64,
+pub(super) struct Frame {
+    pub(super) path: PathBuf,
+    pub(super) offset: usize,
+    pub(super) end: usize,
+    pub(super) revision: u64,
 }
 
 fn number(bytes: &[u8], at: usize) -> usize {
@@ -152,7 +152,7 @@ fn number(bytes: &[u8], at: usize) -> usize {
 }
 
 /// The frames of commits of all segments, in order.
-fn frames(sim: &Simulation) -> Vec<Frame> {
+pub(super) fn frames(sim: &Simulation) -> Vec<Frame> {
     let mut frames = Vec::new();
     for (path, bytes) in Place::files(sim) {
         if !path.starts_with("journal") {
@@ -173,7 +173,7 @@ fn frames(sim: &Simulation) -> Vec<Frame> {
     frames
 }
 
-fn flip(sim: &Simulation, path: &Path, at: usize) {
+pub(super) fn flip(sim: &Simulation, path: &Path, at: usize) {
     let files = Place::files(sim);
     let mut bytes = files.into_iter().find(|file| file.0 == path).unwrap().1;
     bytes[at] ^= 1 << (at % 8);

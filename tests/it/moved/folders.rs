@@ -5,7 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use ifmatch::{Error, Store};
+use bytes::Bytes;
+use ifmatch::simulation::Simulation;
+use ifmatch::{Error, Options, Store};
 
 use super::{Counter, check};
 
@@ -38,6 +40,32 @@ fn a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
         check(&Store::open(&path).unwrap(), theirs.acknowledged);
         if !removed {
             check(&Store::open(&elsewhere).unwrap(), ours.acknowledged);
+        }
+    }
+}
+
+/// A regression: the sync of the index's folder, which goes by its path, said that this was not found.
+#[test]
+fn a_store_whose_folder_is_gone_says_so_to_whoever_asks() {
+    for removed in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
+        let store = ifmatch::simulation::open_quietly(&path, &Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        items.create("a", &Bytes::from_static(b"1")).unwrap();
+        if removed {
+            fs::remove_dir_all(&path).unwrap();
+        } else {
+            fs::rename(&path, &elsewhere).unwrap();
+        }
+        assert_eq!(items.get("a").unwrap().unwrap().value, "1");
+        let asked = [
+            ("checkpoint", Simulation::checkpoint(&store)),
+            ("compact", store.compact().map(drop)),
+            ("close", store.close()),
+        ];
+        for (what, answer) in asked {
+            assert!(matches!(answer, Err(Error::Moved { .. })), "{what}: {answer:?}");
         }
     }
 }

@@ -1,6 +1,8 @@
 //! ifmatch: raw bytes for the items, JSON documents for the patches.
 
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ifmatch::{
@@ -59,6 +61,23 @@ impl Engine for Ours {
     fn backup(&self, to: &Path) -> Outcome {
         self.store.backup(to.join(STORE))?;
         Ok(())
+    }
+
+    fn watch(&self, writes: u64) -> Outcome<Vec<f64>> {
+        self.store.sync()?;
+        let mut watch = self.store.watch(self.store.cursor()?)?;
+        let told = |n: u64| {
+            thread::sleep(Duration::from_millis(20));
+            let value = Bytes::from(n.to_le_bytes().repeat(32));
+            let meta = self.items.upsert(key(n), &value, Precondition::Always)?;
+            let written = Instant::now();
+            let change = watch.recv_timeout(Duration::from_secs(10))?.ok_or("not told in 10 s")?;
+            if change.revision() != meta.revision() {
+                return Err("told of another change".into());
+            }
+            Ok(written.elapsed().as_secs_f64() * 1e3)
+        };
+        (0..writes).map(told).collect()
     }
 }
 

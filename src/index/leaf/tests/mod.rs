@@ -90,6 +90,35 @@ fn put_inserts_then_replaces_and_gives_the_old_value_back() {
 }
 
 #[test]
+fn a_value_is_copied_over_one_of_its_length_that_nobody_else_has() {
+    let mut leaf = Leaf::new();
+    put(&mut leaf, b"a", 1);
+    let first = value("first");
+    let (held, place) = (first.bytes.clone(), first.bytes.as_ptr());
+    for (revision, text) in [(2, "first"), (3, "secnd"), (4, "third"), (5, "longer")] {
+        let parent = Some(ETag([revision as u8; 16]));
+        let newer = CachedValue { parent, ..value(text) };
+        let newer = if revision == 2 { CachedValue { parent, bytes: held.clone() } } else { newer };
+        let put = leaf.put(b"a", &head(revision), Some(newer));
+        assert!(matches!(put, Put::Inserted | Put::Replaced { .. }));
+        let slot = leaf.find(b"a").unwrap();
+        let now = leaf.value(slot).unwrap();
+        assert_eq!((&*now.bytes, now.parent), (text.as_bytes(), parent));
+        // What a reader has a handle to stays as it is.
+        assert_eq!(&*held, b"first");
+        assert_eq!(now.bytes.as_ptr() == place, revision == 2, "{text}");
+    }
+    let slot = leaf.find(b"a").unwrap();
+    let place = leaf.value(slot).unwrap().bytes.as_ptr();
+    leaf.put(b"a", &head(6), Some(value("LONGER")));
+    assert_eq!(leaf.value(leaf.find(b"a").unwrap()).unwrap().bytes.as_ptr(), place);
+    let mut empty = leaf_of(&["a"]);
+    let bytes = empty.memory_bytes();
+    empty.put(b"a", &head(7), leaf.take_values().pop());
+    assert!(empty.memory_bytes() > bytes);
+}
+
+#[test]
 fn set_head_keeps_the_value() {
     let mut leaf = leaf_of(&["a", "b"]);
     let slot = leaf.find(b"b").unwrap();

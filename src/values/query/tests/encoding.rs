@@ -200,13 +200,18 @@ proptest! {
         let mut decoder = Decoder::new(&code);
         let read = decoder.field(descending).unwrap().unwrap();
         prop_assert!(equal(&read, &value), "{} became {}", value, read);
-        prop_assert_eq!(decoder.field(descending), Some(None));
-        prop_assert!(decoder.rest().is_empty());
+        let mut passed = Decoder::new(&code);
+        prop_assert_eq!(passed.skip(descending), Some(()));
+        prop_assert_eq!(passed.rest(), decoder.rest());
+        prop_assert_eq!(passed.skip(descending), decoder.field(descending).map(drop));
+        prop_assert!(decoder.rest().is_empty() && passed.rest().is_empty());
     }
 
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>, descending: bool) {
         let mut decoder = Decoder::new(&bytes);
         while decoder.field(descending).is_some() {}
+        let mut decoder = Decoder::new(&bytes);
+        while decoder.skip(descending).is_some() {}
     }
 }

@@ -9,13 +9,17 @@ use crate::values::query::entries::{entries, leading, split};
 use crate::values::query::filter::Filter;
 use crate::values::query::index::Index;
 use crate::values::query::plan::{CodeRange, Plan, plan};
-use crate::values::query::sort::Sort;
+use crate::values::query::sort::{Sort, SortField};
+
+fn by(path: &str, descending: bool) -> Sort {
+    Sort::by(SortField::new(path, descending).unwrap())
+}
 
 fn planned(filter: &str, sort: Option<&str>, indexes: &[&str]) -> Option<Plan> {
     let filter: Filter = filter.parse().unwrap();
     let sort = sort.map(|sort| match sort.strip_prefix('-') {
-        Some(path) => Sort::new(path, true).unwrap(),
-        None => Sort::new(sort, false).unwrap(),
+        Some(path) => by(path, true),
+        None => by(sort, false),
     });
     let indexes: Vec<Index> = indexes.iter().map(|index| index.parse().unwrap()).collect();
     let indexes: Vec<&Index> = indexes.iter().collect();
@@ -52,6 +56,39 @@ fn the_rules_of_the_table_choose_the_index() {
         let found = planned(filter, sort, indexes).map(|plan| plan.index);
         assert_eq!(found, expected, "{filter} by {sort:?} of {indexes:?}");
     }
+}
+
+#[test]
+fn a_plan_decides_what_its_ranges_are_all_of() {
+    for (filter, sort, index, expected) in [
+        ("/a = 1", None, "/a", true),
+        ("/a = 1", None, "/a,/b", true),
+        ("/a = 1", Some("-/b"), "/a,/b", true),
+        ("/a = 1", Some("/b"), "/a", false),
+        ("/a = 1 and /b > 2 and /b <= 7", None, "/a,-/b", true),
+        ("/a in [1, 2] and /b exists", None, "/a,/b", true),
+        ("/a prefix \"x\"", Some("-/a"), "/a", true),
+        ("/a/* = 1", None, "/a/*", true),
+        ("/a/* < 5", None, "/a/*", true),
+        ("true", Some("/a"), "/a", true),
+        // Another element may meet the other condition, or come first.
+        ("/a/* > 1 and /a/* < 5", None, "/a/*", false),
+        ("/a/* = 1", Some("/a/*"), "/a/*", false),
+        ("true", Some("/a/*"), "/a/*", false),
+        // There is more that the ranges do not say.
+        ("/a = 1 and /b = 1", None, "/a", false),
+        ("/a = 1 and /a < 5", None, "/a", false),
+        ("/a = 1 and (/b = 1 or /b = 2)", None, "/a,/b", false),
+        ("/a = 1 and not /b = 1", None, "/a", false),
+        ("/a != 1", None, "/a", false),
+        ("/a has (/b = 1)", None, "/a/b", false),
+    ] {
+        let plan = planned(filter, sort, &[index]).unwrap();
+        assert_eq!(plan.decides, expected, "{filter} by {sort:?} of {index}");
+    }
+    let long = "x".repeat(300);
+    assert!(!planned(&format!("/a = \"{long}\""), None, &["/a"]).unwrap().decides);
+    assert!(!planned(&format!("/a < \"{long}\""), None, &["/a"]).unwrap().decides);
 }
 
 #[test]
@@ -165,10 +202,19 @@ proptest! {
         index in prop::sample::select(vec![
             "/a", "-/a", "/a/*", "-/a/*", "/a,/b", "/a,-/b", "-/a,/b/*", "/a/*,-/b", "/a/a", "/b,/a", "",
         ]),
-        sort in prop::option::of((prop::sample::select(vec!["/a", "/b", "/a/*"]), any::<bool>())),
+        sort in prop::collection::vec(
+            (prop::sample::select(vec!["/a", "/b", "/a/*"]), any::<bool>()),
+            0..4,
+        ),
     ) {
         let index: Index = index.parse().unwrap();
-        let sort = sort.map(|(path, descending)| Sort::new(path, descending).unwrap());
+        let sort = sort.into_iter().fold(None, |sort: Option<Sort>, (path, descending)| {
+            let field = SortField::new(path, descending).unwrap();
+            Some(match sort {
+                Some(sort) => sort.then(field).unwrap(),
+                None => Sort::by(field),
+            })
+        });
         let documents: BTreeMap<Vec<u8>, Value> = documents
             .into_iter()
             .enumerate()
@@ -198,6 +244,17 @@ proptest! {
         };
         for (key, document) in &documents {
             prop_assert!(!wanted(document) || set.contains(key), "{} is not read by {:?}", document, plan);
+        }
+        let mut met = BTreeSet::new();
+        for row in &read {
+            let (code, key) = parts(row);
+            let Some(place) = plan.place(&index, &code) else { continue };
+            let document = &documents[&key];
+            prop_assert!(wanted(document), "{} is decided to be found by {:?}", document, plan);
+            if met.insert(key) {
+                let rank = sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap());
+                prop_assert_eq!(place.as_slice(), rank, "the place of {} by {:?}", document, plan);
+            }
         }
         if !plan.ordered {
             return Ok(());
