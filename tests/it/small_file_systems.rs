@@ -277,7 +277,7 @@ impl Churning {
 #[test]
 fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
     let cycles = from_environment("IFMATCH_FULL_CYCLES").unwrap_or(1);
-    let sizes = if is_thorough() { [100, 300, 4_096] } else { [600, 1_500, 4_096] };
+    let sizes = if is_thorough() { [100, 300, 4_096] } else { [1_500, 2_500, 4_096] };
     let freed = side_by_side(sizes, "10m", |bytes, mounted| {
         let spare = mounted.0.path().join("spare");
         let path = mounted.0.path().join("store");
