@@ -85,7 +85,7 @@ fn put_inserts_then_replaces_and_gives_the_old_value_back() {
         panic!("{replaced:?}");
     };
     let slot = leaf.find(b"a").unwrap();
-    assert_eq!((&old.as_slice()[..], leaf.head(slot)), (&b"one"[..], head(2)));
+    assert_eq!((old.as_slice(), leaf.head(slot)), (&b"one"[..], head(2)));
     assert!(leaf.value(slot).is_none());
 }
 

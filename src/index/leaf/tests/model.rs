@@ -112,9 +112,10 @@ fn apply(leaf: &mut Leaf, model: &mut Model, op: Op) {
         }
         Op::SetValue(row, value) => {
             if let Some(key) = pick(model, row) {
-                let old = leaf.set_value(leaf.find(&key).unwrap(), cached(value.clone()));
+                let free = leaf.set_value(leaf.find(&key).unwrap(), cached(value.clone()));
                 let row = model.get_mut(&key).unwrap();
-                assert_eq!(bytes_of(old), std::mem::replace(&mut row.value, value));
+                let old = std::mem::replace(&mut row.value, value.clone());
+                assert_is_free(bytes_of(free), &old, &value);
             }
         }
         Op::Remove(row) => {
@@ -152,11 +153,20 @@ fn put(leaf: &mut Leaf, model: &mut Model, key: Vec<u8>, head: Head, value: Opti
     }
     let touched = model.get(&key).is_some_and(|row| row.touched);
     let row = ModelRow { head, value: value.clone(), touched };
+    let newer = value.clone();
     match (leaf.put(&key, &head, cached(value)), model.insert(key, row)) {
         (Put::Inserted, None) => {}
-        (Put::Replaced { value, .. }, Some(old)) => assert_eq!(bytes_of(value), old.value),
+        (Put::Replaced { value: free, .. }, Some(old)) => {
+            assert_is_free(bytes_of(free), &old.value, &newer);
+        }
         (put, old) => panic!("{put:?} of {old:?}"),
     }
+}
+
+/// What a leaf gives back is the old value or, where it has copied that over the old one, the newer.
+fn assert_is_free(free: Option<Bytes>, old: &Option<Bytes>, newer: &Option<Bytes>) {
+    let len = |value: &Option<Bytes>| value.as_ref().map(Bytes::len);
+    assert!(free == *old || free == *newer && len(newer) == len(old));
 }
 
 fn evict(leaf: &mut Leaf, model: &mut Model) {
