@@ -102,9 +102,12 @@ fn on_disk(_: u64) -> (Home, Option<tempfile::TempDir>) {
     (Home::Disk(folder.path().join("store")), Some(folder))
 }
 
-/// A test that never comes to an outcome is blind to it. A short run may miss those that are rare.
+/// A test that never comes to an outcome is blind to it. A short run may miss those that are rare, so
+/// only one of the thorough length is asked; CI makes it.
 fn assert_reached(outcomes: &Outcomes, least: u64, expected: &[(&str, &[&str])]) {
-    let least = if wanted_operations() < OPERATIONS { least / 5 } else { least };
+    if wanted_operations() < OPERATIONS {
+        return;
+    }
     for (verb, results) in expected {
         for result in *results {
             let count = outcomes.iter().find(|(key, _)| **key == (*verb, *result));

@@ -112,7 +112,7 @@ impl World {
         let shown: Vec<Change> =
             changes.by_ref().collect::<Result<_, _>>().expect("the feed is read");
         let (most, end) = (self.durable(), changes.cursor());
-        self.check(&from, &shown, least, most);
+        self.check(&from, &shown, least, most, self.model.now);
         self.check_expired(&shown);
         for collection in 0..COLLECTIONS.len() {
             self.follow_collection(collection, cursor, &shown);
@@ -157,7 +157,14 @@ impl World {
     }
 
     /// `least` was durable before the feed was read, `most` afterwards.
-    fn check(&self, from: &Kept, shown: &[Change], least: Revision, most: Revision) {
+    fn check(
+        &self,
+        from: &Kept,
+        shown: &[Change],
+        least: Revision,
+        most: Revision,
+        now: SystemTime,
+    ) {
         let log = &self.model.log;
         let mut seen = BTreeSet::new();
         let mut last = from.revision;
@@ -170,7 +177,7 @@ impl World {
             assert!(change.revision() >= last, "{change:?} comes after {last}");
             assert!(change.revision() <= most, "{change:?} is not durable");
             assert!(seen.insert((change.revision(), place)), "{change:?} is shown twice");
-            made.check(change, self.model.now);
+            made.check(change, now);
             last = change.revision();
             latest.insert(place, change.revision());
         }
@@ -210,7 +217,7 @@ impl World {
         for _ in 0..=n % 16 {
             let least = self.durable();
             let Some(change) = watching.watch.try_recv().expect("the watch goes on") else {
-                self.check(&watching.from, &watching.shown, least, self.durable());
+                self.check(&watching.from, &watching.shown, least, self.durable(), self.model.now);
                 watching = self.begin_to_watch(watching.reached());
                 self.note("watch", "has seen everything");
                 break;
@@ -227,14 +234,17 @@ impl World {
         Watching { watch, from, shown: Vec::new() }
     }
 
-    /// The store was closed or killed, and opened again: whoever watched goes on.
-    pub(super) fn watch_again(&mut self) {
+    /// The store was closed or killed when it was `ended_at`, and opened again: whoever watched goes
+    /// on.
+    pub(super) fn watch_again(&mut self, ended_at: SystemTime) {
         let Some(mut watching) = self.followers.watch.take() else { return };
         // What was read ahead is durable, and still there.
         while let Some(change) = watching.still_at_hand() {
             watching.shown.push(change);
         }
-        self.check(&watching.from, &watching.shown, Revision::ZERO, self.durable());
+        // What was read then may have expired then, though a kill has set the clock back since.
+        let now = self.model.now.max(ended_at);
+        self.check(&watching.from, &watching.shown, Revision::ZERO, self.durable(), now);
         // From where it first began: what it has seen must still be in the feed's order.
         let next = watching.reached();
         self.followers.watch = Some(self.begin_to_watch(next));

@@ -212,8 +212,9 @@ impl World {
         self.store = open(&self.home, &self.options).expect("what was left opens");
         self.handles = handles(&self.store);
         assert!(self.store.damage().is_none());
+        let ended_at = self.model.now;
         self.model.go_back_to(self.store.revision(), clock(&self.store));
-        self.watch_again();
+        self.watch_again(ended_at);
         self.compare_all();
     }
 

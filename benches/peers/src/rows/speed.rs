@@ -21,8 +21,7 @@ pub const FAMILY: Family = Family {
             large as each engine makes them by default; in the cold rows, where they would hold \
             all of the data, they have 8 MiB, which is what ifmatch has beside its cache. Files are \
             in the system's cache. The hot set is a tenth of the items. A batch and a scan count by \
-            their items; a scan sees the first and the last byte of each key and, where it is one of \
-            values, of each value.",
+            their items.",
     rows: &ROWS,
     run,
 };
