@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::index::{CachedValue, NamedRow, ReadValue, Row};
+use crate::index::{CachedValue, NamedRow, Row};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -320,7 +320,7 @@ impl Engine {
     fn find(&self, key: &ItemKey) -> Result<Found> {
         let found = |head: Head, value: Option<&CachedValue>| match value {
             _ if head.deleted => Found::Nothing,
-            Some(value) => Found::Cached(Version::cached(&head, ReadValue::of(value))),
+            Some(value) => Found::Cached(Version::cached(&head, value.for_reader())),
             None => Found::At(head),
         };
         let found = self.with_index(|index| index.with_row_read(key, found))?;

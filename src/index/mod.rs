@@ -54,10 +54,10 @@ use crate::values::key::ItemKey;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::clearing::{ClearedLeaves, LetGo};
-pub(crate) use self::leaf::{CachedValue, KeyRef, LeafRows};
+pub(crate) use self::leaf::{CachedValue, KeyRef, LeafRows, ReadValue};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::restoration::TakeHead;
-pub(crate) use self::rows::{NamedRow, ReadValue, Row};
+pub(crate) use self::rows::{NamedRow, Row};
 pub(crate) use self::scan::Shown;
 
 use self::directory::Directory;

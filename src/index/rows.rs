@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::index::Index;
 use crate::index::directory::Directory;
-use crate::index::leaf::{CachedValue, Leaf, Put, Slot, Split};
+use crate::index::leaf::{CachedValue, Leaf, Put, ReadValue, Slot, Split};
 use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::index::residency::Pinned;
 use crate::values::error::Result;
@@ -23,20 +23,6 @@ pub(crate) struct Row {
     pub(crate) value: Option<ReadValue>,
 }
 
-/// A value as a reader takes it from a row, and what its version displaced.
-#[derive(Debug, Clone)]
-pub(crate) struct ReadValue {
-    pub(crate) parent: Option<ETag>,
-    pub(crate) bytes: Bytes,
-}
-
-impl ReadValue {
-    #[inline]
-    pub(crate) fn of(value: &CachedValue) -> Self {
-        Self { parent: value.parent(), bytes: value.bytes() }
-    }
-}
-
 /// A row without its value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NamedRow {
@@ -49,7 +35,7 @@ impl Row {
     /// Reads a row, which is thereby used.
     pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
         leaf.touch(slot);
-        Self { head: leaf.head(slot), value: leaf.value(slot).map(ReadValue::of) }
+        Self { head: leaf.head(slot), value: leaf.value(slot).map(CachedValue::for_reader) }
     }
 }
 

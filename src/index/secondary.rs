@@ -10,7 +10,6 @@ use std::sync::atomic::Ordering;
 
 use crate::index::Index;
 use crate::index::leaf_handle::LeafHandle;
-use crate::values::head::Head;
 
 /// Begins the keys of these directories' rows in the backing store.
 pub(super) const MARK: u8 = 0xff;
@@ -30,11 +29,6 @@ pub(crate) fn directory_number(name: &str) -> Option<u64> {
 /// Whether a directory holds rows of a secondary index.
 pub(crate) fn is_directory(name: &str) -> bool {
     name.starts_with('\0')
-}
-
-/// The head of a row that a commit added.
-pub(crate) fn row_head(revision: u64) -> Head {
-    Head::bare(revision)
 }
 
 impl Index {

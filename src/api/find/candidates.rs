@@ -176,7 +176,7 @@ impl IndexRows {
 
     /// What the row's item is ordered by, if the order is not that of the rows.
     fn group(&self, code: &[u8]) -> Option<Vec<u8>> {
-        let fields = self.plan.ordered_fields;
+        let fields = self.plan.ordered_fields();
         let in_order = !self.plan.reverse
             && self.plan.orders_all
             && fields == self.index.definition.fields().len()

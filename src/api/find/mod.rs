@@ -161,8 +161,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// bytes of an item's values as an index holds them: strings that have more than 250 bytes in
     /// common may count as equal.
     ///
-    /// Where no index gives the order of the first path, a sort reads all items before it gives the first. It keeps the
-    /// value and key of each that was found, at most 767 bytes each, and with a
+    /// Where no index gives the order of the first path, a sort reads all items before it gives the
+    /// first. It keeps the values and key of each that was found, at most 767 bytes each, and with a
     /// [`limit`](Self::limit) no more than so many. Where an index does, items are read as they are
     /// asked for; those with equal values may be read together.
     ///

@@ -13,7 +13,6 @@ use crate::engine::Engine;
 use crate::engine::scan::WalkedRows;
 use crate::engine::secondary::maintain::{NO_TAG, difference, too_many};
 use crate::engine::secondary::{Secondary, State};
-use crate::index::secondary::row_head;
 use crate::index::{KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_sums::IndexSum;
@@ -141,7 +140,7 @@ impl Engine {
         let mut added = Vec::new();
         for row in rows {
             if self.index.head(&row)?.is_none() {
-                self.index.put(&row, &row_head(head.revision), None, &pin);
+                self.index.put(&row, &Head::bare(head.revision), None, &pin);
                 added.push(row);
             }
         }

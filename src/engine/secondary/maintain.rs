@@ -13,7 +13,6 @@ use crate::engine::Engine;
 use crate::engine::change::Change;
 use crate::engine::secondary::unique::Hindrance;
 use crate::engine::secondary::{OfCollection, Secondary, State};
-use crate::index::secondary::row_head;
 use crate::index::{Pinned, Row};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_changes::{IndexChange, MAX_INDEX_CHANGES_BYTES, RowChanges, encode};
@@ -322,13 +321,13 @@ impl Engine {
                 continue;
             }
             for (key, added_by) in &change.removed {
-                let head = row_head(*added_by);
+                let head = Head::bare(*added_by);
                 // Before the row goes, so that who does not find it finds it saved.
                 self.snapshots.save(key.as_bytes(), Some(&head), revision);
                 self.index.remove_if(key, pin, |_| true);
             }
             for key in &change.added {
-                self.index.put(key, &row_head(revision), None, pin);
+                self.index.put(key, &Head::bare(revision), None, pin);
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::engine::secondary::maintain::NO_TAG;
 use crate::engine::secondary::record::IndexDefinition;
 use crate::engine::secondary::{Binding, Secondary, State};
-use crate::index::secondary::{directory_number, row_head};
+use crate::index::secondary::directory_number;
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::EntryKind;
@@ -224,7 +224,7 @@ impl Engine {
             expected.add(row.as_bytes(), NO_TAG);
             if self.index.head(&row)?.is_none() {
                 found.add(row.as_bytes(), NO_TAG);
-                self.index.put(&row, &row_head(entry.revision), None, &pin);
+                self.index.put(&row, &Head::bare(entry.revision), None, &pin);
             }
         }
         Ok(())

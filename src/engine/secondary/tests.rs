@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::engine::Engine;
 use crate::simulation::Simulation;
+use crate::values::head::Head;
 use crate::values::query::entries::entries;
 use crate::{Collection, Durability, HistoryPolicy, Options, Patch, Precondition, Store};
 
@@ -354,7 +355,7 @@ fn falsify(store: &Store, lacking: bool) -> u64 {
     if lacking {
         engine.index.remove_if(&row, &pin, |_| true);
     } else {
-        engine.index.put(&row, &crate::index::secondary::row_head(1), None, &pin);
+        engine.index.put(&row, &Head::bare(1), None, &pin);
     }
     drop(pin);
     engine.checkpoint().unwrap();

@@ -30,7 +30,7 @@ pub(crate) use encoding::encoded_checksum;
 pub(crate) use keys::KeyRef;
 pub(crate) use order::LeafRows;
 pub(crate) use reshape::Split;
-pub(crate) use values::CachedValue;
+pub(crate) use values::{CachedValue, ReadValue};
 
 use std::ops::Bound;
 

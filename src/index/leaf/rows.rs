@@ -128,6 +128,23 @@ impl NarrowRow {
     }
 }
 
+/// Adds a row, if there is one of this form; whether there is.
+#[inline]
+fn push_to<T>(rows: &mut Vec<T>, row: Option<T>) -> bool {
+    let Some(row) = row else { return false };
+    grow(rows, 1);
+    rows.push(row);
+    true
+}
+
+/// Sets a row, if there is one of this form; whether there is.
+#[inline]
+fn set<T>(place: &mut T, row: Option<T>) -> bool {
+    let Some(row) = row else { return false };
+    *place = row;
+    true
+}
+
 impl Rows {
     /// No rows, and no allocation.
     pub(super) fn new() -> Self {
@@ -186,31 +203,14 @@ impl Rows {
     #[inline]
     pub(super) fn push(&mut self, head: &Head, span: (usize, usize)) {
         debug_assert!(span.0 + span.1 <= usize::from(u16::MAX), "keys of a leaf are too long");
-        match self {
-            Self::Bare(rows) => match BareRow::new(head, span) {
-                Some(row) => {
-                    grow(rows, 1);
-                    rows.push(row);
-                }
-                None => {
-                    self.widen();
-                    self.push(head, span);
-                }
-            },
-            Self::Narrow(rows) => match NarrowRow::new(head, span) {
-                Some(row) => {
-                    grow(rows, 1);
-                    rows.push(row);
-                }
-                None => {
-                    self.widen();
-                    self.push(head, span);
-                }
-            },
-            Self::Wide(rows) => {
-                grow(rows, 1);
-                rows.push(Row::new(head, span));
-            }
+        let fits = match self {
+            Self::Bare(rows) => push_to(rows, BareRow::new(head, span)),
+            Self::Narrow(rows) => push_to(rows, NarrowRow::new(head, span)),
+            Self::Wide(rows) => push_to(rows, Some(Row::new(head, span))),
+        };
+        if !fits {
+            self.widen();
+            self.push(head, span);
         }
     }
 
@@ -229,22 +229,15 @@ impl Rows {
     #[inline]
     pub(super) fn set_head(&mut self, slot: Slot, head: &Head) {
         let span = self.span(slot);
-        match self {
-            Self::Bare(rows) => match BareRow::new(head, span) {
-                Some(row) => rows[slot.index()] = row,
-                None => {
-                    self.widen();
-                    self.set_head(slot, head);
-                }
-            },
-            Self::Narrow(rows) => match NarrowRow::new(head, span) {
-                Some(row) => rows[slot.index()] = row,
-                None => {
-                    self.widen();
-                    self.set_head(slot, head);
-                }
-            },
-            Self::Wide(rows) => rows[slot.index()] = Row::new(head, span),
+        let place = slot.index();
+        let fits = match self {
+            Self::Bare(rows) => set(&mut rows[place], BareRow::new(head, span)),
+            Self::Narrow(rows) => set(&mut rows[place], NarrowRow::new(head, span)),
+            Self::Wide(rows) => set(&mut rows[place], Some(Row::new(head, span))),
+        };
+        if !fits {
+            self.widen();
+            self.set_head(slot, head);
         }
     }
 

@@ -24,16 +24,17 @@ enum Form {
     /// The parent's tag, of which zeros are none; then the value. A copy of the value begins at a place
     /// that does not depend on what is read there, so copies of neighbours overlap in time.
     Short(Box<[u8]>),
-    Long(Box<LongValue>),
+    /// Its bytes should own their memory: a part of a larger buffer keeps all of the buffer.
+    Long(Box<ReadValue>),
 }
 
 const _: () = assert!(size_of::<CachedValue>() == 16);
 
-/// The bytes should own their memory: a part of a larger buffer keeps all of the buffer.
+/// A value as a reader takes it, and what its version displaced.
 #[derive(Clone, Debug)]
-struct LongValue {
-    parent: Option<ETag>,
-    bytes: Bytes,
+pub(crate) struct ReadValue {
+    pub(crate) parent: Option<ETag>,
+    pub(crate) bytes: Bytes,
 }
 
 /// Values of up to this length are copied when they are put here, and for a reader.
@@ -45,7 +46,7 @@ impl CachedValue {
     /// Copies a short value. Of a longer one it takes the handle.
     pub(crate) fn new(parent: Option<ETag>, bytes: Bytes) -> Self {
         if bytes.len() > SHORT_BYTES {
-            return Self(Form::Long(Box::new(LongValue { parent, bytes })));
+            return Self(Form::Long(Box::new(ReadValue { parent, bytes })));
         }
         let mut short = Vec::with_capacity(TAG_BYTES + bytes.len());
         short.extend_from_slice(&parent.unwrap_or(ETag::UNSAVED).0);
@@ -84,7 +85,13 @@ impl CachedValue {
         }
     }
 
-    /// The value for a reader: a copy of a short one, so that readers of one value on several
+    /// What a reader takes of it.
+    #[inline]
+    pub(crate) fn for_reader(&self) -> ReadValue {
+        ReadValue { parent: self.parent(), bytes: self.bytes() }
+    }
+
+    /// The bytes for a reader: a copy of a short value, so that readers of one value on several
     /// processors do not write to a count that they share, and a handle to a longer one.
     #[inline]
     pub(crate) fn bytes(&self) -> Bytes {
@@ -101,7 +108,7 @@ impl CachedValue {
             Form::Short(short) => short.len() + ALLOCATION_BYTES,
             Form::Long(long) => {
                 long.bytes.len()
-                    + size_of::<LongValue>()
+                    + size_of::<ReadValue>()
                     + 2 * size_of::<Bytes>()
                     + ALLOCATION_BYTES
             }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::encoding::{CUT_BYTES, Encoder, is_cut, kind_bounds, present_bounds, string_prefix};
+use super::encoding::{CUT_BYTES, field_code, is_cut, kind_bounds, present_bounds, string_prefix};
 use super::filter::{Comparison, Condition};
 use super::order::kind;
 use super::pointer::Pointer;
@@ -177,9 +177,7 @@ pub(super) fn present() -> Demand {
 }
 
 fn code(value: &Value) -> Vec<u8> {
-    let mut encoder = Encoder::default();
-    encoder.field(Some(value), false);
-    encoder.finish()
+    field_code(Some(value), false)
 }
 
 /// The end of what is less than a value; a cut code represents more than one.

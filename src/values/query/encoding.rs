@@ -65,6 +65,13 @@ pub(crate) fn string_prefix(prefix: &str) -> Vec<u8> {
     code
 }
 
+/// The code of one field; `None` is a missing one.
+pub(crate) fn field_code(value: Option<&Value>, descending: bool) -> Vec<u8> {
+    let mut encoder = Encoder::default();
+    encoder.field(value, descending);
+    encoder.finish()
+}
+
 /// Writes the codes of an entry's fields one after the other, and no more than [`CUT_BYTES`].
 #[derive(Debug)]
 pub(crate) struct Encoder {

@@ -39,8 +39,6 @@ pub(crate) struct Plan {
     /// Whether its entries come in the order that is asked for, as far as the sort's field tells:
     /// items with equal values are still to be ordered by key.
     pub(crate) ordered: bool,
-    /// The number of fields that make up the order, if it is.
-    pub(crate) ordered_fields: usize,
     /// Whether an item can have several entries in the ranges.
     pub(crate) repeats: bool,
     /// How many fields are demanded to be equal, and whether there is a range after them.
@@ -54,8 +52,6 @@ pub(crate) struct Plan {
     pub(crate) decides: bool,
     /// What all entries of the ranges begin with, if it is ordered.
     prefix: Vec<u8>,
-    /// Whether the order is one of values, not of the keys.
-    sorted: bool,
     /// Of the fields of the sort that the index has in order, one for each: whether it descends.
     order: Vec<bool>,
     /// Whether these are all fields of the sort.
@@ -63,17 +59,22 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// The number of fields that make up the order, if it is ordered.
+    pub(crate) fn ordered_fields(&self) -> usize {
+        self.equal_fields + self.order.len()
+    }
+
     /// The code of the values that are sorted by, as [`Sort::code`] gives it, from the code of an entry
     /// which is not cut; `None` where the plan does not decide that.
     pub(crate) fn place(&self, index: &Index, code: &[u8]) -> Option<ShortBytes> {
         if !self.decides || is_cut(code) {
             return None;
         }
-        if !self.sorted {
+        if self.order.is_empty() {
             return Some(ShortBytes::EMPTY);
         }
         let code = code.strip_prefix(&self.prefix[..])?;
-        let fields = index.fields().get(self.equal_fields..self.ordered_fields)?;
+        let fields = index.fields().get(self.equal_fields..self.ordered_fields())?;
         let code = first_fields(fields.iter().map(Field::is_descending), code);
         Some(if self.reverse {
             ShortBytes::of([&complement_if(true, code.to_vec())])
@@ -237,14 +238,12 @@ impl Demands {
             ranges,
             reverse,
             ordered,
-            ordered_fields: equal_fields + sorts,
             repeats,
             equal_fields,
             ranged,
             single: index.is_unique() && single && equal_fields == fields.len(),
             decides,
             prefix,
-            sorted: sort.is_some(),
             order: order.take(sorts).collect(),
             orders_all,
         })

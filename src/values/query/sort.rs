@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::encoding::{CUT_BYTES, Encoder};
+use super::encoding::{CUT_BYTES, field_code};
 use super::pointer::Pointer;
 
 /// The most paths that a find sorts by: as many as an index has fields.
@@ -43,9 +43,7 @@ impl SortField {
     fn code(&self, document: &Value) -> Option<Vec<u8>> {
         let mut least: Option<Vec<u8>> = None;
         self.path.any(document, &mut |value| {
-            let mut encoder = Encoder::default();
-            encoder.field(Some(value), self.descending);
-            let code = encoder.finish();
+            let code = field_code(Some(value), self.descending);
             if least.as_ref().is_none_or(|least| code < *least) {
                 least = Some(code);
             }
@@ -86,12 +84,8 @@ impl Sort {
     pub(crate) fn code(&self, document: &Value) -> Option<Vec<u8>> {
         let mut code = self.first.code(document)?;
         for field in &self.further {
-            let next = field.code(document).unwrap_or_else(|| {
-                let mut encoder = Encoder::default();
-                encoder.field(None, field.descending);
-                encoder.finish()
-            });
-            code.extend(next);
+            let missing = || field_code(None, field.descending);
+            code.extend(field.code(document).unwrap_or_else(missing));
         }
         code.truncate(CUT_BYTES);
         Some(code)

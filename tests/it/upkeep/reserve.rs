@@ -28,36 +28,31 @@ impl Filling {
 
     /// Creates items until there is no space; how many.
     fn fill(&mut self) -> u32 {
-        let before = self.next;
-        loop {
-            match self.items.create(key(self.next), &vec![self.next as u8; self.len].into()) {
-                Ok(_) => {
-                    self.alive.insert(self.next);
-                    self.next += 1;
-                }
-                Err(error) => {
-                    assert!(is_full(&error), "{error:?}");
-                    return self.next - before;
-                }
-            }
-        }
+        let created = self.create(self.next..);
+        self.next += created;
+        created
     }
 
     /// Creates items that were deleted, until there is no space; how many.
-    fn fill_up(&mut self) -> usize {
-        let before = self.alive.len();
-        for number in
-            (0..self.next).filter(|number| !self.alive.contains(number)).collect::<Vec<_>>()
-        {
+    fn fill_up(&mut self) -> u32 {
+        let deleted: Vec<u32> =
+            (0..self.next).filter(|number| !self.alive.contains(number)).collect();
+        self.create(deleted)
+    }
+
+    /// Creates these items, until there is no space; how many.
+    fn create(&mut self, numbers: impl IntoIterator<Item = u32>) -> u32 {
+        let mut created = 0;
+        for number in numbers {
             match self.items.create(key(number), &vec![number as u8; self.len].into()) {
-                Ok(_) => drop(self.alive.insert(number)),
+                Ok(_) => created += u32::from(self.alive.insert(number)),
                 Err(error) => {
                     assert!(is_full(&error), "{error:?}");
                     break;
                 }
             }
         }
-        self.alive.len() - before
+        created
     }
 
     /// Deletes an item; where there is no space for it, compacts, and then there must be. Whether

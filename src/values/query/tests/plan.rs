@@ -268,7 +268,7 @@ proptest! {
             if !wanted(document) || !seen.insert(key.clone()) {
                 continue;
             }
-            let lead = leading(&index, &code, plan.ordered_fields).to_vec();
+            let lead = leading(&index, &code, plan.ordered_fields()).to_vec();
             let rank = sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap());
             match groups.last_mut() {
                 Some((last, group)) if *last == lead => group.push((rank, key)),
