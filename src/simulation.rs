@@ -28,7 +28,7 @@ use crate::values::query::order::compare;
 /// The store's directory on a simulated disk.
 pub const STORE: &str = "store";
 
-/// A disk, a table and a clock that a test rules over.
+/// A disk, an index and a clock that a test rules over.
 #[derive(Debug, Clone)]
 pub struct Simulation {
     disk: SimulatedDisk,
@@ -104,7 +104,7 @@ impl Simulation {
         let now_ms = Arc::clone(&self.now_ms);
         Environment {
             disk: Arc::new(self.disk.clone()),
-            tables: Arc::new(self.backings.clone()),
+            backings: Arc::new(self.backings.clone()),
             time: Arc::new(move || instant(now_ms.load(Ordering::SeqCst))),
             entropy: Entropy::seeded(self.seed),
             backup_disk: None,
@@ -126,7 +126,7 @@ impl Simulation {
         Self { disk: self.disk.kill(), backings: self.backings.kill(rng), ..self.next(rng) }
     }
 
-    /// Another process of the same boot that goes to the same path, with tables of its own.
+    /// Another process of the same boot that goes to the same path, with backings of its own.
     #[must_use]
     pub fn other_process(&self) -> Self {
         Self { disk: self.disk.other_process(), ..self.at(self.path.clone()) }
@@ -228,7 +228,7 @@ impl Simulation {
         Ok(store.engine()?.journal.guard_copy().0)
     }
 
-    /// Whether a table built from the journal would be the index that there is, row for row: the
+    /// Whether an index built from the journal would be the index that there is, row for row: the
     /// first key at which it would not. Tombstones that only one of them has do not count, but a
     /// row that points into a segment which does not exist does. A row may point to the same
     /// version in a segment that compaction has retired and not dropped yet.
@@ -269,7 +269,7 @@ impl Simulation {
                 *head = Head { segment, offset, len_bytes, checksum, ..*head };
             }
         }
-        // A purge may have been cut short between journal and table.
+        // A purge may have been cut short between journal and index.
         let purge_floor = engine.journal.purged().newest;
         let half_purged = |head: &Head| head.deleted && head.revision <= purge_floor;
         let only_found: HashSet<Vec<u8>> =

@@ -76,7 +76,7 @@ impl Store {
         let disk = &environment.disk;
         let mut source = ClosedStore::open_unchanged(disk, path, options.on_progress.as_ref())?;
         let manifest = source.manifest.clone();
-        let generation = manifest.checkpoint.table_generation;
+        let generation = manifest.checkpoint.index_generation;
         let index = path.join(format!("{INDEX_FOLDER_PREFIX}{generation}"));
         let has_index = disk.exists(&index).map_err(Error::io("looking for", &index))?;
         let mut found = Inspection {

@@ -387,10 +387,10 @@ impl Options {
     /// ```
     #[must_use]
     pub fn in_memory(&self) -> Store {
-        let tables = Arc::new(MemoryBackings::new());
+        let backings = Arc::new(MemoryBackings::new());
         let environment = Environment {
             backup_disk: Some(Arc::new(RealDisk)),
-            ..Environment::new(Arc::new(MemoryDisk::new()), tables)
+            ..Environment::new(Arc::new(MemoryDisk::new()), backings)
         };
         let options = self.clone().create(true);
         #[expect(

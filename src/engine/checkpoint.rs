@@ -101,7 +101,7 @@ impl Engine {
         let checkpoint = Checkpoint {
             revision,
             content,
-            table_generation: state.generation,
+            index_generation: state.generation,
             next_expiry_ms,
             index_lost: !on_disk,
         };
@@ -110,7 +110,7 @@ impl Engine {
         self.journal.record_checkpoint(checkpoint, indexes, now_ms)?;
         // One that MANIFEST calls lost is never read again.
         let kept = if on_disk { state.generation } else { NO_GENERATION };
-        if let Err(error) = self.environment.tables.remove_all_but(kept) {
+        if let Err(error) = self.environment.backings.remove_all_but(kept) {
             log::warn!("a replaced index could not be removed and is left: {error}");
         }
         self.checkpointed_ms.store(now_ms, Ordering::Relaxed);
@@ -147,9 +147,9 @@ impl Engine {
             return Ok(false);
         }
         let generation = state.generation + 1;
-        let tables = &self.environment.tables;
-        let attached = tables.remove_all_but(state.generation).and_then(|()| {
-            self.index.attach(tables.open(generation)?);
+        let backings = &self.environment.backings;
+        let attached = backings.remove_all_but(state.generation).and_then(|()| {
+            self.index.attach(backings.open(generation)?);
             self.index.write_back(durable)
         });
         match attached {
@@ -264,7 +264,7 @@ impl Engine {
         let checkpoint = Checkpoint {
             revision,
             content,
-            table_generation: generation,
+            index_generation: generation,
             next_expiry_ms: expiries.next_ms(),
             index_lost: false,
         };

@@ -1,4 +1,4 @@
-//! What a store runs on: disk, tables, time and randomness, each replaceable in tests.
+//! What a store runs on: disk, backings, time and randomness, each replaceable in tests.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const SLED_CACHE_BYTES: u64 = 8 << 20;
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) tables: Arc<dyn Backings>,
+    pub(crate) backings: Arc<dyn Backings>,
     pub(crate) time: TimeSource,
     pub(crate) entropy: Entropy,
     /// Where backups go, if not to the disk that the store is on.
@@ -30,10 +30,10 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn new(disk: Arc<dyn Disk>, tables: Arc<dyn Backings>) -> Self {
+    pub(crate) fn new(disk: Arc<dyn Disk>, backings: Arc<dyn Backings>) -> Self {
         let time: TimeSource = Arc::new(SystemTime::now);
         let entropy = Entropy::system();
-        Self { disk, tables, time, entropy, backup_disk: None, background: true }
+        Self { disk, backings, time, entropy, backup_disk: None, background: true }
     }
 }
 
@@ -41,19 +41,19 @@ impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Environment")
             .field("disk", &self.disk)
-            .field("tables", &self.tables)
+            .field("backings", &self.backings)
             .field("background", &self.background)
             .finish_non_exhaustive()
     }
 }
 
 impl Environment {
-    /// The operating system's files, and tables on sled next to them.
+    /// The operating system's files, and backings on sled next to them.
     /// Also returns the path to go by from now on, which names the same directory when the working
     /// directory is another, or when a link on the way is.
     pub(crate) fn on_disk(path: &Path) -> Result<(Self, PathBuf)> {
         let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;
-        let tables = SledBackings::new(path.clone(), SLED_CACHE_BYTES);
-        Ok((Self::new(Arc::new(RealDisk), Arc::new(tables)), path))
+        let backings = SledBackings::new(path.clone(), SLED_CACHE_BYTES);
+        Ok((Self::new(Arc::new(RealDisk), Arc::new(backings)), path))
     }
 }

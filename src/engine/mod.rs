@@ -114,7 +114,7 @@ impl Engine {
         opened: Opened,
         options: &Options,
     ) -> Result<Self> {
-        let Opened { lock, tables, journal, index, clock_ms, history, .. } = opened;
+        let Opened { lock, backings, journal, index, clock_ms, history, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
         let rows_left_behind = AtomicBool::new(!journal.retired_segments().is_empty());
@@ -131,7 +131,7 @@ impl Engine {
             clock,
             history,
             expiries: Expiries::new(),
-            environment: Environment { tables, ..environment.clone() },
+            environment: Environment { backings, ..environment.clone() },
             snapshots: Arc::new(Snapshots::new(options.snapshot_bytes)),
             counters: Counters::default(),
             max_scanned_items: options.max_scanned_items,

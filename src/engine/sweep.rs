@@ -14,7 +14,7 @@ use crate::values::precondition::Precondition;
 const STEP_ROWS: usize = 512;
 const STEP_ENTRIES: usize = 256;
 /// The store's thread rests between two passes for this many times as long as the last one took,
-/// so that items which expire one by one do not keep it reading the whole table.
+/// so that items which expire one by one do not keep it reading the whole index.
 const REST_FACTOR: u32 = 16;
 const LEAST_REST: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,7 @@ struct Passes {
     rest_until: Option<Instant>,
 }
 
-/// One walk over the whole table.
+/// One walk over the whole index.
 #[derive(Debug)]
 struct Pass {
     begun: Instant,

@@ -1,4 +1,4 @@
-//! Count and sum over the live items: what proves a table to be the journal's.
+//! Count and sum over the live items: what proves an index to be the journal's.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::values::key::ItemKey;
 /// How many items are live, and the wrapping sum of a hash of each.
 ///
 /// The journal moves it with every entry it appends, from the entry alone; a scan of the index
-/// must come to the same. Two tables that differ in any live item's key or tag differ in the sum,
+/// must come to the same. Two indexes that differ in any live item's key or tag differ in the sum,
 /// except for one chance in 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub(crate) struct ContentSum {

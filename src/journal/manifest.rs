@@ -55,7 +55,7 @@ pub(crate) struct Manifest {
     pub(crate) clean: Option<CleanClose>,
     /// How often compaction has dropped tombstones.
     pub(crate) purges: u64,
-    /// Whether a repair has cut the journal and no table was built of it since: the checkpoint is
+    /// Whether a repair has cut the journal and no index was built of it since: the checkpoint is
     /// none, and nothing can be proven by it.
     pub(crate) repaired: bool,
     /// What compaction had to keep of segments, where there is room to say so.
@@ -83,7 +83,7 @@ impl Manifest {
             checkpoint: Checkpoint {
                 revision: 0,
                 content: ContentSum::default(),
-                table_generation: 0,
+                index_generation: 0,
                 next_expiry_ms: u64::MAX,
                 index_lost: false,
             },
@@ -111,7 +111,7 @@ impl Manifest {
     /// Whether frames end after their segment's header, and no number is so great that one above
     /// it may not be had.
     fn is_plausible(&self) -> bool {
-        let Checkpoint { revision, table_generation, .. } = self.checkpoint;
+        let Checkpoint { revision, index_generation, .. } = self.checkpoint;
         let counts = [
             self.revision_floor,
             self.clock_ms,
@@ -119,7 +119,7 @@ impl Manifest {
             self.purges,
             self.clock_since,
             revision,
-            table_generation,
+            index_generation,
         ];
         let records = self.segments.iter();
         let of_segments = records.clone().flat_map(|record| {
@@ -220,7 +220,7 @@ pub(crate) struct Checkpoint {
     /// Count and sum over the items that are live at that revision.
     pub(crate) content: ContentSum,
     /// The folder `index-<generation>` that it is.
-    pub(crate) table_generation: u64,
+    pub(crate) index_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
     pub(crate) next_expiry_ms: u64,
     /// Whether no index on disk belongs to it: it was taken while the index could be had in memory
@@ -238,7 +238,7 @@ pub(crate) struct CleanClose {
     /// Whether what follows the tail is a crash's, so that the next frame begins a segment.
     pub(crate) must_rotate: bool,
     /// Hash over the index's files as the close left them.
-    pub(crate) table_digest: [u8; 32],
+    pub(crate) index_digest: [u8; 32],
 }
 
 /// What reading the file gave.

@@ -352,7 +352,7 @@ impl Journal {
     pub(crate) fn record_close(
         self,
         checkpoint: Checkpoint,
-        table_digest: [u8; 32],
+        index_digest: [u8; 32],
         clock_ms: u64,
     ) -> Result<()> {
         let state = self.lock();
@@ -368,7 +368,7 @@ impl Journal {
             revision: checkpoint.revision,
             tail_offset: tail.map_or(0, |active| active.tail.offset),
             must_rotate: tail.is_some_and(|active| active.must_rotate),
-            table_digest,
+            index_digest,
         });
         changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
         for record in &mut changed.segments {

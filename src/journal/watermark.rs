@@ -1,4 +1,4 @@
-//! WATERMARK: how far the journal was last synced, and whether a table is just being opened.
+//! WATERMARK: how far the journal was last synced, and whether an index is just being opened.
 //!
 //! The mark is written after each sync of the journal and never synced for itself, so after a crash
 //! it may be old, never ahead; what MANIFEST says of checkpoint and seals is a bound below it. It tells a torn tail, which a crash may
@@ -115,7 +115,7 @@ impl Watermark {
     }
 
     /// Whether an earlier open ended between touching the index and being done with it, or the
-    /// table was found damaged later: it may be what ended that open, and is not touched again.
+    /// index was found damaged later: it may be what ended that open, and is not touched again.
     pub(crate) fn is_opening(&self) -> Result<bool> {
         let mut bytes = [0; 8];
         match self.file.read_exact_at(&mut bytes, OPENING_SECTOR * SECTOR_BYTES) {

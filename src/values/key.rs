@@ -10,7 +10,7 @@ pub(crate) const MAX_KEY_BYTES: usize = 511;
 /// The longest collection name in bytes.
 pub(crate) const MAX_COLLECTION_BYTES: usize = 128;
 
-/// A collection and a key in it, joined as `name NUL key`: the table's key.
+/// A collection and a key in it, joined as `name NUL key`: the index's key.
 ///
 /// Names hold no NUL, so no two pairs join to the same bytes, and the items of a collection are
 /// one contiguous range in bytewise order of their keys. The empty name is the store's own system

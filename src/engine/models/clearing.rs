@@ -243,7 +243,7 @@ fn a_checkpoint_beside_a_clear_leaves_what_the_clear_has_still_to_read() {
 /// The backing store holds the index as it is, and no row of what was cleared.
 fn assert_stored(rig: &Rig) {
     let generation = rig.engine.checkpoints.lock().generation;
-    let backing = rig.engine.environment.tables.open(generation).unwrap();
+    let backing = rig.engine.environment.backings.open(generation).unwrap();
     let mut found = ContentSum::default();
     let index = Index::from_rows(backing, 1 << 20, &mut |key, head| {
         if !head.deleted {

@@ -1,4 +1,4 @@
-//! Models of the commit path: the production code on a disk and a table in memory.
+//! Models of the commit path: the production code on a disk and an index in memory.
 //!
 //! `cargo test --lib models` runs each some times as an ordinary test. With
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models`, loom tries every order in which the
@@ -99,7 +99,7 @@ impl Rig {
 fn environment(disk: &ModelDisk) -> Environment {
     Environment {
         disk: Arc::new(disk.clone()),
-        tables: Arc::new(MemoryBackings::new()),
+        backings: Arc::new(MemoryBackings::new()),
         time: Arc::new(|| instant(1_700_000_000_000)),
         entropy: Entropy::seeded(1),
         backup_disk: None,

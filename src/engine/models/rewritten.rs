@@ -39,7 +39,7 @@ pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
     let (revision, content) = journal.content();
     let next_expiry_ms = u64::MAX;
     let checkpoint =
-        Checkpoint { revision, content, table_generation: 1, next_expiry_ms, index_lost: false };
+        Checkpoint { revision, content, index_generation: 1, next_expiry_ms, index_lost: false };
     journal.record_checkpoint(checkpoint, Vec::new(), 0).unwrap();
     rig
 }

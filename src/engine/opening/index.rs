@@ -53,7 +53,7 @@ pub(super) fn open(
     recovered: &mut Recovered,
     options: &Options,
 ) -> Result<OpenedIndex> {
-    let tables = &*environment.tables;
+    let backings = &*environment.backings;
     // Then nothing is known to prove an index by.
     let distrust = recovered.manifest.repaired;
     let checkpoint = recovered.manifest.checkpoint;
@@ -66,7 +66,7 @@ pub(super) fn open(
         let believed = believed.and_then(|clean| directory_file(recovered, clean).transpose());
         let believed = believed.transpose()?;
         recovered.watermark.set_opening(true)?;
-        let opened = tables.open(checkpoint.table_generation).and_then(|backing| {
+        let opened = backings.open(checkpoint.index_generation).and_then(|backing| {
             let believed = believed.and_then(|(file, digest)| {
                 let content = contents_of(&file);
                 let index = Index::from_file(file, Arc::clone(&backing), options.cache_bytes)?;
@@ -81,7 +81,7 @@ pub(super) fn open(
         match opened {
             Ok(Some(opened)) => {
                 // What a replacement that was not finished has left.
-                if let Err(error) = tables.remove_all_but(opened.generation) {
+                if let Err(error) = backings.remove_all_but(opened.generation) {
                     log::warn!("an unfinished index could not be removed and is left: {error}");
                 }
                 return Ok(opened);
@@ -120,8 +120,8 @@ fn directory_file(
         return Ok(None);
     }
     let digest = *blake3::hash(&bytes).as_bytes();
-    let file = (digest == clean.table_digest).then(|| DirectoryFile::decode(&bytes)).flatten();
-    let file = file.filter(|file| file.generation == checkpoint.table_generation);
+    let file = (digest == clean.index_digest).then(|| DirectoryFile::decode(&bytes)).flatten();
+    let file = file.filter(|file| file.generation == checkpoint.index_generation);
     Ok(file.map(|file| (file, digest)))
 }
 
@@ -143,7 +143,7 @@ fn as_closed(
     let checkpoint = recovered.manifest.checkpoint;
     OpenedIndex {
         index,
-        generation: checkpoint.table_generation,
+        generation: checkpoint.index_generation,
         content,
         live_bytes: recovered.counted_live_bytes(),
         next_expiry_ms: checkpoint.next_expiry_ms,
@@ -194,7 +194,7 @@ fn prove(
     }
     Ok(Some(OpenedIndex {
         index,
-        generation: checkpoint.table_generation,
+        generation: checkpoint.index_generation,
         content: found.content,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,
@@ -217,11 +217,11 @@ fn rebuild(
     report: &mut Report<'_>,
 ) -> Result<OpenedIndex> {
     let mut built = fill(recovered, damaged, cache_bytes, report)?;
-    let tables = &*environment.tables;
-    let previous = recovered.manifest.checkpoint.table_generation;
+    let backings = &*environment.backings;
+    let previous = recovered.manifest.checkpoint.index_generation;
     let generation = previous + 1;
-    let on_disk = tables.remove_all_but(previous).and_then(|()| {
-        built.index.attach(tables.open(generation)?);
+    let on_disk = backings.remove_all_but(previous).and_then(|()| {
+        built.index.attach(backings.open(generation)?);
         // All of the journal that an open goes by is durable.
         built.index.write_back(&mut |_| Ok(()))
     });
@@ -244,7 +244,7 @@ fn rebuild(
     manifest.checkpoint = Checkpoint {
         revision: recovered.last_revision,
         content: built.content.total(),
-        table_generation: generation,
+        index_generation: generation,
         next_expiry_ms: built.next_expiry_ms,
         index_lost: false,
     };
@@ -255,7 +255,7 @@ fn rebuild(
     manifest.revision_floor = manifest.revision_floor.max(recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;
     recovered.manifest = manifest;
-    if let Err(error) = tables.remove_all_but(generation) {
+    if let Err(error) = backings.remove_all_but(generation) {
         log::warn!("the replaced index could not be removed and is left: {error}");
     }
     Ok(built)
@@ -311,7 +311,7 @@ fn fill(
     }
     Ok(OpenedIndex {
         index,
-        generation: checkpoint.table_generation,
+        generation: checkpoint.index_generation,
         content: found.content,
         live_bytes: found.live_bytes,
         next_expiry_ms: found.next_expiry_ms,

@@ -30,7 +30,7 @@ pub(crate) use index::OpenedIndex;
 /// A store's parts, opened.
 pub(crate) struct Opened {
     pub(crate) lock: Arc<dyn HeldLock>,
-    pub(crate) tables: Arc<dyn Backings>,
+    pub(crate) backings: Arc<dyn Backings>,
     pub(crate) journal: Journal,
     pub(crate) index: OpenedIndex,
     pub(crate) damage: Option<Damage>,
@@ -46,8 +46,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let (directory, lock) = StoreDirectory::lock(&environment.disk, path)?;
     // Again: what was looked at may have been replaced before the lock was had.
     create::prepare_directory(&*directory, path, options.create)?;
-    let tables = Arc::new(GuardedBackings::new(environment.tables.clone(), directory.clone()));
-    let environment = &Environment { disk: directory, tables, ..environment.clone() };
+    let backings = Arc::new(GuardedBackings::new(environment.backings.clone(), directory.clone()));
+    let environment = &Environment { disk: directory, backings, ..environment.clone() };
     let disk = &*environment.disk;
 
     create::settle_unfinished(disk, path)?;
@@ -101,8 +101,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         segments,
         start,
     );
-    let tables = environment.tables.clone();
-    Ok(Opened { lock, tables, journal, index, damage, clock_ms, history })
+    let backings = environment.backings.clone();
+    Ok(Opened { lock, backings, journal, index, damage, clock_ms, history })
 }
 
 /// Makes a copy that was never opened a store of its own, before anything is written to it: what

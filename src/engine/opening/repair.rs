@@ -136,13 +136,13 @@ fn keep(
             manifest.clock_ms = before.clock_ms;
             manifest.clock_since = before.clock_since;
             manifest.history = before.history;
-            manifest.checkpoint.table_generation = before.checkpoint.table_generation;
+            manifest.checkpoint.index_generation = before.checkpoint.index_generation;
             file.replace(&manifest)?;
             file
         }
         None => {
-            // The next table gets a higher number, and those that are there go once MANIFEST says so.
-            manifest.checkpoint.table_generation = highest_generation(disk, path)?;
+            // The next index gets a higher number, and those that are there go once MANIFEST says so.
+            manifest.checkpoint.index_generation = highest_generation(disk, path)?;
             let file = ManifestFile::create(disk, path, &manifest)?;
             disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             file
@@ -180,7 +180,7 @@ pub(super) fn go_on_unproven(
         repaired: true,
         ..Manifest::empty(environment.entropy.incarnation())
     };
-    manifest.checkpoint.table_generation = before.checkpoint.table_generation;
+    manifest.checkpoint.index_generation = before.checkpoint.index_generation;
     let last_revision = recovered.last_revision;
     manifest.revision_floor = skip_beyond(last_revision, recovered.next_revision - 1);
     recovered.manifest_file.replace(&manifest)?;
@@ -261,7 +261,7 @@ fn settle_end(disk: &dyn Disk, store: &Path, prefix: &Salvaged) -> Result<()> {
     disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))
 }
 
-/// The highest number of a table's folder, 0 where there is none.
+/// The highest number of an index's folder, 0 where there is none.
 fn highest_generation(disk: &dyn Disk, store: &Path) -> Result<u64> {
     let names = disk.list(store).map_err(Error::io("listing", store))?;
     let digits = names.iter().filter_map(|name| name.strip_prefix(INDEX_FOLDER_PREFIX));

@@ -178,9 +178,9 @@ impl Engine {
         let mut built = all.iter().filter(|index| index.state() == State::Built);
         let Some(index) = built.find(|index| index.declared >= from) else { return Ok(None) };
         let lower = if index.declared == from { Bound::Excluded(&*key) } else { Bound::Unbounded };
-        let (found, last) = self.with_index(|table| {
+        let (found, last) = self.with_index(|leaves| {
             let (mut found, mut last) = (ContentSum::default(), None);
-            table.scan(
+            leaves.scan(
                 &index.directory,
                 (lower, Bound::Unbounded),
                 false,

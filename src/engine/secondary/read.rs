@@ -54,10 +54,10 @@ impl Engine {
             return Ok(None);
         }
         let mut seen: Vec<Box<[u8]>> = Vec::new();
-        let go_on = self.with_index(|table| {
+        let go_on = self.with_index(|leaves| {
             seen.clear();
             let (mut looked_at, mut last) = (0, None);
-            table.scan(&index.directory, bounds, reverse, Shown::All, |key, head, _| {
+            leaves.scan(&index.directory, bounds, reverse, Shown::All, |key, head, _| {
                 looked_at += 1;
                 if head.revision <= view.revision() {
                     seen.push(key.to_vec().into());

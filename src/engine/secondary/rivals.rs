@@ -117,11 +117,11 @@ impl Engine {
     /// # Errors
     /// As [`check_step`](Self::check_step).
     pub(crate) fn compare_some(&self, rivals: &mut Rivals) -> Result<bool> {
-        let (rows, last) = self.with_index(|table| {
+        let (rows, last) = self.with_index(|leaves| {
             let (mut rows, mut last) = (Vec::new(), None);
             let lower = rivals.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let bounds = (lower, Bound::Unbounded);
-            table.scan(&rivals.index.directory, bounds, false, Shown::All, |key, _, _| {
+            leaves.scan(&rivals.index.directory, bounds, false, Shown::All, |key, _, _| {
                 rows.push(key.to_vec());
                 if rows.len() < ROWS {
                     return ControlFlow::Continue(());
@@ -188,7 +188,7 @@ impl Engine {
                     both.into_iter().zip([Settled::FirstIsGone, Settled::SecondIsGone])
                 {
                     let row = index.row_key(code, item.key_bytes());
-                    let has_row = self.with_index(|table| table.head(&row))?.is_some();
+                    let has_row = self.with_index(|leaves| leaves.head(&row))?.is_some();
                     let stored = self.stored_value(item)?.filter(|_| has_row);
                     let Some((head, value)) = stored else { return Ok(gone) };
                     match (head.is_live(now_ms), rivals.expired) {

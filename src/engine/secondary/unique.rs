@@ -229,7 +229,7 @@ impl Engine {
         after: Option<&[u8]>,
     ) -> Result<(Vec<ItemKey>, Option<Vec<u8>>)> {
         let lower = after.map_or(Bound::Included(code), Bound::Excluded);
-        self.with_index(|table| {
+        self.with_index(|leaves| {
             let (mut keys, mut last) = (Vec::new(), None);
             let mut visit = |key: KeyRef<'_>| {
                 let row = key.to_vec();
@@ -242,7 +242,7 @@ impl Engine {
                 ControlFlow::Break(())
             };
             let bounds = (lower, Bound::Unbounded);
-            table.scan(&index.directory, bounds, false, Shown::All, |key, _, _| visit(key))?;
+            leaves.scan(&index.directory, bounds, false, Shown::All, |key, _, _| visit(key))?;
             Ok((keys, last))
         })
     }

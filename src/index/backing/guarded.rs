@@ -12,13 +12,13 @@ use crate::values::error::{Error, Result};
 /// locked, and only where no link is among their files: they do not pass through the store's disk.
 #[derive(Debug)]
 pub(crate) struct GuardedBackings {
-    tables: Arc<dyn Backings>,
+    backings: Arc<dyn Backings>,
     directory: Arc<StoreDirectory>,
 }
 
 impl GuardedBackings {
-    pub(crate) fn new(tables: Arc<dyn Backings>, directory: Arc<StoreDirectory>) -> Self {
-        Self { tables, directory }
+    pub(crate) fn new(backings: Arc<dyn Backings>, directory: Arc<StoreDirectory>) -> Self {
+        Self { backings, directory }
     }
 
     fn folder(&self, generation: u64) -> PathBuf {
@@ -34,14 +34,14 @@ impl GuardedBackings {
 impl Backings for GuardedBackings {
     fn open(&self, generation: u64) -> Result<Arc<dyn Backing>> {
         self.check("opening", generation)?;
-        let (backing, folder) = (self.tables.open(generation)?, self.folder(generation));
+        let (backing, folder) = (self.backings.open(generation)?, self.folder(generation));
         Ok(Arc::new(GuardedBacking { backing, directory: Arc::clone(&self.directory), folder }))
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
         let root = self.directory.root();
         self.directory.check_lock().map_err(Error::io("removing old indexes of", root))?;
-        self.tables.remove_all_but(generation)
+        self.backings.remove_all_but(generation)
     }
 }
 

@@ -132,7 +132,7 @@ impl Collector {
     pub(crate) fn checkpoint_at(&self, last_revision: u64) -> Checkpoint {
         Checkpoint {
             revision: last_revision,
-            table_generation: 0,
+            index_generation: 0,
             // Not known, so no promise is made.
             next_expiry_ms: 0,
             ..self.checkpoint

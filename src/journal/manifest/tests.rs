@@ -33,9 +33,9 @@ fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
     let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
         let mut manifest = Manifest::empty([1; 16]);
         let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
-        let (tail_offset, table_digest) = (6_000, [2; 32]);
+        let (tail_offset, index_digest) = (6_000, [2; 32]);
         let revision = 20;
-        let mut clean = CleanClose { revision, tail_offset, must_rotate: false, table_digest };
+        let mut clean = CleanClose { revision, tail_offset, must_rotate: false, index_digest };
         let record = SegmentRecord { number: 1, first_revision: 1, sealed: None, live_bytes: 0 };
         manifest.segments = vec![record, SegmentRecord { number: 2, ..record }];
         change(&mut manifest, &mut clean, &mut end);
@@ -51,7 +51,7 @@ fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
     assert_eq!(decoded(&|manifest, _, _| manifest.purge_floor = above), None);
     assert_eq!(decoded(&|manifest, _, _| manifest.purges = above), None);
     assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.revision = above), None);
-    assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.table_generation = above), None);
+    assert_eq!(decoded(&|manifest, _, _| manifest.checkpoint.index_generation = above), None);
     assert_eq!(decoded(&|manifest, _, _| manifest.next_segment = u32::MAX), None);
     assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].number = u32::MAX), None);
     assert_eq!(decoded(&|manifest, _, _| manifest.segments[1].first_revision = above), None);
