@@ -79,15 +79,13 @@ struct Rows {
     view: Option<Arc<View>>,
     selection: Selection,
     step: usize,
-    /// What the last window took in memory.
-    shared_bytes: usize,
     /// Whether the part between the ends is known to be empty.
     done: bool,
 }
 
 impl Rows {
     fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { store, view, selection, step: FIRST_ROWS, shared_bytes: 0, done: false }
+        Self { store, view, selection, step: FIRST_ROWS, done: false }
     }
 
     /// Reads rows from one end with `read`, and moves that end's bound past them.
@@ -113,17 +111,15 @@ impl Rows {
 
     /// Reads some items from one end; none only where none is left.
     fn fetch_items(&mut self, reverse: bool) -> ScannedItems {
-        let shared_bytes = self.shared_bytes;
         let mut items = ScannedItems::default();
         // Of items that were deleted since their rows were read, compaction may leave nothing.
         while items.is_empty() && !self.done {
             let fetched = self.fetch(reverse, |engine, view, span, step| {
                 let window = Window { rows: step, value_bytes: READ_AHEAD_BYTES };
-                engine.scan(view, span, window, shared_bytes)
+                engine.scan(view, span, window)
             });
             items = fetched.unwrap_or_else(ScannedItems::failed);
         }
-        self.shared_bytes = items.shared_bytes();
         items
     }
 

@@ -214,7 +214,7 @@ impl Engine {
             let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
             let bounds = (lower, Bound::Unbounded);
             let span = Span { collection: "", bounds, reverse: false };
-            let (go_on, mut records) = self.scan(None, span, window, 0)?;
+            let (go_on, mut records) = self.scan(None, span, window)?;
             let record = |key, meta: &Meta, value| Ok((key, Version { meta: *meta, value }));
             while let Some(record) = records.next(record) {
                 catalog.load(record, &mut indexes)?;

@@ -318,7 +318,7 @@ impl Engine {
     }
 
     fn find(&self, key: &ItemKey) -> Result<Found> {
-        let found = |head: Head, value: Option<&CachedValue>| match value {
+        let found = |head: Head, value: Option<CachedValue<'_>>| match value {
             _ if head.deleted => Found::Nothing,
             Some(value) => Found::Cached(Version::cached(&head, value.for_reader())),
             None => Found::At(head),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::scanned::{Gathering, Missing, ScannedItems, ScannedKeys};
 use crate::engine::snapshots::View;
-use crate::index::{CachedValue, KeyRef, LeafRows, Shown};
+use crate::index::{CachedValue, Entry, KeyRef, LeafRows, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -15,11 +15,9 @@ use crate::values::key::ItemKey;
 
 /// Entries are read together when no more than this lies between them.
 const GAP_BYTES: u64 = 4 << 10;
-/// How much of keys and values in memory one window copies. It fits into a processor's cache, so
+/// How many rows whose values are in memory one window takes. They fit into a processor's cache, so
 /// that who takes the items finds them there.
-const COPIED_BYTES: usize = 96 << 10;
-/// Room for this number of rows is made at once: about what a window of small items holds.
-const ROOM_ROWS: usize = 512;
+const ROWS_IN_MEMORY: usize = 512;
 /// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
@@ -61,15 +59,13 @@ impl Engine {
     /// revision: every key that had one still has a row. Values that are not in memory are read in
     /// order of position, neighbours in one go.
     ///
-    /// `shared_bytes` is what the scan's last window took, as a hint.
     pub(crate) fn scan(
         &self,
         view: Option<&View>,
         span: Span<'_>,
         window: Window,
-        shared_bytes: usize,
     ) -> Result<(GoOn, ScannedItems)> {
-        let mut gathering = Gathering::with_room(window.rows.min(ROOM_ROWS), shared_bytes);
+        let mut gathering = Gathering::with_room(window.rows.min(ROWS_IN_MEMORY));
         let mut taker = TakeItems { gathering: &mut gathering, window, left: window };
         let go_on = self.scan_live(view, span, &mut taker)?;
         let any_is_gone = self.read_missing(view, span.collection, &mut gathering);
@@ -113,6 +109,7 @@ impl Engine {
                 taker.begin();
                 let (mut looked_at, mut last, mut failed) = (0, None, Ok(()));
                 let mut visit = |rows: LeafRows<'_>| {
+                    taker.begin_leaf(&rows);
                     let taken = match view {
                         None => Ok(take_live(rows, now_ms, &mut looked_at, taker)),
                         Some(view) => {
@@ -236,19 +233,16 @@ impl Engine {
     }
 }
 
-/// Of so many rows the values are fetched into the processor's cache together.
-const WARMED_ROWS: usize = 8;
-
 /// What takes the rows that a scan meets.
 trait Take {
-    /// Whether it reads the values of rows.
-    const TAKES_VALUES: bool;
-
     /// Forgets what was taken: the scan begins, or begins again.
     fn begin(&mut self);
 
-    /// Takes a row; whether it wants more.
-    fn take(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) -> bool;
+    /// The next rows are these of a leaf.
+    fn begin_leaf(&mut self, _: &LeafRows<'_>) {}
+
+    /// Takes a row, with its value if that is in memory; whether it wants more.
+    fn take(&mut self, row: &Entry<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool;
 }
 
 struct TakeItems<'a> {
@@ -258,21 +252,23 @@ struct TakeItems<'a> {
 }
 
 impl Take for TakeItems<'_> {
-    const TAKES_VALUES: bool = true;
-
     fn begin(&mut self) {
         self.gathering.clear();
         self.left = self.window;
     }
 
+    fn begin_leaf(&mut self, rows: &LeafRows<'_>) {
+        self.gathering.begin_leaf(rows);
+    }
+
     #[inline(always)]
-    fn take(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) -> bool {
+    fn take(&mut self, row: &Entry<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool {
         self.left.rows -= 1;
         self.left.value_bytes = self.left.value_bytes.saturating_sub(u64::from(head.len_bytes));
-        self.gathering.push(key, head, value);
+        self.gathering.push(row.key, head, value);
         self.left.rows > 0
             && self.left.value_bytes > 0
-            && self.gathering.shared_bytes() < COPIED_BYTES
+            && self.gathering.rows_in_memory() < ROWS_IN_MEMORY
     }
 }
 
@@ -282,15 +278,17 @@ struct TakeKeys<'a> {
 }
 
 impl Take for TakeKeys<'_> {
-    const TAKES_VALUES: bool = false;
-
     fn begin(&mut self) {
         self.keys.clear();
     }
 
+    fn begin_leaf(&mut self, rows: &LeafRows<'_>) {
+        self.keys.begin_leaf(rows);
+    }
+
     #[inline(always)]
-    fn take(&mut self, key: KeyRef<'_>, _: &Head, _: Option<&CachedValue>) -> bool {
-        self.keys.push(key);
+    fn take(&mut self, row: &Entry<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
+        self.keys.push(row.key_span());
         self.keys.len() < self.limit
     }
 }
@@ -300,40 +298,33 @@ struct CountRows<'a> {
 }
 
 impl Take for CountRows<'_> {
-    const TAKES_VALUES: bool = false;
-
     fn begin(&mut self) {
         *self.count = 0;
     }
 
     #[inline(always)]
-    fn take(&mut self, _: KeyRef<'_>, _: &Head, _: Option<&CachedValue>) -> bool {
+    fn take(&mut self, _: &Entry<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
         *self.count += 1;
         true
     }
 }
 
 /// Takes those of a leaf's rows that are live; breaks with the key of the last one that was looked at.
-fn take_live<T: Take>(
-    mut rows: LeafRows<'_>,
+fn take_live(
+    rows: LeafRows<'_>,
     now_ms: u64,
     looked_at: &mut usize,
-    taker: &mut T,
+    taker: &mut impl Take,
 ) -> ControlFlow<Vec<u8>> {
-    loop {
-        if T::TAKES_VALUES {
-            rows.warm_values(WARMED_ROWS);
-        }
-        for _ in 0..WARMED_ROWS {
-            let Some(row) = rows.next() else { return ControlFlow::Continue(()) };
-            let head = row.head();
-            *looked_at += 1;
-            let more = !head.is_live(now_ms) || taker.take(row.key, &head, row.value);
-            if !more || *looked_at >= ROWS_AT_ONCE {
-                return ControlFlow::Break(row.key.to_vec());
-            }
+    for row in rows {
+        let head = row.head();
+        *looked_at += 1;
+        let more = !head.is_live(now_ms) || taker.take(&row, &head, row.value());
+        if !more || *looked_at >= ROWS_AT_ONCE {
+            return ControlFlow::Break(row.key.to_vec());
         }
     }
+    ControlFlow::Continue(())
 }
 
 /// As [`take_live`], with the heads that `seen` gives for the rows.
@@ -349,8 +340,8 @@ fn take_seen(
         *looked_at += 1;
         let more = match seen(row.key, &now)?.filter(|seen| seen.is_live(now_ms)) {
             Some(seen) => {
-                let value = row.value.filter(|_| seen.revision == now.revision);
-                taker.take(row.key, &seen, value)
+                let value = row.value().filter(|_| seen.revision == now.revision);
+                taker.take(&row, &seen, value)
             }
             None => true,
         };

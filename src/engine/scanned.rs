@@ -1,29 +1,36 @@
 //! What one step of a scan has fetched: items or keys, in the order in which the scan met them.
 //!
-//! Short keys are copied into the rows, long ones and small values into one buffer, while the leaf is
-//! locked. An item handed out costs a shared count, no allocation.
+//! Short keys are copied into the rows and long ones into one buffer while the leaf is locked. Of the
+//! short values of a leaf one handle is taken for all. An item handed out costs a shared count, no
+//! allocation.
 
 use std::iter::FusedIterator;
 
 use bytes::Bytes;
 
 use crate::engine::Version;
-use crate::index::{CachedValue, KeyRef};
+use crate::index::{CachedValue, ChunkPart, KeyRef, KeySpan, LeafRows};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::revision::Revision;
 use crate::values::short_bytes::ShortBytes;
 
-/// Values of up to this length are copied; of a longer one the scan takes a handle.
+/// Values of up to this length that are read from the journal are copied into the window's buffer, and
+/// longer ones into memory of their own.
 const COPIED_VALUE_BYTES: usize = 1 << 10;
 
 /// Items that a scan is gathering.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
+    /// Long keys, and values that were read from the journal.
     shared: Vec<u8>,
+    /// The short values of the leaves.
+    chunks: Vec<Bytes>,
+    /// What the keys of the leaf begin with; `None` if that is long.
+    prefix: Option<ShortBytes>,
     rows: Vec<ScannedRow>,
-    /// The values that are not in the buffer.
+    /// The values that are in none of these.
     others: Vec<OtherValue>,
     /// The rows whose values are in the journal only.
     missing: Vec<Missing>,
@@ -45,8 +52,16 @@ struct ScannedRow {
     /// The key, if it is not.
     long_key: Part,
     meta: Meta,
-    /// The value. If its length is [`OTHER`], it is the one of the other values at its place.
-    value: Part,
+    value: ValuePlace,
+}
+
+impl ScannedRow {
+    const EMPTY: Self = Self {
+        key: ShortBytes::EMPTY,
+        long_key: Part::EMPTY,
+        meta: Meta::UNSAVED,
+        value: ValuePlace::Shared(Part::EMPTY),
+    };
 }
 
 /// A part of the shared buffer.
@@ -56,8 +71,15 @@ struct Part {
     len: u32,
 }
 
-/// No part of the shared buffer is as long.
-const OTHER: u32 = u32::MAX;
+/// Where a value is.
+#[derive(Debug, Clone, Copy)]
+enum ValuePlace {
+    /// In the chunk of this number.
+    Chunk(u32, ChunkPart),
+    Shared(Part),
+    /// Among the other values.
+    Other(u32),
+}
 
 /// A value that is not in the shared buffer.
 #[derive(Debug)]
@@ -86,54 +108,66 @@ fn append<const N: usize>(shared: &mut Vec<u8>, parts: [&[u8]; N]) -> Part {
 }
 
 impl Gathering {
-    /// Room for a window about as large as the one before it.
-    pub(super) fn with_room(rows: usize, shared_bytes: usize) -> Self {
-        let (shared, rows) = (Vec::with_capacity(shared_bytes), Vec::with_capacity(rows));
-        Self { shared, rows, others: Vec::new(), missing: Vec::new() }
+    /// Room for a window of so many rows.
+    pub(super) fn with_room(rows: usize) -> Self {
+        Self { rows: Vec::with_capacity(rows), ..Self::default() }
     }
 
     pub(super) fn clear(&mut self) {
         self.shared.clear();
+        self.chunks.clear();
         self.rows.clear();
         self.others.clear();
         self.missing.clear();
     }
 
-    pub(super) fn shared_bytes(&self) -> usize {
-        self.shared.len()
+    #[inline]
+    pub(super) fn rows_in_memory(&self) -> usize {
+        self.rows.len() - self.missing.len()
+    }
+
+    /// The next rows are of this leaf.
+    pub(super) fn begin_leaf(&mut self, leaf: &LeafRows<'_>) {
+        self.chunks.push(leaf.chunk().unwrap_or_default());
+        let mut prefix = ShortBytes::EMPTY;
+        self.prefix = prefix.set_in_place([leaf.prefix()]).then_some(prefix);
     }
 
     /// Adds the row of a key, with its value where that is in memory.
     #[inline(always)]
-    pub(super) fn push(&mut self, key: KeyRef<'_>, head: &Head, value: Option<&CachedValue>) {
-        let meta = Meta {
-            etag: head.etag,
-            parent: value.and_then(CachedValue::parent),
-            revision: Revision(head.revision),
-            modified_ms: head.modified_ms,
-            expires_ms: head.expires_ms,
-        };
-        let value = match value {
+    pub(super) fn push(&mut self, key: KeyRef<'_>, head: &Head, value: Option<CachedValue<'_>>) {
+        let parent = value.and_then(CachedValue::parent);
+        let place = match value {
             None => {
                 self.missing.push(Missing { row: self.rows.len(), head: *head });
                 self.other(OtherValue::None)
             }
-            Some(value) if value.as_slice().len() <= COPIED_VALUE_BYTES => {
-                append(&mut self.shared, [value.as_slice()])
-            }
-            Some(value) => self.other(OtherValue::Own(value.bytes())),
+            Some(value) => match value.part() {
+                Some(part) => ValuePlace::Chunk(self.chunks.len() as u32 - 1, part),
+                None => self.other(OtherValue::Own(value.bytes())),
+            },
         };
-        self.rows.push(ScannedRow { key: ShortBytes::EMPTY, long_key: Part::EMPTY, meta, value });
-        if let Some(row) = self.rows.last_mut()
-            && !row.key.set_in_place([key.prefix, key.suffix])
-        {
+        // Its parts are written into it where it is: to move them there would wait for each.
+        self.rows.push(ScannedRow::EMPTY);
+        let Some(row) = self.rows.last_mut() else { return };
+        row.meta.etag = head.etag;
+        row.meta.parent = parent;
+        row.meta.revision = Revision(head.revision);
+        row.meta.modified_ms = head.modified_ms;
+        row.meta.expires_ms = head.expires_ms;
+        row.value = place;
+        let is_short = self.prefix.as_ref().is_some_and(|prefix| {
+            row.key.set_in_place_like(prefix);
+            row.key.push_in_place(key.suffix)
+        });
+        if !is_short {
             row.long_key = append(&mut self.shared, [key.prefix, key.suffix]);
         }
     }
 
-    fn other(&mut self, value: OtherValue) -> Part {
+    fn other(&mut self, value: OtherValue) -> ValuePlace {
         self.others.push(value);
-        Part { at: self.others.len() as u32 - 1, len: OTHER }
+        ValuePlace::Other(self.others.len() as u32 - 1)
     }
 
     /// The rows that have to be read, in order of position.
@@ -159,7 +193,7 @@ impl Gathering {
             Err(error) => (None, self.other(OtherValue::Failed(Box::new(error)))),
             Ok(Some(Version { meta, value })) => {
                 let value = if value.len() <= COPIED_VALUE_BYTES {
-                    append(&mut self.shared, [&value])
+                    ValuePlace::Shared(append(&mut self.shared, [&value]))
                 } else {
                     self.other(OtherValue::Own(Bytes::copy_from_slice(&value)))
                 };
@@ -174,14 +208,14 @@ impl Gathering {
 
     pub(super) fn finish(mut self, any_is_gone: bool) -> ScannedItems {
         if any_is_gone {
-            let is_gone = |value: Part| {
-                let other = self.others.get(value.at as usize).filter(|_| value.len == OTHER);
-                matches!(other, Some(OtherValue::None))
+            let is_gone = |value: ValuePlace| {
+                let ValuePlace::Other(at) = value else { return false };
+                matches!(self.others.get(at as usize), Some(OtherValue::None))
             };
             self.rows.retain(|row| !is_gone(row.value));
         }
-        let Self { shared, rows, others, .. } = self;
-        ScannedItems { shared: shared.into(), end: rows.len(), rows, others, next: 0 }
+        let Self { shared, chunks, rows, others, .. } = self;
+        ScannedItems { shared: shared.into(), chunks, end: rows.len(), rows, others, next: 0 }
     }
 }
 
@@ -189,6 +223,7 @@ impl Gathering {
 #[derive(Debug, Default)]
 pub(crate) struct ScannedItems {
     shared: Bytes,
+    chunks: Vec<Bytes>,
     rows: Vec<ScannedRow>,
     others: Vec<OtherValue>,
     /// The rows that are left: from this one on, up to the other.
@@ -201,19 +236,13 @@ impl ScannedItems {
     pub(crate) fn failed(error: Error) -> Self {
         let mut gathering = Gathering::default();
         let value = gathering.other(OtherValue::Failed(Box::new(error)));
-        let (key, long_key, meta) = (ShortBytes::EMPTY, Part::EMPTY, Meta::UNSAVED);
-        gathering.rows.push(ScannedRow { key, long_key, meta, value });
+        gathering.rows.push(ScannedRow { value, ..ScannedRow::EMPTY });
         gathering.finish(false)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.next == self.end
-    }
-
-    /// How much memory the items' keys and small values take.
-    pub(crate) fn shared_bytes(&self) -> usize {
-        self.shared.len()
     }
 
     /// What `make` makes of the first item that is left.
@@ -249,13 +278,15 @@ impl ScannedItems {
         make: impl FnOnce(ShortBytes, &Meta, Bytes) -> Result<T>,
     ) -> Option<Result<T>> {
         let row = self.rows.get(at)?;
-        let value = if row.value.len == OTHER {
-            match take_other(&mut self.others, row.value) {
+        let value = match row.value {
+            ValuePlace::Chunk(number, part) => {
+                self.chunks.get(number as usize)?.slice(part.range())
+            }
+            ValuePlace::Shared(part) => self.shared.slice(part.range()),
+            ValuePlace::Other(at) => match take_other(&mut self.others, at) {
                 Ok(value) => value,
                 Err(error) => return Some(Err(error)),
-            }
-        } else {
-            self.shared.slice(row.value.range())
+            },
         };
         let key = if row.long_key.len > 0 {
             ShortBytes::part_of(&self.shared, row.long_key.range())
@@ -276,8 +307,8 @@ impl ScannedItems {
 }
 
 #[cold]
-fn take_other(others: &mut [OtherValue], part: Part) -> Result<Bytes> {
-    let other = others.get_mut(part.at as usize);
+fn take_other(others: &mut [OtherValue], at: u32) -> Result<Bytes> {
+    let other = others.get_mut(at as usize);
     match other.map(|other| std::mem::replace(other, OtherValue::None)) {
         Some(OtherValue::Own(value)) => Ok(value),
         Some(OtherValue::Failed(error)) => Err(*error),
@@ -285,12 +316,21 @@ fn take_other(others: &mut [OtherValue], part: Part) -> Result<Bytes> {
     }
 }
 
+/// A key: the leaf's number, and what follows its prefix.
+#[derive(Debug, Clone, Copy)]
+struct ScannedKey {
+    leaf: u32,
+    suffix: KeySpan,
+}
+
 /// Fetched keys, from both ends.
 #[derive(Debug, Default)]
 pub(crate) struct ScannedKeys {
+    /// The keys of each leaf, as they are there.
     bytes: Vec<u8>,
-    /// Where each key ends.
-    ends: Vec<u32>,
+    /// Of each leaf, where its keys are and how many bytes all of them begin with.
+    leaves: Vec<(usize, usize)>,
+    keys: Vec<ScannedKey>,
     next: usize,
     next_back: usize,
     failed: Option<Error>,
@@ -299,7 +339,7 @@ pub(crate) struct ScannedKeys {
 impl ScannedKeys {
     /// Room for so many keys.
     pub(super) fn with_room(keys: usize) -> Self {
-        Self { ends: Vec::with_capacity(keys), ..Self::default() }
+        Self { keys: Vec::with_capacity(keys), ..Self::default() }
     }
 
     /// What represents keys that could not be had.
@@ -309,15 +349,22 @@ impl ScannedKeys {
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
-        self.ends.clear();
+        self.leaves.clear();
+        self.keys.clear();
         (self.next, self.next_back, self.failed) = (0, 0, None);
     }
 
+    /// The next keys are of this leaf.
+    pub(super) fn begin_leaf(&mut self, leaf: &LeafRows<'_>) {
+        self.leaves.push((self.bytes.len(), leaf.prefix().len()));
+        self.bytes.extend_from_slice(leaf.keys());
+    }
+
     #[inline]
-    pub(super) fn push(&mut self, key: KeyRef<'_>) {
-        key.copy_to(&mut self.bytes);
-        self.ends.push(self.bytes.len() as u32);
-        self.next_back = self.ends.len();
+    pub(super) fn push(&mut self, suffix: KeySpan) {
+        let leaf = self.leaves.len() as u32 - 1;
+        self.keys.push(ScannedKey { leaf, suffix });
+        self.next_back = self.keys.len();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -330,9 +377,13 @@ impl ScannedKeys {
 
     #[inline]
     fn key(&self, at: usize) -> Vec<u8> {
-        let end_of = |at: usize| self.ends.get(at).map_or(0, |end| *end as usize);
-        let start = at.checked_sub(1).map_or(0, end_of);
-        self.bytes.get(start..end_of(at)).unwrap_or_default().to_vec()
+        let found = || {
+            let ScannedKey { leaf, suffix } = self.keys.get(at)?;
+            let (start, prefix_len) = self.leaves.get(*leaf as usize)?;
+            let keys = self.bytes.get(*start..)?;
+            Some([keys.get(..*prefix_len)?, keys.get(suffix.range())?].concat())
+        };
+        found().unwrap_or_default()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::engine::operation::{
 use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::secondary::unique::{Claims, Hindrance, has_unique};
 use crate::engine::stripes::Locked;
-use crate::index::{CachedValue, Pinned};
+use crate::index::{Pinned, ReadValue};
 use crate::journal::append::{Appended, CommitFailure};
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
@@ -301,7 +301,8 @@ impl Engine {
             let before = version.before.as_ref();
             // Before the row changes, so that who finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
-            let value = version.value.map(|bytes| CachedValue::new(version.parent, bytes));
+            let parent = version.parent;
+            let value = version.value.map(|bytes| ReadValue { parent, bytes });
             self.index.put(&entry.key, &head, value, pin);
             // After: a sweep that begins between the two would not meet the item.
             if let Some(expires_ms) = head.expires_ms {

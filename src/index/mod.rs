@@ -54,7 +54,7 @@ use crate::values::key::ItemKey;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::clearing::{ClearedLeaves, LetGo};
-pub(crate) use self::leaf::{CachedValue, KeyRef, LeafRows, ReadValue};
+pub(crate) use self::leaf::{CachedValue, ChunkPart, Entry, KeyRef, KeySpan, LeafRows, ReadValue};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::restoration::TakeHead;
 pub(crate) use self::rows::{NamedRow, Row};

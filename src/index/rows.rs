@@ -54,7 +54,7 @@ impl Index {
     pub(crate) fn with_row_read<T>(
         &self,
         key: &ItemKey,
-        f: impl Fn(Head, Option<&CachedValue>) -> T,
+        f: impl Fn(Head, Option<CachedValue<'_>>) -> T,
     ) -> Result<Option<T>> {
         self.look(key, |leaf, slot| {
             leaf.touch(slot);
@@ -144,15 +144,9 @@ impl Index {
     }
 
     /// Sets the row of an item whose leaf is in memory. No I/O, and nothing that can fail.
-    pub(crate) fn put(
-        &self,
-        key: &ItemKey,
-        head: &Head,
-        value: Option<CachedValue>,
-        _: &Pinned<'_>,
-    ) {
-        let mut value = value.filter(|value| self.is_worth_keeping(value.as_slice()));
-        let put = |state: &mut LeafState, value: &mut Option<CachedValue>| {
+    pub(crate) fn put(&self, key: &ItemKey, head: &Head, value: Option<ReadValue>, _: &Pinned<'_>) {
+        let mut value = value.filter(|value| self.is_worth_keeping(&value.bytes));
+        let put = |state: &mut LeafState, value: &mut Option<ReadValue>| {
             self.change(state, |leaf| leaf.put(key.key_bytes(), head, value.take()))
         };
         let put_at_once = self.in_memory_mut(key, |state| put(state, &mut value));
@@ -172,10 +166,9 @@ impl Index {
             }
             match put(&mut state, &mut value) {
                 Put::Inserted => return,
-                Put::Replaced { value: displaced } => {
-                    // Freed without the lock.
+                Put::Replaced { free } => {
                     drop(state);
-                    drop(displaced);
+                    drop(free);
                     return;
                 }
                 Put::Full { value: refused } => {
@@ -234,19 +227,19 @@ impl Index {
         if self.memory.is_full() && !wanted_again() {
             return;
         }
-        let value = CachedValue::new(parent, bytes.clone());
-        let displaced = self.with_row(key, |state, slot| {
+        let value = ReadValue { parent, bytes: bytes.clone() };
+        let free = self.with_row(key, |state, slot| {
             let before = state.memory_bytes();
             let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;
             let now = leaf.head(slot);
             (now.revision == head.revision && now.etag == head.etag).then_some(())?;
-            let displaced = leaf.set_value(slot, Some(value));
+            let free = leaf.set_value(slot, Some(value));
             leaf.touch(slot);
             self.memory.grew(before, state.memory_bytes());
-            displaced
+            free
         });
-        // Freed without the lock.
-        drop(displaced);
+        // Without the lock.
+        drop(free);
         self.evict();
     }
 

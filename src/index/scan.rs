@@ -6,6 +6,7 @@ use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, KeyRef, LeafRows};
+use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
@@ -13,10 +14,10 @@ use crate::values::key::ItemKey;
 
 /// Shows a row; breaks where the scan ends.
 pub(crate) trait Visit:
-    FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>
+    FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>
 {
 }
-impl<F: FnMut(KeyRef<'_>, &Head, Option<&CachedValue>) -> ControlFlow<()>> Visit for F {}
+impl<F: FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>> Visit for F {}
 
 /// Takes the rows of one leaf after the other, all or some; breaks where the scan ends.
 ///
@@ -52,7 +53,7 @@ impl Index {
         mut visit: impl Visit,
     ) -> Result<()> {
         self.scan_leaves(collection, bounds, reverse, shown, &mut |mut rows: LeafRows<'_>| {
-            rows.try_for_each(|row| visit(row.key, &row.head(), row.value))
+            rows.try_for_each(|row| visit(row.key, &row.head(), row.value()))
         })
     }
 
@@ -126,7 +127,9 @@ impl Index {
                     _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
-                        if visit(leaf.rows_within(lower, upper, false)).is_break() {
+                        let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, upper));
+                        let rows = leaf.rows_within(lower, upper, false);
+                        if visit(rows).is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         Some(state.high.clone())
@@ -176,10 +179,14 @@ impl Index {
                 }
                 match &state.leaf {
                     _ if shown == Shown::Items && state.holds_no_item() => true,
-                    Some(leaf) if visit(leaf.rows_within(lower, end, true)).is_break() => {
-                        return Ok(());
+                    Some(leaf) => {
+                        let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, end));
+                        if visit(leaf.rows_within(lower, upper, true)).is_break() {
+                            return Ok(());
+                        }
+                        true
                     }
-                    leaf => leaf.is_some(),
+                    None => false,
                 }
             };
             if !passed {
@@ -258,6 +265,23 @@ fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {
         Bound::Included(key) | Bound::Excluded(key) => Some(key),
         Bound::Unbounded => None,
     }
+}
+
+/// A lower bound, for the rows of a leaf: none where the leaf holds nothing below it. That spares
+/// looking for it among the rows.
+fn lower_in<'a>(handle: &LeafHandle, lower: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
+    match lower {
+        Bound::Included(key) if *key <= *handle.low => Bound::Unbounded,
+        Bound::Excluded(key) if *key < *handle.low => Bound::Unbounded,
+        lower => lower,
+    }
+}
+
+/// An upper bound, for the rows of a leaf: as [`lower_in`].
+fn upper_in<'a>(state: &LeafState, upper: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
+    let (Bound::Included(key) | Bound::Excluded(key)) = upper else { return upper };
+    let is_beyond = state.high.as_deref().is_some_and(|high| high <= key);
+    if is_beyond { Bound::Unbounded } else { upper }
 }
 
 /// Whether no key from this place on is within an upper bound.

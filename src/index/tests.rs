@@ -31,11 +31,11 @@ fn key(collection: u8, number: u16) -> ItemKey {
     ItemKey::new(["alpha", "beta", ""][usize::from(collection % 3)], key.as_bytes()).unwrap()
 }
 
-fn value(number: u16) -> CachedValue {
-    CachedValue::new(None, Bytes::from(vec![number as u8; 500]))
+fn value(number: u16) -> ReadValue {
+    ReadValue { parent: None, bytes: Bytes::from(vec![number as u8; 500]) }
 }
 
-fn put(index: &Index, key: &ItemKey, revision: u64, value: Option<CachedValue>) {
+fn put(index: &Index, key: &ItemKey, revision: u64, value: Option<ReadValue>) {
     let pin = index.pin();
     index.make_resident(key, &pin).unwrap();
     index.put(key, &head(revision), value, &pin);
@@ -297,7 +297,7 @@ fn a_leaf_that_was_let_go_of_takes_no_value() {
     assert_eq!((row.head, row.value.is_none()), (head(1), true));
     // As a reader does that found the leaf before.
     index.collections.write().insert("alpha".into(), Arc::clone(&leaves.0));
-    index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes());
+    index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes);
     assert!(index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
 }
 
@@ -310,15 +310,15 @@ fn in_a_full_memory_a_value_is_kept_when_it_is_wanted_again() {
     let value_of = |number| index.row(&key(0, number)).unwrap().unwrap().value;
     put(&index, &key(0, 1), 1, None);
     put(&index, &key(0, 2), 2, None);
-    index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes());
+    index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes);
     assert!(value_of(1).is_some(), "there is room");
     for number in 1_000..3_000 {
         put(&index, &key(0, number), 3, Some(value(number)));
     }
     assert!(index.memory.is_over());
-    index.keep_value(&key(0, 2), &head(2), None, &value(2).bytes());
+    index.keep_value(&key(0, 2), &head(2), None, &value(2).bytes);
     assert!(value_of(2).is_none());
-    index.keep_value(&key(0, 2), &head(2), None, &value(2).bytes());
+    index.keep_value(&key(0, 2), &head(2), None, &value(2).bytes);
     assert!(value_of(2).is_some());
 }
 

@@ -43,10 +43,28 @@ impl ShortBytes {
         let mut at = 0;
         for part in parts {
             if let Some(place) = self.in_place.bytes.get_mut(at..at + part.len()) {
-                place.copy_from_slice(part);
+                copy_few(place, part);
             }
             at += part.len();
         }
+        true
+    }
+
+    /// Sets these bytes to others that need no memory of their own.
+    #[inline]
+    pub(crate) fn set_in_place_like(&mut self, other: &Self) {
+        debug_assert!(other.shared.is_none() && self.shared.is_none());
+        self.in_place = other.in_place;
+    }
+
+    /// Appends bytes where all need no memory of their own; says whether they do not.
+    #[inline]
+    pub(crate) fn push_in_place(&mut self, more: &[u8]) -> bool {
+        let at = usize::from(self.in_place.len);
+        let place = self.in_place.bytes.get_mut(at..at + more.len());
+        let Some(place) = place.filter(|_| self.shared.is_none()) else { return false };
+        copy_few(place, more);
+        self.in_place.len += more.len() as u8;
         true
     }
 
@@ -75,6 +93,32 @@ impl ShortBytes {
             None => self.in_place.bytes.get(..usize::from(self.in_place.len)).unwrap_or_default(),
             Some(bytes) => bytes,
         }
+    }
+}
+
+/// Copies between slices of one length, in words that overlap: a call into `memcpy` costs more where
+/// there are few.
+#[inline]
+fn copy_few(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        8..=16 => copy_ends::<8>(to, from),
+        4..=7 => copy_ends::<4>(to, from),
+        2..=3 => copy_ends::<2>(to, from),
+        1 => copy_ends::<1>(to, from),
+        17..=32 => copy_ends::<16>(to, from),
+        0 => {}
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk::<N>()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+        *to = *from;
     }
 }
 
@@ -114,13 +158,16 @@ mod tests {
 
     #[test]
     fn bytes_are_the_same_in_place_and_shared() {
-        for len in [0, 1, 38, 39, 40, 511] {
+        for len in (0..60).chain([511]) {
             let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
             let whole = ShortBytes::of([&bytes]);
             let (first, second) = bytes.split_at(len / 3);
             let shared = Bytes::from([b"before", &*bytes, b"after"].concat());
             let part = ShortBytes::part_of(&shared, 6..6 + len);
-            for same in [ShortBytes::of([first, &[], second]), part, whole.clone()] {
+            let mut pushed = ShortBytes::of([first]);
+            assert_eq!(pushed.push_in_place(second), len <= IN_PLACE_BYTES, "{len}");
+            let pushed = if len <= IN_PLACE_BYTES { pushed } else { whole.clone() };
+            for same in [ShortBytes::of([first, &[], second]), part, pushed, whole.clone()] {
                 assert_eq!(same.as_slice(), bytes);
                 assert_eq!((&same, same.cmp(&whole)), (&whole, Ordering::Equal));
             }

@@ -155,7 +155,7 @@ fn scanned(engine: &Engine, view: &View) -> Vec<Bytes> {
     let bounds = (Bound::Unbounded, Bound::Unbounded);
     let span = Span { collection: COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
-    let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
+    let (_, items) = engine.scan(Some(view), span, window).unwrap();
     items.versions().map(|version| version.unwrap().value).collect()
 }
 

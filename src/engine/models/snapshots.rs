@@ -19,7 +19,7 @@ fn scanned(engine: &Engine, view: &View) -> Vec<String> {
     let bounds = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     let span = Span { collection: super::COLLECTION, bounds, reverse: false };
     let window = Window { rows: 10, value_bytes: u64::MAX };
-    let (_, items) = engine.scan(Some(view), span, window, 0).unwrap();
+    let (_, items) = engine.scan(Some(view), span, window).unwrap();
     items.versions().map(|version| text(&version.unwrap().value)).collect()
 }
 

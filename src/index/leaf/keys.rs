@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::iter::zip;
+use std::ops::Range;
 
 use super::{Leaf, Slot, prints};
 
@@ -13,6 +14,21 @@ pub(super) const MAX_KEY_BYTES: usize = 768;
 pub(crate) struct KeyRef<'a> {
     pub(crate) prefix: &'a [u8],
     pub(crate) suffix: &'a [u8],
+}
+
+/// A part of the keys of a leaf.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeySpan {
+    pub(super) start: u16,
+    pub(super) len: u16,
+}
+
+impl KeySpan {
+    #[inline]
+    pub(crate) fn range(self) -> Range<usize> {
+        let start = usize::from(self.start);
+        start..start + usize::from(self.len)
+    }
 }
 
 impl KeyRef<'_> {

@@ -6,7 +6,7 @@
 //! | `rows.rs`, `row.rs` | heads, each with the place of its key, packed as narrow as they all allow |
 //! | `prints.rs` | one byte of hash per row, looked at before any key |
 //! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
-//! | `values.rs` | values held in memory in addition to the heads, and their eviction |
+//! | `values.rs`, `chunk.rs` | values held in memory in addition to the heads, and their eviction; the memory of short ones |
 //! | `order.rs` | ranks, bounds and iteration in both directions |
 //! | `reshape.rs` | split and absorb |
 //! | `encoding.rs`, `decoding.rs` | the leaf as bytes, with a checksum |
@@ -14,6 +14,7 @@
 //! A **slot** names a row until the next mutation. A **rank** is a row's place in the order of
 //! keys. Rows never move for an insertion: a permutation keeps the order.
 
+mod chunk;
 mod decoding;
 mod encoding;
 mod keys;
@@ -26,13 +27,16 @@ mod rows;
 mod tests;
 mod values;
 
+pub(crate) use chunk::ChunkPart;
 pub(crate) use encoding::encoded_checksum;
-pub(crate) use keys::KeyRef;
-pub(crate) use order::LeafRows;
+pub(crate) use keys::{KeyRef, KeySpan};
+pub(crate) use order::{Entry, LeafRows};
 pub(crate) use reshape::Split;
-pub(crate) use values::{CachedValue, ReadValue};
+pub(crate) use values::{CachedValue, Evicted, ReadValue};
 
 use std::ops::Bound;
+
+use bytes::Bytes;
 
 use crate::values::head::{self, Head};
 use keys::{MAX_KEY_BYTES, common_prefix};
@@ -76,11 +80,11 @@ impl Slot {
 pub(crate) enum Put {
     /// The key is new.
     Inserted,
-    /// The key was there. Drop `value` after the lock: it is the displaced one, or the new one where
-    /// that was copied over it.
-    Replaced { value: Option<CachedValue> },
+    /// The key was there. Drop `free` after the lock: it is the displaced value or, where that was
+    /// copied, the new one.
+    Replaced { free: Option<Bytes> },
     /// The key is new and the leaf has no room for it. The leaf is unchanged and `value` comes back.
-    Full { value: Option<CachedValue> },
+    Full { value: Option<ReadValue> },
 }
 
 /// The heads of a contiguous range of keys, in order, some with their values.
@@ -133,7 +137,7 @@ impl Leaf {
     }
 
     #[inline]
-    pub(crate) fn value(&self, slot: Slot) -> Option<&CachedValue> {
+    pub(crate) fn value(&self, slot: Slot) -> Option<CachedValue<'_>> {
         self.values.get(slot)
     }
 
@@ -153,10 +157,10 @@ impl Leaf {
     ///
     /// A key that is there is always replaced, also in a full leaf.
     #[inline]
-    pub(crate) fn put(&mut self, key: &[u8], head: &Head, value: Option<CachedValue>) -> Put {
+    pub(crate) fn put(&mut self, key: &[u8], head: &Head, value: Option<ReadValue>) -> Put {
         if let Some(slot) = self.find(key) {
             self.set_head(slot, head);
-            return Put::Replaced { value: self.values.replace(slot, value) };
+            return Put::Replaced { free: self.values.replace(slot, value) };
         }
         if !self.has_room_for(key) {
             return Put::Full { value };
@@ -171,28 +175,24 @@ impl Leaf {
         self.rows.set_head(slot, head);
     }
 
-    /// Sets the value of a row, and returns the one that it displaces.
-    pub(crate) fn set_value(
-        &mut self,
-        slot: Slot,
-        value: Option<CachedValue>,
-    ) -> Option<CachedValue> {
+    /// Sets the value of a row; returns what is to be dropped without the lock.
+    pub(crate) fn set_value(&mut self, slot: Slot, value: Option<ReadValue>) -> Option<Bytes> {
         debug_assert!(slot.index() < self.len(), "{slot:?} is not a row");
         self.values.replace(slot, value)
     }
 
-    /// Removes a row; returns its head and its value.
-    pub(crate) fn remove(&mut self, slot: Slot) -> (Head, Option<CachedValue>) {
+    /// Removes a row; returns its head, and what is to be dropped without the lock.
+    pub(crate) fn remove(&mut self, slot: Slot) -> (Head, Option<Bytes>) {
         let last = Slot::new(self.len() - 1);
         self.remove_from_order(slot, last);
         self.remove_key(slot);
-        let value = self.values.swap_remove(slot, last);
+        let free = self.values.swap_remove(slot, last);
         self.prints.swap_remove(slot, last);
         let head = self.rows.swap_remove(slot);
         if self.is_empty() {
             *self = Self::new();
         }
-        (head, value)
+        (head, free)
     }
 
     /// Whether no row is of an item: all are of tombstones, or there are none.
@@ -214,16 +214,19 @@ impl Leaf {
 
     /// Takes out the values whose rows were not touched since the last call. Then no row counts as
     /// touched.
-    pub(crate) fn evict_cold_values(&mut self) -> Vec<CachedValue> {
+    pub(crate) fn evict_cold_values(&mut self) -> Evicted {
         self.values.evict_cold()
     }
 
     /// Takes out all values.
-    pub(crate) fn take_values(&mut self) -> Vec<CachedValue> {
-        let mut values = self.values.evict_cold();
-        // Now no row counts as touched.
-        values.append(&mut self.values.evict_cold());
-        values
+    pub(crate) fn take_values(&mut self) -> impl Sized + use<> {
+        // After the first no row counts as touched.
+        [self.values.evict_cold(), self.values.evict_cold()]
+    }
+
+    /// The memory of all short values of the leaf, as it is now: it stays so while the handle is there.
+    pub(crate) fn chunk(&self) -> Option<Bytes> {
+        self.values.chunk()
     }
 
     /// Whether any row has its value in memory.
@@ -259,7 +262,7 @@ impl Leaf {
         bound_bytes(self.len(), self.keys.len())
     }
 
-    fn insert(&mut self, key: &[u8], head: &Head, value: Option<CachedValue>) {
+    fn insert(&mut self, key: &[u8], head: &Head, value: Option<ReadValue>) {
         if self.is_empty() {
             self.set_prefix(key);
         } else {

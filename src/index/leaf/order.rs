@@ -3,28 +3,36 @@
 use std::iter::FusedIterator;
 use std::ops::Bound;
 
-use super::keys::rest_or_order;
-use super::{CachedValue, KeyRef, Leaf, Slot};
-use crate::values::head::Head;
+use bytes::Bytes;
 
-/// The length of a cache line, and of how many of them a value is read ahead; the processor goes on by
-/// itself.
-const LINE_BYTES: usize = 64;
-const WARMED_LINES: usize = 8;
+use super::keys::rest_or_order;
+use super::{CachedValue, KeyRef, KeySpan, Leaf, Slot};
+use crate::values::head::Head;
 
 /// A row as an iteration shows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'a> {
     pub(crate) key: KeyRef<'a>,
-    pub(crate) value: Option<&'a CachedValue>,
     leaf: &'a Leaf,
     slot: Slot,
 }
 
-impl Entry<'_> {
+impl<'a> Entry<'a> {
     #[inline]
     pub(crate) fn head(&self) -> Head {
         self.leaf.head(self.slot)
+    }
+
+    /// Where in the [keys](LeafRows::keys) of the leaf is what follows the prefix in this one.
+    #[inline]
+    pub(crate) fn key_span(&self) -> KeySpan {
+        let (start, len) = self.leaf.rows.span(self.slot);
+        KeySpan { start: start as u16, len: len as u16 }
+    }
+
+    #[inline]
+    pub(crate) fn value(&self) -> Option<CachedValue<'a>> {
+        self.leaf.value(self.slot)
     }
 }
 
@@ -39,7 +47,7 @@ impl<'a> Range<'a> {
     #[inline(always)]
     fn entry(&self, slot: u8) -> Entry<'a> {
         let (leaf, slot) = (self.leaf, Slot(slot));
-        Entry { key: leaf.key(slot), value: leaf.value(slot), leaf, slot }
+        Entry { key: leaf.key(slot), leaf, slot }
     }
 }
 
@@ -74,21 +82,19 @@ pub(crate) struct LeafRows<'a> {
 }
 
 impl LeafRows<'_> {
-    /// Reads something of each cache line of the values of the next rows, up to this number, so that the
-    /// processor waits for all of them at once, and not for one after the other as they are copied.
-    #[inline]
-    pub(crate) fn warm_values(&self, rows: usize) {
-        let slots = self.range.slots.as_slice();
-        let far_end = slots.len() - rows.min(slots.len());
-        let next =
-            if self.reverse { slots.get(far_end..) } else { slots.get(..rows).or(Some(slots)) };
-        let mut seen = 0;
-        for slot in next.unwrap_or_default() {
-            let value = self.range.leaf.value(Slot(*slot)).map(CachedValue::as_slice);
-            let lines = value.unwrap_or_default().chunks(LINE_BYTES).take(WARMED_LINES);
-            seen ^= lines.filter_map(<[u8]>::first).fold(0, |seen, byte| seen ^ byte);
-        }
-        std::hint::black_box(seen);
+    /// What all keys of the leaf begin with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        self.range.leaf.prefix()
+    }
+
+    /// The prefix, and then what follows it in each key of the leaf; see [`Entry::key_span`].
+    pub(crate) fn keys(&self) -> &[u8] {
+        &self.range.leaf.keys
+    }
+
+    /// The memory of the short values of the rows; see [`Leaf::chunk`].
+    pub(crate) fn chunk(&self) -> Option<Bytes> {
+        self.range.leaf.chunk()
     }
 }
 

@@ -41,7 +41,7 @@ impl Leaf {
     /// # Errors
     /// `right` comes back where it [has no room](Self::can_absorb); this leaf is then unchanged.
     #[expect(clippy::result_large_err, reason = "the error is the leaf that came in")]
-    pub(crate) fn absorb(&mut self, mut right: Self) -> Result<(), Self> {
+    pub(crate) fn absorb(&mut self, right: Self) -> Result<(), Self> {
         if !self.can_absorb(&right) {
             return Err(right);
         }
@@ -55,12 +55,12 @@ impl Leaf {
         self.rows.reserve_exact(right.len());
         self.keys.reserve_exact(right.suffix_bytes(prefix));
         let ranks = 0..right.len();
-        self.take_ranks(&mut right, ranks);
+        self.copy_ranks(&right, ranks);
         Ok(())
     }
 
-    /// A new leaf of these rows, whose values move to it.
-    fn extract(&mut self, ranks: Range<usize>) -> Self {
+    /// A new leaf of these rows, with their values.
+    fn extract(&self, ranks: Range<usize>) -> Self {
         let mut leaf = Self::new();
         let (Some(first), Some(last)) = (self.key_at(ranks.start), self.key_at(ranks.end - 1))
         else {
@@ -74,14 +74,16 @@ impl Leaf {
         leaf.keys.extend(first.suffix.iter().take(more));
         leaf.prefix_len = whole as u16;
         leaf.rows = self.rows.with_capacity_like(ranks.len());
-        leaf.take_ranks(self, ranks);
+        leaf.copy_ranks(self, ranks);
         leaf
     }
 
     /// Appends rows of another leaf, which must be above all of this one's and begin with its
     /// prefix.
-    fn take_ranks(&mut self, from: &mut Self, ranks: Range<usize>) {
+    fn copy_ranks(&mut self, from: &Self, ranks: Range<usize>) {
         let prefix_len = usize::from(self.prefix_len);
+        let slots = from.slots().get(ranks.clone()).unwrap_or_default();
+        self.values.reserve(&from.values, slots.iter().map(|slot| super::Slot(*slot)));
         for rank in ranks {
             let (Some(slot), start) = (from.at(rank), self.keys.len()) else {
                 return;
@@ -90,12 +92,9 @@ impl Leaf {
             let known = key.prefix.len().min(prefix_len);
             self.keys.extend(key.prefix.iter().skip(prefix_len));
             self.keys.extend(key.suffix.iter().skip(prefix_len - known));
-            let (head, touched) = (from.head(slot), from.values.is_touched(slot));
-            let value = from.values.replace(slot, None);
             let new = super::Slot::new(self.len());
-            self.push_row(self.len(), &head, start);
-            self.values.replace(new, value);
-            self.values.set_touched(new, touched);
+            self.push_row(self.len(), &from.head(slot), start);
+            self.values.copy_from(new, &from.values, slot);
         }
     }
 

@@ -27,8 +27,8 @@ fn head(revision: u64) -> Head {
     }
 }
 
-fn value(text: &str) -> CachedValue {
-    CachedValue::new(None, Bytes::copy_from_slice(text.as_bytes()))
+fn value(text: &str) -> ReadValue {
+    ReadValue { parent: None, bytes: Bytes::copy_from_slice(text.as_bytes()) }
 }
 
 fn put(leaf: &mut Leaf, key: &[u8], revision: u64) -> Slot {
@@ -77,27 +77,35 @@ fn an_empty_leaf_answers_everything() {
 }
 
 #[test]
-fn put_inserts_then_replaces_and_gives_the_old_value_back() {
+fn put_inserts_then_replaces_and_gives_back_what_is_to_be_freed() {
     let mut leaf = Leaf::new();
+    let long = "a long value".repeat(100);
     assert!(matches!(leaf.put(b"a", &head(1), Some(value("one"))), Put::Inserted));
-    let replaced = leaf.put(b"a", &head(2), None);
-    let Put::Replaced { value: Some(old) } = replaced else {
-        panic!("{replaced:?}");
-    };
-    let slot = leaf.find(b"a").unwrap();
-    assert_eq!((old.as_slice(), leaf.head(slot)), (&b"one"[..], head(2)));
-    assert!(leaf.value(slot).is_none());
+    for (revision, newer, freed) in [
+        (2, Some(value("two")), Some("two")),
+        (3, Some(value(&long)), None),
+        (4, Some(value("three")), Some(&*long)),
+        (5, None, None),
+    ] {
+        let bytes = newer.as_ref().map(|value| value.bytes.clone());
+        let replaced = leaf.put(b"a", &head(revision), newer);
+        let Put::Replaced { free } = replaced else {
+            panic!("{replaced:?}");
+        };
+        assert_eq!(free.as_deref(), freed.map(str::as_bytes));
+        let slot = leaf.find(b"a").unwrap();
+        assert_eq!((leaf.head(slot), leaf.value(slot).map(|v| v.bytes())), (head(revision), bytes));
+    }
 }
 
 #[test]
-fn a_value_is_copied_over_one_of_its_length() {
+fn a_value_is_copied_over_one_that_is_not_shorter() {
     let mut leaf = Leaf::new();
     put(&mut leaf, b"a", 1);
     let mut place = None;
-    for (revision, text) in [(2, "first"), (3, "secnd"), (4, "third"), (5, "longer"), (6, "LONGER")]
-    {
+    for (revision, text) in [(2, "first"), (3, "secnd"), (4, "3rd"), (5, "longer"), (6, "LONGER")] {
         let parent = Some(ETag([revision as u8; 16]));
-        let newer = CachedValue::new(parent, Bytes::from_static(text.as_bytes()));
+        let newer = ReadValue { parent, bytes: Bytes::from_static(text.as_bytes()) };
         let held =
             leaf.value(leaf.find(b"a").unwrap()).map(|old| (old.bytes(), old.as_slice().to_vec()));
         let put = leaf.put(b"a", &head(revision), Some(newer));
@@ -109,17 +117,63 @@ fn a_value_is_copied_over_one_of_its_length() {
         let copied = place.replace(now.as_slice().as_ptr()) == Some(now.as_slice().as_ptr());
         assert_eq!(copied, [3, 4, 6].contains(&revision), "{text}");
     }
-    let mut empty = leaf_of(&["a"]);
-    let bytes = empty.memory_bytes();
-    empty.put(b"a", &head(7), leaf.take_values().pop());
-    assert!(empty.memory_bytes() > bytes);
+}
+
+/// While a scan has a handle to the values of a leaf, what it sees stays as it is, and it keeps nothing
+/// that comes later.
+#[test]
+fn what_a_scan_has_taken_is_not_written_over() {
+    let mut leaf = leaf_of(&["a", "b", "c"]);
+    let slot = |leaf: &Leaf, key: &str| leaf.find(key.as_bytes()).unwrap();
+    for key in ["a", "b", "c"] {
+        leaf.set_value(slot(&leaf, key), Some(value(&key.repeat(100))));
+    }
+    let bytes = leaf.memory_bytes();
+    let part = leaf.value(slot(&leaf, "b")).unwrap().part().unwrap();
+    let taken = leaf.chunk().unwrap().slice(part.range());
+    for newer in ["B", "shorter", &"longer".repeat(30)] {
+        leaf.set_value(slot(&leaf, "b"), Some(value(&newer.repeat(100 / newer.len().min(100)))));
+        leaf.set_value(slot(&leaf, "a"), None);
+        assert_eq!(*taken, [b'b'; 100]);
+        assert_eq!(leaf.value(slot(&leaf, "c")).unwrap().as_slice(), [b'c'; 100]);
+    }
+    leaf.take_values();
+    assert_eq!(*taken, [b'b'; 100]);
+    assert!(leaf.chunk().is_none() && leaf.memory_bytes() < bytes);
+}
+
+/// A leaf whose values come and go, and change their length, takes not much more memory than they.
+#[test]
+fn memory_without_values_is_given_back() {
+    let mut leaf = full();
+    let bare = leaf.memory_bytes();
+    for round in 0..40_usize {
+        for n in 0..MAX_ROWS {
+            let slot = leaf.at(n).unwrap();
+            let len = (n * 31 + round * 97) % 512;
+            leaf.set_value(slot, (n % 5 != round % 5).then(|| value(&"x".repeat(len))));
+        }
+        let values = leaf.iter().filter_map(|row| row.value());
+        let (count, bytes) =
+            values.fold((0, 0), |(count, sum), value| (count + 1, sum + value.as_slice().len()));
+        let taken = leaf.memory_bytes() - bare;
+        assert!(taken <= bytes * 2 + count * 2 * 32 + 300, "{taken} for {count} of {bytes}");
+        if round % 8 == 7 {
+            leaf.iter().for_each(|row| leaf.touch(leaf.find(&row.key.to_vec()).unwrap()));
+            leaf.evict_cold_values();
+            let taken = leaf.memory_bytes() - bare;
+            assert!(taken <= bytes * 9 / 8 + count * 2 * 32, "{taken} for {count} of {bytes}");
+        }
+    }
+    leaf.take_values();
+    assert_eq!(leaf.memory_bytes(), bare);
 }
 
 #[test]
 fn set_head_keeps_the_value() {
     let mut leaf = leaf_of(&["a", "b"]);
     let slot = leaf.find(b"b").unwrap();
-    assert!(leaf.set_value(slot, Some(value("two"))).is_none());
+    assert_eq!(leaf.set_value(slot, Some(value("two"))).as_deref(), Some(&b"two"[..]));
     leaf.set_head(slot, &Head { deleted: true, expires_ms: Some(0), ..head(9) });
     assert_eq!(leaf.head(slot), Head { deleted: true, expires_ms: Some(0), ..head(9) });
     assert_eq!(leaf.value(slot).unwrap().as_slice(), b"two");
@@ -147,7 +201,7 @@ fn removal_moves_the_last_row_with_its_value_and_touch() {
     let (gone, none) = leaf.remove(leaf.find(b"a").unwrap());
     assert_eq!((gone, none.is_none()), (head(0), true));
     assert_eq!(keys(&leaf), ["b", "c"]);
-    assert!(leaf.evict_cold_values().is_empty());
+    assert_eq!(leaf.evict_cold_values().len(), 0);
     assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().as_slice(), b"b");
     leaf.remove(leaf.find(b"b").unwrap());
     leaf.remove(leaf.find(b"c").unwrap());
@@ -159,7 +213,10 @@ fn a_value_of_any_length_keeps_its_parent_and_its_bytes() {
     for parent in [None, Some(ETag([7; 16]))] {
         for len in [0, 1, 256, 512, 513, 4_096] {
             let bytes = Bytes::from(vec![len as u8; len]);
-            let value = CachedValue::new(parent, bytes.clone());
+            let mut leaf = leaf_of(&["a"]);
+            let slot = leaf.find(b"a").unwrap();
+            leaf.set_value(slot, Some(ReadValue { parent, bytes: bytes.clone() }));
+            let value = leaf.value(slot).unwrap();
             assert_eq!((value.parent(), value.as_slice()), (parent, &bytes[..]), "{len}");
             assert_eq!(value.bytes(), bytes, "{len}");
         }
@@ -200,7 +257,7 @@ fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
     let mut leaf = full();
     assert!(!leaf.has_room_for(&number(0)));
     let refused = leaf.put(&number(0), &head(7), Some(value("kept")));
-    assert!(matches!(refused, Put::Full { value: Some(value) } if value.as_slice() == b"kept"));
+    assert!(matches!(refused, Put::Full { value: Some(value) } if *value.bytes == *b"kept"));
     let replaced = leaf.put(&number(1), &head(7), None);
     assert!(matches!(replaced, Put::Replaced { .. }));
     assert_eq!(leaf.len(), MAX_ROWS);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::index::leaf::keys::MAX_KEY_BYTES;
-use crate::index::leaf::{CachedValue, Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Put, prints};
+use crate::index::leaf::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Put, ReadValue, prints};
 use crate::values::head::Head;
 use crate::values::head::tests::any_head;
 
@@ -61,7 +61,9 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_value() -> impl Strategy<Value = Option<Bytes>> {
-    prop::option::of(prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from))
+    let len = prop_oneof![20 => 0..40_usize, 1 => 500..530_usize];
+    let bytes = len.prop_flat_map(|len| prop::collection::vec(any::<u8>(), len));
+    prop::option::of(bytes.prop_map(Bytes::from))
 }
 
 fn any_bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
@@ -88,12 +90,12 @@ fn any_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn cached(value: Option<Bytes>) -> Option<CachedValue> {
-    value.map(|bytes| CachedValue::new(None, bytes))
+fn with_value(value: Option<Bytes>) -> Option<ReadValue> {
+    value.map(|bytes| ReadValue { parent: None, bytes })
 }
 
-fn bytes_of(value: Option<CachedValue>) -> Option<Bytes> {
-    value.map(|value| value.bytes())
+fn is_short(value: &Bytes) -> bool {
+    value.len() <= 512
 }
 
 /// A key of the model, if it has any.
@@ -112,17 +114,18 @@ fn apply(leaf: &mut Leaf, model: &mut Model, op: Op) {
         }
         Op::SetValue(row, value) => {
             if let Some(key) = pick(model, row) {
-                let free = leaf.set_value(leaf.find(&key).unwrap(), cached(value.clone()));
+                let free = leaf.set_value(leaf.find(&key).unwrap(), with_value(value.clone()));
                 let row = model.get_mut(&key).unwrap();
                 let old = std::mem::replace(&mut row.value, value.clone());
-                assert_is_free(bytes_of(free), &old, &value);
+                assert_is_free(free, &old, &value);
             }
         }
         Op::Remove(row) => {
             if let Some(key) = pick(model, row) {
-                let (head, value) = leaf.remove(leaf.find(&key).unwrap());
+                let (head, free) = leaf.remove(leaf.find(&key).unwrap());
                 let row = model.remove(&key).unwrap();
-                assert_eq!((head, bytes_of(value)), (row.head, row.value));
+                assert_eq!(head, row.head);
+                assert_is_free(free, &row.value, &None);
             }
         }
         Op::Touch(row) => {
@@ -146,37 +149,35 @@ fn put(leaf: &mut Leaf, model: &mut Model, key: Vec<u8>, head: Head, value: Opti
     let is_new = !model.contains_key(&key);
     while is_new && !leaf.has_room_for(&key) {
         let rows = leaf.len();
-        let refused = leaf.put(&key, &head, cached(value.clone()));
-        assert!(matches!(refused, Put::Full { value: back } if bytes_of(back.clone()) == value));
+        let refused = leaf.put(&key, &head, with_value(value.clone()));
+        assert!(
+            matches!(refused, Put::Full { value: back } if back.as_ref().map(|b| &b.bytes) == value.as_ref())
+        );
         assert!(rows >= 20 && leaf.len() == rows);
         halve(leaf, model, false, Some(&key));
     }
     let touched = model.get(&key).is_some_and(|row| row.touched);
     let row = ModelRow { head, value: value.clone(), touched };
     let newer = value.clone();
-    match (leaf.put(&key, &head, cached(value)), model.insert(key, row)) {
+    match (leaf.put(&key, &head, with_value(value)), model.insert(key, row)) {
         (Put::Inserted, None) => {}
-        (Put::Replaced { value: free, .. }, Some(old)) => {
-            assert_is_free(bytes_of(free), &old.value, &newer);
+        (Put::Replaced { free }, Some(old)) => {
+            assert_is_free(free, &old.value, &newer);
         }
         (put, old) => panic!("{put:?} of {old:?}"),
     }
 }
 
-/// What a leaf gives back is the old value or, where it has copied that over the old one, the newer.
+/// What a leaf gives back is the old value, if it is long, or the newer one that it has copied.
 fn assert_is_free(free: Option<Bytes>, old: &Option<Bytes>, newer: &Option<Bytes>) {
-    let len = |value: &Option<Bytes>| value.as_ref().map(Bytes::len);
-    assert!(free == *old || free == *newer && len(newer) == len(old));
+    let old = old.clone().filter(|old| !is_short(old));
+    assert_eq!(free, old.or(newer.clone().filter(is_short)));
 }
 
 fn evict(leaf: &mut Leaf, model: &mut Model) {
     let evicted = leaf.evict_cold_values();
     let cold = model.values_mut().filter(|row| !row.touched);
-    let mut gone: Vec<_> = cold.filter_map(|row| row.value.take()).collect();
-    let mut values: Vec<_> = evicted.into_iter().map(|value| value.bytes()).collect();
-    gone.sort();
-    values.sort();
-    assert_eq!(values, gone);
+    assert_eq!(evicted.len(), cold.filter_map(|row| row.value.take()).count());
     model.values_mut().for_each(|row| row.touched = false);
 }
 
@@ -265,7 +266,7 @@ fn check(leaf: &Leaf, model: &Model) {
         let slot = leaf.at(rank).unwrap();
         assert_eq!(leaf.find(key), Some(slot));
         assert_eq!((entry.head(), leaf.head(slot)), (row.head, row.head));
-        assert_eq!(entry.value.map(CachedValue::bytes), row.value);
+        assert_eq!(entry.value().map(|value| value.bytes()), row.value);
         assert_eq!(leaf.values.is_touched(slot), row.touched);
         assert!(entry.key.compare(key).is_eq() && entry.key.len() == key.len());
         let print = prints::of(entry.key.suffix);
@@ -278,15 +279,18 @@ fn check(leaf: &Leaf, model: &Model) {
     assert_eq!(leaf.memory_bytes(), memory_bytes(leaf, model));
 }
 
-/// The memory of a leaf, summed anew.
+/// The memory of a leaf, summed anew but for what is spare of its chunk.
 fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
-    let values = model.values().filter_map(|row| row.value.as_ref());
-    let (count, bytes) =
-        values.fold((0, 0), |(count, bytes), value| (count + 1, bytes + value.len()));
+    let values = || model.values().filter_map(|row| row.value.as_ref());
+    let count = values().count();
+    let short: usize = values().filter(|value| is_short(value)).map(Bytes::len).sum();
+    let long: usize = values().filter(|v| !is_short(v)).map(|v| v.len() + 3 * 32 + 16).sum();
+    let chunk = leaf.chunk().map_or(0, |chunk| chunk.len() + 32);
+    assert!(short == 0 || chunk >= short + 32);
     let array = leaf.values.array_bytes();
     assert_eq!(array == 0, count == 0, "an array without values, or values without an array");
     let rows = leaf.rows.memory_bytes();
-    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + bytes + count * (16 + 16)
+    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + chunk + long
 }
 
 proptest! {

@@ -1,0 +1,122 @@
+//! The short values of a leaf, side by side in one piece of memory.
+//!
+//! A scan takes a handle to all of them at once, and hands out parts of it. While anybody has such a
+//! handle the memory is not written: what is put into the leaf then is put into a new piece.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// What the counts of shared memory and the allocator add to it.
+const OVERHEAD_BYTES: usize = 32;
+
+/// The memory of short values. Each has a [`ChunkPart`], which whoever uses the chunk keeps.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// `None` without values.
+    bytes: Option<Arc<[u8]>>,
+    /// Where the part that was written ends.
+    end: usize,
+    /// The lengths of all values.
+    live: usize,
+}
+
+/// A part of the memory that short values share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChunkPart {
+    at: u32,
+    len: u32,
+}
+
+impl ChunkPart {
+    #[inline]
+    pub(crate) fn len(self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub(crate) fn range(self) -> Range<usize> {
+        let at = self.at as usize;
+        at..at + self.len()
+    }
+}
+
+impl Chunk {
+    #[inline]
+    pub(super) fn get(&self, part: ChunkPart) -> &[u8] {
+        self.bytes.as_deref().and_then(|bytes| bytes.get(part.range())).unwrap_or_default()
+    }
+
+    /// A handle to all values.
+    pub(super) fn share(&self) -> Option<Bytes> {
+        self.bytes.clone().map(Bytes::from_owner)
+    }
+
+    #[inline]
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.as_ref().map_or(0, |bytes| bytes.len() + OVERHEAD_BYTES)
+    }
+
+    /// How much memory is of no value, per cent of what is.
+    pub(super) fn spare_percent(&self) -> usize {
+        let spare = self.bytes.as_ref().map_or(0, |bytes| bytes.len() - self.live);
+        spare * 100 / self.live.max(1)
+    }
+
+    /// How much room is made at once, besides what is needed.
+    pub(super) fn more_room(&self) -> usize {
+        self.live / 4
+    }
+
+    /// Writes a value over one that is not shorter; `None` where it is, or others read the memory.
+    #[inline]
+    pub(super) fn overwrite(&mut self, part: ChunkPart, value: &[u8]) -> Option<ChunkPart> {
+        let spare = part.len().checked_sub(value.len())?;
+        let bytes = Arc::get_mut(self.bytes.as_mut()?)?;
+        let part = ChunkPart { at: part.at, len: value.len() as u32 };
+        bytes.get_mut(part.range())?.copy_from_slice(value);
+        self.live -= spare;
+        Some(part)
+    }
+
+    /// Adds a value; `None` where there is no room, or others read the memory.
+    #[inline]
+    pub(super) fn append(&mut self, value: &[u8]) -> Option<ChunkPart> {
+        if value.is_empty() {
+            return Some(ChunkPart::default());
+        }
+        let bytes = Arc::get_mut(self.bytes.as_mut()?)?;
+        let part = ChunkPart { at: self.end as u32, len: value.len() as u32 };
+        bytes.get_mut(part.range())?.copy_from_slice(value);
+        self.end += value.len();
+        self.live += value.len();
+        Some(part)
+    }
+
+    /// Takes note that a value is not needed any more.
+    #[inline]
+    pub(super) fn release(&mut self, part: ChunkPart) {
+        self.live -= part.len();
+    }
+
+    /// Moves all values to a new piece of memory that has this much room for more; gives the old
+    /// one back. `parts` are all that are not released.
+    pub(super) fn lay_out<'a>(
+        &mut self,
+        parts: impl Iterator<Item = &'a mut ChunkPart>,
+        room: usize,
+    ) -> Option<Arc<[u8]>> {
+        let mut bytes = Vec::with_capacity(self.live + room);
+        for part in parts {
+            let at = bytes.len() as u32;
+            bytes.extend_from_slice(self.get(*part));
+            part.at = at;
+        }
+        debug_assert_eq!(bytes.len(), self.live, "the parts are not those of the values");
+        self.end = bytes.len();
+        bytes.resize(self.end + room, 0);
+        let bytes = if bytes.is_empty() { None } else { Some(bytes.into()) };
+        std::mem::replace(&mut self.bytes, bytes)
+    }
+}
