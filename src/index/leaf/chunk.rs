@@ -25,8 +25,8 @@ pub(super) struct Chunk {
 /// A part of the memory that short values share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChunkPart {
-    at: u32,
-    len: u32,
+    pub(super) at: u32,
+    pub(super) len: u32,
 }
 
 impl ChunkPart {

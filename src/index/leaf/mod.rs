@@ -6,7 +6,7 @@
 //! | `rows.rs`, `row.rs` | heads, each with the place of its key, packed as narrow as they all allow |
 //! | `prints.rs` | one byte of hash per row, looked at before any key |
 //! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
-//! | `values.rs`, `chunk.rs` | values held in memory in addition to the heads, and their eviction; the memory of short ones |
+//! | `values.rs`, `cached.rs`, `chunk.rs` | values held in memory in addition to the heads, and their eviction; one of them; the memory of short ones |
 //! | `order.rs` | ranks, bounds and iteration in both directions |
 //! | `reshape.rs` | split and absorb |
 //! | `encoding.rs`, `decoding.rs` | the leaf as bytes, with a checksum |
@@ -14,6 +14,7 @@
 //! A **slot** names a row until the next mutation. A **rank** is a row's place in the order of
 //! keys. Rows never move for an insertion: a permutation keeps the order.
 
+mod cached;
 mod chunk;
 mod decoding;
 mod encoding;
@@ -27,12 +28,13 @@ mod rows;
 mod tests;
 mod values;
 
+pub(crate) use cached::{CachedValue, ReadValue};
 pub(crate) use chunk::ChunkPart;
 pub(crate) use encoding::encoded_checksum;
 pub(crate) use keys::{KeyRef, KeySpan};
 pub(crate) use order::{Entry, LeafRows};
 pub(crate) use reshape::Split;
-pub(crate) use values::{CachedValue, Evicted, ReadValue};
+pub(crate) use values::Evicted;
 
 use std::ops::Bound;
 

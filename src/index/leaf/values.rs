@@ -6,117 +6,47 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::cached::{CachedValue, Place, ReadValue};
 use super::chunk::{Chunk, ChunkPart};
 use super::{Slot, grow};
 use crate::values::etag::ETag;
 
 /// About what the allocator adds to one allocation.
 const ALLOCATION_BYTES: usize = 16;
-
-/// What a get needs in addition to the head: the value, and the tag that its version displaced. So it
-/// is put into a leaf, and so a reader takes it.
-#[derive(Clone, Debug)]
-pub(crate) struct ReadValue {
-    pub(crate) parent: Option<ETag>,
-    pub(crate) bytes: Bytes,
-}
-
 /// Values of up to this length are copied when they are put here, and for a reader.
 const SHORT_BYTES: usize = 512;
 
-/// The value of one row, where it is held. What names its version is apart from its bytes: who needs
-/// only that does not touch their memory.
-#[derive(Debug)]
-struct Held {
-    /// Zeros for none.
-    parent: ETag,
-    place: Place,
-}
-
-const _: () = assert!(size_of::<Held>() == 32);
-
-#[derive(Debug)]
-enum Place {
-    /// In the leaf's chunk.
-    Short(ChunkPart),
-    /// Its bytes should own their memory: a part of a larger buffer keeps all of the buffer.
-    Long(Box<Bytes>),
-}
-
-/// What the memory of a long value takes.
+/// What the memory of a long value takes, besides its handle.
 fn long_bytes(bytes: &Bytes) -> usize {
-    bytes.len() + 3 * size_of::<Bytes>() + ALLOCATION_BYTES
+    bytes.len() + 2 * size_of::<Bytes>() + ALLOCATION_BYTES
 }
 
-/// A value that a leaf holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CachedValue<'a> {
-    held: &'a Held,
-    chunk: &'a Chunk,
-}
-
-impl<'a> CachedValue<'a> {
-    /// What the version displaced.
-    #[inline]
-    pub(crate) fn parent(self) -> Option<ETag> {
-        let parent = self.held.parent;
-        (parent != ETag::UNSAVED).then_some(parent)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn as_slice(self) -> &'a [u8] {
-        match &self.held.place {
-            Place::Short(part) => self.chunk.get(*part),
-            Place::Long(bytes) => bytes,
-        }
-    }
-
-    /// Where a short value is in the [chunk](super::Leaf::chunk) of its leaf.
-    #[inline]
-    pub(crate) fn part(self) -> Option<ChunkPart> {
-        if let Place::Short(part) = self.held.place { Some(part) } else { None }
-    }
-
-    /// What a reader takes of it.
-    #[inline]
-    pub(crate) fn for_reader(self) -> ReadValue {
-        ReadValue { parent: self.parent(), bytes: self.bytes() }
-    }
-
-    /// The bytes for a reader: a copy of a short value, so that it keeps no other in memory, and readers
-    /// on several processors do not write to a count that they share; a handle to a longer one.
-    #[inline]
-    pub(crate) fn bytes(self) -> Bytes {
-        match &self.held.place {
-            Place::Short(part) => Bytes::copy_from_slice(self.chunk.get(*part)),
-            Place::Long(bytes) => Bytes::clone(bytes),
-        }
-    }
-}
-
-/// Values that were taken out of a leaf, and memory that it let go of.
+/// Memory of values that were taken out of a leaf.
 #[derive(Debug, Default)]
 pub(crate) struct Evicted {
-    values: Vec<Held>,
+    #[cfg(test)]
+    pub(super) count: usize,
+    longs: Vec<Bytes>,
     chunk: Option<Arc<[u8]>>,
 }
 
-#[cfg(test)]
-impl Evicted {
-    pub(super) fn len(&self) -> usize {
-        self.values.len()
-    }
-}
-
 /// The values of a leaf, by slot.
+///
+/// What names a version is apart from the bytes of its value: who needs only that does not touch their
+/// memory. Places are in a short list of their own, so that most are in the processor's cache.
 #[derive(Debug, Default)]
 pub(super) struct Values {
     /// In order of slot, without gaps; unallocated while no value is held.
-    held: Vec<Held>,
+    pub(super) places: Vec<Place>,
+    /// The parents' tags in the same order; zeros for none.
+    pub(super) parents: Vec<ETag>,
     /// One bit per slot: whether its value is held.
     present: u128,
     /// The bytes of the short values.
-    chunk: Chunk,
+    pub(super) chunk: Chunk,
+    /// The long values, in any order. Their bytes should own their memory: a part of a larger buffer
+    /// keeps all of the buffer.
+    pub(super) longs: Vec<Bytes>,
     /// The memory of the long values.
     long_bytes: usize,
     /// One bit per slot: whether the value was read, or wanted and not there, since the last
@@ -135,7 +65,7 @@ impl Values {
         if self.present & bit(slot) == 0 {
             return None;
         }
-        self.held.get(self.place(slot)).map(|held| CachedValue { held, chunk: &self.chunk })
+        Some(CachedValue { values: self, at: self.place(slot) })
     }
 
     /// A handle to the memory of all short values.
@@ -151,12 +81,12 @@ impl Values {
             Some(value) => {
                 let parent = value.parent.unwrap_or(ETag::UNSAVED);
                 let (place, free) = self.keep(value.bytes);
-                self.insert(slot, Held { parent, place });
+                self.insert(slot, (place, parent));
                 free
             }
             None => {
-                let held = self.take(slot)?;
-                let free = self.forget(held.place);
+                let (place, _) = self.take(slot)?;
+                let free = self.forget(place);
                 self.tidy(SPARE_PERCENT);
                 free
             }
@@ -167,20 +97,20 @@ impl Values {
     #[inline]
     fn exchange(&mut self, slot: Slot, value: ReadValue) -> Option<Bytes> {
         let at = self.place(slot);
-        let held = self.held.get_mut(at)?;
-        held.parent = value.parent.unwrap_or(ETag::UNSAVED);
-        if let Place::Short(part) = &mut held.place
-            && value.bytes.len() <= SHORT_BYTES
-            && let Some(over) = self.chunk.overwrite(*part, &value.bytes)
+        let (place, parent) = (self.places.get_mut(at)?, self.parents.get_mut(at)?);
+        *parent = value.parent.unwrap_or(ETag::UNSAVED);
+        if value.bytes.len() <= SHORT_BYTES
+            && place.as_long().is_none()
+            && let Some(over) = self.chunk.overwrite(place.0, &value.bytes)
         {
-            *part = over;
+            *place = Place(over);
             return Some(value.bytes);
         }
-        let old = mem::replace(&mut held.place, Place::Short(ChunkPart::default()));
+        let old = mem::take(place);
         let displaced = self.forget(old);
         let (place, free) = self.keep(value.bytes);
-        if let Some(held) = self.held.get_mut(at) {
-            held.place = place;
+        if let Some(now) = self.places.get_mut(at) {
+            *now = place;
         }
         displaced.or(free)
     }
@@ -190,10 +120,16 @@ impl Values {
     #[inline]
     fn keep(&mut self, bytes: Bytes) -> (Place, Option<Bytes>) {
         if bytes.len() <= SHORT_BYTES {
-            return (Place::Short(self.append(&bytes)), Some(bytes));
+            return (Place(self.append(&bytes)), Some(bytes));
         }
+        (self.keep_long(bytes), None)
+    }
+
+    fn keep_long(&mut self, bytes: Bytes) -> Place {
         self.long_bytes += long_bytes(&bytes);
-        (Place::Long(Box::new(bytes)), None)
+        grow(&mut self.longs, 1);
+        self.longs.push(bytes);
+        Place::of_long(self.longs.len() - 1)
     }
 
     #[inline]
@@ -207,35 +143,34 @@ impl Values {
         part.unwrap_or_default()
     }
 
-    /// Takes a value that is not held any more out of the account.
+    /// Lets go of a value whose place is not among those that are held any more.
     #[inline]
     fn forget(&mut self, place: Place) -> Option<Bytes> {
-        match place {
-            Place::Short(part) => {
-                self.chunk.release(part);
-                None
-            }
-            Place::Long(bytes) => {
-                self.long_bytes -= long_bytes(&bytes);
-                Some(*bytes)
-            }
+        let Some(number) = place.as_long() else {
+            self.chunk.release(place.0);
+            return None;
+        };
+        let bytes = self.longs.swap_remove(number);
+        self.long_bytes -= long_bytes(&bytes);
+        // The last one has its number now.
+        let last = self.longs.len();
+        if let Some(moved) = self.places.iter_mut().find(|other| other.as_long() == Some(last)) {
+            *moved = Place::of_long(number);
         }
+        Some(bytes)
     }
 
     /// Lays the chunk out anew, with this much room; gives the old one back.
     fn lay_out(&mut self, room: usize) -> Option<Arc<[u8]>> {
-        let parts = self.held.iter_mut().filter_map(|held| match &mut held.place {
-            Place::Short(part) => Some(part),
-            Place::Long(_) => None,
-        });
-        self.chunk.lay_out(parts, room)
+        let shorts = self.places.iter_mut().filter(|place| place.as_long().is_none());
+        self.chunk.lay_out(shorts.map(|Place(part)| part), room)
     }
 
     /// Gives back what is not needed, if it is much.
     fn tidy(&mut self, spare_percent: usize) -> Option<Arc<[u8]>> {
-        if self.held.is_empty() || self.held.len() < self.held.capacity() / 2 {
-            self.held.shrink_to_fit();
-        }
+        shrink(&mut self.places);
+        shrink(&mut self.parents);
+        shrink(&mut self.longs);
         if self.chunk.spare_percent() > spare_percent { self.lay_out(0) } else { None }
     }
 
@@ -246,7 +181,8 @@ impl Values {
             values += 1;
             bytes += value.part().map_or(0, ChunkPart::len);
         }
-        self.held.reserve_exact(values);
+        self.places.reserve_exact(values);
+        self.parents.reserve_exact(values);
         if bytes > 0 {
             self.lay_out(bytes);
         }
@@ -254,32 +190,32 @@ impl Values {
 
     /// Copies the value of a row of another leaf, if it is held there, and whether it was touched.
     pub(super) fn copy_from(&mut self, slot: Slot, from: &Self, other: Slot) {
-        if let Some(CachedValue { held, chunk }) = from.get(other) {
-            let place = match &held.place {
-                Place::Short(part) => Place::Short(self.append(chunk.get(*part))),
-                Place::Long(bytes) => {
-                    self.long_bytes += long_bytes(bytes);
-                    Place::Long(bytes.clone())
-                }
+        if let Some(value) = from.get(other) {
+            let place = match value.part() {
+                Some(part) => Place(self.append(from.chunk.get(part))),
+                None => self.keep_long(value.bytes()),
             };
-            self.insert(slot, Held { parent: held.parent, place });
+            self.insert(slot, (place, value.parent().unwrap_or(ETag::UNSAVED)));
         }
         self.set_touched(slot, from.is_touched(other));
     }
 
-    fn insert(&mut self, slot: Slot, held: Held) {
-        grow(&mut self.held, 1);
-        self.held.insert(self.place(slot), held);
+    fn insert(&mut self, slot: Slot, (place, parent): (Place, ETag)) {
+        let at = self.place(slot);
+        grow(&mut self.places, 1);
+        self.places.insert(at, place);
+        grow(&mut self.parents, 1);
+        self.parents.insert(at, parent);
         self.present |= bit(slot);
     }
 
-    fn take(&mut self, slot: Slot) -> Option<Held> {
+    fn take(&mut self, slot: Slot) -> Option<(Place, ETag)> {
         if self.present & bit(slot) == 0 {
             return None;
         }
         let at = self.place(slot);
         self.present &= !bit(slot);
-        Some(self.held.remove(at))
+        Some((self.places.remove(at), self.parents.remove(at)))
     }
 
     /// Where the value of a slot is, or would be, among those that are held.
@@ -351,22 +287,23 @@ impl Values {
     pub(super) fn evict_cold(&mut self) -> Evicted {
         let [low, high] = mem::take(&mut self.touched).map(AtomicU64::into_inner);
         let touched = u128::from(high) << 64 | u128::from(low);
-        let mut present = self.present;
-        self.present &= touched;
+        let present = self.present;
         let mut evicted = Evicted::default();
-        if self.present != present {
-            let is_cold = |_: &mut Held| {
-                let lowest = present & present.wrapping_neg();
-                present ^= lowest;
-                touched & lowest == 0
-            };
-            evicted.values = self.held.extract_if(.., is_cold).collect();
-            for held in &evicted.values {
-                match &held.place {
-                    Place::Short(part) => self.chunk.release(*part),
-                    Place::Long(bytes) => self.long_bytes -= long_bytes(bytes),
-                }
+        if present & !touched != 0 {
+            let stays = || bits(present).map(|bit| touched & bit != 0);
+            for (at, _) in stays().enumerate().filter(|(_, stays)| !stays) {
+                // Nothing tells of it any more when others are renamed.
+                let place = self.places.get_mut(at).map(mem::take);
+                evicted.longs.extend(place.and_then(|place| self.forget(place)));
             }
+            let (mut place_stays, mut parent_stays) = (stays(), stays());
+            self.places.retain(|_| place_stays.next() == Some(true));
+            self.parents.retain(|_| parent_stays.next() == Some(true));
+            self.present &= touched;
+        }
+        #[cfg(test)]
+        {
+            evicted.count = (present & !self.present).count_ones() as usize;
         }
         evicted.chunk = self.tidy(SPARE_PERCENT_IF_SHORT);
         evicted
@@ -374,7 +311,7 @@ impl Values {
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.places.is_empty()
     }
 
     #[inline]
@@ -384,7 +321,16 @@ impl Values {
 
     #[inline]
     pub(super) fn array_bytes(&self) -> usize {
-        self.held.capacity() * size_of::<Held>()
+        self.places.capacity() * size_of::<Place>()
+            + self.parents.capacity() * size_of::<ETag>()
+            + self.longs.capacity() * size_of::<Bytes>()
+    }
+}
+
+/// Gives back the memory of a list that is half unused.
+fn shrink<T>(list: &mut Vec<T>) {
+    if list.is_empty() || list.len() < list.capacity() / 2 {
+        list.shrink_to_fit();
     }
 }
 
@@ -392,4 +338,13 @@ impl Values {
 #[inline]
 fn bit(slot: Slot) -> u128 {
     1 << slot.index()
+}
+
+/// The bits that are set, each alone, from the lowest on.
+fn bits(mut set: u128) -> impl Iterator<Item = u128> {
+    std::iter::from_fn(move || {
+        let lowest = set & set.wrapping_neg();
+        set ^= lowest;
+        (lowest != 0).then_some(lowest)
+    })
 }

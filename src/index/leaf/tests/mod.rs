@@ -201,7 +201,7 @@ fn removal_moves_the_last_row_with_its_value_and_touch() {
     let (gone, none) = leaf.remove(leaf.find(b"a").unwrap());
     assert_eq!((gone, none.is_none()), (head(0), true));
     assert_eq!(keys(&leaf), ["b", "c"]);
-    assert_eq!(leaf.evict_cold_values().len(), 0);
+    assert_eq!(leaf.evict_cold_values().count, 0);
     assert_eq!(leaf.value(leaf.find(b"b").unwrap()).unwrap().as_slice(), b"b");
     leaf.remove(leaf.find(b"b").unwrap());
     leaf.remove(leaf.find(b"c").unwrap());
@@ -231,9 +231,9 @@ fn a_touched_value_outlives_one_eviction() {
         leaf.set_value(leaf.find(name.as_bytes()).unwrap(), Some(value("0123456789")));
     }
     leaf.touch(leaf.find(b"b").unwrap());
-    assert_eq!(leaf.evict_cold_values().len(), 1);
+    assert_eq!(leaf.evict_cold_values().count, 1);
     assert!(leaf.value(leaf.find(b"b").unwrap()).is_some());
-    assert_eq!(leaf.evict_cold_values().len(), 1);
+    assert_eq!(leaf.evict_cold_values().count, 1);
     assert_eq!(leaf.memory_bytes(), bare, "without values the array is given back");
 }
 

@@ -177,7 +177,7 @@ fn assert_is_free(free: Option<Bytes>, old: &Option<Bytes>, newer: &Option<Bytes
 fn evict(leaf: &mut Leaf, model: &mut Model) {
     let evicted = leaf.evict_cold_values();
     let cold = model.values_mut().filter(|row| !row.touched);
-    assert_eq!(evicted.len(), cold.filter_map(|row| row.value.take()).count());
+    assert_eq!(evicted.count, cold.filter_map(|row| row.value.take()).count());
     model.values_mut().for_each(|row| row.touched = false);
 }
 
@@ -284,7 +284,7 @@ fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
     let values = || model.values().filter_map(|row| row.value.as_ref());
     let count = values().count();
     let short: usize = values().filter(|value| is_short(value)).map(Bytes::len).sum();
-    let long: usize = values().filter(|v| !is_short(v)).map(|v| v.len() + 3 * 32 + 16).sum();
+    let long: usize = values().filter(|v| !is_short(v)).map(|v| v.len() + 2 * 32 + 16).sum();
     let chunk = leaf.chunk().map_or(0, |chunk| chunk.len() + 32);
     assert!(short == 0 || chunk >= short + 32);
     let array = leaf.values.array_bytes();
