@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::building::build_lost;
 use crate::api::own_writes;
 use crate::api::store::Store;
-use crate::engine::compaction::{work_off_backlog, write_delay_us};
+use crate::engine::compaction::{drop_rewritten, work_off_backlog, write_delay_us};
 use crate::engine::operation::{
     Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
@@ -88,9 +88,9 @@ pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Resu
     Ok(cleared)
 }
 
-/// Writes; where that finds the disk full, waits for a compaction that is under way, and writes
-/// while nobody compacts. Until it has removed what it rewrites, a compaction takes space as well, or has
-/// all that is set aside. No part of the store is held during the wait.
+/// Writes; where that finds the disk full, waits for a compaction that is under way, drops what was
+/// rewritten, and writes while nobody compacts. Until then that takes space beside its copy, or
+/// compaction has all that is set aside. No part of the store is held during the wait.
 fn with_space<T>(
     store: &Store,
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
@@ -103,6 +103,9 @@ fn with_space<T>(
     let Some(maintenance) = store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) else {
         return Err(failed);
     };
+    if let Err(error) = drop_rewritten(&maintenance) {
+        log::warn!("what compaction has rewritten takes space on the full disk for now: {error}");
+    }
     let engine = maintenance.engine()?;
     write(&engine)
 }
