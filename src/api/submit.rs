@@ -2,15 +2,16 @@
 //! of every lock, and applied again where another writer came in between.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::api::building::build_lost;
 use crate::api::own_writes;
 use crate::api::store::Store;
-use crate::engine::compaction::{work_off_backlog, write_delay_us};
+use crate::engine::compaction::{drop_rewritten, work_off_backlog, write_delay_us};
 use crate::engine::operation::{
     Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
-use crate::engine::{ClearedItems, Clearing};
+use crate::engine::{ClearedItems, Clearing, Engine};
 use crate::values::Few;
 use crate::values::error::{Error, Result, TableError};
 use crate::values::key::ItemKey;
@@ -18,6 +19,8 @@ use crate::values::retry::RetryPolicy;
 
 /// How often one commit builds unique indexes that were lost.
 const MAX_BUILDS: u32 = 8;
+/// How long a write that finds the disk full waits for a compaction.
+const LONGEST_WAIT_FOR_SPACE: Duration = Duration::from_secs(5);
 
 /// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
 /// document was changed in the meantime is tried again, as often as the policy allows.
@@ -43,7 +46,7 @@ pub(crate) fn commit_checked(
         if patches {
             apply_patches(store, operations, check.as_deref_mut())?;
         }
-        let attempt = store.engine()?.commit(operations)?;
+        let attempt = with_space(store, |engine| engine.commit(operations))?;
         let (index, base) = match attempt {
             Attempt::NeedsLocks => continue,
             Attempt::NeedsIndex(index) => {
@@ -77,11 +80,34 @@ pub(crate) fn commit_checked(
 
 /// Removes what is in a collection.
 pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
-    let cleared = store.engine()?.clear(collection, clearing)?;
+    let clear = |engine: &Engine| Ok(engine.clear(collection, clearing)?);
+    let cleared = with_space(store, clear).map_err(|failed| failed.error)?;
     if cleared.written {
         help_upkeep(store, false);
     }
     Ok(cleared)
+}
+
+/// Writes; where that finds the disk full, waits for a compaction that is under way, drops what was
+/// rewritten, and writes while nobody compacts. Until then that takes space beside its copy, or
+/// compaction has all that is set aside. No part of the store is held during the wait.
+fn with_space<T>(
+    store: &Store,
+    mut write: impl FnMut(&Engine) -> Result<T, Failed>,
+) -> Result<T, Failed> {
+    let written = write(&*store.engine()?);
+    let failed = match written {
+        Err(failed) if failed.error.is_full_disk() => failed,
+        written => return written,
+    };
+    let Some(maintenance) = store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) else {
+        return Err(failed);
+    };
+    if let Err(error) = drop_rewritten(&maintenance) {
+        log::warn!("what compaction has rewritten takes space on the full disk for now: {error}");
+    }
+    let engine = maintenance.engine()?;
+    write(&engine)
 }
 
 /// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and

@@ -1,6 +1,7 @@
 //! What the handles of a store and its background threads share, and how it closes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::background::Background;
@@ -75,6 +76,13 @@ impl Shared {
     pub(crate) fn maintenance(&self) -> MaintenanceGuard<'_> {
         let _wake = self.notifier.wake_later();
         MaintenanceGuard { shared: self, _only: self.maintenance.lock(), _wake }
+    }
+
+    /// The same, for this long at most.
+    pub(crate) fn maintenance_within(&self, longest: Duration) -> Option<MaintenanceGuard<'_>> {
+        let _wake = self.notifier.wake_later();
+        let _only = self.maintenance.try_lock_for(longest)?;
+        Some(MaintenanceGuard { shared: self, _only, _wake })
     }
 
     pub(crate) fn close(&self) -> Result<()> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use ifmatch::{Durability, Error, Options, Precondition, Store};
 
 use crate::backup::{io_kind, raw, upsert};
-use crate::{from_environment, is_thorough};
+use crate::{Case, Repeat, from_environment, is_thorough, thinned};
 
 fn fill(path: &Path) {
     let mut file = File::create(path).unwrap();
@@ -152,7 +152,7 @@ impl Filling {
 /// A regression: an idle checkpoint on the full disk ended the index, and with it reads and writes.
 #[test]
 fn a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
-    side_by_side([5_000, 200_000], "20m", |bytes, mounted| {
+    side_by_side([(5_000, "20m"), (200_000, "20m")], |bytes, mounted| {
         let spare = mounted.0.path().join("spare");
         std::fs::write(&spare, vec![1; 6 << 20]).unwrap();
         let path = mounted.0.path().join("store");
@@ -181,18 +181,17 @@ fn a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
 /// Runs the same for several sizes of values at once, each on a file system of its own, as each
 /// waits for upkeep; how many were run, none where nothing can be mounted.
 fn side_by_side<const N: usize>(
-    sizes: [usize; N],
-    size: &str,
+    sizes: [(usize, &str); N],
     run: impl Fn(usize, &Mounted) + Sync,
 ) -> u64 {
-    let mounted: Vec<Mounted> = sizes.iter().map_while(|_| Mounted::tmpfs(size)).collect();
+    let mounted: Vec<Mounted> = sizes.iter().map_while(|(_, size)| Mounted::tmpfs(size)).collect();
     if mounted.len() < N {
         println!("skipped: no file system can be mounted here");
         return 0;
     }
     std::thread::scope(|scope| {
         let run = &run;
-        for (bytes, mounted) in sizes.iter().zip(&mounted) {
+        for ((bytes, _), mounted) in sizes.iter().zip(&mounted) {
             scope.spawn(move || run(*bytes, mounted));
         }
     });
@@ -239,10 +238,20 @@ impl Churning {
     }
 
     /// Deletes two of three items. Where there is no space for that, compaction makes some.
-    fn thin_out(&mut self) -> u64 {
+    fn thin_out(&mut self, rng: &mut fastrand::Rng) -> u64 {
+        let compactions = self.remove(self.alive.len().div_ceil(3) * 2, rng);
+        self.compact();
+        compactions + 1
+    }
+
+    /// Deletes this number of items, chosen at random. Returns how often compaction had to make
+    /// space for that.
+    fn remove(&mut self, count: usize, rng: &mut fastrand::Rng) -> u64 {
         let items = self.store.raw("items").unwrap();
         let mut compactions = 0;
-        for number in self.alive.clone().into_iter().filter(|number| number % 3 > 0) {
+        let mut chosen: Vec<u64> = self.alive.iter().copied().collect();
+        rng.shuffle(&mut chosen);
+        for number in chosen.into_iter().take(count) {
             for attempt in 0.. {
                 match items.delete(Filling::key(number), Precondition::Always) {
                     Ok(_) => break,
@@ -257,8 +266,7 @@ impl Churning {
             self.alive.remove(&number);
             self.dead.insert(number);
         }
-        self.compact();
-        compactions + 1
+        compactions
     }
 
     fn check(&self) {
@@ -277,13 +285,18 @@ impl Churning {
 #[test]
 fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
     let cycles = from_environment("IFMATCH_FULL_CYCLES").unwrap_or(1);
+    let seed = from_environment("IFMATCH_SEED").unwrap_or(0);
+    let _repeat = Repeat::new("small_file_systems::a2_", seed);
     let sizes = if is_thorough() { [100, 300, 4_096] } else { [1_500, 2_500, 4_096] };
-    let freed = side_by_side(sizes, "10m", |bytes, mounted| {
+    let sizes = sizes.map(|bytes| (bytes, "10m"));
+    let freed = side_by_side(sizes, |bytes, mounted| {
         let spare = mounted.0.path().join("spare");
         let path = mounted.0.path().join("store");
         let (store, value) = (Store::open(&path).unwrap(), Bytes::from(vec![7; bytes]));
         let mut churning = Churning { store, alive: BTreeSet::new(), dead: BTreeSet::new(), value };
         for cycle in 0..cycles {
+            let _case = Case(format!("{bytes} bytes, cycle {cycle}"));
+            let mut rng = fastrand::Rng::with_seed(seed << 32 | cycle);
             // Something else takes space for a while.
             let mut other = File::create(&spare).unwrap();
             let _ = other.write_all(&vec![1; 2 << 20]);
@@ -299,12 +312,12 @@ fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
             let outside = churning.fill();
             assert!(outside > 0, "no write after there was space from outside");
             churning.check();
-            let compactions = churning.thin_out();
+            let compactions = churning.thin_out(&mut rng);
             churning.check();
             let inside = churning.fill();
             assert!(inside > 0, "no write after there was space from inside");
             churning.check();
-            churning.thin_out();
+            churning.thin_out(&mut rng);
             println!(
                 "{bytes} bytes: {first}, {outside}, {inside} writes; {compactions} compactions"
             );
@@ -314,4 +327,36 @@ fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
         churning.check();
     });
     println!("{} full disks were freed", 2 * freed * cycles);
+}
+
+/// A regression: upkeep merged small segments with those of one large value each, and for a moment
+/// its copy took the space that removals had freed. A write was refused, and the next one was not.
+#[test]
+fn a2_large_values_come_and_go_on_a_full_disk() {
+    let cycles = from_environment("IFMATCH_FULL_CYCLES").unwrap_or(thinned(3, 100));
+    let seed = from_environment("IFMATCH_SEED").unwrap_or(0);
+    let _repeat = Repeat::new("small_file_systems::a2_large", seed);
+    let freed = side_by_side([(1_000_000, "16m")], |bytes, mounted| {
+        let path = mounted.0.path().join("store");
+        let (store, value) = (Store::open(&path).unwrap(), Bytes::from(vec![7; bytes]));
+        let mut churning = Churning { store, alive: BTreeSet::new(), dead: BTreeSet::new(), value };
+        let first = churning.fill();
+        for cycle in 0..cycles {
+            let mut rng = fastrand::Rng::with_seed(seed << 32 | cycle);
+            let _case = Case(format!("cycle {cycle}"));
+            let removed = rng.usize(1..churning.alive.len());
+            churning.remove(removed, &mut rng);
+            churning.compact();
+            churning.check();
+            std::thread::sleep(Duration::from_millis(rng.u64(0..4) * 30));
+            let created = churning.fill();
+            println!("of {first} large values {removed} were removed, and {created} came back");
+            assert!(created >= removed as u64, "{created} of {removed}");
+            churning.check();
+        }
+        churning.store.clone().close().unwrap();
+        churning.store = Store::open(&path).unwrap();
+        churning.check();
+    });
+    println!("{} full disks were freed", freed * cycles);
 }

@@ -63,3 +63,44 @@ fn compact_one(
     retire::finish(maintenance, Throttle::Off, Wait::No)?;
     Ok(compacted)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::thread;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use crate::simulation::Simulation;
+    use crate::{Collection, Error, Options, Precondition, Raw};
+
+    /// A regression: for a moment a compaction had written a copy of what it rewrote and not yet
+    /// removed that, and a write was refused, though there was space before and after.
+    #[test]
+    fn a_write_that_finds_the_disk_full_beside_a_compaction_waits_for_it() {
+        let writes: [fn(Collection<Bytes, Raw>) -> Result<(), Error>; 3] = [
+            |items| items.create("b", &Bytes::new()).map(drop),
+            |items| items.delete("a", Precondition::Always).map(drop),
+            |items| items.clear().map(drop),
+        ];
+        for write in writes {
+            let sim = Simulation::new(1);
+            let store = sim.open(&Options::new()).unwrap();
+            store.raw("items").unwrap().create("a", &Bytes::new()).unwrap();
+            // Then the first write begins a segment, and needs space for that.
+            let sim = sim.kill(&mut fastrand::Rng::with_seed(1));
+            let store = sim.open(&Options::new()).unwrap();
+            let items = store.raw("items").unwrap();
+            let compaction = store.shared().maintenance();
+            // Stands for what it writes.
+            sim.disk().set_capacity(Some(0));
+            let writer = thread::spawn(move || write(items));
+            thread::sleep(Duration::from_millis(50));
+            sim.disk().set_capacity(None);
+            drop(compaction);
+            writer.join().unwrap().unwrap();
+        }
+    }
+}

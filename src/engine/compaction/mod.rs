@@ -101,6 +101,14 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
     Ok(())
 }
 
+/// Drops what was rewritten and waits for a checkpoint: one is taken now.
+///
+/// # Errors
+/// As [`Engine::checkpoint`](crate::engine::Engine::checkpoint).
+pub(crate) fn drop_rewritten(maintenance: &MaintenanceGuard<'_>) -> Result<()> {
+    retire::finish(maintenance, Throttle::Off, Wait::No)
+}
+
 /// Whether frames of any of these segments are known to be damaged.
 fn is_damaged(maintenance: &MaintenanceGuard<'_>, run: &[SegmentRecord]) -> Result<bool> {
     let engine = maintenance.engine()?;

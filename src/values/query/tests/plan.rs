@@ -92,6 +92,26 @@ fn a_plan_decides_what_its_ranges_are_all_of() {
 }
 
 #[test]
+fn the_place_of_an_entry_is_that_of_its_item_in_the_sort_whichever_way_the_index_is_read() {
+    let document = json!({"a": 1, "m": 7});
+    for (filter, sort, index) in [
+        ("true", "/m", "/m"),
+        ("true", "-/m", "/m"),
+        ("true", "/m", "-/m"),
+        ("true", "-/m", "-/m"),
+        ("/a = 1", "-/m", "/a,/m"),
+        ("/a = 1", "/m", "/a,-/m"),
+    ] {
+        let plan = planned(filter, Some(sort), &[index]).unwrap();
+        let index: Index = index.parse().unwrap();
+        let code = entries(&index, &document).unwrap().pop_first().unwrap();
+        let place = plan.place(&index, &code).expect("the plan decides");
+        let (path, descending) = sort.strip_prefix('-').map_or((sort, false), |path| (path, true));
+        assert_eq!(place.as_slice(), by(path, descending).code(&document).unwrap(), "{sort}");
+    }
+}
+
+#[test]
 fn an_order_is_given_by_the_field_after_the_equal_ones() {
     for (filter, sort, index, expected) in [
         ("/a = 1", "/m", "/a,/m", Some(false)),
