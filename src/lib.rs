@@ -156,7 +156,7 @@ mod storage;
 mod values;
 
 pub use api::batch::{Batch, Committed};
-pub use api::collection::{Collection, IndexStatus, KeyRange, Read, UpdateError};
+pub use api::collection::{Collection, IndexProgress, IndexStatus, KeyRange, Read, UpdateError};
 #[cfg(feature = "stream")]
 pub use api::feed::WatchStream;
 pub use api::feed::{Change, ChangeKind, Changes, Cursor, ParseCursorError, Watch};

@@ -25,6 +25,16 @@ impl Bar {
             Some(_) => "{msg} {wide_bar} {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left",
             None => "{msg} {bytes} {binary_bytes_per_sec}, {elapsed}",
         };
+        Self::with_template(what, bar, template)
+    }
+
+    /// A bar for documents.
+    pub(crate) fn items(what: &'static str) -> Self {
+        let template = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec}, {eta} left";
+        Self::with_template(what, ProgressBar::new(0), template)
+    }
+
+    fn with_template(what: &'static str, bar: ProgressBar, template: &str) -> Self {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -37,8 +47,12 @@ impl Bar {
 
     /// Shows how far the library has come.
     pub(crate) fn show(&self, progress: Progress) {
-        self.0.set_length(progress.total_bytes);
-        self.0.set_position(progress.done_bytes);
+        self.set(progress.done_bytes, progress.total_bytes);
+    }
+
+    pub(crate) fn set(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
     }
 
     pub(crate) fn advance(&self, bytes: u64) {

@@ -11,7 +11,7 @@ use crate::engine::operation::{
     Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::engine::secondary::maintain::IndexPlan;
-use crate::engine::secondary::unique::{Claims, Hindrance, has_unique};
+use crate::engine::secondary::unique::{Claims, Hindrance, changes_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{Pinned, ReadValue};
 use crate::journal::append::{Appended, CommitFailure};
@@ -140,7 +140,7 @@ impl Engine {
             return Ok((pin, IndexPlan::default()));
         }
         let mut pin = Some(pin);
-        if has_unique(&rows) {
+        if changes_unique(&rows) {
             // To look for values may need room. The stripes are held: what was decided stays right
             // without the pin.
             pin = None;

@@ -119,7 +119,7 @@ impl Index {
 
     /// Calls `f` with the leaf of a key, which is loaded first where it is not in memory; `loaded` is
     /// called after each load, with no lock held.
-    fn look_into_leaf<T>(
+    pub(super) fn look_into_leaf<T>(
         &self,
         directory: &Directory,
         key: &[u8],
@@ -146,10 +146,9 @@ impl Index {
     /// Sets the row of an item whose leaf is in memory. No I/O, and nothing that can fail.
     pub(crate) fn put(&self, key: &ItemKey, head: &Head, value: Option<ReadValue>, _: &Pinned<'_>) {
         let mut value = value.filter(|value| self.is_worth_keeping(&value.bytes));
-        let put = |state: &mut LeafState, value: &mut Option<ReadValue>| {
+        let put_at_once = self.in_memory_mut(key, |state| {
             self.change(state, |leaf| leaf.put(key.key_bytes(), head, value.take()))
-        };
-        let put_at_once = self.in_memory_mut(key, |state| put(state, &mut value));
+        });
         match put_at_once {
             // What is displaced is freed without the locks.
             Some(Put::Inserted | Put::Replaced { .. }) => return,
@@ -157,14 +156,24 @@ impl Index {
             None => {}
         }
         let directory = self.directory_or_new(key.collection());
-        let key = key.key_bytes();
+        self.put_waiting(&directory, key.key_bytes(), head, value);
+    }
+
+    /// Sets a row, also where its leaf is in use or full.
+    pub(super) fn put_waiting(
+        &self,
+        directory: &Directory,
+        key: &[u8],
+        head: &Head,
+        mut value: Option<ReadValue>,
+    ) {
         loop {
             let handle = directory.leaf_of(key);
             let mut state = handle.write();
             if !state.covers(key) {
                 continue;
             }
-            match put(&mut state, &mut value) {
+            match self.change(&mut state, |leaf| leaf.put(key, head, value.take())) {
                 Put::Inserted => return,
                 Put::Replaced { free } => {
                     drop(state);
@@ -173,7 +182,7 @@ impl Index {
                 }
                 Put::Full { value: refused } => {
                     value = refused;
-                    self.split(&directory, &mut state, key);
+                    self.split(directory, &mut state, key);
                 }
             }
         }

@@ -8,8 +8,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::index::Index;
+use crate::index::directory::Directory;
+use crate::index::leaf::{Leaf, Put};
 use crate::index::leaf_handle::LeafHandle;
+use crate::index::{Index, Pinned};
+use crate::values::error::Result;
+use crate::values::head::Head;
 
 /// Begins the keys of these directories' rows in the backing store.
 pub(super) const MARK: u8 = 0xff;
@@ -31,7 +35,67 @@ pub(crate) fn is_directory(name: &str) -> bool {
     name.starts_with('\0')
 }
 
+/// The leaves of rows that a commit changes. The directory of the last row is mostly that of the next
+/// one, too, and is not looked up again.
+#[derive(Debug)]
+pub(crate) struct RowLeaves<'a> {
+    index: &'a Index,
+    last: Option<Arc<Directory>>,
+}
+
+impl RowLeaves<'_> {
+    /// Loads the leaf of a row, so that it stays in memory for as long as the pin does.
+    ///
+    /// # Errors
+    /// What loading the leaf fails with.
+    pub(crate) fn load(&mut self, directory: &str, key: &[u8]) -> Result<()> {
+        let index = self.index;
+        let Some(directory) = self.directory(directory) else { return Ok(()) };
+        match directory.in_memory(key, |_| ()) {
+            Some(()) => Ok(()),
+            None => index.look_into_leaf(directory, key, |_| (), || {}),
+        }
+    }
+
+    /// As [`load`](Self::load), and which revision added the row if it is there.
+    pub(crate) fn revision_of(&mut self, directory: &str, key: &[u8]) -> Result<Option<u64>> {
+        let index = self.index;
+        let Some(directory) = self.directory(directory) else { return Ok(None) };
+        let found = |leaf: &Leaf| leaf.find(key).map(|slot| leaf.head(slot).revision);
+        match directory.in_memory(key, found) {
+            Some(found) => Ok(found),
+            None => index.look_into_leaf(directory, key, found, || {}),
+        }
+    }
+
+    /// Adds a row whose leaf is in memory. No I/O, and nothing that can fail.
+    pub(crate) fn add(&mut self, directory: &str, key: &[u8], revision: u64) {
+        let (index, head) = (self.index, Head::bare(revision));
+        if self.directory(directory).is_none() {
+            self.last = Some(index.directory_or_new(directory));
+        }
+        let Some(directory) = &self.last else { return };
+        let added = directory
+            .in_memory_mut(key, |state| index.change(state, |leaf| leaf.put(key, &head, None)));
+        if matches!(added, None | Some(Put::Full { .. })) {
+            index.put_waiting(directory, key, &head, None);
+        }
+    }
+
+    fn directory(&mut self, name: &str) -> Option<&Directory> {
+        if self.last.as_ref().is_none_or(|last| *last.collection != *name) {
+            self.last = self.index.directory(name);
+        }
+        self.last.as_deref()
+    }
+}
+
 impl Index {
+    /// The leaves of rows of secondary indexes. Directories come and go with nothing pinned.
+    pub(crate) fn row_leaves<'a>(&'a self, _: &'a Pinned<'_>) -> RowLeaves<'a> {
+        RowLeaves { index: self, last: None }
+    }
+
     /// The numbers of the directories that hold rows of secondary indexes.
     pub(crate) fn secondary_directories(&self) -> Vec<u64> {
         let names = self.collections.read();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::args::{FindArgs, IndexArgs};
 use crate::documents::Form;
 use crate::failure::{Failure, Outcome};
-use crate::open;
+use crate::open::{self, Bar};
 use crate::output::{Fact, Output, key_text};
 use crate::transfer::ItemLine;
 
@@ -78,7 +78,13 @@ pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
         if let Some(text) = &args.add {
             let index: Index =
                 text.parse().map_err(|error| Failure::Input(format!("the index: {error}")))?;
-            documents.ensure_index(if args.unique { index.unique() } else { index })?;
+            let index = if args.unique { index.unique() } else { index };
+            let bar = Bar::items("building the index");
+            let made = documents.ensure_index_with_progress(index, |progress| {
+                bar.set(progress.done_items, progress.total_items);
+            });
+            bar.finish();
+            made?;
         }
         if let Some(name) = &args.drop
             && !documents.drop_index(name)?

@@ -23,6 +23,18 @@ pub struct IndexStatus {
     pub built: bool,
 }
 
+/// How far the making of an index has come; see
+/// [`Collection::ensure_index_with_progress`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct IndexProgress {
+    /// Items whose entries are in the index.
+    pub done_items: u64,
+    /// Items that the collection holds. It changes while others write, and is `done_items` at the
+    /// end.
+    pub total_items: u64,
+}
+
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// Makes sure that the collection has this index, and returns the index's name. From then on it
     /// is part of the store: every writer maintains it in the same commit as the item, in whatever
@@ -70,16 +82,52 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// assert!(notes.indexes()?.is_empty());
     /// # Ok(()) }
     /// ```
-    #[expect(clippy::needless_pass_by_value, reason = "a definition is made for this call")]
     pub fn ensure_index(&self, index: Index) -> Result<String> {
+        self.ensure_index_with_progress(index, |_| {})
+    }
+
+    /// As [`ensure_index`](Self::ensure_index), telling a function how far a new index has come:
+    /// after every 256 items, and at the end, on the calling thread. An index that is there is not
+    /// told of, nor is the check of a unique one, which reads only its entries. Of an index that is
+    /// lost or cleared meanwhile it is told again from the beginning.
+    ///
+    /// The function may read. It must not make an index, nor write to a collection with a unique
+    /// index: each waits for the index under way.
+    ///
+    /// # Errors
+    /// As [`ensure_index`](Self::ensure_index).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// use ifmatch::Index;
+    /// use serde_json::json;
+    ///
+    /// let store = ifmatch::Store::in_memory();
+    /// let notes = store.collection::<serde_json::Value>("notes")?;
+    /// notes.create("a", &json!({"modified": 3}))?;
+    ///
+    /// let mut last = None;
+    /// notes.ensure_index_with_progress(Index::on("/modified"), |progress| {
+    ///     println!("{} of {} notes", progress.done_items, progress.total_items);
+    ///     last = Some(progress);
+    /// })?;
+    /// assert!(last.is_some_and(|last| last.done_items == 1 && last.total_items == 1));
+    /// # Ok(()) }
+    /// ```
+    #[expect(clippy::needless_pass_by_value, reason = "a definition is made for this call")]
+    pub fn ensure_index_with_progress(
+        &self,
+        index: Index,
+        mut on_progress: impl FnMut(IndexProgress),
+    ) -> Result<String> {
         index.check().map_err(Error::Index)?;
         self.check_codec()?;
         let name = index.name();
         let shared = self.store.shared();
         let _only = shared.building.lock();
         let is_new = self.store.engine()?.declare_index(self.name(), &index)?;
-        let make = || {
-            building::build(&self.store, self.name(), &name)?;
+        let mut make = || {
+            building::build(&self.store, self.name(), &name, &mut on_progress)?;
             building::check_unique(&self.store, self.name(), &name)
         };
         let mut made = make();

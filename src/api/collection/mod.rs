@@ -29,7 +29,7 @@ pub use self::key_range::KeyRange;
 
 use bytes::Bytes;
 
-pub use self::indexes::IndexStatus;
+pub use self::indexes::{IndexProgress, IndexStatus};
 pub use self::reads::Read;
 pub use self::update::UpdateError;
 pub(crate) use self::update::contended;

@@ -31,9 +31,22 @@ const SUMMED: u64 = 16 << 10;
 pub(crate) struct Build {
     index: Arc<Secondary>,
     after: Option<ItemKey>,
+    done_items: u64,
+}
+
+impl Build {
+    /// How many items it has come by.
+    pub(crate) fn done_items(&self) -> u64 {
+        self.done_items
+    }
 }
 
 impl Engine {
+    /// How many items a collection holds, those among them that have expired and were not swept.
+    pub(crate) fn item_count(&self, collection: &str) -> u64 {
+        self.journal.content_of(collection).count
+    }
+
     /// Begins to build an index; `None` where it is built, or not declared. There is one build at a
     /// time.
     pub(crate) fn begin_build(&self, collection: &str, name: &str) -> Option<Build> {
@@ -50,7 +63,7 @@ impl Engine {
         let sum = IndexSum { rows, content: ContentSum::default(), built: false };
         self.journal.set_index_sum(index.declared, sum);
         drop(locked);
-        Some(Build { index, after: None })
+        Some(Build { index, after: None, done_items: 0 })
     }
 
     /// Adds the rows of some more items; whether there are others. After the last the index is built.
@@ -80,6 +93,7 @@ impl Engine {
             self.add_item(index, key, head)?;
         }
         self.index.evict();
+        build.done_items += items.len() as u64;
         if last.is_some() {
             build.after = last;
             return Ok(true);
@@ -144,7 +158,8 @@ impl Engine {
                 added.push(row);
             }
         }
-        self.journal.move_index(index.declared, difference(&[], &added));
+        self.journal
+            .move_index(index.declared, difference([], added.iter().map(ItemKey::as_bytes)));
         Ok(())
     }
 

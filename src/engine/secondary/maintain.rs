@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::engine::change::Change;
 use crate::engine::secondary::unique::Hindrance;
 use crate::engine::secondary::{OfCollection, Secondary, State};
+use crate::index::secondary::NAME_BYTES;
 use crate::index::{Pinned, Row};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_changes::{IndexChange, MAX_INDEX_CHANGES_BYTES, RowChanges, encode};
@@ -47,18 +48,29 @@ enum Fate<'r> {
     Comes(u16),
 }
 
-/// A row that a commit may change, and its head if it is there.
-type Touched<'r> = (Fate<'r>, ItemKey, Option<Head>);
+/// A row that a commit may change: the place of its key among those of the commit, and the revision
+/// that added it if it is there.
+type Touched<'r> = (Fate<'r>, usize, Option<u64>);
 
 /// What a commit changes in one index.
 #[derive(Debug)]
 struct RowsChange {
     index: Arc<Secondary>,
-    /// With the revisions that added them.
-    removed: Vec<(ItemKey, u64)>,
-    added: Vec<ItemKey>,
+    /// Places of their keys, with the revisions that added them.
+    removed: Vec<(usize, u64)>,
+    added: Vec<usize>,
     /// Whether only building the index anew makes it right again.
     lost: bool,
+}
+
+/// Keys of rows, each joined with the name of its directory, as [`ItemKey`] joins them. They are in
+/// one buffer, as a batch has many, and most of them are too long for an [`ItemKey`] without memory
+/// of its own.
+#[derive(Debug, Default)]
+struct RowKeys {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
 }
 
 /// What a commit changes in indexes.
@@ -66,6 +78,7 @@ struct RowsChange {
 pub(in crate::engine) struct IndexPlan {
     /// By the revision that declared the index.
     changes: BTreeMap<u64, RowsChange>,
+    keys: RowKeys,
     /// What the journal's entry says, for each of the commit's changes up to the last that says
     /// anything.
     lists: Vec<Vec<u8>>,
@@ -87,6 +100,28 @@ impl ItemRows {
     }
 }
 
+impl RowKeys {
+    fn push(&mut self, directory: &str, code: &[u8], key: &[u8]) {
+        debug_assert_eq!(directory.len(), NAME_BYTES, "all directories have names of one length");
+        for part in [directory.as_bytes(), &[ItemKey::SEPARATOR], code, key] {
+            self.bytes.extend_from_slice(part);
+        }
+        self.ends.push(self.bytes.len());
+    }
+
+    /// The key at a place.
+    fn joined(&self, at: usize) -> &[u8] {
+        let end = |at: usize| self.ends.get(at).copied().unwrap_or_default();
+        let start = at.checked_sub(1).map_or(0, end);
+        self.bytes.get(start..end(at)).unwrap_or_default()
+    }
+
+    /// The key at a place, as it is in its directory.
+    fn in_directory(&self, at: usize) -> &[u8] {
+        self.joined(at).get(NAME_BYTES + 1..).unwrap_or_default()
+    }
+}
+
 impl IndexPlan {
     /// What the journal's entry of the change at this place says.
     pub(in crate::engine) fn list_of(&self, at: usize) -> &[u8] {
@@ -98,8 +133,8 @@ impl IndexPlan {
         let moves = self.changes.iter().map(|(declared, change)| IndexMove {
             declared: *declared,
             difference: (!change.lost).then(|| {
-                let removed = change.removed.iter().map(|(key, _)| key);
-                difference(removed, &change.added)
+                let removed = change.removed.iter().map(|(key, _)| self.keys.joined(*key));
+                difference(removed, change.added.iter().map(|key| self.keys.joined(*key)))
             }),
         });
         moves.collect()
@@ -152,11 +187,11 @@ impl IndexPlan {
         let of_index = self.of(&rows.index);
         let (mut removed, mut added) = (Vec::new(), Vec::new());
         let implied = if change.parent().is_none() { rows.after.len() } else { 0 };
-        for (fate, key, head) in touched {
-            match (fate, head) {
-                (Fate::Goes(code), Some(head)) => {
+        for (fate, key, added_by) in touched {
+            match (fate, added_by) {
+                (Fate::Goes(code), Some(added_by)) => {
                     removed.push(code);
-                    of_index.removed.push((key, head.revision));
+                    of_index.removed.push((key, added_by));
                 }
                 (Fate::Comes(place), None) => {
                     added.push(place);
@@ -186,10 +221,10 @@ impl Engine {
         &self,
         changes: &[Change<'_>],
     ) -> Result<Vec<ItemRows>, Hindrance> {
-        let mut rows = Vec::new();
         if !self.secondaries.any() {
-            return Ok(rows);
+            return Ok(Vec::new());
         }
+        let mut rows = Vec::with_capacity(changes.len());
         let mut last: Option<(&str, Arc<OfCollection>)> = None;
         for (at, change) in changes.iter().enumerate() {
             let name = change.key().collection();
@@ -273,14 +308,18 @@ impl Engine {
         items: impl Iterator<Item = &'k ItemKey> + Clone,
     ) -> Result<(Pinned<'a>, IndexPlan)> {
         let fates = || rows.iter().flat_map(|rows| rows.fates().map(move |fate| (rows, fate)));
-        let key = |(rows, (_, code)): (&ItemRows, (Fate<'_>, &[u8]))| {
-            rows.index.row_key(code, rows.key.key_bytes())
-        };
-        let keys: Vec<ItemKey> = fates().map(key).collect();
-        let (pin, heads) = self.pin_rows(&keys, pin, items)?;
-        let touched = fates().zip(keys).zip(heads);
-        let mut touched = touched.map(|(((_, (fate, _)), key), head)| (fate, key, head));
-        let mut plan = IndexPlan::default();
+        let mut keys = RowKeys::default();
+        let mut pinned = Vec::with_capacity(rows.len());
+        for (rows, (fate, code)) in fates() {
+            keys.push(&rows.index.directory, code, rows.key.key_bytes());
+            // An index that is built has no row that a version does not have.
+            let is_absent = rows.is_built && matches!(fate, Fate::Comes(_));
+            pinned.push((&*rows.index.directory, is_absent));
+        }
+        let (pin, added_by) = self.pin_rows(&keys, &pinned, pin, items)?;
+        let touched = fates().zip(added_by).enumerate();
+        let mut touched = touched.map(|(key, ((_, (fate, _)), added_by))| (fate, key, added_by));
+        let mut plan = IndexPlan { keys, ..IndexPlan::default() };
         for of_item in rows.chunk_by(|one, next| one.at == next.at) {
             let change = of_item.first().and_then(|rows| changes.get(rows.at));
             if let Some(change) = change {
@@ -290,44 +329,61 @@ impl Engine {
         Ok((pin, plan))
     }
 
-    /// Brings the leaves of some rows into memory, and says which rows are there.
-    fn pin_rows<'a, 'r, 'k: 'r>(
+    /// Brings the leaves of some rows into memory, and says which revisions added those that are
+    /// there. Of each row there is the directory, and whether it is known not to be there.
+    fn pin_rows<'a, 'k>(
         &'a self,
-        keys: &'r [ItemKey],
+        keys: &RowKeys,
+        rows: &[(&str, bool)],
         pin: Option<Pinned<'a>>,
         items: impl Iterator<Item = &'k ItemKey> + Clone,
-    ) -> Result<(Pinned<'a>, Vec<Option<Head>>)> {
+    ) -> Result<(Pinned<'a>, Vec<Option<u64>>)> {
         if let Some(pin) = pin {
-            let heads = keys.iter().map(|key| self.index.make_resident(key, &pin));
-            match heads.collect::<Result<_>>() {
-                Ok(heads) => return Ok((pin, heads)),
+            let mut leaves = self.index.row_leaves(&pin);
+            let added_by = rows.iter().enumerate().map(|(at, (directory, is_absent))| {
+                let key = keys.in_directory(at);
+                if *is_absent {
+                    leaves.load(directory, key).map(|()| None)
+                } else {
+                    leaves.revision_of(directory, key)
+                }
+            });
+            match added_by.collect::<Result<_>>() {
+                Ok(added_by) => return Ok((pin, added_by)),
                 // They are restored with nothing pinned.
                 Err(Error::Table(_)) if self.index.is_lost() => {}
                 Err(error) => return Err(error),
             }
         }
-        let items = items.map(|key| -> &'r ItemKey { key });
+        let row = |(at, (directory, _)): (usize, &(&str, bool))| {
+            ItemKey::row(directory, keys.in_directory(at), &[])
+        };
+        let row_keys: Vec<ItemKey> = rows.iter().enumerate().map(row).collect();
         let others = items.clone().count();
-        let (pin, heads) = self.pin_heads(items.chain(keys))?;
-        Ok((pin, heads.into_iter().skip(others).collect()))
+        let (pin, heads) = self.pin_heads(items.map(|key| -> &ItemKey { key }).chain(&row_keys))?;
+        let heads = heads.into_iter().skip(others);
+        Ok((pin, heads.map(|head| head.map(|head| head.revision)).collect()))
     }
 
     /// Changes the rows, before the commit counts as applied. Their leaves are in memory, so nothing
     /// here can fail.
     pub(in crate::engine) fn apply_rows(&self, plan: &IndexPlan, pin: &Pinned<'_>, revision: u64) {
+        let mut leaves = self.index.row_leaves(pin);
         for change in plan.changes.values() {
             if change.lost {
                 change.index.set_state(State::Lost);
                 continue;
             }
+            let directory = &change.index.directory;
             for (key, added_by) in &change.removed {
                 let head = Head::bare(*added_by);
                 // Before the row goes, so that who does not find it finds it saved.
-                self.snapshots.save(key.as_bytes(), Some(&head), revision);
-                self.index.remove_if(key, pin, |_| true);
+                self.snapshots.save(plan.keys.joined(*key), Some(&head), revision);
+                let key = ItemKey::row(directory, plan.keys.in_directory(*key), &[]);
+                self.index.remove_if(&key, pin, |_| true);
             }
             for key in &change.added {
-                self.index.put(key, &Head::bare(revision), None, pin);
+                leaves.add(directory, plan.keys.in_directory(*key), revision);
             }
         }
     }
@@ -335,12 +391,12 @@ impl Engine {
 
 /// What these rows come to, those that are added less those that are removed.
 pub(super) fn difference<'k>(
-    removed: impl IntoIterator<Item = &'k ItemKey>,
-    added: impl IntoIterator<Item = &'k ItemKey>,
+    removed: impl IntoIterator<Item = &'k [u8]>,
+    added: impl IntoIterator<Item = &'k [u8]>,
 ) -> ContentSum {
     let mut difference = ContentSum::default();
-    removed.into_iter().for_each(|key| difference.subtract(key.as_bytes(), NO_TAG));
-    added.into_iter().for_each(|key| difference.add(key.as_bytes(), NO_TAG));
+    removed.into_iter().for_each(|key| difference.subtract(key, NO_TAG));
+    added.into_iter().for_each(|key| difference.add(key, NO_TAG));
     difference
 }
 

@@ -294,9 +294,9 @@ fn binding(rows: &[ItemRows]) -> impl Iterator<Item = (usize, &ItemRows)> {
     rows.iter().filter(|rows| rows.index.binds()).map(|rows| (rows.at, rows))
 }
 
-/// Whether there are rows in unique indexes that bind.
-pub(in crate::engine) fn has_unique(rows: &[ItemRows]) -> bool {
-    binding(rows).next().is_some()
+/// Whether an item loses or gets a value in a unique index that binds.
+pub(in crate::engine) fn changes_unique(rows: &[ItemRows]) -> bool {
+    binding(rows).any(|(at, rows)| Claim::of(at, rows).is_some())
 }
 
 /// The item of the same commit that has a claimed value afterwards. Of two that add it the first

@@ -51,6 +51,32 @@ fn a_find_reads_the_part_of_an_index_that_fits_and_says_so() {
 }
 
 #[test]
+fn the_progress_of_a_new_index_ascends_to_its_end() {
+    let (_store, notes) = with_notes(600);
+    for n in 0..20 {
+        notes.delete(key(n), Precondition::Always).unwrap();
+    }
+    let mut told = Vec::new();
+    let note = |told: &mut Vec<(u64, u64)>| {
+        let name = notes.ensure_index_with_progress(Index::on("/price"), |progress| {
+            // Others read and write meanwhile.
+            assert!(notes.get(key(100)).unwrap().is_some());
+            told.push((progress.done_items, progress.total_items));
+        });
+        assert_eq!(name.unwrap(), "/price");
+    };
+    note(&mut told);
+    // Some 256 items are passed at a time; the deleted ones among them do not count.
+    assert!(told.len() >= 3, "{told:?}");
+    assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total && *total == 580));
+    assert_eq!(told.last(), Some(&(580, 580)));
+    // One that is there is not made.
+    let before = told.len();
+    note(&mut told);
+    assert_eq!(told.len(), before);
+}
+
+#[test]
 fn an_index_is_read_at_the_moment_of_the_find_whatever_moves_in_it() {
     let (_store, notes) = with_notes(500);
     notes.ensure_index(Index::on("/price")).unwrap();
