@@ -15,7 +15,7 @@ impl Store {
     /// small neighbours that can be merged into one. It rewrites what is live in them, which costs
     /// one lookup in the index for each of their entries, and some syncs. It needs free disk space
     /// for the largest rewritten segment: at most 64 MiB, or 256 MiB with a history policy. It
-    /// needs some 8 MiB of memory, and twice the size of the largest commit.
+    /// needs some 6 MiB of memory, and twice the size of the largest commit.
     ///
     /// # Errors
     /// - [`Error::Io`](crate::Error::Io) when there is no space for the new segments; nothing is lost.

@@ -182,7 +182,7 @@ pub(crate) struct Appended {
     pub(crate) revision: u64,
     pub(crate) segment: u32,
     pub(crate) frame_offset: u32,
-    /// Whether it is the first commit of the last part of its segment: what is in the segment should
+    /// Whether it is the first commit of a last part of its segment: what is in the segment should
     /// be synced now, so that little is left when it is sealed and everybody waits.
     pub(crate) is_seal_near: bool,
 }

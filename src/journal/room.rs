@@ -15,6 +15,9 @@ const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
 /// Shorter segments are not synced before they are sealed.
 const LEAST_SYNCED_AHEAD_BYTES: u64 = 1 << 20;
+/// What is in a segment is synced when so small a part of it is left, so that its seal syncs little
+/// while everybody waits.
+const SYNCED_AHEAD_PARTS: [u64; 3] = [4, 16, 64];
 /// How much of that is made at a time: a nearly full disk may have room for a part.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// How far ahead is filled while the disk is full.
@@ -38,10 +41,14 @@ pub(super) struct Filling {
 
 impl Active {
     /// Whether the frame that begins here, the last one, is the first to reach into the segment's last
-    /// quarter. Small segments have none: to sync them takes no longer.
+    /// quarter, or into the last quarter of that, and so on. Small segments have none of these: to
+    /// sync them takes no longer.
     pub(super) fn comes_near_seal(&self, frame_offset: u64) -> bool {
-        let near = self.capacity - self.capacity / 4;
-        self.capacity >= LEAST_SYNCED_AHEAD_BYTES && frame_offset < near && self.tail.offset >= near
+        let reaches = |part: &u64| {
+            let near = self.capacity - self.capacity / part;
+            frame_offset < near && self.tail.offset >= near
+        };
+        self.capacity >= LEAST_SYNCED_AHEAD_BYTES && SYNCED_AHEAD_PARTS.iter().any(reaches)
     }
 
     /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs
@@ -118,7 +125,7 @@ mod tests {
             segment() >= 4
         });
         let sealed = store.stats().unwrap().durable_revision;
-        // Of 1 MiB, 80 % is beyond the last quarter's begin, and before the end.
+        // Of 1 MiB, 80 % is beyond where the last quarter begins, and before the last sixteenth.
         let (first, number) = (first.unwrap(), segment());
         let mut revision = sealed;
         for key in first..first + 82 {

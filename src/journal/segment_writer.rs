@@ -14,7 +14,7 @@ use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
 
 /// How much of a segment is written at a time.
-const WRITE_BYTES: usize = 1 << 20;
+const WRITE_BYTES: usize = 256 << 10;
 
 /// A segment that is being written. Nothing of it is durable before it is sealed.
 #[derive(Debug)]

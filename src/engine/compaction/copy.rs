@@ -1,10 +1,11 @@
 //! Copying what is worth keeping of some segments.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use crate::engine::compaction::piece::{Piece, PieceFrame};
 use crate::engine::compaction::purge::Purgeable;
-use crate::engine::compaction::reading::{NOTE_BYTES, Noted, internal};
+use crate::engine::compaction::reading::{MOVED_BYTES, NOTE_BYTES, Noted, internal};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::engine::{Engine, EntryStatus};
@@ -21,30 +22,30 @@ const ENTRIES: usize = 512;
 /// How many commits are copied before others get a turn.
 const FRAMES: usize = 1_024;
 
-/// Copies the entries that are worth keeping of a rewrite's sources. Returns where they lie now, in
-/// pieces that are in order of key; `None` where they are too many to be noted.
+/// Copies the entries that are worth keeping of a rewrite's sources. Returns where they lie now; `None`
+/// where they are too many to be noted.
 pub(super) fn copy(
     maintenance: &MaintenanceGuard<'_>,
     rewrite: &mut Rewrite,
     purgeable: &Purgeable,
     throttle: Throttle,
-) -> Result<Option<Vec<Moved>>> {
+) -> Result<Option<MovedEntries>> {
     let sources = rewrite.sources().to_vec();
-    let (mut chains, mut moved) = (Chains::default(), MovedEntries::default());
+    let (mut chains, mut moved) = (Chains::default(), Some(MovedEntries::default()));
     for source in &sources {
         let mut from = None;
         loop {
             let (piece, next) = Piece::read(maintenance, rewrite, source, from, throttle)?;
             let kept = find_kept(maintenance, &piece, purgeable, &mut chains, throttle)?;
             let copied = copy_piece(maintenance, rewrite, source, &piece, &kept, throttle)?;
-            moved.add(piece, &copied);
+            moved = moved.and_then(|moved| moved.with(piece, &copied));
             if next.is_none() {
                 break;
             }
             from = next;
         }
     }
-    Ok(moved.entries)
+    Ok(moved)
 }
 
 /// Which entries of a piece are kept, by number.
@@ -145,31 +146,46 @@ fn copy_kept(
 /// An entry that was copied: its key, its revision, and where it lies now.
 pub(super) type Moved = (ItemKey, u64, CopiedRecord);
 
-/// Where what was copied lies, for as long as that is not too much to be noted.
-#[derive(Debug)]
-struct MovedEntries {
-    entries: Option<Vec<Moved>>,
+/// Entries that were copied, as many as may be noted at a time.
+#[derive(Debug, Default)]
+pub(super) struct MovedEntries {
+    blocks: Vec<Vec<Moved>>,
     noted: Noted,
 }
 
-impl Default for MovedEntries {
-    fn default() -> Self {
-        Self { entries: Some(Vec::new()), noted: Noted::default() }
-    }
-}
-
 impl MovedEntries {
-    fn add(&mut self, piece: Piece, copied: &[Option<CopiedRecord>]) {
-        for (key, revision, number) in piece.entries {
-            let Some(entries) = &mut self.entries else { return };
-            let Some(copied) = copied.get(number).copied().flatten() else { continue };
-            if self.noted.flow().is_break() {
-                self.entries = None;
-                return;
-            }
-            self.noted.add(&key);
-            entries.push((key, revision, copied));
+    const BLOCK: usize = 4 << 10;
+
+    pub(super) fn push(&mut self, entry: Moved) {
+        self.noted.add(&entry.0);
+        match self.blocks.last_mut().filter(|block| block.len() < Self::BLOCK) {
+            Some(block) => block.push(entry),
+            None => self.blocks.push(vec![entry]),
         }
+    }
+
+    /// Whether more may be noted.
+    pub(super) fn flow(&self) -> ControlFlow<()> {
+        self.noted.flow(MOVED_BYTES)
+    }
+
+    /// With the entries of a piece that were copied, unless these are too many.
+    fn with(mut self, piece: Piece, copied: &[Option<CopiedRecord>]) -> Option<Self> {
+        for (key, revision, number) in piece.entries {
+            let Some(copied) = copied.get(number).copied().flatten() else { continue };
+            if self.flow().is_break() {
+                return None;
+            }
+            self.push((key, revision, copied));
+        }
+        Some(self)
+    }
+
+    /// In order of key, so that neighbours share a leaf of the index.
+    pub(super) fn in_order(&self) -> Vec<&Moved> {
+        let mut entries: Vec<&Moved> = self.blocks.iter().flatten().collect();
+        entries.sort_unstable_by_key(|(key, revision, _)| (key, *revision));
+        entries
     }
 }
 
@@ -195,7 +211,7 @@ impl Chains {
                 let mut kept = Vec::new();
                 let past = engine.past(key, &mut |past| {
                     kept.push(past.version.meta.revision.0);
-                    std::ops::ControlFlow::Continue(())
+                    ControlFlow::Continue(())
                 });
                 match past {
                     // What follows the damage in the item's past may have to be kept.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::engine::compaction::reading::{Noted, read_span};
+use crate::engine::compaction::reading::{Noted, PIECE_BYTES, read_span};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::journal::entries::EntrySource;
@@ -16,12 +16,40 @@ use crate::values::key::ItemKey;
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) frames: Vec<PieceFrame>,
-    /// The bodies of the frames, one after another.
-    bodies: Vec<u8>,
+    bodies: Bodies,
     /// In order of key: each entry's key, revision and number, which counts in the order of the journal.
     pub(super) entries: Vec<(ItemKey, u64, usize)>,
     /// By number, where in its frame an entry's record begins, and its length.
     pub(super) places: Vec<(u32, u32)>,
+}
+
+/// The bodies of frames. They lie in blocks and not in one buffer: what the system's allocator has
+/// to find room for again and again, among what lives long, leaves gaps that nothing fills.
+#[derive(Debug, Default)]
+struct Bodies(Vec<Vec<u8>>);
+
+/// A block, and where in it a body lies.
+#[derive(Debug)]
+struct BodyPlace(usize, Range<usize>);
+
+impl Bodies {
+    const BLOCK_BYTES: usize = 256 << 10;
+
+    fn push(&mut self, body: &[u8]) -> BodyPlace {
+        let fits = |block: &Vec<u8>| block.capacity() - block.len() >= body.len();
+        if !self.0.last().is_some_and(fits) {
+            self.0.push(Vec::with_capacity(body.len().max(Self::BLOCK_BYTES)));
+        }
+        let at = self.0.len() - 1;
+        let Some(block) = self.0.last_mut() else { return BodyPlace(at, 0..0) };
+        let begin = block.len();
+        block.extend_from_slice(body);
+        BodyPlace(at, begin..block.len())
+    }
+
+    fn get(&self, BodyPlace(block, range): &BodyPlace) -> &[u8] {
+        self.0.get(*block).and_then(|block| block.get(range.clone())).unwrap_or_default()
+    }
 }
 
 /// A commit of a piece.
@@ -29,7 +57,7 @@ pub(super) struct Piece {
 pub(super) struct PieceFrame {
     offset: u64,
     revision: u64,
-    body: Range<usize>,
+    body: BodyPlace,
     body_checksum: u32,
     /// The numbers of its entries.
     pub(super) entries: Range<usize>,
@@ -52,7 +80,7 @@ impl Piece {
         let next = read_span(maintenance, source, from, throttle, &mut |_, source, frame| {
             noted.add_bytes(frame.body.len());
             piece.add(rewrite, source, frame, &mut noted)?;
-            Ok(noted.flow())
+            Ok(noted.flow(PIECE_BYTES))
         })?;
         piece.entries.sort_unstable();
         Ok((piece, next))
@@ -65,7 +93,7 @@ impl Piece {
         frame: &ScannedFrame<'_>,
         noted: &mut Noted,
     ) -> Result<()> {
-        let (first, begin) = (self.entries.len(), self.bodies.len());
+        let first = self.entries.len();
         let (mut is_as_is, mut removes) = (true, false);
         source.for_each_entry(frame, &mut |found| {
             noted.add(&found.key);
@@ -78,11 +106,10 @@ impl Piece {
             self.entries.push((found.key, found.revision, self.entries.len()));
             Ok(())
         })?;
-        self.bodies.extend_from_slice(frame.body);
         self.frames.push(PieceFrame {
             offset: frame.offset,
             revision: frame.revision,
-            body: begin..self.bodies.len(),
+            body: self.bodies.push(frame.body),
             body_checksum: frame.body_checksum,
             entries: first..self.entries.len(),
             is_as_is,
@@ -93,7 +120,7 @@ impl Piece {
 
     pub(super) fn scanned(&self, frame: &PieceFrame) -> ScannedFrame<'_> {
         let PieceFrame { offset, revision, body_checksum, .. } = *frame;
-        let body = self.bodies.get(frame.body.clone()).unwrap_or_default();
+        let body = self.bodies.get(&frame.body);
         ScannedFrame { offset, revision, body, body_checksum }
     }
 }

@@ -17,7 +17,9 @@ const CHUNK_BYTES: u64 = 256 << 10;
 
 /// How much of a segment is in memory at a time, with what is noted of its entries. In this crate's own
 /// tests little, so that they meet the borders of pieces.
-pub(super) const PIECE_BYTES: usize = if cfg!(test) { 16 << 10 } else { 4 << 20 };
+pub(super) const PIECE_BYTES: usize = if cfg!(test) { 16 << 10 } else { 2 << 20 };
+/// How much is noted at a time of entries that were copied.
+pub(super) const MOVED_BYTES: usize = if cfg!(test) { 16 << 10 } else { 4 << 20 };
 /// About what a note of an entry takes in addition to its key.
 pub(super) const NOTE_BYTES: usize = 96;
 
@@ -42,9 +44,9 @@ impl Noted {
         LARGEST_NOTED.with(|largest| largest.set(largest.get().max(self.bytes)));
     }
 
-    /// Whether the piece goes on.
-    pub(super) fn flow(&self) -> ControlFlow<()> {
-        if self.bytes < PIECE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    /// Whether it goes on, up to this much.
+    pub(super) fn flow(&self, limit_bytes: usize) -> ControlFlow<()> {
+        if self.bytes < limit_bytes { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Letting go of segments that were rewritten.
 
 use crate::engine::Engine;
-use crate::engine::compaction::copy::Moved;
+use crate::engine::compaction::copy::MovedEntries;
 use crate::engine::compaction::plan::frame_bytes;
-use crate::engine::compaction::reading::{Noted, read_span};
+use crate::engine::compaction::reading::read_span;
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
 use crate::journal::frame::record_checksum;
@@ -153,7 +153,7 @@ fn relocate(
 pub(super) fn relocate_moved(
     maintenance: &MaintenanceGuard<'_>,
     output: &SegmentRecord,
-    moved: &[Moved],
+    moved: &MovedEntries,
     throttle: Throttle,
 ) -> Result<()> {
     move_heads(maintenance, output.number, moved, throttle)?;
@@ -177,31 +177,28 @@ fn relocate_piece(
     from: Option<Position>,
     throttle: Throttle,
 ) -> Result<Option<Position>> {
-    let mut entries: Vec<Moved> = Vec::new();
-    let mut noted = Noted::default();
+    let mut moved = MovedEntries::default();
     let next = read_span(maintenance, output, from, throttle, &mut |_, source, frame| {
         source.for_each_entry(frame, &mut |found| {
-            noted.add(&found.key);
             let (len_bytes, checksum) = (found.record.len() as u32, record_checksum(found.record));
             let (offset, checksum) = (found.offset, Some(checksum));
-            entries.push((found.key, found.revision, CopiedRecord { offset, len_bytes, checksum }));
+            moved.push((found.key, found.revision, CopiedRecord { offset, len_bytes, checksum }));
             Ok(())
         })?;
-        Ok(noted.flow())
+        Ok(moved.flow())
     })?;
-    // In order of key, neighbours share a leaf of the index.
-    entries.sort_unstable_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
-    move_heads(maintenance, output.number, &entries, throttle)?;
+    move_heads(maintenance, output.number, &moved, throttle)?;
     Ok(next)
 }
 
 fn move_heads(
     maintenance: &MaintenanceGuard<'_>,
     segment: u32,
-    moved: &[Moved],
+    moved: &MovedEntries,
     throttle: Throttle,
 ) -> Result<()> {
-    throttle.for_each(maintenance, moved, ENTRIES, |engine, (key, revision, record)| {
+    let moved = moved.in_order();
+    throttle.for_each(maintenance, &moved, ENTRIES, |engine, (key, revision, record)| {
         engine.relocate(key, *revision, segment, *record)?;
         engine.keep_within_budget()
     })
