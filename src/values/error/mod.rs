@@ -42,10 +42,10 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// for a store behind a server. [`kind`](Self::kind) names an error in one word, and
 /// [`collection`](Self::collection) and [`key`](Self::key) name the item.
 ///
-/// The text of an error is one sentence that includes its causes, such as `writing "/x/1.seg"
-/// failed: No space left on device (os error 28)`. The causes are in the variants' fields.
-/// [`source`](std::error::Error::source) skips them and returns only what is *not* in the text. So
-/// a report that prints a chain of errors prints each text once.
+/// The text of an error is one sentence that includes its causes, such as
+/// `writing "/x/1.seg" failed: No space left on device (os error 28)`. The causes are in the
+/// variants' fields. [`source`](std::error::Error::source) skips them and returns only what is
+/// *not* in the text. So a report that prints a chain of errors prints each text once.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -59,7 +59,8 @@ use crate::values::error::Result;
 /// the same, -0.0 and the last bit of a float included. If a number in a document could not be kept
 /// so, whichever field holds it, the patch is refused with [`PatchError::InexactNumber`]. Such
 /// numbers are integers below `i64::MIN` or above `u64::MAX` (from a `u128`, say), and numbers with
-/// more than 17 significant digits. Change such documents with `update`, or store such numbers as strings.
+/// more than 17 significant digits. Change such documents with `update`, or store such numbers as
+/// strings.
 ///
 /// What has no meaning in JSON may change: the order of an object's members, the white space and
 /// escapes of a `RawValue`. Of two members with one name, which a `#[serde(flatten)]`ed map can

@@ -43,8 +43,8 @@ const MAX_TEXT_BYTES: usize = 256;
 /// # As text
 ///
 /// The text form is the paths, separated by commas. A descending one has a `-` before it. A comma
-/// or backslash in a path has a backslash before it. The text of a unique index begins with `unique
-/// `. With serde an index is this text.
+/// or backslash in a path has a backslash before it. The text of a unique index begins with
+/// `unique` and a blank. With serde an index is this text.
 ///
 /// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
