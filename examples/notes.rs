@@ -1,5 +1,5 @@
-//! A notes program's lists: by tag and time, by a search, page by page, and one that stays current
-//! while notes are written; and addresses that no two notes share. It checks what it prints.
+//! The lists of a notes program: by tag and time, by a search, page by page, and a list that stays
+//! current while notes are written. Also addresses that no two notes share. It checks what it prints.
 //!
 //! Run it with `cargo run --example notes`.
 
@@ -83,7 +83,7 @@ fn write_notes(notes: &Collection<Note>) -> Outcome {
     Ok(())
 }
 
-/// The newest of a tag, by the index.
+/// The newest notes of a tag, by the index.
 fn by_tag(notes: &Collection<Note>) -> Outcome {
     let urgent = || notes.find(Filter::eq("/tags/*", "urgent")).sort_desc("/modified").limit(3);
     let mut titles = Vec::new();
@@ -97,7 +97,7 @@ fn by_tag(notes: &Collection<Note>) -> Outcome {
     Ok(())
 }
 
-/// What somebody has typed.
+/// A search that somebody has typed.
 fn search(notes: &Collection<Note>, text: &str) -> Outcome {
     match text.parse::<Filter>() {
         Ok(filter) => {
@@ -168,7 +168,7 @@ fn publish(notes: &Collection<Note>) -> Outcome {
     Ok(())
 }
 
-/// Takes over what has changed by now.
+/// Applies the changes up to now.
 fn follow(watch: &mut WatchFound<Note>, shown: &mut BTreeMap<Vec<u8>, String>) -> Outcome {
     while let Some(found) = watch.try_recv()? {
         let (kind, change) = (found.kind(), found.into_change());

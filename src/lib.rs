@@ -1,9 +1,9 @@
 //! Embedded, persistent, versioned key-value and document store: every item carries an [`ETag`],
 //! and every write can say If-Match.
 //!
-//! A write that states what it believes to be stored is refused when somebody else was faster, and
-//! the refusal carries the current item. So two windows, threads or requests that change one
-//! document do not overwrite each other unnoticed. The words are those of [RFC 9110 §13] and of
+//! A write can name the version that it was made for. It is refused if another writer was faster,
+//! and the error carries the current item. So two windows, threads or requests that change one
+//! document cannot overwrite each other unnoticed. The words are those of [RFC 9110 §13] and of
 //! Azure Cosmos DB's item operations.
 //!
 //! ```
@@ -28,7 +28,7 @@
 //!     other => panic!("expected a conflict, got {other:?}"),
 //! }
 //!
-//! // What can be done to any version is retried until nobody came in between.
+//! // A change that fits every version is retried until no other write intervenes.
 //! let raised = prices.update("apple", |price| *price += 0.1)?;
 //! assert_eq!(raised.value, 0.7);
 //! # Ok(()) }
@@ -36,71 +36,71 @@
 //!
 //! # Concepts
 //!
-//! | what | is |
+//! | type | what it is |
 //! |---|---|
 //! | [`Store`] | a directory, open in one process at a time, or the same in memory |
 //! | [`Collection`] | a named set of items: documents as [`Json`] or [`Bincode`], or [`Raw`] bytes |
 //! | [`Item`] | a document with its key and the version it was read at; [`save`](Collection::save) writes it back under that version |
-//! | [`ETag`] | names one write: new with every write, never given twice, not part of the document |
+//! | [`ETag`] | names one write: new with every write, never issued twice, not part of the document |
 //! | [`Revision`] | the number of the commit that wrote a version, ascending over the whole store |
 //! | [`Meta`] | tag, parent tag, revision and time of a version |
-//! | [`Precondition`] | what a write or read demands of the stored version: `Always`, `IfMatch`, `IfNoneMatch`, `Matching` a filter, for reads `IfModifiedSince` |
+//! | [`Precondition`] | what a write or read demands of the stored version: `Always`, `IfMatch`, `IfNoneMatch`, `Matching` a filter, and for reads `IfModifiedSince` |
 //! | [`Conflict`] | the current item, carried by the error of a refused write |
 //! | [`Patch`] | a change of single fields: RFC 6902, RFC 7396, `set`, `incr` |
 //! | [`Filter`] | a condition on a document: for a [`Find`], or as a [`Precondition`] |
-//! | [`Index`] | the fields that a collection's items can be found by without looking at each |
+//! | [`Index`] | fields by which items of a collection can be found without reading every item |
 //! | [`Batch`] | several verbs on several collections, all or none |
-//! | [`Snapshot`] | the whole store as it was at one revision, while writers go on |
-//! | [`Change`] | what one commit did to one item, as the change feed tells it |
-//! | [`Watch`] | the change feed, waited on |
-//! | [`Cursor`] | a place in the change feed, to go on from later |
+//! | [`Snapshot`] | the whole store as it was at one revision, while writers continue |
+//! | [`Change`] | what one commit did to one item, as the change feed reports it |
+//! | [`Watch`] | the change feed, with the changes to come |
+//! | [`Cursor`] | a place in the change feed, to continue from later |
 //! | [`HistoryPolicy`] | how many superseded versions are kept and how long, and how long removals are remembered |
 //! | [`Options`] | how a store is opened: durability, memory, history, what to do about damage; also in memory, for tests with a [`ManualClock`] |
-//! | [`Stats`], [`Verified`], [`Compaction`], [`Damage`] | figures about an open store, and what a verification, a compaction and a repair came to |
+//! | [`Stats`], [`Verified`], [`Compaction`], [`Damage`] | figures about an open store, and the results of a verification, a compaction and a repair |
 //!
 //! | to | call |
 //! |---|---|
 //! | write a new item | [`create`](Collection::create) |
 //! | write back what was read, unless it changed | [`save`](Collection::save), [`replace`](Collection::replace) with its tag |
-//! | change whatever is there, however often others do | [`update`](Collection::update), [`try_update`](Collection::try_update) |
+//! | change the current version, however often others change it | [`update`](Collection::update), [`try_update`](Collection::try_update) |
 //! | let the last write win | [`upsert`](Collection::upsert) with [`Precondition::Always`] |
 //! | change one field | [`patch`](Collection::patch) |
 //! | ask whether a copy is still current | [`get_if`](Collection::get_if) |
-//! | ask whether an item is there, or for its version alone | [`contains`](Collection::contains), [`head`](Collection::head) |
-//! | learn what became of a write whose answer was lost | [`was_written`](Collection::was_written) |
+//! | ask whether an item exists, or for its version alone | [`contains`](Collection::contains), [`head`](Collection::head) |
+//! | learn whether a write survived whose result is unknown | [`was_written`](Collection::was_written) |
 //! | change several items together | [`Store::batch`] |
 //! | read many items as of one moment | [`Store::snapshot`] |
 //! | read what an item was before | [`history`](Collection::history), [`get_version`](Collection::get_version), with [`Options::history`] |
 //! | find items by what is in them | [`find`](Collection::find), with a [`Filter`]; [`ensure_index`](Collection::ensure_index) makes it fast |
-//! | keep a list of what is found current | [`watch_find`](Collection::watch_find) |
-//! | learn what has changed since a place | [`Store::changes`], [`Collection::changes`] |
+//! | keep a list of found items current | [`watch_find`](Collection::watch_find) |
+//! | learn what has changed since a cursor | [`Store::changes`], [`Collection::changes`] |
 //! | be notified of changes as they become durable | [`Store::watch`], [`Collection::watch`] |
 //! | let items expire | [`set_default_ttl`](Collection::set_default_ttl) for a collection; [`with_ttl`](Collection::with_ttl), [`expires_at`](Collection::expires_at) and [`without_ttl`](Collection::without_ttl) for a write |
 //! | list the collections | [`Store::collections`] |
-//! | copy the store while it is in use, and bring it back | [`Store::backup`], [`Store::restore`] |
-//! | know that it is whole | [`Store::verify`]; of one that is closed, [`Store::inspect`] |
-//! | see documents whose type is not known | [`Stored`] |
-//! | reclaim space at once, and not bit by bit | [`Store::compact`] |
+//! | copy the store while it is in use, and restore it | [`Store::backup`], [`Store::restore`] |
+//! | check that it is whole | [`Store::verify`]; for a closed store, [`Store::inspect`] |
+//! | read documents whose type is not known | [`Stored`] |
+//! | reclaim all dead space at once, not in the background | [`Store::compact`] |
 //!
 //! # Durability
 //!
-//! | [`Durability`] | a write returns | survives |
+//! | [`Durability`] | a write returns | it survives |
 //! |---|---|---|
-//! | `Immediate`, the default | after the journal's `fdatasync`, one for all writers that wait | the end of the process, an OS crash, loss of power |
-//! | `Eventual` | after the journal's `write`; synced within [`sync_interval`](Options::sync_interval) | the end of the process; an OS crash loses at most the interval, a suffix, never half a batch |
+//! | `Immediate`, the default | after the journal's `fdatasync`, one for all waiting writers | the end of the process, an OS crash, loss of power |
+//! | `Eventual` | after the journal's `write`; synced within [`sync_interval`](Options::sync_interval) | the end of the process; an OS crash loses at most the commits of the last interval and of the sync that follows it, always a suffix, never half a batch |
 //!
-//! Reads see a write as soon as it is applied, while its sync may be under way. A failed sync or a
-//! torn write ends writing ([`Error::Poisoned`]); reads go on, and reopening recovers everything
-//! that was acknowledged. A full disk that is met before a write began is [`Error::Io`], with
-//! nothing changed.
+//! Reads see a write as soon as it is applied, even while its sync is in progress. After a failed
+//! sync or a torn write, the store accepts no more writes ([`Error::Poisoned`]). Reads continue,
+//! and reopening recovers everything that was acknowledged. If the disk is full before a write
+//! begins, the write returns [`Error::Io`] and changes nothing.
 //!
 //! # Threads and user interfaces
 //!
 //! [`Store`] and [`Collection`] are cheap to clone, `Send` and `Sync`. Calls block: an `Immediate`
-//! write for one disk sync, [`close`](Store::close) and the open after a crash for longer. On a
-//! user interface's thread open the store `Eventual`, and call [`sync`](Store::sync) on another
-//! thread where something must be durable before it is shown as saved. No closure of yours runs
-//! under a lock of the store.
+//! write blocks for one disk sync, [`close`](Store::close) and an open after a crash for longer.
+//! For a user interface, open the store `Eventual`. If something must be durable before it is shown
+//! as saved, call [`sync`](Store::sync) on another thread. No closure of yours runs under a lock of
+//! the store.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,29 +117,31 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # Where the store may lie
+//! # Where to keep a store
 //!
-//! On a local disk. Network drives and folders that a program synchronises are not supported, and
-//! a copy of an open store's folder is not a backup: [`Store::backup`] makes one.
+//! Keep a store on a local disk. Network drives and folders that a program synchronises are not
+//! supported. A copy of an open store's folder is not a backup: [`Store::backup`] makes one.
 //!
 //! # Features
 //!
-//! `json-patch`, on by default: [`Patch`] and the verb [`patch`](Collection::patch). `bincode`, on by
-//! default: the codec [`Bincode`]. A program that uses neither leaves them out with
-//! `default-features = false`.
-//!
-//! `stream`, off by default: `Watch::into_stream` makes of a [`Watch`] an async `Stream`, as
-//! `futures-core` defines it, for any runtime. `simulation` is for this crate's own tests and
-//! benches, and not covered by semantic versioning.
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `json-patch` | on | [`Patch`] and the verb [`patch`](Collection::patch) |
+//! | `bincode` | on | the codec [`Bincode`] |
+//! | `stream` | off | `Watch::into_stream`, which turns a [`Watch`] into an async `Stream` of `futures-core`, for any runtime |
+//! | `simulation` | off | parts for this crate's own tests and benches; semantic versioning does not cover them |
 //!
 //! # More
 //!
-//! In the repository: `docs/guide` has the guide, from the first store in five minutes to recipes,
-//! errors and tuning, and sets other stores' snippets beside this crate's; `docs/finding.md` is
-//! about filters, indexes and finds; `docs/sync.md` builds sync, three-way merge and undo on the
-//! change feed and history, `docs/design.md` says how it works and why, `docs/format.md` gives every
-//! byte on disk, and `docs/testing.md` which test shows which promise. `examples/` holds programs
-//! that check what they tell, and `cli/` the command line `ifmatch`.
+//! In the repository:
+//!
+//! - `docs/guide`: the guide, from the first store in five minutes to recipes, errors and tuning.
+//!   It also sets other stores' snippets beside this crate's.
+//! - `docs/finding.md`: filters, indexes and finds.
+//! - `docs/sync.md`: sync, three-way merge and undo, built from the change feed and history.
+//! - `docs/design.md`: how it works, and why. `docs/format.md`: every byte on disk.
+//! - `docs/testing.md`: which test shows which promise.
+//! - `examples/`: programs that check what they print. `cli/`: the command line `ifmatch`.
 //!
 //! [RFC 9110 §13]: https://www.rfc-editor.org/rfc/rfc9110#section-13
 #![forbid(unsafe_code)]

@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     System(String),
     /// There is no store, document or version of that name.
     NotFound(String),
-    /// Whoever read the output has gone.
+    /// The reader of the output has closed it.
     OutputClosed,
 }
 
@@ -115,7 +115,7 @@ impl fmt::Display for Failure {
             Self::Usage(text) | Self::Input(text) | Self::System(text) | Self::NotFound(text) => {
                 f.write_str(text)
             }
-            Self::OutputClosed => f.write_str("whoever read the output has gone"),
+            Self::OutputClosed => f.write_str("the reader of the output has closed it"),
         }
     }
 }

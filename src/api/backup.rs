@@ -20,37 +20,40 @@ use crate::values::options::{OnDamage, Options};
 use crate::values::revision::Revision;
 
 impl Store {
-    /// Copies the store into a directory while others read and write, and returns the revision that
-    /// the copy holds: every commit up to it, whole, and none after it. That is every write made
-    /// before the call, or, if the store is poisoned, every durable one.
+    /// Copies the store into a directory while others read and write. Returns the revision of the
+    /// copy: it holds every commit up to that revision, whole, and no later one. It holds every
+    /// write that returned before the call; if the store is poisoned, every durable write.
     ///
-    /// The copy is a store: [`open`](Self::open) it where it lies, or [`restore`](Self::restore)
-    /// it elsewhere. Tags in it are what they were, so a tag read before matches there too; what
-    /// is written to it later gets tags that the original never gives.
+    /// The copy is a store: [`open`](Self::open) it in place, or [`restore`](Self::restore) it
+    /// elsewhere. The copy keeps the tags, so a tag that was read before matches there too. Later
+    /// writes to the copy get tags that the original never issues.
     ///
-    /// The directory must be missing, empty, or left over from a backup or restore that did not
-    /// return, and not lie within the store's own. A store in memory is copied to disk.
+    /// The directory must be missing or empty, or left over from a backup or restore that was cut
+    /// short. It must not be inside the store's own directory. A store in memory is copied to disk.
     ///
-    /// Costs one read of the journal, every checksum verified, one write of the same length, and
-    /// one sync for each 64 MiB and some ten more. [`close`](Self::close) waits for some MiB at
-    /// most, and ends the backup. Compaction waits until the backup is done.
+    /// Costs one read of the journal, with every checksum verified, one write of the same length,
+    /// one sync for each 64 MiB and some ten further syncs. [`close`](Self::close) ends the backup,
+    /// and waits for some MiB of copying at most. Compaction waits until the backup is done.
     ///
-    /// A damaged journal is copied without the commits that cannot be read, if no item needs them:
-    /// superseded versions may then be missing in the copy, and nothing else. That costs two reads of
-    /// the journal more and a walk over the index, and a [snapshot](Self::snapshot) lives meanwhile.
+    /// If the journal is damaged, commits that cannot be read are left out, provided that no
+    /// current item needs them. Then only superseded versions may be missing in the copy. That
+    /// costs two further reads of the journal and a scan of the index, and holds a
+    /// [snapshot](Self::snapshot) for that time.
     ///
     /// # Errors
-    /// - [`Error::Io`] of kind `AlreadyExists` when the directory holds anything else, of kind
-    ///   `InvalidInput` when it lies within the store's; of others when the system refuses a call.
+    /// - [`Error::Io`] of kind `AlreadyExists` when the directory holds anything else; of kind
+    ///   `InvalidInput` when it is inside the store's; of another kind when the system refuses a
+    ///   call.
     /// - [`Error::Locked`] when another backup is being made there.
     /// - [`Error::Corrupt`] when an item cannot be read; [`Error::collection`] and [`Error::key`] name
     ///   it. Delete it, or open the store with [`OnDamage::SkipDamaged`](crate::OnDamage::SkipDamaged).
-    /// - [`Error::SnapshotTooOld`] of a damaged journal, when writers outran the copy.
+    /// - [`Error::SnapshotTooOld`] when the journal is damaged and writers were faster than the
+    ///   copy.
     /// - [`Error::Closed`].
     ///
-    /// After an error there is a whole copy or none. What was written of one that is not whole does
-    /// not open, and another backup to the same directory replaces it. The copy is whole when no
-    /// more than the last step failed: then it opens, and another backup to the same directory may
+    /// After an error there is a whole copy or none. An incomplete copy is not a store: an open of
+    /// its directory makes an empty store, and another backup to it replaces the copy. If only the
+    /// last step failed, the copy is whole: it opens, and another backup to the same directory may
     /// be refused as `AlreadyExists`.
     ///
     /// ```
@@ -99,24 +102,24 @@ impl Store {
         copied.map(|()| Revision(source.last_revision))
     }
 
-    /// Makes a store of a backup, or of the directory of any store that nobody has open, in
-    /// another directory, and opens it with the default [`Options`]; see [`Options::restore`] for
-    /// others. The history policy is the source's.
+    /// Copies a backup, or any store that nobody has open, into another directory, and opens the
+    /// copy with the default [`Options`]; [`Options::restore`] takes others. The history policy is
+    /// the source's.
     ///
-    /// What is restored is what opening the source would show. The source is only read, and
-    /// locked in the meantime; a backup may lie on media that cannot be written to. The new store
-    /// is one of its own: it gives tags that the source and other restored stores never give,
-    /// revisions far above those that it was copied with, and cursors of theirs are
-    /// [`Error::Diverged`] in it. Tags from before match what they matched.
+    /// The new store holds what an open of the source would show. The source is only read, and is
+    /// locked for that time; it may be on read-only media. The new store has a history of its own.
+    /// It issues tags that neither the source nor another restored store ever issues, and revisions
+    /// far above those of the source. Cursors of the source are [`Error::Diverged`] in it. Tags
+    /// from before the restore still match their versions.
     ///
-    /// Costs one read of the source's journal and one write of the same length, and then an open
-    /// that reads it again and builds the index, proving that no item is missing.
+    /// Costs one read of the source's journal and one write of the same length. Then the open reads
+    /// the journal again, builds the index, and checks that no item is missing.
     ///
     /// # Errors
-    /// - [`Error::Io`] of kind `NotFound` when there is no store at `from`, of kind
-    ///   `AlreadyExists` when `to` is neither missing nor empty nor left over from a backup or
-    ///   restore that did not return, of kind `InvalidInput` when it lies within `from`; of others
-    ///   when the system refuses a call.
+    /// - [`Error::Io`] of kind `NotFound` when there is no store at `from`; of kind `AlreadyExists`
+    ///   when `to` is neither missing nor empty nor left over from a backup or restore that was cut
+    ///   short; of kind `InvalidInput` when `to` is inside `from`; of another kind when the system
+    ///   refuses a call.
     /// - [`Error::Locked`] when somebody has the source open.
     /// - [`Error::Corrupt`] when the source is damaged; [`Options::restore`] can restore what is whole
     ///   of it. [`Error::Unsupported`] when a newer version wrote it.
@@ -166,14 +169,14 @@ impl Options {
     /// Restores a store as [`Store::restore`] does, and opens it with these options.
     ///
     /// The history policy is the source's unless [`history`](Self::history) names another.
-    /// [`on_progress`](Self::on_progress) is notified of the copy first, after each 4 MiB or so
-    /// that are read, and then, from the beginning again, of the open.
+    /// [`on_progress`](Self::on_progress) is called for the copy, after each 4 MiB or so that are
+    /// read, and then for the open, from zero again.
     ///
     /// A damaged source is refused as [`Error::Corrupt`] by default. With another
     /// [`on_damage`](Self::on_damage) its files are copied as they are, and the open of the copy
     /// repairs that: it keeps what an open of the source would keep, and [`Store::damage`] reports
-    /// what is gone. The source stays as it was. If that open fails, the copy is left as damaged as the
-    /// source; open it with the same options.
+    /// what is gone. The source is not changed. If that open fails, the copy is left as damaged as
+    /// the source; open it with the same options.
     ///
     /// # Errors
     /// As [`Store::restore`].

@@ -24,15 +24,15 @@ pub(crate) const MAX_BATCH_OPERATIONS: usize = 10_000;
 /// Several verbs on any collections of one store, applied atomically with one revision, or not at
 /// all. Made by [`Store::batch`].
 ///
-/// The operations are decided in the order they were added, each against the items as the earlier
-/// ones leave them, so a precondition on an item that the batch has already written can ask
-/// whether it is there (`Tags::Any`) but not for a tag, which it gets only with the commit. Of
-/// several changes of one item only the last state is written.
+/// The operations are decided in the order in which they were added, each against the items as the
+/// earlier ones leave them. An item that the batch has already written gets its tag only with the
+/// commit. So a later precondition on it can demand that it is present (`Tags::Any`), but not a
+/// tag. If an item is changed several times, only its last state is written.
 ///
 /// Readers see all of a batch or nothing of it, through [`get`](Collection::get) and
-/// [`get_many`](Collection::get_many), and so does a crash. A batch has at most 10 000 operations
-/// and 64 MiB of keys and values; it costs one frame in the journal and, on an `Immediate` store,
-/// one sync.
+/// [`get_many`](Collection::get_many). A crash leaves all of it or nothing. A batch has at most 10
+/// 000 operations and 64 MiB of keys and values. It costs one frame in the journal and, on an
+/// `Immediate` store, one sync.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -195,8 +195,9 @@ impl Batch {
         self.add(collection, key.as_ref(), || Ok(Action::Check), precondition.into())
     }
 
-    /// How many operations were added. The first that can never be written, as one with an invalid
-    /// key, and what is added after it do not count: the batch fails with that one's error.
+    /// How many operations were added. An operation that can never be written, one with an invalid
+    /// key for example, does not count, nor does any operation after it: the batch fails with its
+    /// error.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -225,8 +226,8 @@ impl Batch {
         self.operations.is_empty()
     }
 
-    /// Takes the operations out of the batch, which is then empty and of the same store: to commit a
-    /// batch that a struct or a loop holds, and go on with it.
+    /// Takes the operations out of the batch, and leaves it empty. This serves to commit a batch
+    /// that a struct or a loop holds, and to continue with it.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -248,19 +249,20 @@ impl Batch {
         std::mem::replace(self, empty)
     }
 
-    /// Applies the batch and returns its revision and the versions that it wrote. A batch that
-    /// changes nothing, because it is empty, only checks, or creates and deletes again, writes
-    /// nothing and gives the store's revision.
+    /// Applies the batch and returns its revision and the versions that it wrote. A batch may
+    /// change nothing, because it is empty, only checks, or deletes what it has created. Then it
+    /// writes nothing and returns the store's revision.
     ///
-    /// Patches whose documents other writers change in the meantime are applied again, by the
-    /// default [`RetryPolicy`].
+    /// If another writer changes a document that the batch patches, the patch is applied again, as
+    /// often as the default [`RetryPolicy`] allows.
     ///
     /// # Errors
     /// - [`Error::Batch`] with the index of the operation that failed and the error that its verb
-    ///   alone would have given. Nothing was applied. One that cannot be written at all (a key beyond
-    ///   the limits, a document that its codec refuses, a collection of another store) is told before
-    ///   any that fails when the batch is decided, whichever comes first. The conflict of an item that
-    ///   an earlier operation wrote carries what that left, without a tag.
+    ///   alone would have returned. Nothing is applied. An operation that can never be written (a
+    ///   key beyond the limits, a document that its codec refuses, a collection of another store)
+    ///   is reported before one that fails when the batch is decided, whichever was added first.
+    ///   The conflict of an item that an earlier operation wrote carries the item as that operation
+    ///   left it, without a tag.
     /// - [`Error::TooLarge`] above 10 000 operations or 64 MiB.
     /// - [`Error::CommitUnknown`], [`Error::Poisoned`], [`Error::Io`], [`Error::Closed`] for the
     ///   batch as a whole.
@@ -343,8 +345,8 @@ impl Batch {
     }
 }
 
-/// Appends the operations of other batches of the same store. A batch of another store fails as an
-/// operation that cannot be written does, when the batch is committed.
+/// Appends the operations of other batches of the same store. If one of them is of another store,
+/// the commit fails, as for an operation that can never be written.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -361,7 +363,7 @@ impl Extend<Batch> for Batch {
     }
 }
 
-/// What a [`Batch`] came to: its revision, and the version of each operation's item.
+/// The result of a [`Batch`]: its revision, and the version of each operation's item.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -399,16 +401,16 @@ impl Committed {
         Self { revision: Revision(revision), metas }
     }
 
-    /// The revision of the commit; the store's revision where the batch changed nothing.
+    /// The revision of the commit; the store's revision if the batch changed nothing.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// For each operation, in the order in which they were added, the version that its item has
-    /// after the batch; of a removal that of the removal. Operations on one item have the same, since
-    /// only its last state is written. `None` for a check, and where the item was absent before the
-    /// batch and is absent after it.
+    /// For each operation, in the order in which they were added, the version of its item after the
+    /// batch; for a removed item, the version of the removal. Operations on one item have the same
+    /// version, because only its last state is written. `None` for a check, and for an item that
+    /// was absent before the batch and is absent after it.
     #[must_use]
     pub fn metas(&self) -> &[Option<Meta>] {
         &self.metas

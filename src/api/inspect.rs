@@ -30,20 +30,20 @@ use crate::values::revision::Revision;
 pub struct Inspection {
     /// The newest commit.
     pub revision: Revision,
-    /// Commits in the journal, a count. Compaction drops those that nothing is left of.
+    /// Commits in the journal, a count. Compaction drops commits whose versions are all superseded.
     pub commits: u64,
     /// Segment files of the journal, a count.
     pub segments: u64,
-    /// Bytes of frames that were read, every checksum verified.
+    /// Bytes of frames that were read. Every checksum was verified.
     pub journal_bytes: u64,
-    /// Whether the last program to have it open closed it.
+    /// Whether the last program that had it open has closed it.
     pub closed_in_order: bool,
     /// Whether it is a backup that was never opened. Opening it makes it a store of its own.
     pub is_backup: bool,
     /// Commits that the next open applies to the index, because no checkpoint covers them.
     pub replayed_commits: u64,
-    /// Whether the next open builds the index anew from the whole journal. It may do so in other
-    /// cases too: the index itself is not read here.
+    /// Whether the next open must rebuild the index from the whole journal. It may also rebuild it
+    /// in other cases, because an inspection does not read the index.
     pub rebuilds_index: bool,
 }
 
@@ -51,14 +51,14 @@ impl Store {
     /// Reads the journal of a store that nobody has open, and reports what it holds and what the
     /// next open would do. Changes no byte of it.
     ///
-    /// Costs one read of the journal. Checks every frame and entry by its checksums; neither tags
-    /// nor the index are checked, [`verify`](Self::verify) does that in an open store. The store is
-    /// locked for that time, so an open is refused as [`Error::Locked`]; one without a file LOCK,
-    /// which no program has open, is read without.
+    /// Costs one read of the journal. Checks every frame and entry by its checksums. It checks
+    /// neither tags nor the index; [`verify`](Self::verify) does that in an open store. The store
+    /// is locked for that time, so an open is refused as [`Error::Locked`]. A store without the
+    /// file LOCK, which no program has open, is read without a lock.
     ///
     /// # Errors
-    /// - [`Error::Io`] of kind `NotFound` when there is no store; of others when the system refuses
-    ///   a call.
+    /// - [`Error::Io`] of kind `NotFound` when there is no store; of another kind when the system
+    ///   refuses a call.
     /// - [`Error::Locked`] when somebody has it open.
     /// - [`Error::Corrupt`] with the first damaged place of the journal.
     /// - [`Error::Unsupported`] when a newer version wrote it.

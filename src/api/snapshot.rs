@@ -15,16 +15,17 @@ use crate::values::key::ItemKey;
 use crate::values::revision::Revision;
 
 impl Store {
-    /// Begins a snapshot: the store as it is now, to be read from while writers go on. Every write
-    /// that returned before the call is seen, and no later one.
+    /// Begins a snapshot: the store as it is now, to be read while writers continue. It shows every
+    /// write that returned before the call, and no write that begins after it.
     ///
-    /// Costs two short locks, whatever the store's size. It keeps the store open, as an iterator
-    /// does. While one lives, each write to an item that it sees keeps some 150 bytes in memory,
-    /// bounded by [`Options::snapshot_bytes`](crate::Options::snapshot_bytes), and disk space is
-    /// not reclaimed; so drop it when it is no longer of use.
+    /// Costs two short locks, whatever the store's size. Like an iterator, it keeps the store open.
+    /// While it lives, each item that is replaced or deleted takes 144 bytes, its key and its
+    /// collection's name in memory, bounded by
+    /// [`Options::snapshot_bytes`](crate::Options::snapshot_bytes). Some disk space is not
+    /// reclaimed until then, so drop it as soon as you can.
     ///
-    /// Of a store that is closed, or [poisoned](Error::Poisoned) with a commit half applied, there is
-    /// none: each read of it says so.
+    /// If the store is closed, or [poisoned](Error::Poisoned) with a commit half applied, every
+    /// read of the snapshot returns that error.
     ///
     /// See [`Snapshot`] for an example.
     #[must_use]
@@ -34,10 +35,10 @@ impl Store {
 }
 
 /// A store as it was at one revision: all of every batch up to it, and nothing later. Made by
-/// [`Store::snapshot`]. Cheap to clone; all clones are the same snapshot, which ends with the last
-/// of them and of the iterators made from it.
+/// [`Store::snapshot`]. Cheap to clone: all clones share one snapshot, which ends when the last
+/// clone and the last iterator made from it are dropped.
 ///
-/// An item that has expired is absent from snapshots, too, from that instant on.
+/// From the instant at which an item expires, it is absent from snapshots too.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -71,7 +72,8 @@ impl Snapshot {
         Ok(Self { store: store.clone(), view: Some(view) })
     }
 
-    /// The newest revision that is seen; [`Revision::ZERO`] where the store was closed or poisoned.
+    /// The newest revision that the snapshot shows; [`Revision::ZERO`] if the store was closed or
+    /// poisoned.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -103,11 +105,12 @@ impl Snapshot {
         }
     }
 
-    /// The place in the change feed after everything that the snapshot shows: a copy that was made
-    /// by listing the snapshot goes on from there.
+    /// The place in the change feed after everything that the snapshot shows. A copy that was made
+    /// by listing the snapshot continues from there.
     ///
-    /// Costs a sync if the snapshot shows what is not durable yet: a cursor ahead of the store after
-    /// a loss of power would skip what was lost and written again.
+    /// Costs a sync if the snapshot shows a commit that is not durable yet. Without it, a loss of
+    /// power could leave the cursor ahead of the store, and the reader would miss the changes that
+    /// follow.
     ///
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
@@ -159,8 +162,8 @@ impl Snapshot {
 
 /// A collection as it was at a [`Snapshot`]; made by [`Snapshot::collection`]. Cheap to clone.
 ///
-/// Items come as from the [`Collection`] itself, with the tags that they had, so what is read here
-/// can be written back there under the condition that it did not change since.
+/// Items have the tags that they had in the [`Collection`]. So an item that is read here can be
+/// saved there, on condition that it has not changed since.
 ///
 /// # Errors
 /// Besides those that each method lists, every method and every iterator can return
@@ -186,11 +189,11 @@ pub struct SnapshotCollection<T, C = Json> {
 }
 
 impl<T, C: Codec<T>> SnapshotCollection<T, C> {
-    /// Reads an item as it was; `None` when there was none. Costs as [`Collection::get`], and for
-    /// an item that was changed since one read of the journal in any case.
+    /// Reads an item as it was; `None` when there was none. Costs as much as [`Collection::get`];
+    /// for an item that has changed since, always one read of the journal.
     ///
     /// # Errors
-    /// [`Error::Codec`] when the stored document is no `T`.
+    /// [`Error::Codec`] when the stored document cannot be decoded as `T`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -213,8 +216,8 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// Reads several items as they were, in the order of the keys.
     ///
     /// # Errors
-    /// [`Error::Codec`] when one of the documents is no `T`, [`Error::InvalidKey`] when one of the
-    /// keys is none.
+    /// [`Error::Codec`] when one of the documents cannot be decoded as `T`, [`Error::InvalidKey`]
+    /// when one of the keys is not within the limits.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -246,7 +249,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// Iterates over all items as they were, in order of their keys, from either end, lazily.
     ///
     /// # Errors
-    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    /// Only those of the type. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -267,7 +270,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// Iterates over the items whose keys begin with these bytes, as they were.
     ///
     /// # Errors
-    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    /// Only those of the type. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -289,7 +292,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// range has none.
     ///
     /// # Errors
-    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    /// Only those of the type. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -311,7 +314,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// Iterates over the keys that there were, in order and from either end; reads no values.
     ///
     /// # Errors
-    /// None but those of the type: what cannot be read is an `Err` of the iterator.
+    /// Only those of the type. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

@@ -8,8 +8,8 @@ use crate::api::verify::frame_bytes;
 use crate::values::error::Result;
 use crate::values::revision::Revision;
 
-/// What [`Store::stats`] reports about a store, as of about one moment. What is counted "since the
-/// open" begins anew with each open; sizes are in bytes.
+/// What [`Store::stats`] reports about a store, as of about one moment. Counts "since the open"
+/// begin at zero with each open. Sizes are in bytes.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -38,16 +38,16 @@ pub struct Stats {
     /// The newest revision that the index on disk is known to hold; an open after a crash replays
     /// what came after it.
     pub checkpoint_revision: Revision,
-    /// When the last checkpoint since the open was taken; `None` when none was.
+    /// When the last checkpoint since the open was made; `None` if there was none.
     pub checkpointed: Option<SystemTime>,
     /// Segment files of the journal, a count.
     pub segments: u64,
     /// Bytes in them, zeros filled in ahead included.
     pub journal_bytes: u64,
-    /// Segments in which damaged frames were met since the open, a count: by the open, a read of the
-    /// journal or [`verify`](Store::verify). What is whole in them stays in use; compaction leaves
-    /// them as they are. An open with [`OnDamage::SkipDamaged`](crate::OnDamage::SkipDamaged) replaces
-    /// them.
+    /// Segments in which damaged frames were found since the open, a count. The open, any read of
+    /// the journal and [`verify`](Store::verify) find them. Whole frames in them stay in use.
+    /// Compaction does not touch them. An open with
+    /// [`OnDamage::SkipDamaged`](crate::OnDamage::SkipDamaged) replaces them.
     pub damaged_segments: u64,
     /// Bytes of the journal that hold the newest version of an item, key and value included.
     pub live_bytes: u64,
@@ -60,24 +60,25 @@ pub struct Stats {
     pub syncs: u64,
     /// Live snapshots; those that were given up are not counted.
     pub snapshots: u64,
-    /// Reads of single items, and of each of several, that the cache answered since the open, a
-    /// count; scans and reads through a snapshot are not counted.
+    /// Reads of items by their keys that the cache answered since the open, a count. Scans and
+    /// reads through a snapshot are not counted.
     pub cache_hits: u64,
-    /// The same reads that had to look into the index, a count.
+    /// Such reads that the cache could not answer, a count.
     pub cache_misses: u64,
     /// Writes and batches that were refused since the open because of what was stored
     /// ([`AlreadyExists`](crate::Error::AlreadyExists),
-    /// [`PreconditionFailed`](crate::Error::PreconditionFailed)), a count; the lost races that an
-    /// update repeats are among them.
+    /// [`PreconditionFailed`](crate::Error::PreconditionFailed)), a count. The lost races
+    /// that an update repeats are included.
     pub conflicts: u64,
-    /// Whether an earlier failure ended writing.
+    /// Whether an earlier failure has ended writing.
     pub poisoned: bool,
     /// The text of that failure.
     pub poison_cause: Option<Arc<str>>,
 }
 
 impl Store {
-    /// Figures about the store. Costs a look at each segment file's length and at the index's.
+    /// Figures about the store. Costs one call to the system for each segment file and some for the
+    /// index.
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Io`](crate::Error::Io),

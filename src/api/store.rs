@@ -27,13 +27,13 @@ use crate::values::error::{Error, Result};
 use crate::values::options::{Durability, Options};
 use crate::values::revision::Revision;
 
-/// An open store. Cheap to clone; all clones, and the collections opened from them, are the same
-/// store. Dropping the last one closes it, as [`close`](Self::close) does.
+/// An open store. Cheap to clone: all clones, and the collections opened from them, share one
+/// store. Dropping the last of them closes it, as [`close`](Self::close) does.
 ///
-/// All calls block: a write to an `Immediate` store for one disk sync, shared by the writers that
-/// wait at the time; a read for at most one read of the index and one of the journal. Keep writes
-/// off a user interface's thread, or open the store `Eventual` and call [`sync`](Self::sync) on
-/// another thread where it matters.
+/// All calls block. A write to an `Immediate` store blocks for one disk sync, which all waiting
+/// writers share. A read blocks for at most one read of the index and one of the journal. Keep
+/// writes off a user interface's thread, or open the store `Eventual` and call [`sync`](Self::sync)
+/// on another thread when data must be durable.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -77,7 +77,7 @@ impl Drop for Handle {
 
 impl Store {
     /// Opens the store in this directory with the default [`Options`], creating it if it is
-    /// missing. Costs and errors are those of [`Options::open`].
+    /// missing. The costs are those of [`Options::open`].
     ///
     /// # Errors
     /// As [`Options::open`].
@@ -99,7 +99,7 @@ impl Store {
     /// disk. [`Options::in_memory`] makes one with other options.
     ///
     /// # Panics
-    /// When the system refuses it a thread, which cleans up behind its writers.
+    /// When the system refuses to start the thread that does the store's maintenance.
     ///
     /// See the [crate](crate) for an example.
     #[must_use]
@@ -151,11 +151,11 @@ impl Store {
 
     /// Opens a collection of documents that are stored as [`Json`].
     ///
-    /// Does no I/O: a collection comes into being with its first write.
+    /// Does no I/O: the first write creates the collection.
     ///
     /// # Errors
     /// - [`Error::InvalidKey`] when the name is empty, over 128 bytes or holds a NUL.
-    /// - [`Error::CodecMismatch`] when the collection is stored in another form.
+    /// - [`Error::CodecMismatch`] when the collection is stored with another codec.
     /// - [`Error::Closed`].
     ///
     /// ```
@@ -213,8 +213,8 @@ impl Store {
         self.engine().map_or(Revision::ZERO, |engine| Revision(engine.journal.applied()))
     }
 
-    /// Lists the collections, in order of their names. A collection is there from its first write
-    /// on, also when all of its items are gone. Costs no I/O; [`Collection::len`] counts items.
+    /// Lists the collections, in order of their names. A collection exists from its first write on,
+    /// even if it has no items any more. Costs no I/O; [`Collection::len`] counts items.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -240,8 +240,8 @@ impl Store {
     }
 
     /// The store's directory, absolute and with links resolved as they were at the open; `None` for
-    /// a store in memory. On Windows it has the form that users write, `C:\x`, unless it has more than
-    /// the 260 characters that Windows takes in that form.
+    /// a store in memory. On Windows it has the form that users write, `C:\x`, unless it has more
+    /// than the 260 characters that Windows accepts in that form.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -257,9 +257,9 @@ impl Store {
         self.handle.path.as_deref()
     }
 
-    /// Returns when every write made before the call is on stable storage. Costs one sync, or
-    /// none if there is nothing to sync. Of use for `Eventual` stores; an `Immediate` one has
-    /// synced before each write returned.
+    /// Returns when every write made before the call is on stable storage. Costs one sync, or none
+    /// if there is nothing to sync. This is for `Eventual` stores: an `Immediate` store has synced
+    /// each write before it returned.
     ///
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
@@ -271,9 +271,9 @@ impl Store {
         Ok(())
     }
 
-    /// What the open found damaged and left behind, if it was told to
-    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) or
-    /// [`SkipDamaged`](crate::OnDamage::SkipDamaged) and anything was.
+    /// What the open found damaged and left out. `None` if nothing was damaged, or if
+    /// [`on_damage`](Options::on_damage) was neither [`KeepPrefix`](crate::OnDamage::KeepPrefix)
+    /// nor [`SkipDamaged`](crate::OnDamage::SkipDamaged).
     ///
     /// See [`Damage`] for an example.
     #[must_use]
@@ -281,16 +281,16 @@ impl Store {
         self.handle.shared.damage.as_ref()
     }
 
-    /// Closes the store: waits for what is under way, syncs the journal, flushes the index and
-    /// leaves the mark by which the next open knows that nothing has to be replayed. From then on
-    /// every other clone gets [`Error::Closed`], and the directory may be opened again.
+    /// Closes the store: waits for operations in progress, syncs the journal, flushes the index and
+    /// writes the mark that tells the next open that nothing has to be replayed. From then on every
+    /// other clone returns [`Error::Closed`], and the directory can be opened again.
     ///
     /// # Errors
     /// - [`Error::Closed`] when a clone has closed it already.
     /// - [`Error::Poisoned`] when an earlier failure ended writing, or the journal's last sync fails.
     /// - [`Error::Io`] when the system refuses a call for the checkpoint or for the mark.
     ///
-    /// The store is closed in each case, and the next open recovers what was acknowledged.
+    /// The store is closed in every case, and the next open recovers what was acknowledged.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -342,27 +342,28 @@ impl Store {
 impl Options {
     /// Opens the store in this directory, creating it if it is missing.
     ///
-    /// The path is resolved now, links and all: what becomes of the working directory, or of a link
-    /// on the way, is of no matter to the open store.
+    /// The path, with its links, is resolved once. A later change of the working directory or of a
+    /// link does not affect the open store.
     ///
-    /// On Unix the store's files are made with mode 0600, and folders with 0700, missing ones above
-    /// the store's among them; elsewhere they inherit who may read them.
+    /// On Unix the store's files are made with mode 0600 and its folders with 0700, missing parent
+    /// folders included. Elsewhere they inherit the permissions of the parent folder.
     ///
-    /// Costs, after an orderly close: one sync, one read of INDEX, which lists some 100 items in 30
-    /// bytes, and the opening of sled's files. After a crash all rows of the index are read once, and
-    /// the commits since the last checkpoint are read and applied; an index that does not fit is
-    /// rebuilt from the journal.
+    /// After an orderly close, an open costs one sync, one read of the file INDEX (some 30 bytes
+    /// for each 100 items), and the opening of sled's files. After a crash, all rows of the index
+    /// are read once, and the commits since the last checkpoint are read and applied. An index that
+    /// does not match the journal is rebuilt from it.
     ///
     /// # Errors
     /// - [`Error::Locked`](crate::Error::Locked) when it is open already, here or elsewhere.
     /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
     ///   [`on_damage`](Self::on_damage).
     /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
-    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced in the
-    ///   meantime.
-    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call; of kind `AlreadyExists`
-    ///   when the directory holds anything that is not plainly a store's and no MANIFEST; of kind
-    ///   `InvalidInput` when there is a link in the place of one of the store's files or folders.
+    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced during the
+    ///   open.
+    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call. Its kind is
+    ///   `AlreadyExists` when the directory has no MANIFEST and holds files that are not plainly a
+    ///   store's. It is `InvalidInput` when a link is in the place of one of the store's files or
+    ///   folders.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
         let (environment, path) = Environment::on_disk(path.as_ref())?;
         Store::open_in(environment, &path, self)
@@ -372,7 +373,7 @@ impl Options {
     /// semantics, nothing on disk. [`create`](Self::create) has no effect: it is always new.
     ///
     /// # Panics
-    /// When the system refuses it a thread, which cleans up behind its writers.
+    /// When the system refuses to start the thread that does the store's maintenance.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -430,14 +431,14 @@ impl CollectionInfo {
         &self.name
     }
 
-    /// The form that its documents are stored in: `json`, `bincode` or `raw`; `None` for a form
+    /// The codec that its documents are stored with: `json`, `bincode` or `raw`; `None` for a codec
     /// that only a newer version of this crate knows.
     #[must_use]
     pub fn codec(&self) -> Option<&'static str> {
         self.codec
     }
 
-    /// How long its items live that are created without an expiry of their own; see
+    /// How long items live that are created in it without an expiry of their own; see
     /// [`Collection::set_default_ttl`].
     #[must_use]
     pub fn default_ttl(&self) -> Option<Duration> {

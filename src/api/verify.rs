@@ -23,30 +23,31 @@ pub struct Verified {
     pub commits: u64,
     /// Bytes of the journal's frames.
     pub journal_bytes: u64,
-    /// Entries of indexes that were held against their items.
+    /// Entries of indexes that were compared with their items.
     pub index_entries: u64,
 }
 
 impl Store {
-    /// Reads the whole store and checks it: every frame of the journal with its checksums and
-    /// entries, and of every item the tag, recomputed from the journal and compared with the
-    /// table's. While nobody writes, the index must hold every item that the journal says, and each
-    /// index declared with [`ensure_index`](crate::Collection::ensure_index) every entry that the
-    /// items have, and no other.
+    /// Reads the whole store and checks it. It checks the checksums and entries of every frame of
+    /// the journal. It recomputes the tag of every item from the journal, and compares it with the
+    /// index. If nobody writes during this, it also checks that the index holds exactly the items
+    /// of the journal, and that each index declared with
+    /// [`ensure_index`](crate::Collection::ensure_index) holds exactly the entries of the items.
     ///
     /// Costs a read of every byte of the journal, of every row of the index, and of every item
     /// once more. Others can read and write at the same time; [`close`](Self::close) waits for a
     /// segment or some hundred items at most, and ends the verification.
     ///
     /// # Errors
-    /// - [`Error::Corrupt`] with the first file and place that is damaged, be what is stored there
-    ///   current or superseded. Every segment is read all the same, and
-    ///   [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts those that are damaged.
+    /// - [`Error::Corrupt`] with the first file and place that is damaged, whether a current or a
+    ///   superseded version is stored there. Every other segment is still read, and
+    ///   [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts the damaged ones.
     /// - [`Error::Table`] when the index lacks items or holds others: the next open then rebuilds
     ///   it.
-    /// - [`Error::NotUnique`] when two items have one value in a unique index. That can only be after
-    ///   damage, where [`Options::on_damage`](crate::Options::on_damage) kept what was whole: nothing
-    ///   is refused then. Nothing else is wrong with the store; give one of the items another value.
+    /// - [`Error::NotUnique`] when two items have the same value in a unique index. That happens
+    ///   only after damage, if [`Options::on_damage`](crate::Options::on_damage) kept an older
+    ///   version of an item. Nothing else is wrong with the store: give one of the items another
+    ///   value.
     /// - [`Error::Io`], [`Error::Closed`].
     ///
     /// ```
@@ -63,9 +64,9 @@ impl Store {
         self.verify_with_progress(|_| {})
     }
 
-    /// As [`verify`](Self::verify), telling a function how far it has come: after each segment of
-    /// the journal and each MiB of items, and at the end, on the calling thread. It may use the
-    /// store.
+    /// As [`verify`](Self::verify), and reports its progress to a function: after each segment of
+    /// the journal, after each MiB of items, and at the end. The function is called on the calling
+    /// thread, and may use the store.
     ///
     /// # Errors
     /// As [`verify`](Self::verify).

@@ -159,7 +159,7 @@ impl Engine {
             }
             Err(error @ (Error::Poisoned { .. } | Error::Moved { .. })) => return Err(error),
             Err(error) => {
-                log::warn!("no index can be had on disk; it stays in memory for now: {error}");
+                log::warn!("no index can be made on disk, so it stays in memory for now: {error}");
             }
         }
         self.index.detach();

@@ -39,10 +39,10 @@ impl fmt::Debug for Clock {
 
 /// A clock for tests: it does not move until it is set or advanced. Clones are the same clock.
 ///
-/// Give it to [`Options::clock`](crate::Options::clock), and expiry, `modified` and the age of
-/// tombstones go by it. It counts whole milliseconds. A store's own time never goes back, so setting
-/// the clock back has no effect on an open store until the clock is ahead again. Expired items are
-/// absent at once; the sweep that removes what is left of them runs in real time.
+/// Pass it to [`Options::clock`](crate::Options::clock); expiry, `modified` and the age of
+/// tombstones then use it. It counts whole milliseconds. A store's own time never goes back, so
+/// setting the clock back has no effect on an open store until the clock is ahead again. Expired
+/// items are absent at once; the sweep that removes what is left of them runs in real time.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

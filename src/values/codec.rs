@@ -16,9 +16,9 @@ pub use stored::Stored;
 
 /// How a collection turns its documents into stored bytes and back.
 ///
-/// The codec is recorded with the first write of a collection; opening it with another one later
-/// is [`Error::CodecMismatch`]. The trait is sealed: the recorded codecs must be known to every
-/// version of this crate that opens the store.
+/// The first write of a collection records the codec. To open the collection with another codec
+/// later returns [`Error::CodecMismatch`]. The trait is sealed: the recorded codecs must be known
+/// to every version of this crate that opens the store.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -89,9 +89,10 @@ impl CodecId {
 
 /// Documents as JSON: readable anywhere, patchable, tolerant of added fields. The default.
 ///
-/// Floats are written and read without loss. Non-finite floats have no JSON form and are refused
-/// when written, as are maps whose keys are not strings, numbers, booleans, characters or unit
-/// variants, and arrays and objects that nest deeper than 127 levels, which could not be read again.
+/// Floats are written and read without loss. A write refuses non-finite floats, which have no JSON
+/// form. It also refuses maps whose keys are not strings, numbers, booleans, characters or unit
+/// variants, and arrays and objects that nest deeper than 127 levels, which could not be read
+/// again.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -7,13 +7,12 @@ use bytes::Bytes;
 
 use crate::values::revision::Revision;
 
-/// What an open found damaged and set aside; see [`Store::damage`](crate::Store::damage).
+/// What an open found damaged and left out; see [`Store::damage`](crate::Store::damage).
 ///
-/// Count and sum of the items, by which an open otherwise proves that none is missing, are not known
-/// for what a repair keeps: they are counted anew. So this report, and not a proof, says what is
-/// missing. Where every frame can be read and the items are still not those that count and sum speak
-/// of, nobody knows which of them is not as it was written: then [`gone`](Self::gone) and
-/// [`items`](Self::items) are empty, and [`reason`](Self::reason) says so.
+/// An open usually proves by a count and a sum over all items that none is missing. A repair has to
+/// count them again. So this report, and not a proof, says what is missing. If every frame can be
+/// read, but the items do not match count and sum, it is not known which of them is wrong. Then
+/// [`gone`](Self::gone) and [`items`](Self::items) are empty, and [`reason`](Self::reason) says so.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -55,7 +54,7 @@ pub struct Damage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DamagedPart {
-    /// The segment file, where it lay when the damage was found.
+    /// The segment file, at the path that it had when the damage was found.
     pub file: PathBuf,
     /// Where in it the part begins, in bytes.
     pub offset: u64,
@@ -108,7 +107,7 @@ impl Damage {
         self.offset
     }
 
-    /// What does not fit there.
+    /// What is wrong there.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
@@ -124,16 +123,17 @@ impl Damage {
         self.kept
     }
 
-    /// How many bytes of segment files, from the damage on, are no longer part of the store; an
-    /// upper bound of what was stored in them, as segments are filled with zeros ahead.
+    /// How many bytes of segment files, from the damage on, are no longer part of the store. It is
+    /// an upper bound of what was stored in them, because segments are filled with zeros in
+    /// advance.
     #[must_use]
     pub fn lost_bytes(&self) -> u64 {
         self.lost_bytes
     }
 
-    /// What is no longer part of the store, in order: after
-    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) everything from the first damage on, as one part.
-    /// Empty where no commit is known to be lost, as when only MANIFEST was.
+    /// The parts of the journal that are no longer part of the store, in order. After
+    /// [`KeepPrefix`](crate::OnDamage::KeepPrefix) it is one part: everything from the first damage
+    /// on. It is empty if no commit is known to be lost, for example if only MANIFEST was damaged.
     #[must_use]
     pub fn gone(&self) -> &[DamagedPart] {
         &self.gone
@@ -147,8 +147,8 @@ impl Damage {
         &self.items
     }
 
-    /// Where damaged files, and whole ones behind the damage, were moved to, for an attempt to rescue
-    /// more by hand.
+    /// The paths to which damaged files, and whole files after the damage, were moved, so that more
+    /// can be rescued by hand.
     #[must_use]
     pub fn moved(&self) -> &[PathBuf] {
         &self.moved

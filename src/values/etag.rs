@@ -10,12 +10,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// The tag is a 128-bit BLAKE3 hash over the store's incarnation, the revision, the tag that the
 /// write replaced, its times, the collection, the key and the value. So every successful write
-/// gives a new tag, also one that writes the same bytes; going back to an earlier value gives a
-/// third tag; and two copies of a store that both make the same change have different tags.
-/// Compare tags for equality only: their order and bytes mean nothing.
+/// makes a new tag, even if it writes the same bytes. A return to an earlier value makes a third
+/// tag. Two copies of a store that both make the same change get different tags. Compare tags for
+/// equality only: their order and bytes mean nothing.
 ///
 /// `Display` and [`FromStr`] use the quoted strong form with 32 lower-case hexadecimal digits, as
-/// it stands in an HTTP `ETag` header. With serde a tag is that string in human-readable formats
+/// in an HTTP `ETag` header. With serde a tag is that string in human-readable formats
 /// and 16 bytes in others.
 ///
 /// ```

@@ -5,18 +5,18 @@ use std::time::Duration;
 /// How many superseded versions of each item a store keeps, how long, and how long it remembers
 /// removals.
 ///
-/// A version or tombstone beyond the policy is not read any more by
-/// [`history`](crate::Collection::history) and [`get_version`](crate::Collection::get_version), and
-/// its space is reclaimed when its part of the journal is compacted.
+/// [`history`](crate::Collection::history) and [`get_version`](crate::Collection::get_version) do
+/// not return versions beyond the policy. Their space is reclaimed when their part of the journal
+/// is compacted.
 ///
-/// The policy is a part of the store: it is recorded on disk, goes into backups, and an open that
-/// names none with [`Options::history`](crate::Options::history) goes by it. One that names another
-/// records that, and if it is narrower, compaction drops what the wider one kept: within a day, and
-/// at once when [`Store::compact`](crate::Store::compact) is called. Ages are stored in whole
-/// milliseconds.
+/// The policy is part of the store: it is recorded on disk and copied into backups. An open that
+/// sets no policy with [`Options::history`](crate::Options::history) uses the recorded one. An open
+/// that sets another policy records that. If the new policy is narrower, compaction drops what the
+/// old one kept, within a day, or at once when [`Store::compact`](crate::Store::compact) is called.
+/// Ages are stored in whole milliseconds.
 ///
-/// Kept versions cost their bytes in the journal, and compaction reads the chain of each item
-/// that it finds superseded versions of.
+/// Kept versions take their bytes in the journal. For each item with superseded versions in a
+/// segment, compaction reads the item's chain of versions.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -50,23 +50,24 @@ impl HistoryPolicy {
         Self { versions: 0, max_age: None, tombstones }
     }
 
-    /// Sets how many superseded versions of each item are kept, removals among them; 0 by default.
+    /// Sets how many superseded versions of each item are kept; 0 by default. A removal counts as a
+    /// version.
     pub const fn versions(mut self, versions: u32) -> Self {
         self.versions = versions;
         self
     }
 
-    /// Sets how long a version is kept at most after it was replaced; for ever by default, within
+    /// Sets for how long a version is kept after it was replaced. By default there is no limit but
     /// the number of [`versions`](Self::versions).
     pub const fn max_age(mut self, age: Duration) -> Self {
         self.max_age = Some(age);
         self
     }
 
-    /// Sets how long a tombstone is kept at least after the removal, by the store's clock, which never
-    /// goes back: one that was ever ahead lets it go early. 30 days by default. A reader
-    /// of the change feed that stays away for longer may meet
-    /// [`Error::Compacted`](crate::Error::Compacted).
+    /// Sets for how long a tombstone is kept at least after the removal; 30 days by default. A
+    /// reader of the change feed that stays away for longer may get
+    /// [`Error::Compacted`](crate::Error::Compacted). The time is that of the store's clock: if the
+    /// system's clock was ever ahead, tombstones go early.
     pub const fn tombstones(mut self, age: Duration) -> Self {
         self.tombstones = age;
         self

@@ -12,10 +12,10 @@ use crate::values::short_bytes::ShortBytes;
 
 /// A document together with the version it was read at.
 ///
-/// The value is a public field, to be read and changed in place; everything that names the version
-/// stands behind accessors and travels with it, so that
-/// [`save`](crate::Collection::save) can write the document back if and only if nobody else did.
-/// The tag is never part of the value: a stale tag cannot be stored with a document.
+/// The value is a public field, to be read and changed in place. Accessors return the version,
+/// which travels with the value. So [`save`](crate::Collection::save) can write the document back
+/// only if nobody else has written it. The tag is never part of the value: a stale tag cannot be
+/// stored with a document.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -36,8 +36,8 @@ use crate::values::short_bytes::ShortBytes;
 /// # Ok(()) }
 /// ```
 ///
-/// With serde an item is a map of its key, its value and what [`Meta`] is; to write only. The key
-/// is text where it is UTF-8, and else the hexadecimal digits of its bytes.
+/// An item can be serialized, not deserialized: as a map of its key, its value and the fields of
+/// [`Meta`]. The key is text if it is UTF-8, and otherwise the hexadecimal digits of its bytes.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -57,7 +57,7 @@ pub struct Item<T> {
 }
 
 impl<T> Item<T> {
-    /// Makes an item that is not in any store yet: its tag is [`ETag::UNSAVED`], and
+    /// Makes an item that is in no store yet: its tag is [`ETag::UNSAVED`], and
     /// [`save`](crate::Collection::save) creates it. The key is checked when it is saved.
     #[must_use]
     pub fn new(key: impl AsRef<[u8]>, value: T) -> Self {
@@ -98,13 +98,13 @@ impl<T> Item<T> {
         self.meta.revision
     }
 
-    /// When this version was written, see [`Meta::modified`].
+    /// When this version was written; see [`Meta::modified`].
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         self.meta.modified()
     }
 
-    /// When this version ceases to exist, if ever, see [`Meta::expires`].
+    /// When this version expires, if ever; see [`Meta::expires`].
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.meta.expires()
@@ -147,7 +147,7 @@ impl<T> Item<T> {
 /// # Ok(()) }
 /// ```
 ///
-/// With serde it is a map, to write only:
+/// It can be serialized, not deserialized, as a map:
 ///
 /// | field | what it is |
 /// |---|---|
@@ -180,8 +180,9 @@ impl Meta {
         self.etag
     }
 
-    /// The tag that this write replaced, if there was one. It tells what became of a write whose
-    /// acknowledgement was lost: it is in the chain of parents of whatever is stored now, or not.
+    /// The tag that this write replaced, if there was one. A write whose result is unknown has
+    /// survived if its tag is in the chain of parents of the current version; see
+    /// [`was_written`](crate::Collection::was_written).
     #[must_use]
     pub fn parent(&self) -> Option<ETag> {
         self.parent
@@ -193,14 +194,15 @@ impl Meta {
         self.revision
     }
 
-    /// The wall-clock time of the write, to the millisecond, at least 1 ms after the version
-    /// before it. For people: it orders nothing.
+    /// The wall-clock time of the write, to the millisecond, at least 1 ms after the version before
+    /// it. It is for people to read: use the revision to order writes.
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         instant(self.modified_ms)
     }
 
-    /// The instant from which on the item is absent to every read and precondition, if any.
+    /// The instant at which the item expires, if any. From then on it is absent to every read and
+    /// precondition.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.expires_ms.map(instant)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::seams::clock::ManualClock;
 use crate::values::history::HistoryPolicy;
 
-/// When a write returns, and what it then survives. Chosen per store, for all its writes.
+/// When a write returns, and what it then survives. Each open chooses it for all writes of the
+/// store.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -23,14 +24,15 @@ use crate::values::history::HistoryPolicy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Durability {
-    /// A write returns once its frame is on stable storage: one `fdatasync` of the journal, shared
-    /// by all writers that wait at the time. It survives a kill, an OS crash and power loss.
+    /// A write returns once its frame is on stable storage. That costs one `fdatasync` of the
+    /// journal, which all waiting writers share. The write survives a kill, an OS crash and loss of
+    /// power.
     #[default]
     Immediate,
-    /// A write returns once its frame is handed to the operating system, which costs one `write`;
-    /// its sync begins within [`Options::sync_interval`]. It survives a kill of the process; an OS
-    /// crash loses at most the interval and what came during that sync, always a suffix, never half
-    /// a batch.
+    /// A write returns once its frame is handed to the operating system, which costs one `write`.
+    /// Its sync begins within [`Options::sync_interval`]. The write survives a kill of the process.
+    /// An OS crash loses at most the commits of the last interval and of the sync that follows it:
+    /// always a suffix, never half a batch.
     Eventual,
 }
 
@@ -59,36 +61,37 @@ pub enum Durability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnDamage {
-    /// Refuse with [`Error::Corrupt`](crate::Error::Corrupt) and change neither journal nor
-    /// MANIFEST, where something current is lost. An index that was being rebuilt when the damage was
-    /// met may be left behind.
+    /// Refuse the open with [`Error::Corrupt`](crate::Error::Corrupt) if a current version is lost,
+    /// and change neither the journal nor MANIFEST. A partly rebuilt index may be left on disk.
     ///
-    /// Damage to what is superseded refuses nothing: frames that cannot be read are stepped over, and
-    /// count and sum of the items prove that none of them is missing. Then a warning is logged,
-    /// [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts the segments, and compaction
-    /// leaves these as they are. After an orderly close the journal is not read at all: a damaged item
-    /// is [`Error::Corrupt`](crate::Error::Corrupt) to those who read it, and a collection of which the
-    /// record of its codec is damaged to those who open it. Everything else works, and
-    /// [`Store::backup`](crate::Store::backup) names the first item that it cannot copy.
+    /// Damage to superseded versions does not refuse an open. Frames that cannot be read are
+    /// skipped, and a count and a sum over all items prove that no item is missing. A warning is
+    /// logged, [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts the segments, and
+    /// compaction does not touch them.
+    ///
+    /// After an orderly close, an open does not read the journal. Then a read of a damaged item
+    /// returns [`Error::Corrupt`](crate::Error::Corrupt), and so does an operation on a collection
+    /// whose record is damaged. Everything else works, and [`Store::backup`](crate::Store::backup)
+    /// names the first item that it cannot copy.
     #[default]
     Refuse,
-    /// Read the whole journal and keep every commit before the first damage, unless no item needs
-    /// what is damaged: then nothing is cut. Where it is cut the store goes on as a new incarnation,
-    /// and [`Store::damage`](crate::Store::damage) reports what is gone. An item whose
-    /// newest version comes after the damage goes back to the one before it, if compaction has not
-    /// dropped that meanwhile; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps them.
-    /// Costs a read of every byte at every open, so set it to repair, not for good.
+    /// Read the whole journal and keep every commit before the first damage. If no item needs what
+    /// is damaged, nothing is cut. Otherwise the store continues as a new incarnation, and
+    /// [`Store::damage`](crate::Store::damage) reports what is gone. An item whose newest version
+    /// comes after the damage goes back to the version before it, unless compaction has dropped
+    /// that version; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps it. Costs a read
+    /// of every byte at every open, so set this only for a repair.
     KeepPrefix,
-    /// Read the whole journal, keep every commit that is whole, in front of the damage and behind it,
-    /// and go on as a new incarnation; [`Store::damage`](crate::Store::damage) reports what is gone.
-    /// What is left is not a state that the store ever had: an item whose newest version is
-    /// damaged goes back to the newest one that is whole, or is absent, or is there again though it
-    /// was deleted, while others are as they were last. A commit is kept whole or not at all, also a
-    /// batch.
+    /// Read the whole journal, keep every whole commit, before and after the damage, and continue
+    /// as a new incarnation. [`Store::damage`](crate::Store::damage) reports what is gone. The
+    /// result may be a state that the store never had. An item whose newest version is damaged goes
+    /// back to its newest whole version, or is absent; if its removal is damaged, it may be present
+    /// again. Other items keep their newest versions. A commit, also a batch, is kept whole or not
+    /// at all.
     ///
-    /// Damaged segments are written anew without what is damaged, and the files moved to the folder
-    /// `damaged`, where they take space until somebody removes them. Costs as
-    /// [`KeepPrefix`](Self::KeepPrefix), and a write of each damaged segment.
+    /// Damaged segments are rewritten without what is damaged. The old files are moved to the
+    /// folder `damaged`, where they take space until somebody removes them. Costs what
+    /// [`KeepPrefix`](Self::KeepPrefix) costs, and a write of each damaged segment.
     SkipDamaged,
 }
 
@@ -111,8 +114,8 @@ pub enum OnDamage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Bytes of the journal read so far; a verification reads those of current items twice. Begins
-    /// anew when an index that was found not to fit is rebuilt.
+    /// Bytes of the journal read so far. A verification reads the bytes of current items twice.
+    /// Begins at zero again when an open has to rebuild the index.
     pub done_bytes: u64,
     /// Bytes of the journal that will be read.
     pub total_bytes: u64,
@@ -178,25 +181,26 @@ impl Options {
         self
     }
 
-    /// Sets how long a write of an [`Eventual`](Durability::Eventual) store may stay un-synced,
-    /// 200 ms by default; at least 1 ms. Without effect on an `Immediate` store.
+    /// Sets how long a write of an [`Eventual`](Durability::Eventual) store may stay un-synced: 200
+    /// ms by default, at least 1 ms. It has no effect on an `Immediate` store.
     pub fn sync_interval(mut self, interval: Duration) -> Self {
         self.sync_interval = interval.max(Duration::from_millis(1));
         self
     }
 
-    /// Sets the memory for the index and for cached values together, in bytes; 64 MiB by default.
-    /// A small budget is slower, never wrong. Changed leaves of the index stay in memory until the
-    /// next checkpoint, also beyond the budget; with 0 no values are kept.
+    /// Sets the memory for the index and for cached values together, in bytes; 64 MiB by default. A
+    /// small cache makes reads slower, and has no other effect. Leaves of the index that were
+    /// changed stay in memory until the next checkpoint, even beyond this size. With 0, no values
+    /// are cached.
     pub fn cache_bytes(mut self, bytes: u64) -> Self {
         self.cache_bytes = bytes;
         self
     }
 
-    /// Sets the memory for what [snapshots](crate::Store::snapshot) see and the store no longer holds, in
-    /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot that sees it
-    /// lives takes 144 bytes, its key and its collection's name, once for all snapshots. When that
-    /// is more than this, the oldest snapshots are given up until it is not: their reads are
+    /// Sets the memory for versions that only [snapshots](crate::Store::snapshot) still see, in
+    /// bytes; 16 MiB by default. An item that is replaced or deleted while a snapshot sees it takes
+    /// 144 bytes, its key and its collection's name, once for all snapshots. Beyond this limit, the
+    /// oldest snapshots are given up: their reads return
     /// [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld).
     ///
     /// ```
@@ -220,10 +224,10 @@ impl Options {
         self
     }
 
-    /// Sets how many items of a collection one [find](crate::Collection::find) may look at; as many
-    /// as there are by default. A find that would look at more is
-    /// [`Error::ScanTooLong`](crate::Error::ScanTooLong) when it gets there, so that a filter which
-    /// finds little in a large collection does not keep a server busy.
+    /// Sets how many items of a collection one [find](crate::Collection::find) may look at; by
+    /// default there is no limit. A find that reaches the limit returns
+    /// [`Error::ScanTooLong`](crate::Error::ScanTooLong). So a filter that finds little in a large
+    /// collection does not keep a server busy.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -243,15 +247,15 @@ impl Options {
         self
     }
 
-    /// Sets what to do when a file of the store is found damaged.
+    /// Sets what an open does with a damaged store; [`OnDamage::Refuse`] by default.
     pub fn on_damage(mut self, on_damage: OnDamage) -> Self {
         self.on_damage = on_damage;
         self
     }
 
-    /// Sets what the store keeps of superseded versions and removals, from now on and for later
-    /// opens. Without it a store keeps the policy that it has; a new one keeps no versions, and
-    /// tombstones for 30 days. Recording another policy than the store has costs two syncs.
+    /// Sets what the store keeps of superseded versions and removals. The store records it, also
+    /// for later opens. If it is not set, an existing store keeps its policy, and a new store keeps
+    /// no superseded versions, and tombstones for 30 days. A change of the policy costs two syncs.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -271,13 +275,14 @@ impl Options {
         self
     }
 
-    /// Sets whether the store's clock is set to the system's if it is ahead of it; false by default.
+    /// Sets whether the open may set the store's clock back to the system's; false by default.
     ///
-    /// The store's clock never goes back by itself, so that what has expired stays absent. If the
-    /// system's clock was once far ahead, the store's stays there: what expires lives too short,
-    /// and [`modified`](crate::Meta::modified) and the ages of versions and tombstones are wrong.
-    /// This is the way back. Items that the wrong clock gave an expiry keep it, and one that was
-    /// found expired and not swept may be there again. Costs two syncs where the clock is ahead.
+    /// The store's clock never goes back by itself, so that expired items stay absent. If the
+    /// system's clock was once far ahead, the store's clock stays there. Then items expire too
+    /// early, and [`modified`](crate::Meta::modified) and the ages of versions and tombstones are
+    /// wrong. This option sets the clock right. Items that got an expiry from the wrong clock keep
+    /// it, and an expired item that was not swept yet may be present again. Costs two syncs if the
+    /// store's clock is ahead.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -291,14 +296,14 @@ impl Options {
         self
     }
 
-    /// Sets whether a missing store is created; it is by default. Without it, opening one is
-    /// [`Error::Io`](crate::Error::Io) with `NotFound`.
+    /// Sets whether a missing store is created; true by default. With `false`, an open of a missing
+    /// store returns [`Error::Io`](crate::Error::Io) of kind `NotFound`.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Sets the clock that the store goes by, in place of the system's: for tests.
+    /// Sets the clock that the store uses instead of the system's, for tests.
     ///
     /// See [`ManualClock`] for an example.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
@@ -306,10 +311,11 @@ impl Options {
         self
     }
 
-    /// Sets a function that is told how far an open has come while it reads the journal, which it
-    /// does after a crash and when the index has to be rebuilt. The search for damage of
-    /// [`OnDamage::KeepPrefix`] comes before that and is not told of. Called on the opening thread,
-    /// at most once per MiB read. It should not panic: the next open would build the index anew.
+    /// Sets a function that is called with the progress of an open while it reads the journal. An
+    /// open does that after a crash, and when it has to rebuild the index. The search for damage by
+    /// [`OnDamage::KeepPrefix`] comes before that and is not reported. The function is called on
+    /// the opening thread, at most once per MiB read. If it panics, the next open rebuilds the
+    /// index.
     pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self

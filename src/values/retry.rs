@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// When `update` and its kin give up, and how long they wait between attempts.
+/// When operations that retry, such as `update` and `patch`, give up, and how long they wait
+/// between attempts.
 ///
-/// Before the n-th retry the waiting time is drawn evenly from zero up to `base_delay · 2ⁿ`, at
-/// most `max_delay`: "full jitter" as in Brooker, *[Exponential Backoff And Jitter]* (2015). A
-/// draw below 50 µs only yields the processor.
+/// The wait before the n-th retry is drawn evenly between zero and the lesser of `base_delay · 2ⁿ`
+/// and `max_delay`: "full jitter" as in Brooker, *[Exponential Backoff And Jitter]* (2015). Instead
+/// of a wait below 50 µs, the thread yields the processor.
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,8 +29,8 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The default: 10 000 attempts within 30 s, with waits drawn from up to 20 µs at first and up to
-    /// 10 ms at last. It converges for 64 threads on one key.
+    /// The default: 10 000 attempts within 30 s, with waits of up to 20 µs at first and up to 10 ms
+    /// later. With it, 64 threads that update one key all succeed.
     pub const fn new() -> Self {
         Self {
             max_attempts: 10_000,
@@ -39,27 +40,28 @@ impl RetryPolicy {
         }
     }
 
-    /// Sets how often a closure runs at most, the first time included; at least once.
+    /// Sets the maximum number of attempts, the first included: 10 000 by default, at least 1.
     pub const fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = if attempts == 0 { 1 } else { attempts };
         self
     }
 
-    /// Sets what the bounds of the waits grow from: the first wait is at most twice as long, and each
-    /// next bound is twice the one before.
+    /// Sets half of the longest first wait; 10 µs by default. The longest wait doubles with each
+    /// retry, up to [`max_delay`](Self::max_delay).
     pub const fn base_delay(mut self, delay: Duration) -> Self {
         self.base_delay = delay;
         self
     }
 
-    /// Sets the longest wait.
+    /// Sets the longest wait between two attempts; 10 ms by default.
     pub const fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// Sets for how long attempts are begun, 30 s by default; `Duration::MAX` for as long as it takes.
-    /// An attempt under way is not cut short, so the whole may take one attempt longer.
+    /// Sets for how long new attempts are begun: 30 s by default; `Duration::MAX` means without
+    /// limit. An attempt in progress is not cut short, so the operation may take longer by one
+    /// attempt.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
         self

@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Names the commit that wrote a version: store-wide, strictly increasing, never given twice.
+/// The number of the commit that wrote a version: store-wide, strictly increasing, never used
+/// twice.
 ///
-/// Revisions may skip: an open after a crash goes on 2^20 above the last one found, so that a
-/// revision whose commit was lost is not given again. All items of one batch share a revision.
+/// Revisions may skip numbers: an open after a crash continues 2^20 above the last revision that it
+/// finds, so that the revision of a lost commit is not used again. All items of one batch share a
+/// revision.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

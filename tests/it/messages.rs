@@ -262,8 +262,8 @@ fn the_first_failure_is_the_cause_that_every_later_refusal_names() {
     assert_eq!(
         error.to_string(),
         format!(
-            "whether the write survives is unknown: {expected}; reopen the store and look for the \
-             tag {} in the item or in its chain of parents",
+            "whether the write survives is unknown: {expected}; reopen the store and ask \
+             Collection::was_written about the tag {}",
             meta.etag()
         )
     );
@@ -409,8 +409,8 @@ fn every_failure_of_the_store_says_what_to_do() {
         ),
         (
             Error::SnapshotTooOld,
-            "the snapshot was given up, because keeping it would have taken more memory or disk \
-             space than it may; take another",
+            "the snapshot was given up, because it would have taken more memory or disk space than \
+             allowed; take another",
         ),
         (
             Error::Corrupt {

@@ -111,8 +111,8 @@ fn the_error_says_what_a_program_and_its_user_need() {
     let error = users.create("bob", &mail("a@x")).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "item \"bob\" of collection \"users\" has the value that item \"ann\" has in the unique \
-         index /email, where one item may have it; give one of them another value"
+        "item \"bob\" of collection \"users\" has the same value as item \"ann\" in the unique index \
+         /email; give one of them another value"
     );
     assert_eq!((error.http_status(), error.kind()), (409, ErrorKind::NotUnique));
     assert_eq!(serde_json::to_string(&error.kind()).unwrap(), "\"not_unique\"");

@@ -23,12 +23,12 @@ Examples:
 /// Look into an ifmatch store, and change it under If-Match.
 ///
 /// A store is a folder that one program has open at a time. While another has it open, every
-/// command but `doctor` fails with exit code 6. A command that is interrupted harms nothing.
+/// command but `doctor` fails with exit code 6. It does no harm to interrupt a command.
 #[derive(Debug, Parser)]
 #[command(name = "ifmatch", version, styles = Styles::styled(), max_term_width = 100)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
-    /// Print lines of JSON for programs; errors too
+    /// Print results and errors as lines of JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -45,7 +45,7 @@ Examples:
   ifmatch get shop.ifm prices apple --include          with its version, as HTTP headers
   ifmatch get shop.ifm prices apple --if-none-match '\"TAG\"'")]
     Get(Get),
-    /// Write a document, whatever is there; prints the new tag
+    /// Write a document, whether it exists or not; prints the new tag
     #[command(after_help = "\
 Examples:
   ifmatch put shop.ifm prices apple '{\"eur\": 0.5}'
@@ -53,7 +53,7 @@ Examples:
   ifmatch put shop.ifm prices apple '{\"eur\": 0.6}' --if-match '\"TAG\"'
   ifmatch put shop.ifm sessions s1 '{\"user\": \"ada\"}' --ttl 1h")]
     Put(Put),
-    /// Write a document that is not there yet; prints its tag
+    /// Write a document that does not exist yet; prints its tag
     Create(Create),
     /// Change parts of a JSON document; prints the new tag
     #[command(after_help = "\
@@ -66,7 +66,7 @@ Examples:
     Delete(Delete),
     /// Remove all documents of a collection
     Clear(Clear),
-    /// Remove a collection: its documents, its form and its default time to live
+    /// Remove a collection: its documents, its codec and its default time to live
     Drop(Clear),
     /// List the collections, or the keys of one
     Ls(Ls),
@@ -77,7 +77,7 @@ Examples:
 Examples:
   ifmatch find shop.ifm products '/price < 50 and /tags contains \"new\"'
   ifmatch find shop.ifm products 'true' --sort -/price --limit 10
-  ifmatch find shop.ifm products '/price < 50' --explain      how it is found")]
+  ifmatch find shop.ifm products '/price < 50' --explain      whether an index is used")]
     Find(FindArgs),
     /// List a collection's indexes, add one or drop one
     #[command(after_help = "\
@@ -87,7 +87,7 @@ Examples:
   ifmatch index shop.ifm users --add /email --unique          no two with one address
   ifmatch index shop.ifm products --drop '/tags/*,-/price'")]
     Index(IndexArgs),
-    /// List the versions of a document that are kept, the newest first
+    /// List the kept versions of a document, the newest first
     History(History),
     /// List what has changed, in order
     #[command(after_help = "\
@@ -101,14 +101,14 @@ Examples:
     Stats(Whole),
     /// Read everything and check it: checksums, tags, indexes and unique values
     Verify(Whole),
-    /// Open a damaged store with what is whole
+    /// Keep what is whole of a damaged store
     #[command(after_help = "\
 Examples:
-  ifmatch repair shop.ifm                  tell what is damaged, and change nothing
+  ifmatch repair shop.ifm                  say what is damaged, and change nothing
   ifmatch repair shop.ifm --yes            keep every commit that is whole
-  ifmatch repair shop.ifm --yes --prefix   keep a state that the store once had")]
+  ifmatch repair shop.ifm --yes --prefix   keep only what was written before the damage")]
     Repair(Repair),
-    /// Give the space of superseded versions back
+    /// Reclaim the space of superseded versions
     Compact(Whole),
     /// Copy a store to a folder that is missing or empty
     Backup(Copy),
@@ -116,10 +116,10 @@ Examples:
     Restore(Restore),
     /// Write the documents of a file in JSON Lines
     #[command(after_help = "\
-A line is {\"key\": …, \"value\": …}, with \"expires\" where the document expires. What `export`
-writes is read back exactly; its tags and times of change are not, as each write has its own.
-A document that is there already with the same value is skipped, so an import that was
-interrupted is finished by running it again.
+A line is {\"key\": …, \"value\": …}, with \"expires\" where the document expires. `import`
+reads back every value that `export` wrote, but not its tag and time: each write has its own.
+A document that is there already with the same value is skipped. So an import that was
+interrupted can be run again to finish it.
 
 Examples:
   ifmatch import shop.ifm prices prices.jsonl
@@ -127,12 +127,12 @@ Examples:
     Import(Import),
     /// Print documents in JSON Lines
     Export(Export),
-    /// Tell what a folder is, whether it is whole, and what an open would do; changes nothing
+    /// Say what a folder is, whether it is whole, and what an open would do; changes nothing
     Doctor(Whole),
     /// Browse a store in the terminal
     #[cfg(feature = "browse")]
     Browse(Browse),
-    /// Print the completions of a shell
+    /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -210,7 +210,7 @@ pub(crate) struct Clear {
     pub(crate) store: PathBuf,
     /// The collection's name
     pub(crate) collection: String,
-    /// Do it; without, only tell how many documents that are
+    /// Remove them; without this option, only say how many there are
     #[arg(long)]
     pub(crate) yes: bool,
 }
@@ -249,20 +249,20 @@ pub(crate) struct FindArgs {
     pub(crate) collection: String,
     /// A condition on documents, such as '/price < 50 and /name prefix "A"'
     pub(crate) filter: String,
-    /// Sort by what this path leads to; descending with a - before it. May be given again, for
-    /// what is equal so far
+    /// Sort by the values at this path, descending with a - before it. Repeat it to order what is
+    /// equal so far
     #[arg(long, value_name = "PATH", allow_hyphen_values = true)]
     pub(crate) sort: Vec<String>,
-    /// At most so many
+    /// At most this many documents
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<u64>,
-    /// Go on after this place, which a find with --limit prints
+    /// Continue after this place, which a find with --limit prints
     #[arg(long, value_name = "PLACE")]
     pub(crate) after: Option<String>,
-    /// Print how it is found, and nothing that is found
+    /// Print how the documents are found, and none of them
     #[arg(long, conflicts_with = "count")]
     pub(crate) explain: bool,
-    /// Print how many there are
+    /// Print only how many there are
     #[arg(long)]
     pub(crate) count: bool,
 }
@@ -274,10 +274,10 @@ pub(crate) struct IndexArgs {
     pub(crate) store: PathBuf,
     /// The collection's name
     pub(crate) collection: String,
-    /// Make sure that there is this index: paths with commas between, descending with a - before
+    /// Make this index if it is missing: paths with commas between, descending with a - before
     #[arg(long, value_name = "PATHS", conflicts_with = "drop", allow_hyphen_values = true)]
     pub(crate) add: Option<String>,
-    /// Let no two documents have one value in it; if two have, exit code 5 with their keys
+    /// Let no two documents have the same value in it; if two have, fail and name their keys
     #[arg(long, requires = "add")]
     pub(crate) unique: bool,
     /// Drop this index
@@ -299,15 +299,15 @@ pub(crate) struct Changes {
     /// The store's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) store: PathBuf,
-    /// Only of this collection
+    /// Only changes of this collection
     pub(crate) collection: Option<String>,
-    /// Only what came after this cursor, which `--json` prints with each change
+    /// Only changes after this cursor, which `--json` prints with each change
     #[arg(long, value_name = "CURSOR")]
     pub(crate) since: Option<String>,
-    /// Wait for more
+    /// Wait for further changes
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// How long to wait between two looks
+    /// How long to wait before the store is read again
     #[arg(long, value_name = "TIME", default_value = "500ms", requires = "follow")]
     pub(crate) interval: SignedDuration,
 }
@@ -317,10 +317,10 @@ pub(crate) struct Repair {
     /// The store's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) store: PathBuf,
-    /// Do it; without, only tell what is damaged
+    /// Repair the store; without this option, only say what is damaged
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Give up what was written after the damage too, so that no document is older than its fellows
+    /// Keep only what was written before the damage, so that all documents are of one moment
     #[arg(long, requires = "yes")]
     pub(crate) prefix: bool,
 }
@@ -339,7 +339,7 @@ pub(crate) struct Copy {
 pub(crate) struct Restore {
     #[command(flatten)]
     pub(crate) copy: Copy,
-    /// Keep what is whole of a damaged source, and tell what is not
+    /// Restore what is whole of a damaged source, and report what is not
     #[arg(long)]
     pub(crate) skip_damaged: bool,
 }
@@ -358,7 +358,7 @@ pub(crate) struct Import {
     /// The store's folder, made where it is missing
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) store: PathBuf,
-    /// The collection to write; without, each line must name its own
+    /// The collection to write; if none is named, each line must name its own
     pub(crate) collection: Option<String>,
     /// The file; - or nothing for standard input
     #[arg(value_hint = ValueHint::FilePath, requires = "collection")]
@@ -375,7 +375,7 @@ pub(crate) struct Export {
     /// The store's folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(crate) store: PathBuf,
-    /// The collection; without, all of them
+    /// The collection; all of them if none is named
     pub(crate) collection: Option<String>,
     #[command(flatten)]
     pub(crate) keys: Keys,

@@ -48,7 +48,7 @@ fn key_bytes(key: &str, is_hex: bool) -> Outcome<Vec<u8>> {
 /// What must hold of the stored version.
 #[derive(Debug, Args)]
 pub(crate) struct Condition {
-    /// Only if the stored version has one of these tags, or any with *
+    /// Only if the stored version has one of these tags; with * only if there is one
     #[arg(long, value_name = "TAGS", conflicts_with = "if_none_match")]
     if_match: Option<String>,
     /// Only if the stored version has none of these tags; with * only if there is none
@@ -69,13 +69,13 @@ impl Condition {
 /// When a write expires.
 #[derive(Debug, Args)]
 pub(crate) struct Expires {
-    /// Let it expire after this time, such as 90s or "1h 30m"
+    /// Let the document expire after this time, such as 90s or "1h 30m"
     #[arg(long, value_name = "TIME", conflicts_with_all = ["expires", "keep"])]
     ttl: Option<SignedDuration>,
-    /// Let it expire at this instant, such as 2030-01-01T00:00:00Z
+    /// Let the document expire at this instant, such as 2030-01-01T00:00:00Z
     #[arg(long, value_name = "INSTANT", conflicts_with = "keep")]
     expires: Option<Timestamp>,
-    /// Let it never expire
+    /// Let the document never expire
     #[arg(long)]
     keep: bool,
 }
@@ -106,7 +106,7 @@ pub(crate) struct Input {
     /// The value is hexadecimal
     #[arg(long)]
     pub(crate) hex: bool,
-    /// How a collection is stored that this begins
+    /// The codec of the collection, if this write creates it
     #[arg(long, value_name = "FORM", default_value = "json")]
     pub(crate) codec: Form,
 }
@@ -114,10 +114,10 @@ pub(crate) struct Input {
 /// What the store keeps of the past.
 #[derive(Debug, Args)]
 pub(crate) struct Policy {
-    /// Let the store keep so many superseded versions of each document, from now on
+    /// From now on, keep this many superseded versions of each document
     #[arg(long, value_name = "COUNT")]
     versions: Option<u32>,
-    /// And remember removals for this time, 30 days if not said
+    /// Remember removals for this time, 30 days by default
     #[arg(long, value_name = "TIME", requires = "versions")]
     removals: Option<SignedDuration>,
 }
@@ -155,7 +155,7 @@ pub(crate) struct Keys {
     /// Begin with the last key
     #[arg(long)]
     pub(crate) reverse: bool,
-    /// At most so many
+    /// At most this many documents
     #[arg(long, value_name = "COUNT")]
     pub(crate) limit: Option<usize>,
 }

@@ -343,7 +343,7 @@ impl App {
                 self.read_item()?;
             }
             Saved::Refused(reason) => {
-                self.status = format!("not saved: {reason}; e goes on editing");
+                self.status = format!("not saved: {reason}; e edits it again");
                 self.draft = Some(draft);
             }
             Saved::Conflict(theirs) => {

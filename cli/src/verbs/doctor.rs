@@ -43,10 +43,10 @@ fn of_store(found: &Inspection) -> Vec<Fact> {
 
 fn outlook(found: &Inspection) -> String {
     match (found.rebuilds_index, found.replayed_commits) {
-        (true, _) => "build the index anew from the whole journal".to_owned(),
-        (false, 0) => "read nothing twice".to_owned(),
-        (false, 1) => "apply 1 commit to the index".to_owned(),
-        (false, commits) => format!("apply {commits} commits to the index"),
+        (true, _) => "rebuild the index from the whole journal".to_owned(),
+        (false, 0) => "replay no commits".to_owned(),
+        (false, 1) => "replay 1 commit".to_owned(),
+        (false, commits) => format!("replay {commits} commits"),
     }
 }
 
@@ -73,15 +73,15 @@ fn of_failure(path: &Path, error: &Error) -> Vec<Fact> {
 fn of_no_store(path: &Path) -> Vec<Fact> {
     let (is, outlook) = match fs::read_dir(path).map(Iterator::count) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => ("missing", "make a store"),
-        Err(_) => ("no folder that can be read", "be refused"),
+        Err(_) => ("not a readable folder", "be refused"),
         Ok(0) => ("an empty folder", "make a store"),
         Ok(_) if path.join("UNFINISHED").exists() => {
-            ("a copy that was not finished", "make an empty store; copy again instead")
+            ("a copy that was not finished", "make an empty store; repeat the copy instead")
         }
         Ok(_) if path.join("journal").exists() => {
             ("a store without its MANIFEST", "be refused; see `ifmatch repair`")
         }
-        Ok(_) => ("a folder of something else", "be refused"),
+        Ok(_) => ("a folder that holds something else", "be refused"),
     };
     vec![Fact::text("is", is), Fact::text("an open would", outlook)]
 }

@@ -134,7 +134,7 @@ fn remove(
             return out.facts(&[Fact::count("removed", work(store, &*documents)?)]);
         }
         let len = documents.len()?;
-        Err(Failure::Usage(format!("that would remove {len} documents; say --yes if you mean it")))
+        Err(Failure::Usage(format!("this would remove {len} documents; add --yes to remove them")))
     })
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
         }
         if let Some(place) = found.cursor().filter(|_| args.limit.is_some()) {
             // Standard output holds the documents alone.
-            anstream::eprintln!("ifmatch: go on with --after {place}");
+            anstream::eprintln!("ifmatch: for the next page, add --after {place}");
         }
         Ok(())
     })

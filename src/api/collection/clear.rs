@@ -9,30 +9,31 @@ use crate::values::error::Result;
 use crate::values::key::check_collection;
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Removes every item of the collection, and returns how many there were, expired ones that no
-    /// sweep had met among them. The collection stays, with its form and its default time to live.
+    /// Removes every item of the collection, and returns how many there were. Expired items that
+    /// were not swept yet are counted. The collection stays, with its codec and its default time to
+    /// live.
     ///
-    /// It is one commit with one revision, whatever the number of items: every reader sees all of
-    /// them or none, and so does what a crash leaves. It takes no precondition. Writers come before
-    /// it or after it; what they create after it has a new tag and no parent. Nothing is written
-    /// where there is no item.
+    /// It is one commit with one revision, whatever the number of items. Every reader sees all of
+    /// the items or none, and so it is after a crash. It takes no precondition. Items that are
+    /// created later have a new tag and no parent. If there is no item, nothing is written.
     ///
     /// The change feed shows one [`ChangeKind::Cleared`](crate::ChangeKind::Cleared), and not the
     /// changes that it made obsolete. The items' [history](Self::history) ends:
-    /// [`was_written`](Self::was_written) finds nothing of before. Snapshots that began before go on
-    /// to show the items.
+    /// [`was_written`](Self::was_written) finds no earlier write. Snapshots that began before still
+    /// show the items.
     ///
-    /// Costs one frame of some 100 bytes, and as durable as any write. It waits for a checkpoint
-    /// that is under way. All writers of the store wait while it is appended, which takes as long
-    /// as one small write. Then, while others go on, it looks at the heads of all that is gone, to
-    /// count their space as free: some 10 ns for each item, and one read of the index for each 64
-    /// to 128 items that are not in memory. Compaction gives the space back, as after deletes. If
-    /// a snapshot reads the items, their heads, some 100 bytes each, stay in memory and count in
-    /// [`Options::snapshot_bytes`](crate::Options::snapshot_bytes).
+    /// It costs one frame of some 100 bytes, and is as durable as any write. It waits for a
+    /// checkpoint in progress. All writers of the store wait while it is appended, for as long as
+    /// one small write takes. After that, while others continue, it visits the index entries of all
+    /// removed items to count their space as free: some 10 ns for each item, and one read of the
+    /// index for each 64 to 128 items that are not in memory. Compaction reclaims the space, as
+    /// after deletes. If a snapshot sees the items, some 100 bytes for each stay in memory and
+    /// count in [`Options::snapshot_bytes`](crate::Options::snapshot_bytes).
     ///
     /// # Errors
-    /// Those of every write; see [`Collection`]. After [`CommitUnknown`](crate::Error::CommitUnknown)
-    /// the collection is empty or as it was, which the next open decides.
+    /// Those of every write; see [`Collection`]. After
+    /// [`CommitUnknown`](crate::Error::CommitUnknown) the collection is empty or unchanged; the
+    /// next open decides which.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -65,16 +66,16 @@ impl<T, C: Codec<T>> Collection<T, C> {
 }
 
 impl Store {
-    /// Removes a collection: its items, its form and its default time to live. The name can be used
-    /// again, with another form. Returns whether there was such a collection.
+    /// Removes a collection: its items, its codec and its default time to live. The name can be
+    /// used again, with another codec. Returns whether there was such a collection.
     ///
-    /// It is one commit, like [`Collection::clear`], with the same costs, and shows as the same
-    /// change. Handles to the collection stay usable: the next write through one records it again,
-    /// and once the name is used with another form they get
-    /// [`CodecMismatch`](crate::Error::CodecMismatch), for snapshots of before as well.
+    /// Like [`Collection::clear`] it is one commit, with the same costs, and the feed shows the
+    /// same change. Handles to the collection stay usable: the next write through one creates the
+    /// collection again. Once the name is used with another codec, they return
+    /// [`CodecMismatch`](crate::Error::CodecMismatch), also for older snapshots.
     ///
     /// # Errors
-    /// [`InvalidKey`](crate::Error::InvalidKey) for what is no collection's name, and those of every
+    /// [`InvalidKey`](crate::Error::InvalidKey) for a name that is not valid, and those of every
     /// write; see [`Collection`].
     ///
     /// ```

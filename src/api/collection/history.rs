@@ -10,20 +10,19 @@ use crate::values::etag::ETag;
 use crate::values::item::Item;
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Reads the retained versions of an item, the newest first: the current one, if there is one,
-    /// and the superseded ones that the store's [`HistoryPolicy`](crate::HistoryPolicy) keeps,
-    /// which by default is none. A removal ends no history: what was there before it, or before
-    /// the item was created again, follows. Removals themselves are not listed, and neither is a
-    /// version that has expired.
+    /// Reads the retained versions of an item, the newest first: the current version, if there is
+    /// one, and the superseded versions that the store's [`HistoryPolicy`](crate::HistoryPolicy)
+    /// keeps. By default it keeps none. A removal does not end the history: versions from before it
+    /// follow. Removals themselves and expired versions are not listed.
     ///
-    /// Each version is decoded by itself: one that is no `T`, as after a field was renamed, is an
-    /// `Err` in its place, and the others are still there.
+    /// Each version is decoded by itself. One that cannot be decoded as `T`, perhaps because a
+    /// field was renamed, is an `Err` in its place, and the others are still returned.
     ///
-    /// Costs, for each version, a read of up to 256 KiB of the journal; the first look into a
-    /// segment after an open reads it from its beginning. All versions are held in memory.
+    /// For each version, it costs a read of up to 256 KiB of the journal. The first such read in a
+    /// segment after an open reads the segment from its beginning. All versions are held in memory.
     ///
     /// # Errors
-    /// Those that every method can return; see [`Collection`]. Of a single version,
+    /// Those that every method can return; see [`Collection`]. The error of a single version is
     /// [`Error::Codec`](crate::Error::Codec).
     ///
     /// ```
@@ -52,13 +51,13 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(versions.into_iter().map(|version| decode::<T, C>(&key, version)).collect())
     }
 
-    /// Reads one retained version of an item by its tag: the base of a three-way merge, or what an
-    /// undo goes back to. `None` when there is no such version, or it is not kept any more.
+    /// Reads one retained version of an item by its tag: the base of a three-way merge, or the
+    /// target of an undo. `None` when there is no such version, or it is no longer kept.
     ///
-    /// Costs as [`history`](Self::history) up to that version.
+    /// Costs what [`history`](Self::history) costs up to that version.
     ///
     /// # Errors
-    /// [`Error::Codec`](crate::Error::Codec) when the version is no `T`.
+    /// [`Error::Codec`](crate::Error::Codec) when the version cannot be decoded as `T`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

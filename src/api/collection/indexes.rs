@@ -17,9 +17,9 @@ pub struct IndexStatus {
     pub index: Index,
     /// How many entries it has now: one for each item, or for each element where it has a `*`.
     pub entries: u64,
-    /// Whether it is used. It is not while it is built, nor after an item was displaced whose stored
-    /// bytes are damaged, until the next [`ensure_index`](Collection::ensure_index) or open builds it
-    /// anew.
+    /// Whether finds use it. They do not while it is being built. After an item with damaged bytes
+    /// was overwritten or removed, they do not until the next
+    /// [`ensure_index`](Collection::ensure_index) or open has built it again.
     pub built: bool,
 }
 
@@ -37,33 +37,34 @@ pub struct IndexProgress {
 
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// Makes sure that the collection has this index, and returns the index's name. From then on it
-    /// is part of the store: every writer maintains it in the same commit as the item, in whatever
-    /// program, and it is never stale.
+    /// is part of the store: every writer, in every program, maintains it in the same commit as the
+    /// item. So it is never stale.
     ///
-    /// A new index is built from the items that there are, while others read and write. That reads
-    /// every item once, and ends with a checkpoint. An index that is there costs nothing, so a
-    /// program may ask for its indexes whenever it starts. A build that is cut short, as by a kill, is
-    /// begun again by the next open, before that returns.
+    /// A new index is built from the existing items while others read and write. That reads every
+    /// item once, and ends with a checkpoint. An index that exists costs nothing, so a program can
+    /// call this each time it starts. If a build is cut short, by a kill for example, the next open
+    /// builds the index before it returns.
     ///
-    /// A [unique](Index::unique) index binds writers once it is built. Then the items that were there
-    /// before are compared with each other: so a write may be refused by an index that is refused
-    /// itself a moment later.
+    /// A [unique](Index::unique) index binds writers once it is built. Only then are the existing
+    /// items compared with each other. So an index may refuse a write although the index itself is
+    /// refused a moment later.
     ///
-    /// Each write to an item of a collection with indexes reads the version that it displaces, from
-    /// memory or with one read, and changes the entries that differ.
+    /// Each write in a collection with indexes reads the version that it replaces, from memory or
+    /// with one read, and changes the entries that differ.
     ///
     /// # Errors
     /// - [`Error::Index`] when the definition is not valid, or the collection has an index of these
     ///   fields that is [unique](Index::unique) where this is not, or the other way round: drop that
     ///   one first.
     /// - [`Error::NotUnique`] when two items have one value in a new unique index, with their keys.
-    /// - [`Error::TooLarge`] for a 65th index of a collection or a 1 025th of a store, and where an
-    ///   item has more than 1 000 entries in it. A write of such an item fails so, too.
+    /// - [`Error::TooLarge`] for a 65th index of a collection or a 1 025th of a store, and when an
+    ///   item would have more than 1 000 entries in it. A write of such an item fails in the same
+    ///   way.
     /// - [`Error::Corrupt`] when an item cannot be read.
     /// - Those of every write; see [`Collection`].
     ///
-    /// After an error the collection has no index that it did not have before; only when the store
-    /// is closed meanwhile does the next open build it.
+    /// After an error the collection has the same indexes as before. There is one exception: if the
+    /// store is closed during the build, the next open builds the index.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -161,8 +162,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         Ok(engine.secondaries.of(self.name()).iter().map(status).collect())
     }
 
-    /// Drops the index of this name; whether there was one. Costs one commit. Its space is
-    /// reclaimed by the next checkpoint after the last snapshot that reads it.
+    /// Drops the index of this name, and returns whether there was one. Costs one commit. The next
+    /// checkpoint reclaims its space, once no snapshot reads it any more.
     ///
     /// See [`ensure_index`](Self::ensure_index) for an example.
     ///

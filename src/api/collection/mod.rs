@@ -47,30 +47,32 @@ use crate::values::key::{ItemKey, check_collection};
 use crate::values::precondition::Precondition;
 use crate::values::retry::RetryPolicy;
 
-/// A named set of items in one store, with documents of type `T` stored in the form `C`.
+/// A named set of items in one store, with documents of type `T` that the codec `C` stores.
 ///
 /// Cheap to clone. Keys are 1 to 511 bytes, ordered bytewise; values are at most 64 MiB as stored.
 ///
-/// Every write may state a [`Precondition`] and returns only when it is as durable as the store's
-/// [`Durability`](crate::Durability) promises. Costs, in addition to encoding: a write reads one
-/// head from the index and appends one frame to the journal, shared with the writers that wait at
-/// the time; a read is served from the cache or costs one read of the index and one of the journal.
-/// While overwrites make dead bytes faster than compaction reclaims them, one write in 32 waits for
-/// up to 16 ms, so that disk use stays bounded. Where many runs ended too soon for compaction in
-/// the background, the first write of a later run compacts, which may take a second.
+/// A write can have a [`Precondition`]. It returns when it is as durable as the store's
+/// [`Durability`](crate::Durability) promises.
 ///
-/// Writing a document writes the whole type: fields that this program's type does not know are
-/// dropped, unless it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A
-/// [`patch`](Self::patch) leaves them as they are.
+/// In addition to encoding, a write costs one lookup in the index and one frame in the journal. All
+/// waiting writers share one write and one sync of the journal. A read is served from the cache, or
+/// costs one read of the index and one of the journal. While overwrites make dead bytes faster than
+/// compaction reclaims them, one write in 32 waits for up to 16 ms, so that disk use stays bounded.
+/// If many sessions ended too soon for compaction in the background, the first write of a later
+/// session compacts, which may take a second.
+///
+/// A write replaces the whole document. Fields that the type `T` does not know are dropped, unless
+/// it keeps them with `#[serde(flatten)] rest: serde_json::Map<…>`. A [`patch`](Self::patch) leaves
+/// them unchanged.
 ///
 /// # Errors
 /// Besides those that each method lists, every method can return [`Error::Closed`],
-/// [`Error::CodecMismatch`] when the collection is stored in another form,
-/// [`Error::InvalidKey`] for a key that is not within the limits, and, where it reads,
-/// [`Error::Corrupt`], [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
+/// [`Error::CodecMismatch`] when the collection is stored with another codec, [`Error::InvalidKey`]
+/// for a key that is not within the limits, and, where it reads, [`Error::Corrupt`],
+/// [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
 /// [`Error::Poisoned`], [`Error::CommitUnknown`], [`Error::Io`] when the disk is full,
-/// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`]; and, where the collection has
-/// a [unique](crate::Index::unique) index, [`Error::NotUnique`].
+/// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`]; and, where the collection
+/// has a [unique](crate::Index::unique) index, [`Error::NotUnique`].
 pub struct Collection<T, C = Json> {
     store: Store,
     name: Arc<Name>,
@@ -122,40 +124,41 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     /// Returns a handle to the same collection whose writes make the item expire this long after
-    /// the commit. From that instant on it is absent to every read and every precondition; the
-    /// store removes what is left of it later, by itself.
+    /// the commit. From that instant on the item is absent to every read and every precondition.
+    /// The store reclaims its space later, in the background.
     ///
     /// A write keeps the item's own expiry, unless the handle that it goes through says otherwise:
     ///
-    /// | handle | an item that is there | an item that is created |
+    /// | handle | an item that exists | an item that is created |
     /// |---|---|---|
-    /// | as it was opened | expires when the version before would have, or never | expires after the collection's [default](Self::set_default_ttl), or never |
+    /// | as it was opened | keeps its time of expiry, or never expires | expires after the collection's [default](Self::set_default_ttl), or never |
     /// | `with_ttl(ttl)` | expires after the ttl, counted anew | expires after the ttl |
     /// | [`expires_at(instant)`](Self::expires_at) | expires then | expires then |
     /// | [`without_ttl()`](Self::without_ttl) | never expires from now on | never expires |
     ///
-    /// The same holds for every verb that writes, also in batches, and [`Meta::expires`] tells. An
-    /// item that is created where one has expired is created; so is one that a batch creates after
-    /// it deleted it. So an item that lives for as long as it is used is updated through a handle
-    /// with a ttl; one whose time is set once, through one as it was opened; and `without_ttl` makes
-    /// a draft stay.
+    /// The same holds for every verb that writes, in batches too. [`Meta::expires`] returns the
+    /// time of expiry. An item counts as created if the item before it has expired, or if the same
+    /// batch has deleted it. For an item that lives as long as it is used, update it through a
+    /// handle with a ttl. For an item whose expiry is set once, update it through a handle as it
+    /// was opened. To make a draft permanent, write it through `without_ttl`.
     ///
-    /// The ttl is rounded up to a whole millisecond. With a ttl of zero a write succeeds and
-    /// returns its version, and no reader ever sees it. A ttl that leads beyond the year 9999 means
-    /// never.
+    /// The ttl is rounded up to a whole millisecond. With a ttl of zero, a write succeeds and
+    /// returns its version, but no reader ever sees the item. A ttl that ends after the year 9999
+    /// means that the item never expires.
     ///
     /// # The clock
     ///
-    /// It is the system's wall clock, but never goes back: not while the store is open, whatever is
-    /// done to the system's; not across an orderly close, so that what was absent stays absent; and
-    /// after a crash not to before the last commit that survived it. Removed for good is what a
-    /// sweep has met. So what can return is an item that a reader found expired, if the process
-    /// ended without a close, no commit since survived, and the system's clock is set back to
-    /// before the expiry until the store is opened again.
+    /// The store's clock is the system's wall clock, except that it never goes back: not while the
+    /// store is open, and not across an orderly close. So an expired item stays absent. After a
+    /// crash, it does not go back before the last commit that survived. An item that the background
+    /// sweep has removed never returns. An item that a reader found expired can return only in one
+    /// case: the process ended without a close, no later commit survived, and the system's clock
+    /// was set back to before the expiry when the store was opened again.
     ///
-    /// A system clock that was ahead when the store looked holds the store's there until the time
-    /// is reached: what expires by then is gone early, and nothing expires in between. Tests set a
-    /// [`ManualClock`](crate::ManualClock).
+    /// If the system's clock was ahead when the store read it, the store's clock stands still until
+    /// the system's has caught up. Items that expire before that time are gone early, and no item
+    /// expires meanwhile. [`Options::reset_clock`](crate::Options::reset_clock) sets the store's
+    /// clock back. Tests set a [`ManualClock`](crate::ManualClock).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -188,8 +191,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self
     }
 
-    /// Returns a handle to the same collection whose writes make the item stay: it does not expire,
-    /// whatever it was and whatever the collection's default is. See [`with_ttl`](Self::with_ttl).
+    /// Returns a handle to the same collection whose writes make the item permanent: it does not
+    /// expire, whatever its expiry was and whatever the collection's default is. See
+    /// [`with_ttl`](Self::with_ttl).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -212,8 +216,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     /// Returns a handle to the same collection whose writes make the item expire at this instant,
-    /// rounded up to a whole millisecond. An instant that is past makes it absent at once, and one
-    /// beyond the year 9999 means never. See [`with_ttl`](Self::with_ttl).
+    /// rounded up to a whole millisecond. An instant in the past makes the item absent at once. An
+    /// instant after the year 9999 means that it never expires. See [`with_ttl`](Self::with_ttl).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -231,14 +235,14 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self
     }
 
-    /// Sets how long items live that are created in this collection from now on through a handle
-    /// that says nothing about expiry; `None`, as in the beginning, for ever. It is kept with the
-    /// collection, for all handles and all runs. What is there already keeps its own expiry: see
-    /// [`with_ttl`](Self::with_ttl).
+    /// Sets the default time to live: how long items live that are created in this collection from
+    /// now on, through a handle that sets no expiry. `None`, the initial state, means for ever. The
+    /// store records it, for all handles and all later sessions. Items that exist keep their own
+    /// expiry: see [`with_ttl`](Self::with_ttl).
     ///
-    /// The time is rounded up to a whole millisecond. Costs one commit, as durable as any write,
-    /// where it differs from what is recorded, and nothing where it does not: a program may set it
-    /// whenever it starts. The change feed does not show it.
+    /// The time is rounded up to a whole millisecond. Costs one commit, as durable as any write, if
+    /// the time differs from the recorded one, and nothing otherwise. So a program can set it each
+    /// time it starts. The change feed does not show it.
     ///
     /// # Errors
     /// Those of every write; see [`Collection`].
@@ -269,8 +273,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.run(&mut [Operation::record(self.name(), record)?]).map(drop)
     }
 
-    /// How long items live that are created in this collection through a handle that says nothing
-    /// about expiry; `None` for ever. See [`set_default_ttl`](Self::set_default_ttl). Costs no I/O.
+    /// How long items live that are created in this collection through a handle that sets no
+    /// expiry; `None` means for ever. See [`set_default_ttl`](Self::set_default_ttl). Costs no I/O.
     ///
     /// # Errors
     /// [`Error::Closed`].

@@ -14,20 +14,21 @@ use crate::values::patch::Patch;
 use crate::values::precondition::Precondition;
 
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
-    /// Changes parts of a document that must be there and meet the precondition, all or nothing,
-    /// and returns the item as it then is. Fields that the patch does not name keep their meaning
-    /// exactly, also ones that `T` does not know; the patched document must still decode as `T`.
+    /// Changes parts of a document that must exist and meet the precondition. All operations of the
+    /// patch are applied, or none. Returns the item as written. Fields that the patch does not name
+    /// keep their exact meaning, even if `T` does not know them. The patched document must still
+    /// decode as `T`.
     ///
-    /// The precondition is decided before the patch is looked at. The patch is applied outside of
-    /// every lock; when another writer comes in between, it is applied again, as often as the
-    /// [`RetryPolicy`](crate::RetryPolicy) allows.
+    /// The precondition is decided before the patch is applied. The patch is applied under no lock.
+    /// If another writer comes in between, it is applied again, as often as the
+    /// [`RetryPolicy`](crate::RetryPolicy) allows. Each attempt costs a read and a write.
     ///
     /// # Errors
     /// - [`Error::NotFound`], [`Error::PreconditionFailed`], [`Error::InvalidPrecondition`] as
     ///   [`replace`](Self::replace).
     /// - [`Error::Patch`] when an operation cannot be applied, naming it.
-    /// - [`Error::Codec`] when the patched document is no `T`.
-    /// - [`Error::Contended`] when the policy is exhausted.
+    /// - [`Error::Codec`] when the patched document cannot be decoded as `T`.
+    /// - [`Error::Contended`] when every attempt that the policy allows has lost.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -41,7 +42,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// # Ok(()) }
     /// ```
     ///
-    /// Only JSON can be patched. For another codec there is no such method:
+    /// Only JSON can be patched. Collections with another codec do not have this method:
     ///
     /// ```compile_fail,E0599
     /// # fn main() -> Result<(), ifmatch::Error> {

@@ -30,16 +30,16 @@ use crate::values::precondition::{Precondition, Stored, Verb, Verdict, evaluate}
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read<T> {
-    /// The item is there and the precondition holds.
+    /// The item exists, and the precondition holds.
     Found(Item<T>),
-    /// The item is there and is what the reader has already: 304 in HTTP.
+    /// The item exists, and the reader's copy is current: 304 in HTTP.
     NotModified(Meta),
     /// There is no item.
     Missing,
 }
 
 impl<T> Read<T> {
-    /// The HTTP status that says the same: 200, 304 or 404.
+    /// The HTTP status for this result: 200, 304 or 404.
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self {
@@ -49,7 +49,7 @@ impl<T> Read<T> {
         }
     }
 
-    /// The item, if one was found and is newer than what the reader has.
+    /// The item, if it exists and the reader's copy is not current.
     #[must_use]
     pub fn found(self) -> Option<Item<T>> {
         if let Self::Found(item) = self { Some(item) } else { None }
@@ -57,10 +57,11 @@ impl<T> Read<T> {
 }
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Reads an item; `None` when there is none.
+    /// Reads an item; `None` when there is none. A cached value costs no I/O. Otherwise the read
+    /// costs at most one read of the index and one of the journal.
     ///
     /// # Errors
-    /// [`Error::Codec`] when the stored document is no `T`.
+    /// [`Error::Codec`] when the stored document cannot be decoded as `T`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -76,8 +77,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
         version.map(|version| decode::<T, C>(&key, version)).transpose()
     }
 
-    /// Reads the version of an item without its document; `None` when there is none. Costs as
-    /// [`get`](Self::get), but that the document is not decoded: the parent tag is stored beside it.
+    /// Reads the version of an item without its document; `None` when there is no item. Decodes no
+    /// document, but otherwise costs as much as [`get`](Self::get), because the parent tag is
+    /// stored with the document.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].
@@ -99,7 +101,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(engine.read(&key)?.map(|version| version.meta))
     }
 
-    /// Whether an item is there. Costs at most one read of the index and none of the journal.
+    /// Whether an item exists. Costs at most one read of the index, and none of the journal.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].
@@ -116,18 +118,19 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.store.engine()?.is_present(&key)
     }
 
-    /// Whether the write with this tag was made to this item: what became of a write that returned
-    /// [`Error::CommitUnknown`], asked after the store was reopened. It was made if it is the item's
-    /// current version, or if later versions lead back to it, removals among them.
+    /// Whether the write with this tag was made to this item. After a write has returned
+    /// [`Error::CommitUnknown`], reopen the store and ask this. The write was made if the tag is
+    /// that of the item's current version, or of a version or removal that later ones lead back to
+    /// by their parent tags.
     ///
     /// The answer comes from the journal, not from [`history`](Self::history): it does not need a
-    /// [`HistoryPolicy`](crate::HistoryPolicy) with versions. It goes as far back as the journal
-    /// still holds the item's entries. `true` is certain. `false` is certain while compaction has
-    /// dropped none of the versions since; so ask right after reopening, before the item is written
-    /// often, or keep versions.
+    /// [`HistoryPolicy`](crate::HistoryPolicy) with versions. It looks back as far as the journal
+    /// still holds the item's entries. `true` is certain. `false` is certain only while compaction
+    /// has dropped no later version. So ask right after the store is reopened, before the item is
+    /// written often, or keep versions.
     ///
-    /// Costs, for each version since, a read of up to 256 KiB of the journal; the first look into a
-    /// segment after an open reads it from its beginning.
+    /// For each later version, it costs a read of up to 256 KiB of the journal. The first such read
+    /// in a segment after an open reads the segment from its beginning.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].
@@ -147,12 +150,13 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.store.engine()?.has_written(&key, *etag)
     }
 
-    /// Reads several items, in the order of the keys, as of one moment between batches: of a batch
-    /// that changed some of them, all changes are seen or none.
+    /// Reads several items at one moment, and returns them in the order of the given keys. If a
+    /// batch changes some of them, either all of its changes are seen or none. For each item it
+    /// costs what [`get`](Self::get) costs.
     ///
     /// # Errors
-    /// [`Error::Codec`] when one of the documents is no `T`, [`Error::InvalidKey`] when one of the
-    /// keys is none.
+    /// [`Error::Codec`] when one of the documents cannot be decoded as `T`, [`Error::InvalidKey`]
+    /// when one of the keys is not within the limits.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -175,13 +179,13 @@ impl<T, C: Codec<T>> Collection<T, C> {
         keys.iter().zip(versions).map(decode).collect()
     }
 
-    /// Reads an item if a precondition holds, to learn cheaply that a copy is still current: with
-    /// `IfNoneMatch` or `IfModifiedSince` that is [`Read::NotModified`], decided before the
+    /// Reads an item if a precondition holds. With `IfNoneMatch` or `IfModifiedSince` this is a
+    /// cheap way to learn that a copy is still current: the result is [`Read::NotModified`], and no
     /// document is decoded.
     ///
     /// # Errors
-    /// [`Error::PreconditionFailed`] when an `IfMatch` or a `Matching` does not hold, also because
-    /// there is no item.
+    /// [`Error::PreconditionFailed`] when an `IfMatch` or a `Matching` does not hold. That includes
+    /// an absent item.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

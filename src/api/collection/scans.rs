@@ -6,17 +6,19 @@ use crate::values::codec::Codec;
 use crate::values::error::Result;
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Iterates over all items in order of their keys, from either end, lazily: some hundred heads
-    /// and at each end 1 MiB of values, or one value that is larger, are held at a time.
+    /// Iterates lazily over all items in order of their keys, from either end. At a time it holds
+    /// some hundred keys with their versions, and at each end 1 MiB of values, or one value that is
+    /// larger.
     ///
-    /// Raw values of up to 1 KiB are parts of a buffer of some 100 KiB that they share with their
-    /// neighbours. Copy one that is to be kept for long.
+    /// Raw values of up to 1 KiB share a buffer of some 100 KiB with their neighbours. To keep one
+    /// for long, copy it.
     ///
-    /// Each item is seen whole and as it is when its part of the collection is read; changes made
-    /// meanwhile are seen or not. An item that cannot be decoded is an `Err` in its place.
+    /// Each item is seen whole, as it is when its part of the collection is read. A change that is
+    /// made during the iteration may be seen or not. To see one moment, iterate over a
+    /// [snapshot](crate::Store::snapshot). An item that cannot be decoded is an `Err` in its place.
     ///
     /// # Errors
-    /// None of its own: what cannot be read is an `Err` of the iterator.
+    /// None of its own. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -38,7 +40,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// Iterates over the items whose keys begin with these bytes.
     ///
     /// # Errors
-    /// None of its own: what cannot be read is an `Err` of the iterator.
+    /// None of its own. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -58,7 +60,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// [`KeyRange`] lists the forms, and shows how to read page by page.
     ///
     /// # Errors
-    /// None of its own: what cannot be read is an `Err` of the iterator.
+    /// None of its own. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -77,7 +79,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// Iterates over the keys alone, in order and from either end; reads no values.
     ///
     /// # Errors
-    /// None of its own: what cannot be read is an `Err` of the iterator.
+    /// None of its own. An item that cannot be read is an `Err` of the iterator.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -94,7 +96,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(Keys::new(self.store.clone(), None, Selection::all(self.name())))
     }
 
-    /// Counts the items. Costs a scan of their heads, some million a second; reads no values.
+    /// Counts the items. Costs a scan of the index, of some million items a second; reads no
+    /// values.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].
@@ -110,8 +113,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.keys()?.count_rows()
     }
 
-    /// Whether there is no item. Reads up to 16 heads, and more where the first ones are of deleted
-    /// or expired items.
+    /// Whether there is no item. Reads up to 16 entries of the index, and more if the first ones
+    /// are of deleted or expired items.
     ///
     /// # Errors
     /// Those that every method can return; see [`Collection`].

@@ -32,8 +32,8 @@ pub enum UpdateError<E> {
 }
 
 impl<E> UpdateError<E> {
-    /// The HTTP status that says the same: that of the store's error, or 422 where the closure
-    /// refused. What its error means only the caller knows, who may have a better one.
+    /// The HTTP status for this error: that of the store's error, or 422 if the closure refused.
+    /// The caller, which knows what the closure's error means, may choose a better one.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -80,17 +80,20 @@ impl<E: std::error::Error> std::error::Error for UpdateError<E> {
 }
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Changes an item that is there: reads it, runs the closure on it, and writes it back if it
-    /// is unchanged, until that succeeds. Gives the item as written.
+    /// Changes an item that exists. Reads it, runs the closure on it, and writes it back if nobody
+    /// has changed it since; otherwise repeats this. Returns the item as written. Each attempt
+    /// costs a read and a write.
     ///
-    /// The closure runs once for each attempt, on a freshly read value each time and under no
-    /// lock: it may use the store, and may panic without harm to it. Only a lost race is retried,
-    /// by the collection's [`RetryPolicy`](crate::RetryPolicy). A closure that itself writes the item
-    /// loses to its own write; after sixteen such losses the update gives up.
+    /// The closure runs once for each attempt, each time on the current value, and under no lock.
+    /// It may use the store, and a panic in it does no harm to the store. Only a lost race is
+    /// retried, within the limits of the collection's [`RetryPolicy`](crate::RetryPolicy). A
+    /// closure that itself writes the item loses to its own write; after sixteen such losses the
+    /// update gives up.
     ///
     /// # Errors
-    /// - [`Error::NotFound`] when there is no item, also one that was deleted in the meantime.
-    /// - [`Error::Contended`] when the policy is exhausted, or the closure writes the item.
+    /// - [`Error::NotFound`] when there is no item, or when it is deleted during the update.
+    /// - [`Error::Contended`] when every attempt that the policy allows has lost, or when the
+    ///   closure writes the item.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -112,8 +115,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         }
     }
 
-    /// As [`update`](Self::update), with a closure that may refuse: its error ends the update with
-    /// nothing written.
+    /// As [`update`](Self::update), with a closure that may refuse: its error ends the update, and
+    /// nothing is written.
     ///
     /// # Errors
     /// - [`UpdateError::Aborted`] with the closure's error.
@@ -138,11 +141,11 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.run_update(key.as_ref(), None::<fn() -> T>, f)
     }
 
-    /// As [`update`](Self::update), but an absent item is made by `default` first, changed by the
-    /// closure and created; both run once for each attempt that needs them.
+    /// As [`update`](Self::update), but an absent item is created: `default` makes a document, and
+    /// the closure changes it before it is written. Both may run once for each attempt.
     ///
     /// # Errors
-    /// [`Error::Contended`] when the policy is exhausted.
+    /// [`Error::Contended`] when every attempt that the policy allows has lost.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

@@ -8,7 +8,7 @@ use crate::values::item::{Item, Meta};
 use crate::values::precondition::{Precondition, Tags};
 
 impl<T, C: Codec<T>> Collection<T, C> {
-    /// Writes an item that must not be there yet.
+    /// Writes an item that must not exist yet, and returns its version.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`](crate::Error::AlreadyExists) with the current item.
@@ -27,11 +27,11 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.write(key.as_ref(), action, Precondition::IfNoneMatch(Tags::Any))
     }
 
-    /// Writes an item that must be there and meet the precondition; an [`ETag`](crate::ETag) or a
-    /// `&Item` is `IfMatch`.
+    /// Writes an item that must exist and meet the precondition, and returns the new version. An
+    /// [`ETag`](crate::ETag) or a `&Item` as the precondition means `IfMatch` of its tag.
     ///
     /// # Errors
-    /// - [`Error::NotFound`](crate::Error::NotFound).
+    /// - [`Error::NotFound`](crate::Error::NotFound) when there is no item.
     /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item.
     /// - [`Error::InvalidPrecondition`](crate::Error::InvalidPrecondition) for `IfNoneMatch(Any)` and `IfModifiedSince`.
     ///
@@ -57,8 +57,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.write(key.as_ref(), action, precondition.into())
     }
 
-    /// Writes an item whether it is there or not, if the precondition is met. With `IfMatch` an
-    /// absent item fails: nothing is created that the caller believes to be a change.
+    /// Writes an item, whether it exists or not, if the precondition holds. Returns the new
+    /// version. `IfMatch` fails for an absent item: a caller that expects to change an item does
+    /// not create one.
     ///
     /// # Errors
     /// - [`Error::PreconditionFailed`](crate::Error::PreconditionFailed) with the current item, if there is one.
@@ -85,8 +86,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.write(key.as_ref(), action, precondition.into())
     }
 
-    /// Removes an item that must be there and meet the precondition. The returned version is that
-    /// of the removal: its tag is new, its parent the tag that was removed.
+    /// Removes an item that must exist and meet the precondition. Returns the version of the
+    /// removal: its tag is new, and its parent is the tag of the removed version.
     ///
     /// # Errors
     /// As [`replace`](Self::replace).
@@ -108,10 +109,10 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.write(key.as_ref(), Action::Delete, precondition.into())
     }
 
-    /// Writes an item back if nobody changed it since it was read, and puts the new version into
-    /// it, ready for the next save. An item made with [`Item::new`] is created.
+    /// Writes an item back if nobody has changed it since it was read, and stores the new version
+    /// in it, ready for the next save. An item made with [`Item::new`] is created.
     ///
-    /// After an error the item is as it was, tag included: take the current one from the conflict,
+    /// After an error the item and its tag are unchanged. Take the current item from the conflict,
     /// or read again.
     ///
     /// # Errors

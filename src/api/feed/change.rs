@@ -25,17 +25,17 @@ use crate::values::revision::Revision;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeKind {
-    /// It was written where there was none, or only an expired one.
+    /// It was created: there was no item, or only an expired one.
     Created,
     /// It was written over another version.
     Replaced,
     /// It was removed.
     Deleted,
-    /// Its time was over.
+    /// It expired.
     Expired,
     /// Every item of the collection was removed, by [`Collection::clear`] or
     /// [`Store::drop_collection`]. The change has the empty key, which no item has, and represents
-    /// all of them: who keeps a copy removes what it has of the collection.
+    /// all of them: a reader that keeps a copy removes its items of the collection.
     ///
     /// [`Collection::clear`]: crate::Collection::clear
     /// [`Store::drop_collection`]: crate::Store::drop_collection
@@ -54,8 +54,8 @@ impl From<EntryKind> for ChangeKind {
     }
 }
 
-/// What one commit did to one item. A batch gives one for each item that it changed, in the order
-/// in which it first named them, all with one revision. A collection that is cleared gives one
+/// What one commit did to one item. A batch makes one change for each item that it changed, in the
+/// order in which it first named them, all with one revision. A clear of a collection makes one
 /// [`Cleared`](ChangeKind::Cleared) for all of its items.
 ///
 /// From a [`Store`](crate::Store) it carries the stored bytes, from a
@@ -101,8 +101,7 @@ impl<T> Change<T> {
         self.key.collection()
     }
 
-    /// The item's key; empty where the collection was [cleared](ChangeKind::Cleared), which is a
-    /// change of no single item.
+    /// The item's key; empty if the collection was [cleared](ChangeKind::Cleared).
     #[must_use]
     pub fn key(&self) -> &[u8] {
         self.key.key_bytes()
@@ -132,13 +131,13 @@ impl<T> Change<T> {
         self.meta.revision
     }
 
-    /// When the change was made, see [`Meta::modified`].
+    /// When the change was made; see [`Meta::modified`].
     #[must_use]
     pub fn modified(&self) -> SystemTime {
         self.meta.modified()
     }
 
-    /// When the version that was written ceases, or ceased, to exist, if ever.
+    /// When the written version expires or expired, if ever.
     #[must_use]
     pub fn expires(&self) -> Option<SystemTime> {
         self.meta.expires()
@@ -162,7 +161,8 @@ impl<T> Change<T> {
         self.value
     }
 
-    /// The place after this change: resuming there yields the next one, also inside a batch.
+    /// The place after this change. A feed from there begins with the next one, also inside a
+    /// batch.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.cursor

@@ -11,9 +11,9 @@ use crate::values::error::Result;
 /// The durable changes after a cursor, made by [`Store::changes`] and
 /// [`Collection::changes`](crate::Collection::changes).
 ///
-/// It ends when it reaches the point where nothing more is durable. It can be asked again later,
-/// and goes on when there is more by then. After an error of the store it yields nothing more;
-/// after a document that could not be decoded it goes on. It keeps the store open.
+/// It ends where nothing more is durable. If it is asked again later, it continues with what has
+/// become durable since. After an error of the store it yields nothing more. After a document that
+/// cannot be decoded it continues. It keeps the store open.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -47,7 +47,8 @@ impl<T> Changes<T> {
         Ok(Self { store: store.clone(), feed, decode, ended: false })
     }
 
-    /// The place after everything that was given or, being of other collections, passed over.
+    /// The place after every change that was yielded, or passed over because it is of another
+    /// collection.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

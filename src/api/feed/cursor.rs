@@ -9,9 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::journal::append::Purged;
 use crate::values::revision::Revision;
 
-/// A place in the change feed of one store: everything before it is known, everything after it is
-/// still to come. Small, `Copy`, and to be kept wherever the one who follows the feed keeps what
-/// it has made of it.
+/// A place in the change feed of one store: a reader has seen every change before it, and none
+/// after it. Small and `Copy`. A reader of the feed stores it together with its copy of the data.
 ///
 /// A cursor is opaque. With serde, and with `Display` and [`FromStr`], it is a short text of
 /// letters, digits, `-`, `.` and `~` in human-readable formats, and some numbers in others.

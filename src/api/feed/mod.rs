@@ -34,14 +34,14 @@ impl Store {
     /// Returns every durable change after a place in the store's history, of all collections, in
     /// the order in which they were made; the iterator ends where nothing more is durable.
     ///
-    /// Each item's latest change is always there, superseded ones as long as the journal keeps
-    /// them. A change that is not durable yet, as one of an `Eventual` store that was not synced,
-    /// is not shown until it is. An item that has expired is shown as
-    /// [`Expired`](ChangeKind::Expired), swept or not. A collection that was cleared or dropped is
-    /// shown as one [`Cleared`](ChangeKind::Cleared), and what it made obsolete is not shown.
+    /// Each item's latest change is always there; superseded changes are there for as long as the
+    /// journal keeps them. A change is shown only when it is durable. An expired item is shown as
+    /// [`Expired`](ChangeKind::Expired), whether it was swept or not. A collection that was cleared
+    /// or dropped is shown as one [`Cleared`](ChangeKind::Cleared), and the changes that it made
+    /// obsolete are not shown.
     ///
-    /// Costs reads of the journal's files, some 256 KiB at a time. The first look into a file, at
-    /// most 64 MiB, reads it from its start; further ones go on from a place nearby. The store can
+    /// It costs reads of the journal's files, some 256 KiB at a time. The first read in a file,
+    /// which has at most 64 MiB, reads it from its start; later reads begin nearby. The store can
     /// be written to and closed at the same time.
     ///
     /// # Errors
@@ -78,14 +78,15 @@ impl Store {
         Changes::new(self, cursor, None, <Raw as Codec<Bytes>>::decode)
     }
 
-    /// Returns the same changes as [`changes`](Self::changes), and then waits for more.
+    /// Returns the same changes as [`changes`](Self::changes), and then waits for further ones.
     ///
-    /// A watch does not keep the store open, and never holds up a writer: it keeps at most some
-    /// 256 KiB of changes, or one commit's, and reads the rest from the journal when it gets there.
+    /// A watch does not keep the store open, and never delays a writer. It holds at most some 256
+    /// KiB of changes, or those of one commit, and reads later ones from the journal when they are
+    /// asked for.
     ///
-    /// While a watch lives, an [`Eventual`](crate::Durability::Eventual) store begins to sync at once
-    /// after a commit, not after `sync_interval`, so that a change is seen within the time of a disk
-    /// sync. Writers do not wait for that; those who write without a pause share a sync.
+    /// While a watch exists, an [`Eventual`](crate::Durability::Eventual) store begins to sync at
+    /// once after a commit, not after `sync_interval`. So a change is seen after one disk sync.
+    /// Writers do not wait for it, and commits that come during a sync share the next one.
     ///
     /// # Errors
     /// As [`changes`](Self::changes).
@@ -98,7 +99,7 @@ impl Store {
     /// The place after everything that is durable now.
     ///
     /// # Errors
-    /// [`Error::Closed`](crate::Error::Closed). A closed store has no place to go on from.
+    /// [`Error::Closed`](crate::Error::Closed).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -145,7 +146,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Changes::new(self.store(), cursor, Some(self.selected()?), C::decode)
     }
 
-    /// Returns the same changes as [`changes`](Self::changes), and then waits for more, as
+    /// Returns the same changes as [`changes`](Self::changes), and then waits for further ones, as
     /// [`Store::watch`] does.
     ///
     /// # Errors

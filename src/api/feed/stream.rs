@@ -12,11 +12,11 @@ use crate::api::feed::watch::{Step, Watch};
 use crate::journal::notify::TaskId;
 use crate::values::error::Result;
 
-/// A [`Watch`] as an async stream, made by [`Watch::into_stream`]. Needs no runtime of a kind.
+/// A [`Watch`] as an async stream, made by [`Watch::into_stream`]. It works with any runtime.
 ///
-/// Polling reads from the journal's files where changes are not at hand: up to 1 MiB, or one
-/// commit if it is larger, and the first time in a file from its beginning. Where that is too
-/// long for a task, let a thread receive from the watch.
+/// A poll may read up to 1 MiB from the journal's files, or one commit if it is larger. The first
+/// read in a file begins at the start of the file. If that blocks a task for too long, receive from
+/// the watch on a thread.
 ///
 /// The stream ends after its first error that is not about a single document; see [`Watch::recv`]
 /// for the errors.
@@ -47,9 +47,10 @@ pub struct WatchStream<T = Bytes> {
 }
 
 impl<T> Watch<T> {
-    /// Makes an async stream of the watch, which goes on where the watch stood.
+    /// Turns the watch into an async stream, which continues from the watch's place.
     ///
-    /// A type of its own, since one that is both an iterator and a stream has two methods `next`.
+    /// The stream is a separate type, because a type that is both an iterator and a stream has two
+    /// methods `next`.
     ///
     /// See [`WatchStream`] for an example.
     #[must_use]
@@ -60,7 +61,8 @@ impl<T> Watch<T> {
 }
 
 impl<T> WatchStream<T> {
-    /// The place after everything that was received or, being of other collections, passed over.
+    /// The place after every change that was received, or passed over because it is of another
+    /// collection.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.watch.cursor()

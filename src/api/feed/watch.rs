@@ -16,13 +16,13 @@ use crate::values::error::{Error, Result};
 /// The durable changes after a cursor, and then those to come; made by [`Store::watch`] and
 /// [`Collection::watch`](crate::Collection::watch).
 ///
-/// Nothing before it is durable, nothing twice, nothing out of order, nothing missing. A watch that
-/// is slow, or dropped, costs writers nothing: it reads from the journal what it has missed. It
-/// does not keep the store open; once the store is closed it says [`Error::Closed`], and what was
-/// not received by then follows its [`cursor`](Self::cursor) when the store is open again.
+/// It shows no change before it is durable, none twice, none out of order, and misses none. A slow
+/// watch costs writers nothing, because it reads from the journal. It does not keep the store open.
+/// Once the store is closed it returns [`Error::Closed`]. After a reopen, a watch from its
+/// [`cursor`](Self::cursor) continues with the changes that it had not received.
 ///
-/// It is also an iterator, which blocks, and ends after its first error that is not about a single
-/// document. With the feature `stream` it can be made an async stream.
+/// A watch is also an iterator, which blocks, and ends after its first error that is not about a
+/// single document. With the feature `stream`, `into_stream` turns it into an async stream.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -81,7 +81,7 @@ impl<T> Watch<T> {
     /// Waits for the next change.
     ///
     /// # Errors
-    /// - [`Error::Codec`] when the change's document cannot be decoded; the next call goes on
+    /// - [`Error::Codec`] when the change's document cannot be decoded; the next call continues
     ///   after it.
     /// - [`Error::Closed`] once the store is closed.
     /// - [`Error::Poisoned`] once a failure has ended writing and everything durable was received.
@@ -97,7 +97,7 @@ impl<T> Watch<T> {
         }
     }
 
-    /// Waits for the next change, at most for so long; `None` when there was none.
+    /// Waits for the next change, at most for the timeout; `None` if there was none.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -108,7 +108,7 @@ impl<T> Watch<T> {
         self.receive(Instant::now().checked_add(timeout))?.transpose()
     }
 
-    /// The next change if there is one by now; does not wait, but reads from files.
+    /// Returns the next change if there is one already. Does not wait, but may read from files.
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
@@ -124,7 +124,8 @@ impl<T> Watch<T> {
         }
     }
 
-    /// The place after everything that was received or, being of other collections, passed over.
+    /// The place after every change that was received, or passed over because it is of another
+    /// collection.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
         self.feed.cursor()

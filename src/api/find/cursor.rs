@@ -37,12 +37,12 @@ impl Rank {
     }
 }
 
-/// A place in the order of a find, to go on from later; given by
-/// [`Found::cursor`](crate::Found::cursor), taken by [`Find::after`](crate::Find::after).
+/// A place in the order of a find, to continue from later. [`Found::cursor`](crate::Found::cursor)
+/// returns it, and [`Find::after`](crate::Find::after) takes it.
 ///
-/// It holds the last item's key and the first bytes of the value that the find sorts by, and the sort:
-/// a find with another one refuses it. It names no version and no store, so it is of use after a
-/// restart, a restore, and when the item is gone.
+/// It holds the sort, the key of the last item, and the first bytes of the values that the item is
+/// sorted by. A find with another sort refuses it. It names no version and no store, so it stays
+/// valid after a restart or a restore, and after the item is removed.
 ///
 /// A cursor is opaque. With serde, and with `Display` and [`FromStr`], it is a text of hexadecimal
 /// digits and two dots, at most 1 543 characters, and mostly less than a hundred.

@@ -9,7 +9,7 @@ use super::Find;
 use super::candidates::Source;
 use crate::values::error::Result;
 
-/// What a find took; made by [`Find::explain`].
+/// How a find found its items, and what it cost; made by [`Find::explain`].
 ///
 /// See [`Find::explain`] for an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Explanation {
         Ok(Self { collection, index, looked_at, found, sorted })
     }
 
-    /// The name of the index that was used; `None` where every item was looked at.
+    /// The name of the index that was used; `None` if every item was looked at.
     #[must_use]
     pub fn index(&self) -> Option<&str> {
         self.index.as_ref().map(|source| source.name.as_str())
@@ -51,21 +51,20 @@ impl Explanation {
         self.index.as_ref().map_or(0, |source| source.ranges)
     }
 
-    /// Whether the index gives one item at most, since it is [unique](crate::Index::unique) and the
-    /// filter demands one value of each of its fields.
+    /// Whether the find returns one item at most, because the index is
+    /// [unique](crate::Index::unique) and the filter demands one value of each of its fields.
     #[must_use]
     pub fn at_most_one(&self) -> bool {
         self.index.as_ref().is_some_and(|source| source.single)
     }
 
-    /// How many entries of the index were looked at, or without one how many items. Each costs
-    /// reading an item, parsing it, and comparing it with the filter.
+    /// How many entries of the index were looked at, or without an index, how many items.
     #[must_use]
     pub fn looked_at(&self) -> u64 {
         self.looked_at
     }
 
-    /// How many items the find gives.
+    /// How many items the find returns.
     #[must_use]
     pub fn found(&self) -> u64 {
         self.found

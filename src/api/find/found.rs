@@ -22,8 +22,8 @@ use crate::values::key::ItemKey;
 use crate::values::query::sort::Sort;
 use crate::values::short_bytes::ShortBytes;
 
-/// The items that a find gives, in its order; made by [`Find::iter`]. Dropping it early costs
-/// nothing.
+/// An iterator over the items of a find, in its order; made by [`Find::iter`]. Dropping it early
+/// costs nothing.
 ///
 /// See [`Find`] for an example.
 #[derive(Debug)]
@@ -63,8 +63,9 @@ impl<T: Serialize + DeserializeOwned> Found<T> {
 }
 
 impl<T> Found<T> {
-    /// The place after the last item that was given, for [`Find::after`]; while none was, the place
-    /// that the find went on after. An item that could not be decoded counts as given.
+    /// The place after the last item that was returned, for [`Find::after`]. Before the first item
+    /// it is the place that the find began after. An item that could not be decoded counts as
+    /// returned.
     ///
     /// See [`Find::after`] for an example.
     #[must_use]

@@ -44,14 +44,14 @@ use crate::values::query::index::Index;
 use crate::values::query::plan::{Plan, plan};
 use crate::values::query::sort::{Sort, SortField};
 
-/// A find that is being put together; made by [`Collection::find`] and
+/// A find, to be refined and then run; made by [`Collection::find`] and
 /// [`SnapshotCollection::find`]. Nothing is read before [`iter`](Self::iter),
 /// [`count`](Self::count), [`update_each`](Self::update_each) or [`explain`](Self::explain).
 ///
-/// All of a find is of one moment: that of the snapshot it was made from, or that at which it began
-/// to read. Items that are written meanwhile are seen as they were, each once, and an item that
-/// expires meanwhile is absent. A find keeps what its snapshot needs for as long as it lasts; see
-/// [`Store::snapshot`](crate::Store::snapshot).
+/// A find shows one moment: that of the snapshot it was made from, or that at which it began to
+/// read. An item that is written during the find is seen once, as it was before. An item that
+/// expires during the find is absent. While it runs, a find takes the memory and disk space of a
+/// snapshot; see [`Store::snapshot`](crate::Store::snapshot).
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -84,17 +84,17 @@ pub struct Find<T> {
 }
 
 impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
-    /// Finds the items whose documents meet a filter: give it an order and a limit, and then ask for
-    /// the items, their number, a change of each, or what it costs.
+    /// Finds the items whose documents meet a filter. Set an order and a limit if you need them,
+    /// then ask for the items, for their number, for a change of each, or for the cost of the find.
     ///
-    /// The filter is applied to the documents as they are stored, so it may name fields that `T` does
-    /// not know. A find reads the part of an [index](Self::ensure_index) that fits the filter or the
-    /// sort, and without one every item of the collection. That costs a read and a parse of each, some
-    /// microseconds where values are cached. `docs/finding.md` has the rules, and [`Find::explain`]
-    /// says which index it was and how much was looked at.
+    /// The filter is applied to the documents as they are stored, so it may name fields that `T`
+    /// does not know. A find reads the part of an [index](Self::ensure_index) that fits the filter
+    /// or the sort. Without such an index it reads every item of the collection. Each item costs a
+    /// read and a parse, which take some microseconds if the value is cached. `docs/finding.md` has
+    /// the rules. [`Find::explain`] says which index was used and how much was read.
     ///
-    /// See [`Find`] for an example. Only JSON can be looked into. For another codec there is no such
-    /// method:
+    /// See [`Find`] for an example. Only JSON can be searched. Collections with another codec do
+    /// not have this method:
     ///
     /// ```compile_fail,E0599
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -106,17 +106,17 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         Find::new(self.clone(), None, filter)
     }
 
-    /// Watches what a find would give: each durable change after a place that makes an item meet the
-    /// filter, changes one that does, or ends that. See [`WatchFound`].
+    /// Watches the items that a find would return. Shows each durable change after the cursor by
+    /// which an item enters the find, changes in it, or leaves it. See [`WatchFound`].
     ///
     /// To show a list and keep it current, list a [snapshot](crate::Store::snapshot) and watch from
     /// its [`cursor`](crate::Snapshot::cursor).
     ///
-    /// Costs a read and a parse of each item here, to know which meet the filter, and then the key of
-    /// each of those in memory; otherwise as [`watch`](Self::watch).
+    /// This call reads and parses each item, to learn which of them meet the filter. The watch
+    /// holds the keys of those in memory. Otherwise it costs what [`watch`](Self::watch) costs.
     ///
     /// # Errors
-    /// [`Error::Filter`](crate::Error::Filter) when the filter is not one;
+    /// [`Error::Filter`](crate::Error::Filter) when the filter is not valid;
     /// [`Error::ScanTooLong`](crate::Error::ScanTooLong); those of [`watch`](Self::watch).
     pub fn watch_find(&self, filter: Filter, cursor: Cursor) -> Result<WatchFound<T>> {
         WatchFound::new(self, filter, cursor)
@@ -151,20 +151,20 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// Returns the items in the order of the values at a path, the least first. Without a sort they
     /// come in the order of their keys.
     ///
-    /// Values are ordered null, false, true, numbers, strings, arrays, objects, as [`Filter`] orders
-    /// them. A further `sort` or [`sort_desc`](Self::sort_desc), up to eight in all, orders the items
-    /// whose values so far are equal; the items' keys decide last. Of a path with `*` an item's least
-    /// value counts.
+    /// Values are ordered null, false, true, numbers, strings, arrays, objects, as [`Filter`]
+    /// orders them. A further `sort` or [`sort_desc`](Self::sort_desc), up to eight in all, orders
+    /// the items whose values so far are equal; the items' keys decide last. For a path with `*`,
+    /// an item's least value counts.
     ///
     /// **Items that lack the first path are left out**: they have no place in the order. A further
-    /// path that an item lacks counts as less than every value. The order is decided by the first 256
-    /// bytes of an item's values as an index holds them: strings that have more than 250 bytes in
-    /// common may count as equal.
+    /// path that an item lacks counts as less than every value. The order is decided by the first
+    /// 256 bytes of an item's values as an index holds them: strings with the same first 250 bytes
+    /// may count as equal.
     ///
-    /// Where no index gives the order of the first path, a sort reads all items before it gives the
-    /// first. It keeps the values and key of each that was found, at most 767 bytes each, and with a
-    /// [`limit`](Self::limit) no more than so many. Where an index does, items are read as they are
-    /// asked for; those with equal values may be read together.
+    /// If no index gives the order of the first path, a sort reads all items before it returns the
+    /// first. It holds the values and the key of each item that is found, at most 767 bytes each;
+    /// with a [`limit`](Self::limit), it holds no more items than that. If an index gives the
+    /// order, items are read as they are asked for; items with equal values may be read together.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -183,7 +183,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     }
 
     /// As [`sort`](Self::sort), the greatest first. Items with equal values still come in ascending
-    /// order of their keys; of a path with `*` an item's greatest value counts.
+    /// order of their keys; for a path with `*`, an item's greatest value counts.
     ///
     /// See [`Find`] for an example.
     pub fn sort_desc(self, path: &str) -> Self {
@@ -202,21 +202,21 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { sort: Some(sort), ..self }
     }
 
-    /// Returns at most so many items.
+    /// Returns at most this number of items.
     ///
     /// See [`after`](Self::after) for an example.
     pub fn limit(self, items: u64) -> Self {
         Self { limit: Some(items), ..self }
     }
 
-    /// Goes on after a place in the order, which [`Found::cursor`] tells: the next page.
+    /// Continues after a place in the order, which [`Found::cursor`] returns: the next page.
     ///
-    /// Where an index gives the order, the page begins in it where the one before ended.
+    /// If an index gives the order, the page begins in the index where the page before ended.
     ///
-    /// The place is a value and a key and no item, so the next page is right whatever was written or
-    /// removed in the meantime. Each page is of its own moment: an item whose value was changed
-    /// between two pages may be on both, or on neither. To page through one moment, find in one
-    /// snapshot.
+    /// The place is a value and a key, not an item. So it stays valid whatever is written or
+    /// removed between two pages. Each page shows its own moment: an item whose value changes
+    /// between two pages may be on both, or on neither. To page through one moment, make all finds
+    /// in one snapshot.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -238,26 +238,27 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { after: Some(place), ..self }
     }
 
-    /// Returns the items. They are read as they are asked for where a scan or an index gives their
-    /// order, and else all at once; see [`sort`](Self::sort).
+    /// Returns the items. If a scan or an index gives their order, they are read as they are asked
+    /// for. Otherwise all are read at once; see [`sort`](Self::sort).
     ///
     /// An item that cannot be decoded as `T` is an `Err` in its place, not the end.
     ///
     /// # Errors
     /// Here, or as an item of the iterator:
-    /// - [`Error::Filter`](crate::Error::Filter) when the filter or the sort's path is not one, or the
-    ///   place that it goes on after is one of another order.
+    /// - [`Error::Filter`](crate::Error::Filter) when the filter or a path of the sort is not
+    ///   valid, or the place to continue after is of another sort.
     /// - [`Error::ScanTooLong`](crate::Error::ScanTooLong) beyond
     ///   [`Options::max_scanned_items`](crate::Options::max_scanned_items), which ends the iterator.
-    /// - [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld) when the find lasted too long beside
-    ///   writers; those of every method.
+    /// - [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld) when writers replaced too much
+    ///   during the find.
+    /// - Those of every method; see [`Collection`].
     ///
     /// See [`Find`] for an example.
     pub fn iter(self) -> Result<Found<T>> {
         Found::new(self)
     }
 
-    /// Counts the items that [`iter`](Self::iter) would give, without decoding them.
+    /// Counts the items that [`iter`](Self::iter) would return, without decoding them.
     ///
     /// # Errors
     /// As [`iter`](Self::iter).
@@ -276,9 +277,9 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Ok(count)
     }
 
-    /// Runs the find and says what it took: where the items came from, and how many were looked at
-    /// for how many that were found. Costs what [`iter`](Self::iter) costs to its end, without
-    /// decoding the items.
+    /// Runs the find and reports how it found the items: which index was used, how many entries or
+    /// items were looked at, and how many were found. Costs what [`iter`](Self::iter) costs to its
+    /// end, without decoding the items.
     ///
     /// # Errors
     /// As [`iter`](Self::iter).

@@ -16,20 +16,21 @@ use crate::values::query::filter::Filter;
 impl<T: Serialize + DeserializeOwned> Find<T> {
     /// Changes each item that is found, and returns how many were changed.
     ///
-    /// What is found is of one moment and is listed first, so the find does not meet its own writes:
-    /// an item that the change moves in the order, or makes meet the filter anew, is changed once.
-    /// Then each item is read as it is now, in the order of the find. If it does not meet the filter
-    /// any more, or is gone, it is left alone. Otherwise it is changed and written under its own tag;
-    /// where another writer comes in between, that is done again, as often as the collection's
-    /// [`RetryPolicy`](crate::RetryPolicy) allows. So the closure may run several times for an item.
-    /// It runs under no lock.
+    /// First the find lists the keys of its items, as of one moment. So it does not meet its own
+    /// writes: an item that the change moves in the order is changed once. Then each item is read
+    /// as it is now, in the order of the find. If it is gone, or no longer meets the filter, it is
+    /// left unchanged. Otherwise it is changed and written under its own tag. If another writer
+    /// comes in between, this is repeated, as often as the collection's
+    /// [`RetryPolicy`](crate::RetryPolicy) allows. So the closure may run several times for an
+    /// item. It runs under no lock.
     ///
-    /// It is not atomic: others see some items changed and some not yet, and what was changed before
-    /// an error stays so. Calling it again goes on, if the change makes an item not meet the filter.
-    /// For all or nothing put the changes into a [`batch`](crate::Store::batch).
+    /// The whole is not atomic. Others may see some items changed and others not yet. Items that
+    /// were changed before an error stay changed. If changed items no longer meet the filter, a
+    /// second call continues with the rest. For all or nothing, put the changes into a
+    /// [`batch`](crate::Store::batch).
     ///
-    /// Costs what [`iter`](Self::iter) costs, the keys of what is found in memory, and for each item
-    /// what [`update`](Collection::update) costs; one sync each on an `Immediate` store.
+    /// Costs what [`iter`](Self::iter) costs, the keys of the items in memory, and for each item
+    /// what [`update`](Collection::update) costs: one sync each on an `Immediate` store.
     ///
     /// # Errors
     /// As [`iter`](Self::iter), and as [`update`](Collection::update) except

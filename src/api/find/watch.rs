@@ -29,17 +29,18 @@ use crate::values::query::filter::Filter;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FoundKind {
-    /// The item meets the filter, and did not before.
+    /// The item meets the filter, and did not meet it before.
     Entered,
-    /// The item met the filter, and does in another version.
+    /// The item met the filter before, and its new version meets it too.
     Changed,
-    /// The item met the filter, and does not any more, or is gone.
+    /// The item met the filter before, and no longer meets it, or is gone.
     Left,
     /// The collection was cleared or dropped, so nothing meets the filter. The change has no key.
     Cleared,
 }
 
-/// A change of an item that met a filter before it or does after it; given by [`WatchFound`].
+/// A change of an item that meets the filter before the change, after it, or both; returned by
+/// [`WatchFound`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundChange<T> {
     kind: FoundKind,
@@ -47,7 +48,7 @@ pub struct FoundChange<T> {
 }
 
 impl<T> FoundChange<T> {
-    /// What it did to what is found.
+    /// What it did to the items of the find.
     #[must_use]
     pub fn kind(&self) -> FoundKind {
         self.kind
@@ -59,14 +60,14 @@ impl<T> FoundChange<T> {
         &self.change
     }
 
-    /// The change itself, without what it did.
+    /// The change itself, by value.
     #[must_use]
     pub fn into_change(self) -> Change<T> {
         self.change
     }
 }
 
-/// The durable changes of what a find gives, after a cursor and then those to come; made by
+/// The durable changes to the items of a find, after a cursor, and then those to come; made by
 /// [`Collection::watch_find`].
 ///
 /// | the item before | and after the change | is |
@@ -81,9 +82,9 @@ impl<T> FoundChange<T> {
 /// the cursor and the opening, the first change is therefore `Entered` where it meets the filter, and
 /// `Left` where it does not and the item was there before. A list by key takes both as they are.
 ///
-/// Otherwise it is a [`Watch`]: nothing before it is durable, nothing twice, nothing out of order. It
-/// does not keep the store open, and is also an iterator, which blocks, and ends after its first error
-/// that is not about a single document.
+/// Otherwise it is like a [`Watch`]: it shows no change before it is durable, none twice, and none
+/// out of order. It does not keep the store open. It is also an iterator, which blocks, and ends
+/// after its first error that is not about a single document.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -148,7 +149,7 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
         Ok(Self { watch, filter, members, met, opened_at, documents: PhantomData })
     }
 
-    /// Waits for the next change of what is found.
+    /// Waits for the next change to the items of the find.
     ///
     /// # Errors
     /// As [`Watch::recv`].
@@ -163,8 +164,8 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
         }
     }
 
-    /// Waits for the next change of what is found, at most for so long; `None` when there was none.
-    /// Changes that are passed over make it wait no longer.
+    /// Waits for the next change to the items of the find, at most for the timeout; `None` if there
+    /// was none. Changes that are passed over do not prolong the wait.
     ///
     /// # Errors
     /// As [`Watch::recv`].
@@ -190,7 +191,8 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
         }
     }
 
-    /// The next change of what is found if there is one by now; does not wait, but reads from files.
+    /// Returns the next change to the items of the find, if there is one already. Does not wait,
+    /// but may read from files.
     ///
     /// # Errors
     /// As [`Watch::recv`].

@@ -32,7 +32,7 @@ use crate::values::error::{Error, Result};
 pub(crate) use backlog::{has_backlog, work_off_backlog};
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
 
-/// What a [`Store::compact`](crate::Store::compact) came to.
+/// What a [`Store::compact`](crate::Store::compact) has done.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

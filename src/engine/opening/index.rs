@@ -86,7 +86,7 @@ pub(super) fn open(
                 }
                 return Ok(opened);
             }
-            Ok(None) => log::warn!("the index is not the journal's and is rebuilt from it"),
+            Ok(None) => log::warn!("the index does not match the journal and is rebuilt from it"),
             Err(error @ Error::Corrupt { .. }) => return Err(error),
             Err(error) => {
                 log::warn!("the index cannot be used and is rebuilt from the journal: {error}");
@@ -226,7 +226,7 @@ fn rebuild(
         built.index.write_back(&mut |_| Ok(()))
     });
     if let Err(error) = on_disk {
-        log::warn!("no index can be had on disk; it stays in memory for now: {error}");
+        log::warn!("no index can be made on disk, so it stays in memory for now: {error}");
         built.index.detach();
         if built.index.is_lost() {
             // Leaves that were written had left memory already.

@@ -7,9 +7,9 @@ use crate::values::codec::CodecId;
 use crate::values::error::Result;
 use crate::values::item::{Item, Meta};
 
-/// The stored item that a refused write ran into, so that resolving or merging needs no second
-/// read. Its version is the one that the write was decided against; if that was superseded and
-/// reclaimed by compaction meanwhile, the newest one, or none where the item is gone.
+/// The stored item because of which a write was refused. So a caller can resolve the conflict
+/// without a second read. The version is the one that the write was decided against. If compaction
+/// has reclaimed that version since, it is the newest one, or none if the item is gone.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

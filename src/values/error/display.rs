@@ -36,8 +36,8 @@ impl Error {
             ),
             Self::NotUnique { collection, index, key, of } => write!(
                 f,
-                "item {} of collection {collection:?} has the value that item {} has in the unique \
-                 index {index}, where one item may have it; give one of them another value",
+                "item {} of collection {collection:?} has the same value as item {} in the unique \
+                 index {index}; give one of them another value",
                 KeyText(key),
                 KeyText(of)
             ),
@@ -101,8 +101,8 @@ impl Error {
                  snapshot, list it, and go on from the snapshot's cursor"
             }
             Self::SnapshotTooOld => {
-                "the snapshot was given up, because keeping it would have taken more memory or \
-                 disk space than it may; take another"
+                "the snapshot was given up, because it would have taken more memory or disk space \
+                 than allowed; take another"
             }
             _ => return self.write_failure(f),
         })
@@ -118,8 +118,8 @@ impl Error {
             ),
             Self::CommitUnknown { meta, cause, .. } => write!(
                 f,
-                "whether the write survives is unknown: {cause}; reopen the store and look for \
-                 the tag {} in the item or in its chain of parents",
+                "whether the write survives is unknown: {cause}; reopen the store and ask \
+                 Collection::was_written about the tag {}",
                 meta.etag()
             ),
             Self::Corrupt { file, offset, reason, item: None } => write!(

@@ -37,15 +37,15 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that an operation on a store can fail with.
 ///
-/// A verb that returns an error has changed nothing, with one named exception:
-/// [`CommitUnknown`](Self::CommitUnknown). [`http_status`](Self::http_status) maps the errors to
-/// HTTP for those who put a store behind a server, [`kind`](Self::kind) names them in one word,
-/// and [`collection`](Self::collection) and [`key`](Self::key) name the item.
+/// A verb that returns an error has changed nothing. The one exception is
+/// [`CommitUnknown`](Self::CommitUnknown). [`http_status`](Self::http_status) maps errors to HTTP,
+/// for a store behind a server. [`kind`](Self::kind) names an error in one word, and
+/// [`collection`](Self::collection) and [`key`](Self::key) name the item.
 ///
-/// The text of an error is one sentence that includes its causes, as
-/// `writing "/x/1.seg" failed: No space left on device (os error 28)`. So that a report that
-/// prints a chain of errors prints each text once, [`source`](std::error::Error::source) leads to
-/// what is *behind* the causes in the text; the causes themselves are in the variants' fields.
+/// The text of an error is one sentence that includes its causes, such as
+/// `writing "/x/1.seg" failed: No space left on device (os error 28)`. The causes are in the
+/// variants' fields. [`source`](std::error::Error::source) skips them and returns only what is
+/// *not* in the text. So a report that prints a chain of errors prints each text once.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -66,7 +66,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The verb needs a present item and there is none (404).
+    /// The verb needs an existing item, and there is none (404).
     NotFound {
         /// The collection's name.
         collection: String,
@@ -74,19 +74,20 @@ pub enum Error {
         key: Bytes,
     },
 
-    /// The verb creates and the item is there already (409). Carries the current item.
+    /// The verb creates an item, and the item exists already (409). Carries the current item.
     AlreadyExists(Box<Conflict>),
 
     /// The stored version is not what the precondition demands (412). Carries the current item.
     PreconditionFailed(Box<Conflict>),
 
-    /// A [unique](crate::Index::unique) index lets one item have a value, and this would be the
-    /// second (409). From [`ensure_index`](crate::Collection::ensure_index) and
-    /// [`verify`](crate::Store::verify): two stored items have one value.
+    /// Another item has the same value in a [unique](crate::Index::unique) index (409).
+    /// [`ensure_index`](crate::Collection::ensure_index) and [`verify`](crate::Store::verify)
+    /// return it when two stored items have the same value.
     NotUnique {
         /// The collection's name.
         collection: Box<str>,
-        /// The name of the index: its fields as text, as [`Index::name`](crate::Index::name) gives it.
+        /// The name of the index: its fields as text, as [`Index::name`](crate::Index::name)
+        /// returns it.
         index: Box<str>,
         /// The key of the item that was to be written.
         key: Box<[u8]>,
@@ -94,7 +95,7 @@ pub enum Error {
         of: Box<[u8]>,
     },
 
-    /// The verb does not take this precondition (400).
+    /// The verb cannot honour this precondition (400).
     InvalidPrecondition {
         /// Which rule was broken.
         reason: &'static str,
@@ -110,11 +111,12 @@ pub enum Error {
         current: Box<Conflict>,
     },
 
-    /// An operation of a batch failed, and so the whole batch did: nothing of it was applied.
+    /// An operation of a batch failed, so nothing of the batch was applied. The status is that of
+    /// the operation's error.
     Batch {
         /// Which operation, counted from 0 in the order they were added.
         index: usize,
-        /// What the verb alone would have failed with.
+        /// The error that the verb alone would have returned.
         source: Box<Error>,
     },
 
@@ -122,21 +124,21 @@ pub enum Error {
     /// over 64 MiB is 413, a stored document that is not JSON is 500).
     Patch(PatchError),
 
-    /// A document could not be turned into bytes or back: one that the caller gave (422), or one
-    /// that is stored (500).
+    /// A document from the caller could not be encoded (422), or a stored document could not be
+    /// decoded (500).
     Codec(Box<CodecError>),
 
-    /// A filter cannot be used, such as one with a path that is not a JSON Pointer (400).
+    /// A filter cannot be used, perhaps because a path is not a JSON Pointer (400).
     Filter(FilterError),
 
-    /// A find was given up, since it would have looked at more items than
+    /// A find was given up, because it would have looked at more items than
     /// [`Options::max_scanned_items`](crate::Options::max_scanned_items) allows (413).
     ScanTooLong {
         /// The collection's name.
         collection: String,
         /// How many items a find may look at.
         limit: u64,
-        /// The definition of an [index](crate::Index) that would have been used, if there is one.
+        /// The definition of an [index](crate::Index) that would help, if there is one.
         index: Option<String>,
     },
 
@@ -150,18 +152,19 @@ pub enum Error {
         opened: &'static str,
     },
 
-    /// A key or a collection's name is not within the limits, or a collection of another store was
-    /// given to a batch or snapshot (400).
+    /// A key or a collection's name is not within the limits, or a batch or snapshot was used with
+    /// a collection of another store (400).
     InvalidKey {
         /// Which limit was broken.
         reason: &'static str,
     },
 
-    /// The definition of an index is not valid, or not that of the index which there is (400).
+    /// The definition of an index is not valid, or the collection has an index of these fields that
+    /// is unique where this one is not, or the other way round (400).
     Index(IndexError),
 
-    /// A value is over 64 MiB, a batch over 64 MiB or 10 000 operations, or there are too many
-    /// indexes or entries of an item in one (413).
+    /// A value is over 64 MiB, a batch is over 64 MiB or 10 000 operations, there are too many
+    /// indexes, or an item has too many entries in an index (413).
     TooLarge {
         /// What is too large.
         what: &'static str,
@@ -169,20 +172,21 @@ pub enum Error {
         unit: &'static str,
         /// Its size.
         actual: u64,
-        /// The largest size that is taken.
+        /// The largest size that is allowed.
         limit: u64,
     },
 
-    /// The list of the journal's segments has no room for another, until compaction, as by
-    /// [`Store::compact`](crate::Store::compact), has made them fewer (507). Nothing was changed.
+    /// The list of the journal's segments has no room for another (507). Nothing was changed.
+    /// Compaction, for example by [`Store::compact`](crate::Store::compact), makes the segments
+    /// fewer.
     TooManySegments {
         /// The number of segments in the list.
         segments: u64,
     },
 
-    /// The write was made, but writing or syncing the journal failed, or the index did while it was
-    /// applied, so whether it survives is not known (500). The store is poisoned: reopen it and look
-    /// for this tag in the item's tag or its chain of parents.
+    /// The write was made, but then writing or syncing the journal failed, or applying the write to
+    /// the index did. So it is not known whether the write survives (500). The store is poisoned.
+    /// Reopen it and ask [`was_written`](crate::Collection::was_written) about this tag.
     CommitUnknown {
         /// The version as it was written; for a batch, that of its first changed item.
         meta: Box<Meta>,
@@ -193,16 +197,18 @@ pub enum Error {
     },
 
     /// The cursor is older than the newest tombstone that compaction has dropped, so the feed
-    /// cannot report every removal since (410). Take a [`snapshot`](crate::Store::snapshot), list
-    /// it, drop what it lacks, and go on from its [`cursor`](crate::Snapshot::cursor).
+    /// cannot report every later removal (410). Take a [`snapshot`](crate::Store::snapshot), list
+    /// it, remove from your copy what the snapshot lacks, and continue from its
+    /// [`cursor`](crate::Snapshot::cursor).
     Compacted,
 
-    /// The cursor is of another incarnation of the store, or ahead of it, as after a restore (409).
-    /// What was read with it need not be part of this store: start again.
+    /// The cursor belongs to another incarnation of the store, or is ahead of the store, as after a
+    /// restore (409). Changes that were read up to it may not be part of this store. Start again
+    /// from a [`snapshot`](crate::Store::snapshot).
     Diverged,
 
-    /// The snapshot was given up, since keeping it would have taken more memory or disk space than
-    /// it may (410). Take another.
+    /// The snapshot was given up, because it would have taken more memory or disk space than
+    /// allowed (410). Take another.
     SnapshotTooOld,
 
     /// A file of the store is damaged (500). Nothing was changed; see
@@ -212,14 +218,14 @@ pub enum Error {
         file: PathBuf,
         /// Where in it the damaged part begins, in bytes.
         offset: u64,
-        /// What does not fit.
+        /// What is wrong there.
         reason: &'static str,
-        /// The item that cannot be read, where it is known; see [`collection`](Self::collection) and
+        /// The item that cannot be read, if it is known; see [`collection`](Self::collection) and
         /// [`key`](Self::key).
         item: Option<Box<DamagedItem>>,
     },
 
-    /// Another opener, in this process or another, holds the store (503).
+    /// The store is open already, in this process or in another (503).
     Locked {
         /// The store's directory.
         path: PathBuf,
@@ -232,8 +238,9 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// An earlier write or sync failed, or the index was found damaged, so nothing more is accepted
-    /// (503). Reads go on; reopening recovers.
+    /// An earlier write or sync of the journal failed, or applying a commit to the index did, so
+    /// the store accepts no more writes (503). Reads continue. Reopening recovers every
+    /// acknowledged write.
     Poisoned {
         /// The text of the first failure.
         cause: Arc<str>,
@@ -254,9 +261,9 @@ pub enum Error {
 
     /// The operating system refused a call (500; 507 when the disk is full). Nothing was changed.
     ///
-    /// Space is reserved before it is written to, so a full disk is met before anything is begun. Not
-    /// so where a file system copies what is overwritten (btrfs, ZFS, snapshots of APFS): there it
-    /// may be met in the middle, and is [`CommitUnknown`](Self::CommitUnknown).
+    /// Space is reserved before it is written to, so a full disk refuses a write before it begins.
+    /// A file system that copies what is overwritten (btrfs, ZFS, snapshots of APFS) may run full
+    /// in the middle of a write. Then the write returns [`CommitUnknown`](Self::CommitUnknown).
     Io {
         /// What was tried.
         operation: &'static str,
@@ -266,11 +273,12 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// The index on disk failed, and what only it held is being rebuilt from the journal, which is
-    /// whole (503). Try again; what is in memory is still read and written.
+    /// The index on disk failed (503). The lost part is being rebuilt from the journal, which is
+    /// whole. Try again later. Items whose leaf of the index is in memory can still be read and
+    /// written.
     Table(TableError),
 
-    /// Something that cannot be was found in memory: a bug in this crate (500). Please report it.
+    /// An impossible state was found in memory: a bug in this crate (500). Please report it.
     Internal {
         /// What was found.
         what: &'static str,
@@ -298,7 +306,7 @@ impl From<FilterError> for Error {
 }
 
 impl Error {
-    /// Makes a [`NotFound`](Self::NotFound), for a caller to whom an absent item is an error.
+    /// Makes a [`NotFound`](Self::NotFound), for a caller that treats an absent item as an error.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -315,11 +323,11 @@ impl Error {
         Self::NotFound { collection: collection.into(), key }
     }
 
-    /// The key of the item that the error is about, where it is about one:
+    /// The key of the item that the error is about, if it is about one:
     /// [`NotFound`](Self::NotFound), [`AlreadyExists`](Self::AlreadyExists),
     /// [`PreconditionFailed`](Self::PreconditionFailed), [`NotUnique`](Self::NotUnique),
-    /// [`Contended`](Self::Contended), [`Codec`](Self::Codec), a [`Corrupt`](Self::Corrupt) item, and a [`Batch`](Self::Batch) that
-    /// one of these made fail.
+    /// [`Contended`](Self::Contended), [`Codec`](Self::Codec), a [`Corrupt`](Self::Corrupt) item,
+    /// and a [`Batch`](Self::Batch) with one of these inside.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -344,7 +352,7 @@ impl Error {
         }
     }
 
-    /// The name of the collection that the error is about, where it is about one: that of the
+    /// The name of the collection that the error is about, if it is about one: that of the
     /// [`key`](Self::key), or that of a [`CodecMismatch`](Self::CodecMismatch) or a
     /// [`ScanTooLong`](Self::ScanTooLong).
     ///
@@ -366,8 +374,9 @@ impl Error {
         }
     }
 
-    /// The HTTP status that says the same. What the caller can mend is 4xx: 400, 404, 409, 410,
-    /// 412, 413 or 422. What is the server's is 5xx: 500, 503, or 507 where space is short.
+    /// The HTTP status for this error. An error that the caller can mend is 400, 404, 409, 410,
+    /// 412, 413 or
+    /// 422. An error of the server is 500, 503, or 507 if space is short.
     ///
     /// ```
     /// assert_eq!(ifmatch::Error::not_found("notes", "a").http_status(), 404);

@@ -37,8 +37,8 @@ use crate::values::error::Result;
 /// `~`. The parent of what is written must be there: no operation makes more than one level.
 ///
 /// The builder takes any `Serialize` value, and writes it as a document's field would be written.
-/// What cannot be written, and a path that is no pointer, do not go unnoticed: the patch keeps the
-/// error, and using it gives that error.
+/// If a value cannot be written, or a path is not a pointer, the patch keeps the error, and an
+/// operation that uses the patch returns it.
 ///
 /// ```
 /// use ifmatch::Patch;
@@ -55,11 +55,12 @@ use crate::values::error::Result;
 ///
 /// # What stays as it is
 ///
-/// A field that is not touched keeps its meaning exactly: unknown fields survive, and numbers come
-/// back the same, -0.0 and the last bit of a float included. A document with a number of which
-/// that is not true is refused with [`PatchError::InexactNumber`], whichever field holds it: an
-/// integer below `i64::MIN` or above `u64::MAX` (from a `u128`, say), or more than 17 significant
-/// digits. Change such documents with `update`, or store such numbers as strings.
+/// A field that is not changed keeps its exact meaning: unknown fields survive, and numbers stay
+/// the same, -0.0 and the last bit of a float included. If a number in a document could not be kept
+/// so, whichever field holds it, the patch is refused with [`PatchError::InexactNumber`]. Such
+/// numbers are integers below `i64::MIN` or above `u64::MAX` (from a `u128`, say), and numbers with
+/// more than 17 significant digits. Change such documents with `update`, or store such numbers as
+/// strings.
 ///
 /// What has no meaning in JSON may change: the order of an object's members, the white space and
 /// escapes of a `RawValue`. Of two members with one name, which a `#[serde(flatten)]`ed map can
@@ -216,8 +217,8 @@ impl Patch {
     /// Fails with [`PatchError::TestFailed`] unless `value` is at `path`. Numbers are equal if
     /// their values are: 1 and 1.0. A missing field is not `null`.
     ///
-    /// A document that may have changed is told by its tag; `test` is for a rule that must hold
-    /// for whatever version is there.
+    /// To demand that a document has not changed, use its tag. `test` is for a rule that must hold
+    /// for any version.
     ///
     /// ```
     /// # use ifmatch::Patch;

@@ -53,14 +53,14 @@ pub enum Precondition {
     IfMatch(Tags),
     /// The stored version has none of these tags, or with [`Tags::Any`] the item is absent.
     IfNoneMatch(Tags),
-    /// The stored version is newer than this instant. An instant of whole seconds, as an HTTP date
-    /// is, is compared with the whole second of the write, as a `Last-Modified` header shows it; any
-    /// other instant is compared to the millisecond. Only reads take it: two writes within one
-    /// second, or within the clock's error, cannot be distinguished by time.
+    /// The stored version is newer than this instant. An instant of whole seconds, such as an HTTP
+    /// date, is compared with the whole second of the write, which a `Last-Modified` header shows.
+    /// Any other instant is compared to the millisecond. Only reads accept it: time cannot
+    /// distinguish two writes within one second, or within the error of the clock.
     IfModifiedSince(SystemTime),
-    /// The item is present, and its document meets this filter. The document is the one that is
-    /// stored, whichever fields the collection's type knows. Only collections of
-    /// [`Json`](crate::Json) take it.
+    /// The item is present, and its document meets this filter. The filter is applied to the stored
+    /// document, with all of its fields, even those that the collection's type does not know. Only
+    /// collections of [`Json`](crate::Json) accept it.
     Matching(Filter),
 }
 
@@ -77,21 +77,22 @@ impl Precondition {
         Self::IfNoneMatch(tags.into())
     }
 
-    /// Demands on a read that the item was modified after this instant; whole seconds are compared
-    /// in whole seconds, see [`IfModifiedSince`](Self::IfModifiedSince).
+    /// Demands on a read that the item was modified after this instant. An instant of whole seconds
+    /// is compared in whole seconds; see [`IfModifiedSince`](Self::IfModifiedSince).
     #[must_use]
     pub fn if_modified_since(instant: SystemTime) -> Self {
         Self::IfModifiedSince(instant)
     }
 
-    /// Demands that the item is present and its document meets a filter: a rule that must hold for
-    /// whichever version is stored, where [`IfMatch`](Self::IfMatch) names one version.
+    /// Demands that the item is present and its document meets a filter. While
+    /// [`IfMatch`](Self::IfMatch) names one version, this holds for any version that meets the
+    /// filter.
     ///
     /// It is decided for the version that the write replaces. The document is read and compared
-    /// before the item is locked; when another writer comes in between, it is compared again, as
-    /// often as the [`RetryPolicy`](crate::RetryPolicy) allows, and then the write is
-    /// [`Error::Contended`](crate::Error::Contended). In a batch it is decided on what the operations
-    /// before it leave. Costs a read of the document, and parsing it.
+    /// before the item is locked. If another writer comes in between, it is compared again, as
+    /// often as the [`RetryPolicy`](crate::RetryPolicy) allows; after that the write returns
+    /// [`Error::Contended`](crate::Error::Contended). In a batch it is decided on the item as
+    /// earlier operations leave it. Costs a read and a parse of the document.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -112,8 +113,8 @@ impl Precondition {
         Self::Matching(filter)
     }
 
-    /// Demands that the item is as it was seen: `Some(tag)` is `IfMatch(tag)`, and `None`, "I saw
-    /// nothing", is `IfNoneMatch(Any)`.
+    /// Demands that the item has not changed since it was seen: `Some(tag)` is `IfMatch(tag)`, and
+    /// `None`, for an item that was absent, is `IfNoneMatch(Any)`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

@@ -4,11 +4,11 @@ use std::str::FromStr;
 
 use crate::values::etag::ETag;
 
-/// The tags of a precondition: any, or a list of which one must equal the stored tag.
+/// The tags of a precondition: any tag, or a list of tags.
 ///
 /// [`FromStr`] reads the value of an HTTP `If-Match` or `If-None-Match` header. Tags of another
-/// form than [`ETag`]'s are legal there and match nothing, so they are left out; a list of nothing
-/// else is an empty list, which matches nothing either.
+/// form than [`ETag`]'s are legal there but match nothing, so they are left out. If no other tag is
+/// in the list, the result is an empty list, which matches nothing either.
 ///
 /// ```
 /// use ifmatch::{ETag, Tags};
@@ -29,8 +29,8 @@ pub enum Tags {
     One(ETag),
     /// One of these; an empty list matches nothing.
     List(Vec<ETag>),
-    /// A list with weak tags in it, as a cache or proxy makes of strong ones. `IfNoneMatch` takes
-    /// the weak ones like the strong ones, `IfMatch` leaves them out.
+    /// A list with weak tags in it, which a cache or proxy makes from strong ones. `IfNoneMatch`
+    /// treats the weak ones like the strong ones, and `IfMatch` ignores them.
     Mixed {
         /// The tags that were given as they are.
         strong: Vec<ETag>,

@@ -15,21 +15,21 @@ pub(super) const MAX_FIELDS: usize = 8;
 /// The longest text of an index in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
-/// Which fields of a collection's documents an index is sorted by.
+/// The definition of an index: the fields of a collection's documents that it is sorted by.
 ///
 /// A field is a path, a JSON Pointer ([RFC 6901]): `/modified`, `/address/city`, and `""` for the
 /// whole document. A `*` represents each element of an array: an index on `/tags/*` has an entry
 /// for each tag of an item. Several fields make a compound index, sorted by the first, then by the
-/// second, and so on, each ascending or descending. One `*` in an index, 8 fields, and a text form
-/// of 256 bytes are the limits.
+/// second, and so on, each ascending or descending. An index has at most 8 fields, one `*`, and a
+/// text form of 256 bytes.
 ///
 /// Values are ordered null, false, true, numbers, strings, arrays, objects. Numbers are ordered by
 /// their exact value and strings by their bytes in UTF-8. An item that lacks the first field has no
-/// entry; one that lacks a later field comes before all values of that field. The fields of an entry
-/// are kept to 256 bytes together; what is longer is found as well, by looking into the items.
+/// entry; one that lacks a later field comes before all values of that field. The index holds the
+/// first 256 bytes of an entry's fields; for longer values a find reads the items.
 ///
-/// What is wrong with a definition does not go unnoticed: it is kept, and using the index gives that
-/// error. [`check`](Self::check) gives it at once.
+/// If something is wrong with a definition, it keeps the error, and an operation that uses the
+/// index returns it. [`check`](Self::check) returns it at once.
 ///
 /// ```
 /// use ifmatch::Index;
@@ -42,9 +42,9 @@ const MAX_TEXT_BYTES: usize = 256;
 ///
 /// # As text
 ///
-/// The paths, separated by commas, each descending one with a `-` before it. A comma or backslash in a
-/// path has a backslash before it. A unique index has `unique ` before all that. With serde an index is
-/// this text.
+/// The text form is the paths, separated by commas. A descending one has a `-` before it. A comma
+/// or backslash in a path has a backslash before it. The text of a unique index begins with
+/// `unique` and a blank. With serde an index is this text.
 ///
 /// [RFC 6901]: https://www.rfc-editor.org/rfc/rfc6901
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -165,15 +165,15 @@ impl Index {
         self.push(path, true)
     }
 
-    /// Lets at most one item have each value of all fields together: a write of a second one is
-    /// refused as [`Error::NotUnique`](crate::Error::NotUnique), whoever writes it.
+    /// Allows at most one item to have each value of all fields together. A write that would make a
+    /// second one is refused as [`Error::NotUnique`](crate::Error::NotUnique), in every program.
     ///
     /// Items that lack the first field do not count. A later field that an item lacks counts as a
-    /// value of its own, and so does null: of an `Option` that may be empty in several items leave
-    /// the field out, as with `#[serde(skip_serializing_if = "Option::is_none")]`. With a `*` no
-    /// two items may share an element; one item may have it twice. Values are equal as in a
-    /// [`Filter`](crate::Filter): the number 1 equals 1.0, and no two texts that differ are equal,
-    /// also not where only case or the form of an accent differs.
+    /// value of its own, and so does null. If an `Option` may be empty in several items, leave the
+    /// field out, with `#[serde(skip_serializing_if = "Option::is_none")]`. With a `*`, no two
+    /// items may share an element; one item may have it twice. Values are compared as in a
+    /// [`Filter`](crate::Filter): the number 1 equals 1.0, and strings that differ only in case, or
+    /// in the form of an accent, are different.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

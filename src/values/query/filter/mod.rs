@@ -42,23 +42,24 @@ const MAX_PARTS: usize = 1_000;
 /// | [`ne`](Self::ne) | `/a != 1` | is there, and none at the path is equal to the value |
 /// | [`lt`](Self::lt) [`le`](Self::le) [`gt`](Self::gt) [`ge`](Self::ge) | `/a < 1` `<=` `>` `>=` | is less, … than the value, and of its kind |
 /// | [`between`](Self::between) | `/a between 1 and 5` | is not less than the first, nor greater than the second |
-/// | [`prefix`](Self::prefix) | `/a prefix "x"` | is a string that begins so |
-/// | [`exists`](Self::exists) | `/a exists` | is there, null too |
+/// | [`prefix`](Self::prefix) | `/a prefix "x"` | is a string that begins with the text |
+/// | [`exists`](Self::exists) | `/a exists` | is there, even if it is null |
 /// | [`contains`](Self::contains) | `/a contains 1`, which is `/a/* = 1` | is an array with such an element |
 /// | [`element`](Self::element) | `/a/* has (/b = 1 and /c = 2)` | meets the whole filter, whose paths begin at the value |
 /// | [`all`](Self::all), [`any`](Self::any), [`not`](Self::not) | `and`, `or`, `not` | |
 ///
-/// Numbers are equal by their exact value, whichever type holds them: 1 and 1.0 are, and the integer
-/// 2⁵³ + 1 and the float 2⁵³ are not. Strings are ordered by their bytes in UTF-8, false before true,
-/// arrays element by element. `<` and its like compare values of one kind only, so `/price < 50`
-/// finds no item whose price is null.
+/// Numbers are compared by their exact value, whichever type holds them: 1 equals 1.0, and the
+/// integer 2⁵³ + 1 does not equal the float 2⁵³. Strings are ordered by their bytes in UTF-8, false
+/// before true, arrays element by element. `<` and its like compare values of one kind only, so
+/// `/price < 50` finds no item whose price is null.
 ///
-/// Two conditions on `/tags/*` may be met by two tags; with [`element`](Self::element) one must meet
-/// both. An item without the path is found by `not` of a condition, and by no condition itself.
+/// Two conditions on `/tags/*` may be met by two tags; with [`element`](Self::element) one tag must
+/// meet both. No condition finds an item that lacks its path; `not` of a condition does.
 ///
-/// A filter has at most 1 000 conditions, groups and listed values, and nests at most 32 levels. What
-/// is wrong with one, such as a path that is no JSON Pointer, does not go unnoticed: the filter keeps
-/// it, and using the filter gives that error. [`check`](Self::check) gives it at once.
+/// A filter has at most 1 000 conditions, groups and listed values, and nests at most 32 levels. If
+/// something is wrong with it, such as a path that is not a JSON Pointer, the filter keeps the
+/// error, and an operation that uses the filter returns it. [`check`](Self::check) returns it at
+/// once.
 ///
 /// ```
 /// use ifmatch::Filter;
@@ -165,8 +166,8 @@ impl Filter {
         Self::compare(path, Comparison::Eq, &value)
     }
 
-    /// Holds if there are values at the path, and none is equal to this one. To find what lacks the
-    /// path as well, take [`not`](Self::not) of [`eq`](Self::eq).
+    /// Holds if there are values at the path, and none is equal to this one. To find also items
+    /// that lack the path, use [`not`](Self::not) of [`eq`](Self::eq).
     ///
     /// ```
     /// # use ifmatch::Filter;
@@ -287,7 +288,7 @@ impl Filter {
         Self::of(|| Ok(Condition::Exists { path: pointer(path)? }))
     }
 
-    /// Holds if the value at the path is an array of which an element is equal to this value: the
+    /// Holds if the value at the path is an array with an element that is equal to this value: the
     /// same as [`eq`](Self::eq) with `/*` after the path.
     ///
     /// ```
