@@ -79,6 +79,27 @@ fn an_import_that_is_killed_is_finished_by_running_it_again() {
     );
 }
 
+/// A regression: in the second run the last line was found to be there already, and the first, which
+/// was not, was written.
+#[test]
+fn the_last_of_several_lines_with_one_key_counts_in_every_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // Neighbours, and lines that other batches lie between.
+    for others in [0, 9_000, 30_000] {
+        let text = format!(
+            "{{\"key\":\"k\",\"value\":1}}\n{}{{\"key\":\"k\",\"value\":2}}\n",
+            lines(others)
+        );
+        fs::write(folder.join("d.jsonl"), text).unwrap();
+        for run in 0..3 {
+            done(folder, &["import", "s.ifm", "items", "d.jsonl"]);
+            let value = done(folder, &["get", "s.ifm", "items", "k"]);
+            assert!(value.ends_with("2\n"), "{value} in run {run} with {others} lines in between");
+        }
+    }
+}
+
 #[test]
 fn an_export_is_imported_to_the_same_export() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@
 //! batch is in order of key: neighbours in the index then follow each other. The thread that reads has
 //! the time to sort, as to commit takes longer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
@@ -132,6 +132,9 @@ struct Reader<'a> {
     args: &'a Import,
     collections: Vec<Target>,
     by_name: HashMap<String, usize>,
+    /// The collections and keys that the newest batches write, the newest last. These batches may not be
+    /// committed yet, so the store does not tell what will be there.
+    uncommitted: VecDeque<HashSet<(usize, Vec<u8>)>>,
 }
 
 /// A collection that lines go to.
@@ -151,7 +154,8 @@ struct Numbered {
 
 impl<'a> Reader<'a> {
     fn new(store: &'a Store, args: &'a Import) -> Self {
-        Self { store, args, collections: Vec::new(), by_name: HashMap::new() }
+        let (collections, by_name, uncommitted) = Default::default();
+        Self { store, args, collections, by_name, uncommitted }
     }
 
     /// Reads to the end, or until nobody commits any more.
@@ -225,7 +229,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Makes a batch of what differs from the store.
-    fn prepare(&self, records: &mut Vec<Numbered>, bytes: u64) -> Outcome<Prepared> {
+    fn prepare(&mut self, records: &mut Vec<Numbered>, bytes: u64) -> Outcome<Prepared> {
         // Of several lines with one key the last stays the last.
         records.sort_by(|one, next| {
             one.target.cmp(&next.target).then_with(|| one.record.key.cmp(&next.record.key))
@@ -233,11 +237,20 @@ impl<'a> Reader<'a> {
         let present = self.look_up(records)?;
         let mut prepared =
             Prepared { batch: self.store.batch(), lines: Vec::new(), same: 0, kept: 0, bytes };
+        // One is being committed, and some are made ahead.
+        while self.uncommitted.len() > BATCHES_AHEAD + 1 {
+            self.uncommitted.pop_front();
+        }
+        self.uncommitted.push_back(HashSet::new());
+        let keeps = self.args.existing == Existing::Keep;
         for (Numbered { line, target, record }, present) in records.drain(..).zip(present) {
             match present {
-                Present::Same => prepared.same += 1,
-                Present::Other if self.args.existing == Existing::Keep => prepared.kept += 1,
-                Present::Other | Present::Nothing => {
+                Present::Same if keeps || !self.is_to_be_written(target, &record) => {
+                    prepared.same += 1;
+                }
+                Present::Other if keeps => prepared.kept += 1,
+                Present::Same | Present::Other | Present::Nothing => {
+                    self.note_write(target, &record);
                     let Some(target) = self.collections.get(target) else { continue };
                     let batch = prepared.batch;
                     let (key, value) = (&record.key, record.value);
@@ -252,6 +265,19 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(prepared)
+    }
+
+    /// Whether an earlier line gives the key another document, and may not be committed yet.
+    fn is_to_be_written(&self, target: usize, record: &Record) -> bool {
+        let key = (target, record.key.to_vec());
+        self.uncommitted.iter().any(|batch| batch.contains(&key))
+    }
+
+    fn note_write(&mut self, target: usize, record: &Record) {
+        let looked_up = self.collections.get(target).is_some_and(|target| target.has_content);
+        if let Some(batch) = self.uncommitted.back_mut().filter(|_| looked_up) {
+            batch.insert((target, record.key.to_vec()));
+        }
     }
 
     /// What is there already of the documents.
