@@ -76,11 +76,13 @@ mod tests {
     use crate::simulation::Simulation;
     use crate::{Collection, Error, Options, Precondition, Raw};
 
+    type Write = fn(Collection<Bytes, Raw>) -> Result<(), Error>;
+
     /// A regression: for a moment a compaction had written a copy of what it rewrote and not yet
     /// removed that, and a write was refused, though there was space before and after.
     #[test]
     fn a_write_that_finds_the_disk_full_beside_a_compaction_waits_for_it() {
-        let writes: [fn(Collection<Bytes, Raw>) -> Result<(), Error>; 3] = [
+        let writes: [Write; 3] = [
             |items| items.create("b", &Bytes::new()).map(drop),
             |items| items.delete("a", Precondition::Always).map(drop),
             |items| items.clear().map(drop),
