@@ -498,7 +498,12 @@ impl Journal {
 impl State {
     /// Revisions given in this session that are not synced, and the next.
     fn unsynced_commits(&self) -> u64 {
-        self.next_revision - self.synced.max(self.opened_at)
+        self.next_revision - self.synced_in_session()
+    }
+
+    /// The newest revision that is synced, or the one before the first that this session gives.
+    pub(super) fn synced_in_session(&self) -> u64 {
+        self.synced.max(self.opened_at)
     }
 }
 

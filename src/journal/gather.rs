@@ -69,7 +69,7 @@ impl Journal {
         let began = Instant::now();
         loop {
             thread::yield_now();
-            let come = self.appended.load(Ordering::Acquire) - after;
+            let come = self.appended.load(Ordering::Acquire).saturating_sub(after);
             // In models one look: no time passes there.
             if come >= count || cfg!(all(test, loom)) || began.elapsed() >= longest {
                 return come;

@@ -210,7 +210,8 @@ impl Journal {
             let segment = active.map_or(0, |(number, _)| number);
             return Err(self.fail_at(&mut state, "syncing", segment, error));
         }
-        let (covered, came) = (goal.saturating_sub(state.synced), state.appended - goal);
+        let covered = goal.saturating_sub(state.synced_in_session());
+        let came = state.appended - goal;
         state.gathering.note(covered, came, took);
         self.set_synced(&mut state, goal);
         self.release(&mut state, Need::Sync, woken);
@@ -229,8 +230,8 @@ impl Journal {
         if self.durability == Durability::Eventual || state.idle_waiters > 0 {
             return state;
         }
-        let synced = state.synced;
-        let come = state.appended - synced;
+        let synced = state.synced_in_session();
+        let come = state.appended.saturating_sub(synced);
         let Some((count, longest)) = state.gathering.begin(come) else { return state };
         drop(state);
         woken.wake();
