@@ -97,6 +97,16 @@ fn the_last_of_several_lines_with_one_key_counts_in_every_run() {
             let value = done(folder, &["get", "s.ifm", "items", "k"]);
             assert!(value.ends_with("2\n"), "{value} in run {run} with {others} lines in between");
         }
+        // Where what is there is kept, that is also what an earlier line has written.
+        for store in ["new.ifm", "old.ifm"] {
+            done(folder, &["put", "old.ifm", "items", "other", "0"]);
+            for run in 0..2 {
+                done(folder, &["import", store, "items", "d.jsonl", "--existing", "keep"]);
+                let value = done(folder, &["get", store, "items", "k"]);
+                assert!(value.ends_with("1\n"), "{value} in run {run} of {store}");
+            }
+            fs::remove_dir_all(folder.join(store)).unwrap();
+        }
     }
 }
 

@@ -88,9 +88,10 @@ pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Resu
     Ok(cleared)
 }
 
-/// Writes; where that finds the disk full, waits for a compaction that is under way, drops what was
-/// rewritten, and writes while nobody compacts. Until then that takes space beside its copy, or
-/// compaction has all that is set aside. No part of the store is held during the wait.
+/// Writes; where that finds the disk full, waits for a compaction that is under way and writes while
+/// nobody compacts, and once more if dropping what was rewritten gives space. Until then that takes
+/// space beside its copy, or compaction has all that is set aside. No part of the store is held
+/// during the wait.
 fn with_space<T>(
     store: &Store,
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
@@ -103,11 +104,19 @@ fn with_space<T>(
     let Some(maintenance) = store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) else {
         return Err(failed);
     };
-    if let Err(error) = drop_rewritten(&maintenance) {
-        log::warn!("what compaction has rewritten takes space on the full disk for now: {error}");
+    let written = write(&*maintenance.engine()?);
+    let failed = match written {
+        Err(failed) if failed.error.is_full_disk() => failed,
+        written => return written,
+    };
+    match drop_rewritten(&maintenance) {
+        Ok(true) => write(&*maintenance.engine()?),
+        Ok(false) => Err(failed),
+        Err(error) => {
+            log::warn!("what compaction has rewritten takes space on the full disk: {error}");
+            Err(failed)
+        }
     }
-    let engine = maintenance.engine()?;
-    write(&engine)
 }
 
 /// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and

@@ -27,6 +27,8 @@ pub(super) struct Gathering {
     shared: Vec<u8>,
     /// The short values of the leaves.
     chunks: Vec<Bytes>,
+    /// Whether the last of these is the present leaf's.
+    has_chunk: bool,
     /// What the keys of the leaf begin with; `None` if that is long.
     prefix: Option<ShortBytes>,
     rows: Vec<ScannedRow>,
@@ -116,6 +118,7 @@ impl Gathering {
     pub(super) fn clear(&mut self) {
         self.shared.clear();
         self.chunks.clear();
+        self.has_chunk = false;
         self.rows.clear();
         self.others.clear();
         self.missing.clear();
@@ -128,7 +131,7 @@ impl Gathering {
 
     /// The next rows are of this leaf.
     pub(super) fn begin_leaf(&mut self, leaf: &LeafRows<'_>) {
-        self.chunks.push(leaf.chunk().unwrap_or_default());
+        self.has_chunk = false;
         let mut prefix = ShortBytes::EMPTY;
         self.prefix = prefix.set_in_place([leaf.prefix()]).then_some(prefix);
     }
@@ -143,7 +146,14 @@ impl Gathering {
                 self.other(OtherValue::None)
             }
             Some(value) => match value.part() {
-                Some(part) => ValuePlace::Chunk(self.chunks.len() as u32 - 1, part),
+                Some(part) => {
+                    // Not before: whoever has a handle keeps the memory of all values of the leaf.
+                    if !self.has_chunk {
+                        self.has_chunk = true;
+                        self.chunks.push(value.chunk().unwrap_or_default());
+                    }
+                    ValuePlace::Chunk(self.chunks.len() as u32 - 1, part)
+                }
                 None => self.other(OtherValue::Own(value.bytes())),
             },
         };

@@ -349,7 +349,7 @@ pub(crate) struct Restore {
 pub(crate) enum Existing {
     /// Write the line's value
     Replace,
-    /// Leave what is there
+    /// Leave what is there, also what an earlier line has written
     Keep,
 }
 

@@ -141,7 +141,8 @@ struct Reader<'a> {
 struct Target {
     documents: Box<dyn Documents>,
     form: Form,
-    /// Whether it held anything before.
+    /// Whether it may hold a document that a line names: it held some before, or what earlier lines
+    /// wrote is kept.
     has_content: bool,
 }
 
@@ -221,7 +222,7 @@ impl<'a> Reader<'a> {
         }
         let form = Form::of(self.store, name)?.unwrap_or(record.form);
         let documents = documents::open_as(self.store, name, form)?;
-        let has_content = documents.len()? > 0;
+        let has_content = self.args.existing == Existing::Keep || documents.len()? > 0;
         let index = self.collections.len();
         self.collections.push(Target { documents, form, has_content });
         self.by_name.insert(name.clone(), index);
@@ -249,6 +250,9 @@ impl<'a> Reader<'a> {
                     prepared.same += 1;
                 }
                 Present::Other if keeps => prepared.kept += 1,
+                Present::Nothing if keeps && self.is_to_be_written(target, &record) => {
+                    prepared.kept += 1;
+                }
                 Present::Same | Present::Other | Present::Nothing => {
                     self.note_write(target, &record);
                     let Some(target) = self.collections.get(target) else { continue };

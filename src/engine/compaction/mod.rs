@@ -30,6 +30,7 @@ use crate::journal::manifest::SegmentRecord;
 use crate::values::error::{Error, Result};
 
 pub(crate) use backlog::{has_backlog, work_off_backlog};
+pub(crate) use full_disk::drop_rewritten;
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
 
 /// What a [`Store::compact`](crate::Store::compact) has done.
@@ -99,14 +100,6 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
         retire::finish(maintenance, Throttle::Off, Wait::No)?;
     }
     Ok(())
-}
-
-/// Drops what was rewritten and waits for a checkpoint: one is taken now.
-///
-/// # Errors
-/// As [`Engine::checkpoint`](crate::engine::Engine::checkpoint).
-pub(crate) fn drop_rewritten(maintenance: &MaintenanceGuard<'_>) -> Result<()> {
-    retire::finish(maintenance, Throttle::Off, Wait::No)
 }
 
 /// Whether frames of any of these segments are known to be damaged.

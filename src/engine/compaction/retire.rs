@@ -98,7 +98,7 @@ fn take_much(engine: &Engine, numbers: &[u32]) -> Result<bool> {
     Ok(bytes > LEAST_RETIRED_BYTES.max(segments.total_live_bytes() / 100 * RETIRED_PERCENT))
 }
 
-fn total_len_bytes(engine: &Engine, numbers: &[u32]) -> Result<u64> {
+pub(super) fn total_len_bytes(engine: &Engine, numbers: &[u32]) -> Result<u64> {
     numbers.iter().map(|number| engine.journal.segments().len_bytes(*number)).sum()
 }
 

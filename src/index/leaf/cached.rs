@@ -60,11 +60,16 @@ impl<'a> CachedValue<'a> {
         }
     }
 
-    /// Where a short value is in the [chunk](super::Leaf::chunk) of its leaf.
+    /// Where a short value is in the [chunk](Self::chunk) of its leaf.
     #[inline]
     pub(crate) fn part(self) -> Option<ChunkPart> {
         let place = self.place();
         if place.as_long().is_none() { Some(place.0) } else { None }
+    }
+
+    /// A handle to the memory of all short values of its leaf: it stays as it is now while the handle is there.
+    pub(crate) fn chunk(self) -> Option<Bytes> {
+        self.values.chunk()
     }
 
     /// What a reader takes of it.

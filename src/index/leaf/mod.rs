@@ -226,11 +226,6 @@ impl Leaf {
         [self.values.evict_cold(), self.values.evict_cold()]
     }
 
-    /// The memory of all short values of the leaf, as it is now: it stays so while the handle is there.
-    pub(crate) fn chunk(&self) -> Option<Bytes> {
-        self.values.chunk()
-    }
-
     /// Whether any row has its value in memory.
     pub(crate) fn holds_values(&self) -> bool {
         !self.values.is_empty()

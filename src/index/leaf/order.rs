@@ -3,8 +3,6 @@
 use std::iter::FusedIterator;
 use std::ops::Bound;
 
-use bytes::Bytes;
-
 use super::keys::rest_or_order;
 use super::{CachedValue, KeyRef, KeySpan, Leaf, Slot};
 use crate::values::head::Head;
@@ -90,11 +88,6 @@ impl LeafRows<'_> {
     /// The prefix, and then what follows it in each key of the leaf; see [`Entry::key_span`].
     pub(crate) fn keys(&self) -> &[u8] {
         &self.range.leaf.keys
-    }
-
-    /// The memory of the short values of the rows; see [`Leaf::chunk`].
-    pub(crate) fn chunk(&self) -> Option<Bytes> {
-        self.range.leaf.chunk()
     }
 }
 

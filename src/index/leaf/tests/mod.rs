@@ -130,7 +130,7 @@ fn what_a_scan_has_taken_is_not_written_over() {
     }
     let bytes = leaf.memory_bytes();
     let part = leaf.value(slot(&leaf, "b")).unwrap().part().unwrap();
-    let taken = leaf.chunk().unwrap().slice(part.range());
+    let taken = leaf.values.chunk().unwrap().slice(part.range());
     for newer in ["B", "shorter", &"longer".repeat(30)] {
         leaf.set_value(slot(&leaf, "b"), Some(value(&newer.repeat(100 / newer.len().min(100)))));
         leaf.set_value(slot(&leaf, "a"), None);
@@ -139,7 +139,7 @@ fn what_a_scan_has_taken_is_not_written_over() {
     }
     leaf.take_values();
     assert_eq!(*taken, [b'b'; 100]);
-    assert!(leaf.chunk().is_none() && leaf.memory_bytes() < bytes);
+    assert!(leaf.values.chunk().is_none() && leaf.memory_bytes() < bytes);
 }
 
 /// A leaf whose values come and go, and change their length, takes not much more memory than they.

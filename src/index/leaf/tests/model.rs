@@ -285,7 +285,7 @@ fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
     let count = values().count();
     let short: usize = values().filter(|value| is_short(value)).map(Bytes::len).sum();
     let long: usize = values().filter(|v| !is_short(v)).map(|v| v.len() + 2 * 32 + 16).sum();
-    let chunk = leaf.chunk().map_or(0, |chunk| chunk.len() + 32);
+    let chunk = leaf.values.chunk().map_or(0, |chunk| chunk.len() + 32);
     assert!(short == 0 || chunk >= short + 32);
     let array = leaf.values.array_bytes();
     assert_eq!(array == 0, count == 0, "an array without values, or values without an array");
