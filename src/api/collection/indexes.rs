@@ -93,7 +93,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// lost or cleared meanwhile it is told again from the beginning.
     ///
     /// The function may read. It must not make an index, nor write to a collection with a unique
-    /// index: each waits for the index under way.
+    /// index: such a call waits for the index under way, and hangs. If the function panics, a new
+    /// index stays declared, and the next call or open builds it.
     ///
     /// # Errors
     /// As [`ensure_index`](Self::ensure_index).
