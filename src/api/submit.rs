@@ -80,12 +80,16 @@ pub(crate) fn commit_checked(
 
 /// Removes what is in a collection.
 pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
-    let clear = |engine: &Engine| Ok(engine.clear(collection, clearing)?);
-    let cleared = with_space(store, clear).map_err(|failed| failed.error)?;
+    let cleared = write(store, |engine| engine.clear(collection, clearing))?;
     if cleared.written {
         help_upkeep(store, false);
     }
     Ok(cleared)
+}
+
+/// Writes what is no operation on items, and waits for space as [`commit`] does.
+pub(crate) fn write<T>(store: &Store, mut write: impl FnMut(&Engine) -> Result<T>) -> Result<T> {
+    with_space(store, |engine| Ok(write(engine)?)).map_err(|failed| failed.error)
 }
 
 /// Writes; where that finds the disk full, waits for a compaction that is under way and writes while

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::building;
 use crate::api::collection::Collection;
+use crate::api::{building, submit};
+use crate::engine::Engine;
 use crate::values::codec::Json;
 use crate::values::error::{Error, Result};
 use crate::values::query::index::Index;
@@ -127,7 +128,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         let name = index.name();
         let shared = self.store.shared();
         let _only = shared.building.lock();
-        let is_new = self.store.engine()?.declare_index(self.name(), &index)?;
+        let declare = |engine: &Engine| engine.declare_index(self.name(), &index);
+        let is_new = submit::write(&self.store, declare)?;
         let mut make = || {
             building::build(&self.store, self.name(), &name, &mut on_progress)?;
             building::check_unique(&self.store, self.name(), &name)
@@ -140,7 +142,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         if let Err(error) = made {
             let is_refused = matches!(error, Error::NotUnique { .. });
             if is_refused || (is_new && !matches!(error, Error::Closed)) {
-                self.store.engine()?.drop_index(self.name(), &name)?;
+                submit::write(&self.store, |engine| engine.drop_index(self.name(), &name))?;
             }
             return Err(error);
         }
@@ -171,6 +173,6 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// # Errors
     /// Those of every write; see [`Collection`].
     pub fn drop_index(&self, name: &str) -> Result<bool> {
-        self.store.engine()?.drop_index(self.name(), name)
+        submit::write(&self.store, |engine| engine.drop_index(self.name(), name))
     }
 }
