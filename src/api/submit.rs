@@ -101,26 +101,28 @@ fn with_space<T>(
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
 ) -> Result<T, Failed> {
     let written = write(&*store.engine()?);
-    let failed = match written {
-        Err(failed) if failed.error.is_full_disk() => failed,
-        written => return written,
-    };
+    if !found_no_space(&written) {
+        return written;
+    }
     let Some(maintenance) = store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) else {
-        return Err(failed);
+        return written;
     };
     let written = write(&*maintenance.engine()?);
-    let failed = match written {
-        Err(failed) if failed.error.is_full_disk() => failed,
-        written => return written,
-    };
+    if !found_no_space(&written) {
+        return written;
+    }
     match drop_rewritten(&maintenance) {
         Ok(true) => write(&*maintenance.engine()?),
-        Ok(false) => Err(failed),
+        Ok(false) => written,
         Err(error) => {
             log::warn!("what compaction has rewritten takes space on the full disk: {error}");
-            Err(failed)
+            written
         }
     }
+}
+
+fn found_no_space<T>(written: &Result<T, Failed>) -> bool {
+    matches!(written, Err(failed) if failed.error.is_full_disk())
 }
 
 /// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and

@@ -58,7 +58,6 @@ impl Engine {
     /// Fetches live items of a collection, in order of key. With a view they are those of its
     /// revision: every key that had one still has a row. Values that are not in memory are read in
     /// order of position, neighbours in one go.
-    ///
     pub(crate) fn scan(
         &self,
         view: Option<&View>,

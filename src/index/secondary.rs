@@ -49,22 +49,26 @@ impl RowLeaves<'_> {
     /// # Errors
     /// What loading the leaf fails with.
     pub(crate) fn load(&mut self, directory: &str, key: &[u8]) -> Result<()> {
-        let index = self.index;
-        let Some(directory) = self.directory(directory) else { return Ok(()) };
-        match directory.in_memory(key, |_| ()) {
-            Some(()) => Ok(()),
-            None => index.look_into_leaf(directory, key, |_| (), || {}),
-        }
+        self.look_into_leaf(directory, key, |_| ()).map(drop)
     }
 
     /// As [`load`](Self::load), and which revision added the row if it is there.
     pub(crate) fn revision_of(&mut self, directory: &str, key: &[u8]) -> Result<Option<u64>> {
+        let revision = |leaf: &Leaf| leaf.find(key).map(|slot| leaf.head(slot).revision);
+        self.look_into_leaf(directory, key, revision).map(Option::flatten)
+    }
+
+    fn look_into_leaf<T>(
+        &mut self,
+        directory: &str,
+        key: &[u8],
+        f: impl Fn(&Leaf) -> T,
+    ) -> Result<Option<T>> {
         let index = self.index;
         let Some(directory) = self.directory(directory) else { return Ok(None) };
-        let found = |leaf: &Leaf| leaf.find(key).map(|slot| leaf.head(slot).revision);
-        match directory.in_memory(key, found) {
-            Some(found) => Ok(found),
-            None => index.look_into_leaf(directory, key, found, || {}),
+        match directory.in_memory(key, &f) {
+            None => index.look_into_leaf(directory, key, f, || {}).map(Some),
+            found => Ok(found),
         }
     }
 
