@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::building::build_lost;
 use crate::api::own_writes;
 use crate::api::store::Store;
-use crate::engine::compaction::{drop_rewritten, work_off_backlog, write_delay_us};
+use crate::engine::compaction::{work_off_backlog, write_delay_us};
 use crate::engine::operation::{
     Action, Attempt, Base, BaseId, Check, Committed, Failed, KeyState, Operation, Refusal,
 };
@@ -93,9 +93,8 @@ pub(crate) fn write<T>(store: &Store, mut write: impl FnMut(&Engine) -> Result<T
 }
 
 /// Writes; where that finds the disk full, waits for a compaction that is under way and writes while
-/// nobody compacts, and once more if dropping what was rewritten gives space. Until then that takes
-/// space beside its copy, or compaction has all that is set aside. No part of the store is held
-/// during the wait.
+/// nobody compacts: until then what is rewritten takes space beside its copy, or compaction has all
+/// that is set aside. No part of the store is held during the wait.
 fn with_space<T>(
     store: &Store,
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
@@ -104,20 +103,9 @@ fn with_space<T>(
     if !found_no_space(&written) {
         return written;
     }
-    let Some(maintenance) = store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) else {
-        return written;
-    };
-    let written = write(&*maintenance.engine()?);
-    if !found_no_space(&written) {
-        return written;
-    }
-    match drop_rewritten(&maintenance) {
-        Ok(true) => write(&*maintenance.engine()?),
-        Ok(false) => written,
-        Err(error) => {
-            log::warn!("what compaction has rewritten takes space on the full disk: {error}");
-            written
-        }
+    match store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) {
+        Some(maintenance) => write(&*maintenance.engine()?),
+        None => written,
     }
 }
 

@@ -383,11 +383,10 @@ impl Background {
         // Each run that is not closed leaves a segment, and only what is covered is compacted.
         let many = engine.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
         let full = engine.index.wants_checkpoint();
-        // What compaction has replaced is dropped by a checkpoint.
-        let retired = idle && !engine.journal.retired_segments().is_empty();
-        let retired = retired && !engine.moves_are_durable();
+        // Else an open after a crash moves these heads again.
+        let moved = engine.moves_want_checkpoint() || idle && !engine.moves_are_durable();
         let idle = idle && behind >= IDLE_CHECKPOINT_BYTES;
-        if (sealed && behind >= enough) || idle || many || full || retired {
+        if (sealed && behind >= enough) || idle || many || full || moved {
             match engine.checkpoint() {
                 // The next one is due after as much again.
                 Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {

@@ -16,6 +16,12 @@ use crate::values::error::{Error, Result};
 /// No folder of the index has this number.
 const NO_GENERATION: u64 = u64::MAX;
 
+/// More bytes whose heads were moved than this are worth a checkpoint: an open after a crash reads
+/// them again.
+const MOST_MOVED_BYTES: u64 = 64 << 20;
+/// So many segments that are gone are listed at most.
+const MOST_DROPPED: usize = 512;
+
 /// What the index on disk holds.
 #[derive(Debug)]
 pub(super) struct CheckpointState {
@@ -36,6 +42,8 @@ pub(super) struct Relocated {
     segments: HashSet<u32>,
     /// How many checkpoints had begun when the last head was moved.
     moved_at: u64,
+    /// Bytes of these segments that no checkpoint has come after.
+    bytes: u64,
     /// Snapshots with lower numbers began before that, and may read by a head's old place.
     snapshots_below: u64,
 }
@@ -59,9 +67,7 @@ impl Engine {
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let mut state = self.checkpoints.lock();
         let (revision, _, indexes) = self.journal.contents();
-        let relocated = self.relocated.lock();
-        let nothing_moved = relocated.segments.is_empty() || state.completed > relocated.moved_at;
-        drop(relocated);
+        let nothing_moved = self.are_moves_in(&state) && self.journal.dropped_segments().is_empty();
         let written = self.index.is_written_back() || !self.index.is_on_disk();
         let recorded = !self.index.is_on_disk() || indexes == self.journal.recorded_indexes();
         if state.revision == revision && written && recorded && nothing_moved {
@@ -88,6 +94,8 @@ impl Engine {
         // Before the first leaf is looked at: what is changed later is not of this checkpoint.
         state.begun += 1;
         self.checkpoints_begun.store(state.begun, Ordering::Release);
+        let dropped = self.journal.dropped_segments();
+        let moved_bytes = self.relocated.lock().bytes;
         let (revision, content, indexes) = self.journal.contents();
         // Every commit up to the revision is applied, and in the journal for good.
         self.journal.sync()?;
@@ -107,7 +115,8 @@ impl Engine {
         };
         let now_ms = self.clock.now_ms();
         let indexes = if on_disk { indexes } else { Vec::new() };
-        self.journal.record_checkpoint(checkpoint, indexes, now_ms)?;
+        self.journal.record_checkpoint(checkpoint, indexes, &dropped, now_ms)?;
+        self.note_moves_durable(state.begun, moved_bytes);
         // One that MANIFEST calls lost is never read again.
         let kept = if on_disk { state.generation } else { NO_GENERATION };
         if let Err(error) = self.environment.backings.remove_all_but(kept) {
@@ -206,28 +215,46 @@ impl Engine {
         self.relocated.lock().segments.contains(&segment)
     }
 
-    pub(crate) fn note_relocated(&self, segment: u32) {
+    pub(crate) fn note_relocated(&self, segment: u32, bytes: u64) {
         let mut relocated = self.relocated.lock();
         relocated.segments.insert(segment);
+        relocated.bytes += bytes;
         // One that is under way may have written some of the leaves before they were changed.
         relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
         relocated.snapshots_below = self.snapshots.next_number();
     }
 
-    /// Whether the index on disk holds all moves: a checkpoint has begun after the last one.
+    /// Whether the index on disk holds all moves of heads, and MANIFEST lists no segment that is gone.
     pub(crate) fn moves_are_durable(&self) -> bool {
-        self.checkpoints.lock().completed > self.relocated.lock().moved_at
+        self.are_moves_in(&self.checkpoints.lock()) && self.journal.dropped_segments().is_empty()
+    }
+
+    /// Whether a checkpoint has begun after the last head was moved.
+    fn are_moves_in(&self, state: &CheckpointState) -> bool {
+        let relocated = self.relocated.lock();
+        relocated.segments.is_empty() || state.completed > relocated.moved_at
+    }
+
+    /// Whether so many heads were moved since the last checkpoint that an open after a crash would
+    /// take long to move them again.
+    pub(crate) fn moves_want_checkpoint(&self) -> bool {
+        self.relocated.lock().bytes > MOST_MOVED_BYTES
+            || self.journal.dropped_segments().len() > MOST_DROPPED
+    }
+
+    /// Notes that the checkpoint of this number has the moves of as many bytes.
+    fn note_moves_durable(&self, begun: u64, bytes: u64) {
+        let mut relocated = self.relocated.lock();
+        relocated.bytes = relocated.bytes.saturating_sub(bytes);
+        if relocated.moved_at < begun && self.journal.retired_segments().is_empty() {
+            relocated.segments.clear();
+        }
     }
 
     /// Snapshots with lower numbers than this may read what compaction has replaced: a later one
     /// finds every head in its new place.
     pub(crate) fn snapshots_before_moves(&self) -> u64 {
         self.relocated.lock().snapshots_below
-    }
-
-    /// Forgets about segments that nothing has to be moved to any more.
-    pub(crate) fn all_relocated(&self) {
-        self.relocated.lock().segments.clear();
     }
 
     pub(crate) fn close(self) -> Result<()> {

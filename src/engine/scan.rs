@@ -376,6 +376,6 @@ fn seen(view: &View, collection: &str, key: KeyRef<'_>, head: &Head) -> Result<O
 
 /// The key of a row.
 #[expect(clippy::expect_used, reason = "every key in the index was checked when it was written")]
-fn item_key(collection: &str, key: KeyRef<'_>) -> ItemKey {
+pub(super) fn item_key(collection: &str, key: KeyRef<'_>) -> ItemKey {
     ItemKey::of_parts(collection, key.prefix, key.suffix).expect("a key of the index is valid")
 }

@@ -253,7 +253,7 @@ fn row_key(collection: &str, low: &[u8]) -> Vec<u8> {
 }
 
 /// What [`row_key`] was made of; `None` for anything else.
-fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
+pub(crate) fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
     let (key, at) = match key.split_first() {
         Some((&secondary::MARK, rest)) => (rest, secondary::NAME_BYTES),
         _ => (key, key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?),

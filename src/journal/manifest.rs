@@ -37,8 +37,8 @@ pub(crate) struct Manifest {
     pub(crate) incarnation: [u8; 16],
     /// In ascending order of revision; the last may be the active one.
     pub(crate) segments: Vec<SegmentRecord>,
-    /// Segments that compaction has replaced by one of `segments`, kept until the index is known
-    /// to point into none of them.
+    /// Segments that compaction has replaced by one of `segments`, listed until the index on disk is
+    /// known to point into none of them. Their files may be gone.
     pub(crate) retired: Vec<RetiredSegment>,
     /// No file of this number or above has been written to.
     pub(crate) next_segment: u32,

@@ -3,8 +3,9 @@
 //!
 //! Crash-safe at every step: the new number is taken in MANIFEST first, so a file of that number
 //! is never mistaken for a part of the journal; the new segment is whole and synced before one
-//! replacement of MANIFEST names it and retires its sources; and these go only when the index is
-//! known to point into none of them.
+//! replacement of MANIFEST names it and retires its sources; and these go only when every head has
+//! moved. MANIFEST lists them until the index on stable storage has it from a checkpoint: an open
+//! after a crash moves the heads again, by what replaced their segments.
 
 use crate::journal::append::Journal;
 use crate::journal::frame::{Entry, EntryRecord, FrameBuilder};
@@ -52,9 +53,21 @@ impl Journal {
         manifest.current.segments.iter().filter(uncovered).copied().collect()
     }
 
-    /// The segments that wait for the index to point into none of them, and what replaced them.
+    /// The segments that were replaced and are still there, and what replaced them.
     pub(crate) fn retired_segments(&self) -> Vec<RetiredSegment> {
-        self.manifest.lock().current.retired.clone()
+        self.retired(|is_there| is_there)
+    }
+
+    /// The segments that were replaced and are gone, which an index on stable storage may still
+    /// point into.
+    pub(crate) fn dropped_segments(&self) -> Vec<RetiredSegment> {
+        self.retired(|is_there| !is_there)
+    }
+
+    fn retired(&self, wanted: fn(bool) -> bool) -> Vec<RetiredSegment> {
+        let mut retired = self.manifest.lock().current.retired.clone();
+        retired.retain(|retired| wanted(self.segments.get(retired.number).is_some()));
+        retired
     }
 
     /// Begins a segment that is to take the place of these neighbours. Costs two syncs of
@@ -134,15 +147,13 @@ impl Journal {
         switched
     }
 
-    /// Removes retired segments, which the index on stable storage no longer points into.
-    pub(crate) fn drop_retired(&self, numbers: &[u32]) -> Result<()> {
-        self.change_manifest(|manifest| {
-            manifest.retired.retain(|retired| !numbers.contains(&retired.number));
-        })?;
+    /// Removes retired segments, which no head points into any more. MANIFEST lists them until the
+    /// next checkpoint, as the index on stable storage may point into them until then.
+    pub(crate) fn drop_retired(&self, numbers: &[u32]) {
         for number in numbers {
             self.segments.remove(*number);
             let path = segment_path(&self.store, *number);
-            // One that stays is not named any more, and goes at the next open.
+            // One that stays goes at a later open.
             if let Err(error) = self.disk.remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
             {
@@ -152,7 +163,6 @@ impl Journal {
                 );
             }
         }
-        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use crate::journal::append::{Active, Journal, State, pack};
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{
-    Checkpoint, CleanClose, IndexRecord, Manifest, SealedEnd, SegmentRecord,
+    Checkpoint, CleanClose, IndexRecord, Manifest, RetiredSegment, SealedEnd, SegmentRecord,
 };
 use crate::journal::room::{Filling, Room};
 use crate::journal::scanner::Position;
@@ -283,16 +283,21 @@ impl Journal {
 }
 
 impl Journal {
-    /// Records that the index on disk holds every commit up to the checkpoint's revision.
+    /// Records that the index on disk holds every commit up to the checkpoint's revision, and points
+    /// into none of these segments that were dropped before it began.
     pub(crate) fn record_checkpoint(
         &self,
         checkpoint: Checkpoint,
         indexes: Vec<IndexRecord>,
+        dropped: &[RetiredSegment],
         clock_ms: u64,
     ) -> Result<()> {
         self.change_manifest(|manifest| {
             manifest.checkpoint = checkpoint;
             manifest.indexes = indexes;
+            let is_dropped =
+                |retired: &RetiredSegment| dropped.iter().any(|d| d.number == retired.number);
+            manifest.retired.retain(|retired| !is_dropped(retired));
             manifest.clock_ms = manifest.clock_ms.max(clock_ms);
         })
     }

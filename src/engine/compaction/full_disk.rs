@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use crate::engine::compaction::retire::Wait;
 use crate::engine::compaction::{Compaction, compact_range, plan, retire};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
@@ -47,34 +46,6 @@ pub(super) fn compact(
     }
 }
 
-/// Less space than this is not worth a checkpoint on a full disk.
-const LEAST_DROPPED_BYTES: u64 = 64 << 10;
-
-/// Drops what this session has rewritten and what waits only for a checkpoint: one is taken now, with
-/// the space that is set aside. Whether that gave space. What an earlier session left is for
-/// upkeep: its heads have to be moved first.
-///
-/// # Errors
-/// As [`Engine::checkpoint`](crate::engine::Engine::checkpoint).
-pub(crate) fn drop_rewritten(maintenance: &MaintenanceGuard<'_>) -> Result<bool> {
-    let _lent = {
-        let engine = maintenance.engine()?;
-        let retired = engine.journal.retired_segments();
-        let moved = retired.iter().all(|retired| engine.is_relocated(retired.replaced_by));
-        let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
-        let has_written = engine.journal.position().appended_bytes > 0;
-        if !moved || engine.has_rows_left_behind() || !has_written {
-            return Ok(false);
-        }
-        if retire::total_len_bytes(&engine, &numbers)? < LEAST_DROPPED_BYTES {
-            return Ok(false);
-        }
-        engine.journal.lend_reserve()
-    };
-    retire::finish(maintenance, Throttle::Off, Wait::No)?;
-    Ok(true)
-}
-
 /// Rewrites the segment of which least is kept, and frees it; whether there was one.
 fn compact_one(
     maintenance: &MaintenanceGuard<'_>,
@@ -84,11 +55,11 @@ fn compact_one(
     // What a checkpoint does not cover is not compacted.
     maintenance.engine()?.checkpoint()?;
     // What was rewritten before takes space as well.
-    retire::finish(maintenance, Throttle::Off, Wait::No)?;
+    retire::finish(maintenance, Throttle::Off)?;
     let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
     tried.insert(record.number);
     let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
-    retire::finish(maintenance, Throttle::Off, Wait::No)?;
+    retire::finish(maintenance, Throttle::Off)?;
     Ok(compacted)
 }
 

@@ -10,7 +10,8 @@
 //!    tells that older entries of its key are superseded.
 //! 4. The index's heads move to the new places, each under its stripe and only if its item has not
 //!    changed in the meantime.
-//! 5. The index is flushed. Only then are the retired segments dropped.
+//! 5. The retired segments are dropped. MANIFEST lists them until a checkpoint: an open after a crash
+//!    takes step 4 again for the heads that still point into them.
 //!
 //! No step holds the store for longer than some hundred entries take.
 
@@ -23,14 +24,12 @@ mod purge;
 mod reading;
 mod retire;
 
-use self::retire::Wait;
 use crate::engine::shared::{MaintenanceGuard, Shared};
 use crate::engine::throttle::Throttle;
 use crate::journal::manifest::SegmentRecord;
 use crate::values::error::{Error, Result};
 
 pub(crate) use backlog::{has_backlog, work_off_backlog};
-pub(crate) use full_disk::drop_rewritten;
 pub(crate) use plan::{CompactionJob, MANY_SMALL_SEGMENTS, frame_bytes, write_delay_us};
 
 /// What a [`Store::compact`](crate::Store::compact) has done.
@@ -87,7 +86,7 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
 fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> Result<()> {
     maintenance.engine()?.journal.seal_if_dead()?;
     maintenance.engine()?.checkpoint()?;
-    retire::finish(maintenance, Throttle::Off, Wait::No)?;
+    retire::finish(maintenance, Throttle::Off)?;
     let mut runs = plan::everything(&*maintenance.engine()?);
     runs.reverse();
     while let Some(run) = runs.pop() {
@@ -97,9 +96,9 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
             }
             compacted => drop(compacted?),
         }
-        retire::finish(maintenance, Throttle::Off, Wait::No)?;
+        retire::finish(maintenance, Throttle::Off)?;
     }
-    Ok(())
+    maintenance.engine()?.checkpoint()
 }
 
 /// Whether frames of any of these segments are known to be damaged.
@@ -116,9 +115,7 @@ pub(crate) fn compact_some(
     begin: impl FnOnce(),
 ) -> Result<bool> {
     let maintenance = &shared.maintenance();
-    // Who asks for full speed wants the space, too.
-    let wait = if throttle == Throttle::Off { Wait::No } else { Wait::ForCheckpoint };
-    retire::finish(maintenance, throttle, wait)?;
+    retire::finish(maintenance, throttle)?;
     let occasion = {
         let engine = maintenance.engine()?;
         if engine.journal.is_being_copied() {
@@ -135,8 +132,7 @@ pub(crate) fn compact_some(
         Err(Error::Corrupt { .. }) if is_damaged(maintenance, &run)? => Ok(true),
         compacted => compacted,
     };
-    let compacted =
-        compacted.and_then(|done| retire::finish(maintenance, throttle, wait).map(|()| done));
+    let compacted = compacted.and_then(|done| retire::finish(maintenance, throttle).map(|()| done));
     match compacted {
         // Where nothing can be freed it is not tried again at once.
         Err(error) if error.is_full_disk() => {

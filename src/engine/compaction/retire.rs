@@ -16,32 +16,15 @@ use crate::values::error::{Error, Result};
 const ROWS: usize = 1_024;
 /// How many heads are moved before others get a turn.
 const ENTRIES: usize = 256;
-/// This number of bytes of retired segments may wait for a checkpoint in any case.
-const LEAST_RETIRED_BYTES: u64 = 8 << 20;
-/// And this share of the live bytes, in percent.
-const RETIRED_PERCENT: u64 = 30;
 /// Snapshots may keep this number of bytes of retired segments in any case.
 const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// How long what a compaction had to keep counts as not worth another look, which costs a read and
 /// a rewrite of it.
 const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Whether retired segments stay until a checkpoint is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// One is taken now.
-    No,
-    /// One writes most of the index, so it is taken for their sake only when they take much space.
-    ForCheckpoint,
-}
-
-/// Moves the heads that point into retired segments, makes that durable, and drops them. Does
-/// nothing when there are none.
-pub(super) fn finish(
-    maintenance: &MaintenanceGuard<'_>,
-    throttle: Throttle,
-    wait: Wait,
-) -> Result<()> {
+/// Moves the heads that point into retired segments, and drops these. Does nothing when there are
+/// none.
+pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> Result<()> {
     let (retired, covered, left_behind) = {
         let engine = maintenance.engine()?;
         let journal = &engine.journal;
@@ -79,34 +62,20 @@ pub(super) fn finish(
         // Looked at again with the next piece of compaction.
         return Ok(());
     }
-    if !engine.moves_are_durable() {
-        if wait == Wait::ForCheckpoint && !take_much(&engine, &numbers)? {
-            // The next checkpoint that is due anyway makes them durable.
-            return Ok(());
-        }
-        engine.checkpoint()?;
+    engine.journal.drop_retired(&numbers);
+    if engine.moves_want_checkpoint() {
+        engine.checkpoint_or_put_off("an open after a crash may take long, as heads were moved")?;
     }
-    engine.journal.drop_retired(&numbers)?;
-    engine.all_relocated();
     Ok(())
-}
-
-/// Whether these segments take so much space that it is worth a checkpoint.
-fn take_much(engine: &Engine, numbers: &[u32]) -> Result<bool> {
-    let segments = engine.journal.segments();
-    let bytes = total_len_bytes(engine, numbers)?;
-    Ok(bytes > LEAST_RETIRED_BYTES.max(segments.total_live_bytes() / 100 * RETIRED_PERCENT))
-}
-
-pub(super) fn total_len_bytes(engine: &Engine, numbers: &[u32]) -> Result<u64> {
-    numbers.iter().map(|number| engine.journal.segments().len_bytes(*number)).sum()
 }
 
 /// Gives up the snapshots that may read retired segments, if these take more space than everything
 /// that lives; whether none of them is left.
 fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool> {
-    let pinned = total_len_bytes(engine, numbers)?;
-    if pinned > LEAST_PINNED_BYTES.max(engine.journal.segments().total_live_bytes()) {
+    let segments = engine.journal.segments();
+    let pinned: u64 =
+        numbers.iter().map(|number| segments.len_bytes(*number)).sum::<Result<_>>()?;
+    if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
         while engine.snapshots.lives_below(before) && engine.snapshots.give_up_oldest() {}
     }
     Ok(!engine.snapshots.lives_below(before))
@@ -163,7 +132,7 @@ pub(super) fn relocate_moved(
 fn note_relocated(maintenance: &MaintenanceGuard<'_>, output: &SegmentRecord) -> Result<()> {
     let segment = output.number;
     let engine = maintenance.engine()?;
-    engine.note_relocated(segment);
+    engine.note_relocated(segment, frame_bytes(output));
     let segments = engine.journal.segments();
     let held = frame_bytes(output).saturating_sub(segments.live_bytes(segment));
     segments.retain(segment, held, engine.clock.now_ms().saturating_add(HELD_MS));
@@ -220,7 +189,6 @@ fn remove_left_behind(
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use crate::engine::Engine;
     use crate::engine::compaction::compact_some;
     use crate::engine::throttle::Throttle;
     use crate::simulation::Simulation;
@@ -238,34 +206,43 @@ mod tests {
         compact_some(store.shared(), Throttle::HalfTime, || ()).unwrap()
     }
 
-    fn waiting(engine: &Engine) -> Vec<u32> {
-        engine.journal.retired_segments().iter().map(|retired| retired.number).collect()
-    }
-
-    /// A regression: where writers produced dead bytes quickly, each piece of compaction took a
-    /// checkpoint, and those wrote three times what everything else did.
+    /// A regression: each piece of compaction took a checkpoint, or what it had replaced waited for
+    /// one, and those wrote more than everything else did.
     #[test]
-    fn what_was_compacted_waits_for_a_checkpoint_until_it_takes_much_space() {
+    fn what_was_compacted_goes_at_once_and_takes_no_checkpoint() {
         let sim = Simulation::new(1);
         let store = sim.open(&Options::new()).unwrap();
         overwrite(&store, 1_700);
         Simulation::checkpoint(&store).unwrap();
+        let taken = || store.stats().unwrap().checkpoint_revision;
+        let first = taken();
+        overwrite(&store, 10);
+        let segments = store.stats().unwrap().segments;
         assert!(compact(&store));
-        let first = waiting(&store.engine().unwrap());
-        assert!(!first.is_empty(), "a checkpoint was taken for some MiB");
-        // A checkpoint that comes by lets them go.
+        let stats = store.stats().unwrap();
+        assert!(stats.segments < segments, "what was replaced is still there");
+        assert_eq!(taken(), first, "a checkpoint was taken");
+        let engine = store.engine().unwrap();
+        assert!(engine.journal.retired_segments().is_empty());
+        assert!(!engine.journal.dropped_segments().is_empty(), "the index on disk needs these");
+        drop(engine);
+        // A checkpoint that comes by forgets them.
         Simulation::checkpoint(&store).unwrap();
-        compact(&store);
-        assert!(waiting(&store.engine().unwrap()).iter().all(|number| !first.contains(number)));
-
-        // Without one they go when they take too much.
-        overwrite(&store, 5_000);
-        Simulation::checkpoint(&store).unwrap();
-        while compact(&store) {
-            let engine = store.engine().unwrap();
-            let now = waiting(&engine);
-            assert!(!super::take_much(&engine, &now).unwrap(), "{} segments wait", now.len());
-        }
+        assert!(store.engine().unwrap().journal.dropped_segments().is_empty());
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    }
+
+    /// Else an open after a crash would move all these heads again.
+    #[test]
+    fn much_that_was_moved_is_worth_a_checkpoint() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        overwrite(&store, 1_700);
+        Simulation::checkpoint(&store).unwrap();
+        overwrite(&store, 10);
+        store.engine().unwrap().note_relocated(1_000_000, 64 << 20);
+        assert!(compact(&store));
+        assert!(!store.engine().unwrap().moves_want_checkpoint());
+        assert!(store.engine().unwrap().journal.dropped_segments().is_empty());
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::engine::environment::Environment;
+use crate::engine::opening::adrift::Adrift;
 use crate::engine::secondary::settle::FoundRows;
 use crate::index::opening::DirectoryFile;
 use crate::index::{Backing, Index};
@@ -168,8 +169,9 @@ fn prove(
     let mut found = Content::of_segments(recovered);
     let mut rows = FoundRows::default();
     let last = recovered.last_revision;
-    let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.add(key, head);
+    let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.take(key, head);
     let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
+    found.relocate(&index, recovered)?;
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
     let mut sound = true;
@@ -192,6 +194,7 @@ fn prove(
     if !sound || !damage.leaves(&found.content.total(), &expected) {
         return Ok(None);
     }
+    let Some(damaged) = found.settle(&index)? else { return Ok(None) };
     Ok(Some(OpenedIndex {
         index,
         generation: checkpoint.index_generation,
@@ -202,7 +205,7 @@ fn prove(
         written_revision: checkpoint.revision,
         directory_digest: None,
         removals_lost: damage.removals_lost,
-        damaged: damage.segments,
+        damaged: damage.segments.into_iter().chain(damaged).collect(),
         found_rows: Some(rows),
     }))
 }
@@ -325,12 +328,14 @@ fn fill(
 }
 
 /// What the heads of an index come to.
-struct Content {
+pub(super) struct Content {
     content: Contents,
+    /// Heads that the index has of segments that are gone.
+    pub(super) adrift: Adrift,
     live_bytes: HashMap<u32, u64>,
     next_expiry_ms: u64,
     /// Where the frames of each segment end.
-    ends: HashMap<u32, u64>,
+    pub(super) ends: HashMap<u32, u64>,
 }
 
 impl Content {
@@ -339,7 +344,18 @@ impl Content {
         let ends: HashMap<u32, u64> =
             named.map(|found| (found.segment.header.number, found.end_offset)).collect();
         let live_bytes = ends.keys().map(|number| (*number, 0)).collect();
-        Self { content: Contents::default(), live_bytes, next_expiry_ms: u64::MAX, ends }
+        let (content, adrift) = (Contents::default(), Adrift::of_segments(recovered));
+        Self { content, adrift, live_bytes, next_expiry_ms: u64::MAX, ends }
+    }
+
+    /// Adds a head that the index on disk holds; `false` where it points to nothing that the journal
+    /// holds, or held before compaction.
+    fn take(&mut self, key: &[u8], head: &Head) -> bool {
+        if !self.adrift.take(key, head) {
+            return self.add(key, head);
+        }
+        self.count(key, head);
+        true
     }
 
     /// Adds a head; `false` where it points to nothing that the journal holds.
@@ -347,14 +363,23 @@ impl Content {
         if self.ends.get(&head.segment).is_none_or(|end| head.end() > *end) {
             return false;
         }
+        self.count(key, head);
+        self.add_live(head);
+        true
+    }
+
+    /// Counts a head as one of an item.
+    fn count(&mut self, key: &[u8], head: &Head) {
         if !head.deleted {
             self.content.add(key, head.etag);
-            if let Some(live) = self.live_bytes.get_mut(&head.segment) {
-                *live += head.footprint_bytes();
-            }
             self.next_expiry_ms = self.next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
         }
-        true
+    }
+
+    pub(super) fn add_live(&mut self, head: &Head) {
+        if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
+            *live += head.footprint_bytes();
+        }
     }
 
     /// Adds a head in the place of the one that was there.
@@ -373,7 +398,10 @@ impl Content {
         }
     }
 
-    fn subtract_live(&mut self, head: &Head) {
+    pub(super) fn subtract_live(&mut self, head: &Head) {
+        if !head.deleted {
+            self.adrift.subtract(head);
+        }
         if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
             *live = live.saturating_sub(head.footprint_bytes());
         }

@@ -2,6 +2,7 @@
 //!
 //! Every step may be cut short by a crash and is then done again, or was never begun.
 
+mod adrift;
 mod create;
 mod index;
 mod repair;
