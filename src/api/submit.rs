@@ -118,8 +118,11 @@ fn found_no_space<T>(written: &Result<T, Failed>) -> bool {
 fn help_upkeep(store: &Store, is_seal_near: bool) {
     let background = store.background();
     background.note_commit();
-    if is_seal_near {
-        background.sync_now();
+    if is_seal_near
+        && !background.prepare_seal()
+        && let Ok(engine) = store.engine()
+    {
+        engine.journal.prepare_segment();
     }
     if background.take_backlog()
         && let Err(error) = work_off_backlog(store.shared())

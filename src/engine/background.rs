@@ -52,6 +52,8 @@ pub(crate) struct Background {
     sync_requested: AtomicBool,
     /// Whether the sync that was requested is to begin at once.
     sync_is_urgent: AtomicBool,
+    /// Whether the active segment is nearly full.
+    seal_is_near: AtomicBool,
     /// How many watches there are; each holds it as a [`Watching`].
     watches: Arc<AtomicU64>,
     /// How many commits there were, and [`IDLE`].
@@ -104,6 +106,7 @@ impl Background {
             woken: Condvar::new(),
             sync_requested: AtomicBool::new(false),
             sync_is_urgent: AtomicBool::new(false),
+            seal_is_near: AtomicBool::new(false),
             watches: Arc::new(AtomicU64::new(0)),
             commits: AtomicU64::new(IDLE),
             behind: AtomicBool::new(false),
@@ -160,12 +163,16 @@ impl Background {
         is_first(&self.sync_requested).then_some(interval)
     }
 
-    /// Has what is written synced now, where no writer does so.
-    pub(crate) fn sync_now(&self) {
-        if self.sync_interval.is_some() {
-            self.deadlines.lock().sync_by(Some(Instant::now()));
-            self.woken.notify_all();
+    /// Has the next segment made and what is written synced now, where no writer syncs; else says that
+    /// nobody does.
+    pub(crate) fn prepare_seal(&self) -> bool {
+        if self.sync_interval.is_none() {
+            return false;
         }
+        self.seal_is_near.store(true, Ordering::Release);
+        self.deadlines.lock().sync_by(Some(Instant::now()));
+        self.woken.notify_all();
+        true
     }
 
     /// Has each commit synced at once for as long as what it returns lives, and what was written
@@ -270,7 +277,11 @@ impl Background {
         // Before the sync: whatever is written during it wishes for another.
         self.sync_requested.store(false, Ordering::Release);
         self.sync_is_urgent.store(false, Ordering::Release);
-        let synced = shared.engine()?.journal.sync();
+        let engine = shared.engine()?;
+        if self.seal_is_near.swap(false, Ordering::AcqRel) {
+            engine.journal.prepare_segment();
+        }
+        let synced = engine.journal.sync();
         synced.map(drop).map_err(|failure| {
             log::error!(
                 "the store accepts no more writes until it is reopened, since its journal could \

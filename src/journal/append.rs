@@ -23,13 +23,16 @@ use crate::journal::in_flight::Flight;
 use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
+use crate::journal::prepared::PreparedSegment;
 use crate::journal::reserve::Reserve;
 use crate::journal::room::Room;
 use crate::journal::segments::Segments;
 use crate::journal::waiters::{Goal, Marks, Waiters, Woken};
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
-use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock_soon};
+use crate::seams::sync::{
+    AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock_soon,
+};
 use crate::storage::layout::segment_path;
 use crate::storage::{Disk, DiskFile};
 use crate::values::Few;
@@ -62,6 +65,11 @@ pub(crate) struct Journal {
     pub(super) state: Mutex<State>,
     /// Taken after `state` where both are held.
     pub(super) manifest: Mutex<ManifestState>,
+    /// Taken between these two.
+    pub(super) prepared: Mutex<Option<PreparedSegment>>,
+    /// The number of a segment that was made ahead, or is being made; 0 for none. Set under
+    /// `manifest`.
+    pub(super) prepared_number: AtomicU32,
     /// Nobody writes or syncs any more, or writing has ended.
     pub(super) idle: Condvar,
     pub(super) segments: Segments,
@@ -293,6 +301,8 @@ impl Journal {
                 file: start.manifest_file,
                 current: start.manifest,
             }),
+            prepared: Mutex::new(None),
+            prepared_number: AtomicU32::new(0),
             idle: Condvar::new(),
             segments,
             copies: CopyCount::default(),

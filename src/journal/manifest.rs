@@ -1,8 +1,9 @@
 //! MANIFEST: the one authority on which files a store consists of.
 //!
-//! Two slots hold the same contents. Replacing them writes and syncs one, then the other, so at
-//! every moment one of them is whole and current: a crash in between leaves either the old or the
-//! new contents, and a damaged slot never sets the store back to an older state.
+//! Two slots hold the same contents. Replacing them writes and syncs one, and then writes the other,
+//! which the next replacement begins with: so at every moment one of them is whole, current and
+//! durable, and a crash leaves either the old or the new contents. The second slot is there for
+//! damage to the first; the system writes it within seconds, and a close syncs it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +67,9 @@ pub(crate) struct Manifest {
     pub(crate) history: Option<PolicyRecord>,
     /// The secondary indexes that are built, as of the checkpoint.
     pub(crate) indexes: Vec<IndexRecord>,
+    /// The number of a segment that was made ahead when compaction took the next one, else 0: one of
+    /// it that holds commits means that this is an older MANIFEST.
+    pub(crate) prepared: u32,
 }
 
 impl Manifest {
@@ -94,12 +98,13 @@ impl Manifest {
             clock_since: 0,
             history: None,
             indexes: Vec::new(),
+            prepared: 0,
         }
     }
 
     /// Reads the payload of a slot, of one that ends before `purges` or a later field as well.
     fn decode_slot(payload: &[u8]) -> Option<Self> {
-        let payload = [payload, &[0; 6]].concat();
+        let payload = [payload, &[0; 7]].concat();
         // A list takes no memory beyond what a slot full of records does, whatever length it says.
         let config = config::standard().with_limit::<DECODED_BYTES>();
         let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
@@ -132,7 +137,8 @@ impl Manifest {
         let has_active = records.clone().any(|record| record.sealed.is_none());
         let tail = self.clean.filter(|_| has_active).map(|clean| clean.tail_offset);
         let ends = records.clone().filter_map(|record| record.sealed).map(|end| end.offset);
-        let mut numbers = records.map(|record| record.number).chain([self.next_segment]);
+        let mut numbers =
+            records.map(|record| record.number).chain([self.next_segment, self.prepared]);
         counts
             .into_iter()
             .chain(of_segments)
@@ -258,6 +264,11 @@ pub(crate) struct ManifestFile {
     sequence: u64,
     /// So much of each slot is known to need no more space.
     allocated: u64,
+    /// The slot that is not known to be durable, unless both are.
+    unsynced: u64,
+    /// What the other slot was found to hold, while that is not known to be durable either: the run
+    /// that wrote it may have been killed before it was synced.
+    unproven: Option<Vec<u8>>,
 }
 
 impl ManifestFile {
@@ -272,7 +283,8 @@ impl ManifestFile {
         }
         let file = disk.open(&unfinished, true).map_err(Error::io("creating", &unfinished))?;
         let allocated = PREALLOCATED_BYTES;
-        let mut this = Self { path: unfinished, file, sequence: 0, allocated };
+        let mut this =
+            Self { path: unfinished, file, sequence: 0, allocated, unsynced: 0, unproven: None };
         for slot in 0..2 {
             let written = this.file.write_zeros(slot * SLOT_BYTES, allocated);
             written.map_err(Error::io("writing", &this.path))?;
@@ -280,11 +292,11 @@ impl ManifestFile {
         this.replace(manifest)?;
         this.file.sync_all().map_err(Error::io("syncing", &this.path))?;
         // Closed first: Windows does not rename every file that is open.
-        let Self { path: unfinished, file, sequence, allocated } = this;
+        let Self { path: unfinished, file, sequence, allocated, unsynced, unproven } = this;
         drop(file);
         disk.rename(&unfinished, &path).map_err(Error::io("renaming", &unfinished))?;
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
-        Ok(Self { path, file, sequence, allocated })
+        Ok(Self { path, file, sequence, allocated, unsynced, unproven })
     }
 
     /// Whether a file is what a crash may leave of one that [`create`](Self::create) has begun:
@@ -309,6 +321,7 @@ impl ManifestFile {
         let file = disk.open(&path, false).map_err(Error::io("opening", &path))?;
         let len = file.len().map_err(Error::io("reading the length of", &path))?;
         let mut newest: Option<(u64, Manifest)> = None;
+        let (mut unsynced, mut unproven) = (0, None);
         let mut allocated = PREALLOCATED_BYTES;
         for slot in 0..2 {
             let start = slot * SLOT_BYTES;
@@ -323,6 +336,9 @@ impl ManifestFile {
                     let newer = newest.as_ref().is_none_or(|(found, _)| sequence > *found);
                     if let (Some(manifest), true) = (Manifest::decode_slot(payload), newer) {
                         newest = Some((sequence, manifest));
+                        unsynced = 1 - slot;
+                        let len = SLOT_HEADER_BYTES + payload.len();
+                        unproven = bytes.get(..len).map(<[u8]>::to_vec);
                     }
                 }
                 Slot::Invalid => {}
@@ -330,7 +346,7 @@ impl ManifestFile {
         }
         Ok(match newest {
             Some((sequence, manifest)) => {
-                let file = Self { path, file, sequence, allocated };
+                let file = Self { path, file, sequence, allocated, unsynced, unproven };
                 Loaded::Found(Box::new((file, manifest)))
             }
             None => Loaded::Damaged,
@@ -375,31 +391,52 @@ impl ManifestFile {
         Ok(payload)
     }
 
-    /// Writes and syncs one slot, then the other: two syncs. After an error the contents are the
-    /// old or the new ones, and the caller must not go on as if it knew which.
+    /// Writes and syncs the slot that is not known to be durable, then writes the other: one sync,
+    /// and one more for the first replacement after an open. After an error the contents are the old or the new ones, and the caller must not go on as if it
+    /// knew which.
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
-        self.write_slots(&payload)
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &payload);
+        self.prove()?;
+        self.write_slot(self.unsynced, &bytes)?;
+        self.sync()?;
+        self.unsynced = 1 - self.unsynced;
+        self.write_slot(self.unsynced, &bytes)
     }
 
-    /// Makes the contents that were read durable in both slots: two syncs. The session that wrote
-    /// them may have ended before they were synced. A sync alone is not enough: the system takes a
-    /// page whose sync has failed for clean and does not write it again. The sequence stays as it
+    /// As [`replace`](Self::replace), and both slots are durable: two syncs.
+    pub(crate) fn replace_both(&mut self, manifest: &Manifest) -> Result<()> {
+        self.replace(manifest)?;
+        self.sync()
+    }
+
+    /// Makes the contents that were read durable in both slots: two syncs. The sequence stays as it
     /// is, so a torn write leaves what was there or the same contents.
     pub(crate) fn settle(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
-        self.write_slots(&payload)
+        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, &payload);
+        self.prove()?;
+        self.write_slot(self.unsynced, &bytes)?;
+        self.sync()
     }
 
-    fn write_slots(&self, payload: &[u8]) -> Result<()> {
-        let bytes = dual_slot::encode(MAGIC, FORMAT, self.sequence, payload);
-        for slot in 0..2 {
-            let written = self.file.write_all_at(&bytes, slot * SLOT_BYTES);
-            written.map_err(Error::io("writing", &self.path))?;
-            self.file.sync_data().map_err(Error::io("syncing", &self.path))?;
-        }
-        Ok(())
+    /// Makes the slot durable that was read. The session that wrote it may have ended before it was
+    /// synced. A sync alone is not enough: the system takes a page whose sync has failed for clean and
+    /// does not write it again.
+    fn prove(&mut self) -> Result<()> {
+        let Some(found) = self.unproven.take() else { return Ok(()) };
+        self.write_slot(1 - self.unsynced, &found)?;
+        self.sync()
+    }
+
+    fn write_slot(&self, slot: u64, bytes: &[u8]) -> Result<()> {
+        let written = self.file.write_all_at(bytes, slot * SLOT_BYTES);
+        written.map_err(Error::io("writing", &self.path))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(Error::io("syncing", &self.path))
     }
 }
 

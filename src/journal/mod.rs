@@ -20,6 +20,7 @@ pub(crate) mod index_sums;
 pub(crate) mod manifest;
 pub(crate) mod notify;
 mod open_files;
+mod prepared;
 pub(crate) mod publication;
 pub(crate) mod recover;
 pub(crate) mod reserve;

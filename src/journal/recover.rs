@@ -325,7 +325,9 @@ pub(crate) fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest)
 /// Whether a segment that MANIFEST cannot know of yet holds commits.
 pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<bool> {
     let numbers = unnamed(disk, store, manifest)?.into_iter();
-    for number in numbers.filter(|number| *number >= manifest.next_segment) {
+    let is_unknown =
+        |number: &u32| *number >= manifest.next_segment || *number == manifest.prepared;
+    for number in numbers.filter(is_unknown) {
         match OpenSegment::open(disk, store, number) {
             // A seal alone is no commit: a crash may come between it and MANIFEST.
             Ok(segment) if segment.holds_commits()? => return Ok(true),

@@ -70,7 +70,7 @@ impl Journal {
         retired
     }
 
-    /// Begins a segment that is to take the place of these neighbours. Costs two syncs of
+    /// Begins a segment that is to take the place of these neighbours. Costs a sync of
     /// MANIFEST.
     ///
     /// # Errors
@@ -94,8 +94,7 @@ impl Journal {
         }
         let mut number = 0;
         self.change_manifest(|manifest| {
-            number = manifest.next_segment;
-            manifest.next_segment += 1;
+            number = self.take_number(manifest);
         })?;
         let (disk, store) = self.files();
         let created =
@@ -105,7 +104,7 @@ impl Journal {
 
     /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
     /// was dropped on the way; returns false, with nothing changed, while somebody copies the
-    /// journal. Costs two syncs of MANIFEST.
+    /// journal. Costs a sync of MANIFEST.
     pub(crate) fn switch(
         &self,
         rewrite: &Rewrite,

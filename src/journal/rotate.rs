@@ -9,6 +9,7 @@ use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{
     Checkpoint, CleanClose, IndexRecord, Manifest, RetiredSegment, SealedEnd, SegmentRecord,
 };
+use crate::journal::prepared::PreparedSegment;
 use crate::journal::room::{Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -89,7 +90,7 @@ impl Journal {
         self.rotate(state, room.bytes)
     }
 
-    fn filling(&self) -> Filling {
+    pub(super) fn filling(&self) -> Filling {
         Filling { durability: self.durability, scarce: self.is_short_of_space() }
     }
 
@@ -151,8 +152,14 @@ impl Journal {
         if let Some(active) = &mut state.active {
             active.reserve(&self.store, 0, self.filling())?;
         }
+        // Waits for one that is just being made: to make another would take longer.
+        let mut prepared = self.prepared.lock();
+        self.check_prepared(&mut prepared)?;
         let mut manifest = self.manifest.lock();
-        let number = self.free_number(manifest.current.next_segment)?;
+        let number = match &*prepared {
+            Some(prepared) => prepared.number,
+            None => self.free_number(manifest.current.next_segment)?,
+        };
         let mut changed = manifest.current.clone();
         if let Some(last) = changed.segments.last_mut().filter(|last| last.sealed.is_none()) {
             last.sealed = state.active.as_ref().map(|active| SealedEnd {
@@ -166,11 +173,15 @@ impl Journal {
             sealed: None,
             live_bytes: 0,
         });
-        changed.next_segment = number + 1;
+        changed.next_segment = changed.next_segment.max(number + 1);
+        changed.prepared = 0;
         changed.revision_floor = state.next_revision - 1;
         changed.clean = None;
         manifest.file.make_room(&mut changed, true)?;
-        let next = self.create_segment(number, state.next_revision, capacity, frame_bytes)?;
+        let prepared = prepared.take();
+        self.prepared_number.store(0, Ordering::Release);
+        let first_revision = state.next_revision;
+        let next = self.create_segment(number, first_revision, capacity, frame_bytes, prepared)?;
 
         // From here on a failure leaves open which segments the store has, so it ends writing.
         self.seal(state).inspect_err(|error| self.fail(state, error))?;
@@ -201,7 +212,7 @@ impl Journal {
 
     /// The first number, from this one on, of which there is no file. A file that an earlier attempt
     /// could not remove stays until the next open: here nothing says whose it is.
-    fn free_number(&self, from: u32) -> Result<u32> {
+    pub(super) fn free_number(&self, from: u32) -> Result<u32> {
         /// So many attempts may have failed.
         const MOST_TAKEN: u32 = 1_000;
         for number in from..from.saturating_add(MOST_TAKEN) {
@@ -214,43 +225,46 @@ impl Journal {
         Err(Error::io("creating", &path)(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// Makes a segment's file, synced with its name, that has room for a frame of this length.
+    /// Makes a segment's file, synced with its name, that has room for a frame of this length; of one
+    /// that was made ahead, if there is one.
     fn create_segment(
         &self,
         number: u32,
         first_revision: u64,
         capacity: u64,
         frame_bytes: u64,
+        prepared: Option<PreparedSegment>,
     ) -> Result<Active> {
         let path = segment_path(&self.store, number);
         let folder = self.store.join(JOURNAL_FOLDER);
         let incarnations = vec![self.incarnation];
         let header = SegmentHeader::new(number, &self.entropy, first_revision, incarnations);
         let (bytes, seed) = header.encode();
-        let file = self.disk.open(&path, true).map_err(Error::io("creating", &path))?;
-        let mut active = Active {
-            number,
-            file,
-            tail: Position { offset: SEGMENT_HEADER_BYTES, seed },
-            reserved: SEGMENT_HEADER_BYTES,
-            capacity,
-            must_rotate: false,
+        let is_prepared = prepared.is_some();
+        let (file, reserved) = match prepared {
+            Some(prepared) => (prepared.file, prepared.reserved),
+            None => {
+                let file = self.disk.open(&path, true).map_err(Error::io("creating", &path))?;
+                (file, SEGMENT_HEADER_BYTES)
+            }
         };
-        let made = active
+        let tail = Position { offset: SEGMENT_HEADER_BYTES, seed };
+        let mut active = Active { number, file, tail, reserved, capacity, must_rotate: false };
+        let written = active
             .file
             .write_all_at(&bytes, 0)
             .map_err(Error::io("writing", &path))
-            .and_then(|()| active.reserve(&self.store, frame_bytes, self.filling()))
-            .and_then(|()| active.file.sync_all().map_err(Error::io("syncing", &path)))
-            .and_then(|()| self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder)));
+            .and_then(|()| active.reserve(&self.store, frame_bytes, self.filling()));
+        let made = written.and_then(|()| {
+            if is_prepared {
+                return active.file.sync_data().map_err(Error::io("syncing", &path));
+            }
+            active.file.sync_all().map_err(Error::io("syncing", &path))?;
+            self.disk.sync_dir(&folder).map_err(Error::io("syncing", &folder))
+        });
         if let Err(error) = made {
             drop(active);
-            if let Err(error) = self.disk.remove_file(&path) {
-                let error = Error::io("removing", &path)(error);
-                log::warn!(
-                    "an unfinished segment takes space until one of its number is made: {error}"
-                );
-            }
+            self.remove_unused(number);
             return Err(error);
         }
         Ok(active)
@@ -364,8 +378,10 @@ impl Journal {
         if state.failed {
             return Err(self.poisoned());
         }
+        self.remove_prepared();
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.current.clone();
+        changed.prepared = 0;
         changed.checkpoint = checkpoint;
         changed.indexes = state.index_records();
         let tail = state.active.as_ref();
@@ -389,7 +405,7 @@ impl Journal {
         }
         changed.clock_ms = changed.clock_ms.max(clock_ms);
         manifest.file.make_room(&mut changed, false)?;
-        manifest.file.replace(&changed)
+        manifest.file.replace_both(&changed)
     }
 }
 

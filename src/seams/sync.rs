@@ -14,7 +14,7 @@ mod imp {
     pub(crate) use parking_lot::{
         RwLock as TryRwLock, RwLockReadGuard as TryReadGuard, RwLockWriteGuard as TryWriteGuard,
     };
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use std::thread;
 
     /// A lock for what every operation reads and few change. A reader writes to a cache line that
@@ -100,7 +100,7 @@ mod imp {
     use std::sync::Arc;
     use std::time::Instant;
 
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard};
 
     /// loom's threads, with stacks on which a store can be opened and closed.
