@@ -104,7 +104,11 @@ fn with_space<T>(
         return written;
     }
     match store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) {
-        Some(maintenance) => write(&*maintenance.engine()?),
+        Some(maintenance) => {
+            let engine = maintenance.engine()?;
+            engine.journal.remove_dropped();
+            write(&engine)
+        }
         None => written,
     }
 }

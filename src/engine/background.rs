@@ -300,13 +300,18 @@ impl Background {
         seen.commits = commits;
         let idle = seen.ticks_at_rest >= IDLE_TICKS;
         loop {
-            self.checkpoint(shared, seen, idle)?;
-            let more = self.compact(shared, seen)?;
+            let due = self.is_checkpoint_due(shared, seen, idle)?;
+            let more = if due || shared.engine()?.journal.has_dropped_files() {
+                self.compact_beside(shared, seen, due)?
+            } else {
+                self.compact(shared, seen)?
+            };
             self.behind.store(more, Ordering::Relaxed);
             if !more {
                 break;
             }
         }
+        shared.engine()?.journal.remove_dropped();
         let sweep_at = self.sweep(shared, seen)?;
         if !idle {
             self.deadlines.lock().tick_at = Some(Instant::now() + TICK);
@@ -376,12 +381,44 @@ impl Background {
         }
     }
 
-    fn checkpoint(&self, shared: &Shared, seen: &mut Seen, idle: bool) -> Result<(), Error> {
+    /// Compacts, and beside that removes what compaction has dropped and takes a checkpoint, if one is
+    /// due: most of the time of these goes to the disk.
+    fn compact_beside(&self, shared: &Shared, seen: &mut Seen, due: bool) -> Result<bool, Error> {
+        let beside = || {
+            shared.engine()?.journal.remove_dropped();
+            if due { take_checkpoint(shared) } else { Ok(()) }
+        };
+        std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().name("ifmatch-disk".to_owned());
+            let Ok(working) = builder.spawn_scoped(scope, beside) else {
+                beside()?;
+                return self.compact(shared, seen);
+            };
+            let compacted = loop {
+                match self.compact(shared, seen) {
+                    Ok(true) if !working.is_finished() => {}
+                    compacted => break compacted,
+                }
+            };
+            working.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            // What a checkpoint covers from now on may be worth it.
+            let more = compacted?;
+            if more || !due { Ok(more) } else { self.compact(shared, seen) }
+        })
+    }
+
+    /// Whether a checkpoint is worth its cost; the next one is due after as much again.
+    fn is_checkpoint_due(
+        &self,
+        shared: &Shared,
+        seen: &mut Seen,
+        idle: bool,
+    ) -> Result<bool, Error> {
         let engine = shared.engine()?;
         let position = engine.journal.position();
         // Not in a run that only reads: it may have a full disk, which a flush does not survive.
         if position.appended_bytes == 0 {
-            return Ok(());
+            return Ok(false);
         }
         let written_bytes = seen.replayed_bytes + position.appended_bytes;
         let behind = written_bytes.saturating_sub(seen.checkpoint_bytes);
@@ -397,22 +434,12 @@ impl Background {
         // Else an open after a crash moves these heads again.
         let moved = engine.moves_want_checkpoint() || idle && !engine.moves_are_durable();
         let idle = idle && behind >= IDLE_CHECKPOINT_BYTES;
-        if (sealed && behind >= enough) || idle || many || full || moved {
-            match engine.checkpoint() {
-                // The next one is due after as much again.
-                Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
-                    log::warn!("a checkpoint is put off and will be tried again: {error}");
-                }
-                taken => {
-                    taken.inspect_err(|error| {
-                        log::error!("a checkpoint failed, and the store's upkeep ends: {error}");
-                    })?;
-                }
-            }
+        let due = (sealed && behind >= enough) || idle || many || full || moved;
+        if due {
             seen.checkpoint_segment = position.segment;
             seen.checkpoint_bytes = written_bytes;
         }
-        Ok(())
+        Ok(due)
     }
 
     /// Compacts one piece, if one is worth it; what cannot be compacted now, as when the disk is
@@ -431,6 +458,20 @@ impl Background {
             }
             done => done,
         }
+    }
+}
+
+/// Takes a checkpoint, or puts it off.
+fn take_checkpoint(shared: &Shared) -> Result<(), Error> {
+    let engine = shared.engine()?;
+    match engine.checkpoint() {
+        Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
+            log::warn!("a checkpoint is put off and will be tried again: {error}");
+            Ok(())
+        }
+        taken => taken.inspect_err(|error| {
+            log::error!("a checkpoint failed, and the store's upkeep ends: {error}");
+        }),
     }
 }
 

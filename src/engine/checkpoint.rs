@@ -131,13 +131,7 @@ impl Engine {
     /// Gives the changed leaves to the backing store; whether one holds them all. One that has
     /// failed is given up and replaced by another, where that can be had.
     fn write_index(&self, state: &mut CheckpointState) -> Result<bool> {
-        let durable = &mut |revision: u64| {
-            if self.journal.durable() >= revision {
-                return Ok(());
-            }
-            self.journal.sync()?;
-            Ok(())
-        };
+        let durable = &mut |revision: u64| Ok(self.journal.make_durable(revision)?);
         if self.index.is_on_disk() && !self.index.is_lost() {
             match self.index.write_back(durable) {
                 Ok(()) => return Ok(true),

@@ -75,6 +75,8 @@ pub(crate) struct Journal {
     pub(super) segments: Segments,
     pub(super) copies: CopyCount,
     pub(super) reserve: Arc<Reserve>,
+    /// Segments that were dropped and whose files are still there; taken last of all.
+    pub(super) dropped_files: Mutex<Vec<u32>>,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
@@ -307,6 +309,7 @@ impl Journal {
             segments,
             copies: CopyCount::default(),
             reserve,
+            dropped_files: Mutex::new(Vec::new()),
             written_up_to: AtomicU64::new(written_up_to),
             appended: AtomicU64::new(last),
             written: AtomicU64::new(last),

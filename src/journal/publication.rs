@@ -39,6 +39,16 @@ impl Journal {
         Ok(revision)
     }
 
+    /// Makes every commit up to this revision durable, where it is not.
+    pub(crate) fn make_durable(&self, revision: u64) -> Result<(), CommitFailure> {
+        if self.durable() >= revision { Ok(()) } else { self.sync().map(drop) }
+    }
+
+    /// The newest revision given.
+    pub(crate) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Acquire)
+    }
+
     /// Gives the newest revision to `begin` while none newer can be given, and returns when every
     /// commit up to it is applied. `begin` takes no lock but a leaf.
     ///

@@ -146,12 +146,26 @@ impl Journal {
         switched
     }
 
-    /// Removes retired segments, which no head points into any more. MANIFEST lists them until the
-    /// next checkpoint, as the index on stable storage may point into them until then.
+    /// Lets go of retired segments, which no head points into any more. MANIFEST lists them until the
+    /// next checkpoint, as the index on stable storage may point into them until then. Their files
+    /// go with the next [`remove_dropped`](Self::remove_dropped).
     pub(crate) fn drop_retired(&self, numbers: &[u32]) {
         for number in numbers {
             self.segments.remove(*number);
-            let path = segment_path(&self.store, *number);
+        }
+        self.dropped_files.lock().extend(numbers);
+    }
+
+    /// Whether files of segments that were dropped are still there.
+    pub(crate) fn has_dropped_files(&self) -> bool {
+        !self.dropped_files.lock().is_empty()
+    }
+
+    /// Removes the files of segments that were dropped: some milliseconds for each.
+    pub(crate) fn remove_dropped(&self) {
+        let numbers = std::mem::take(&mut *self.dropped_files.lock());
+        for number in numbers {
+            let path = segment_path(&self.store, number);
             // One that stays goes at a later open.
             if let Err(error) = self.disk.remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound

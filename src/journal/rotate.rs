@@ -379,6 +379,7 @@ impl Journal {
             return Err(self.poisoned());
         }
         self.remove_prepared();
+        self.remove_dropped();
         let mut manifest = self.manifest.lock();
         let mut changed = manifest.current.clone();
         changed.prepared = 0;

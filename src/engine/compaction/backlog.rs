@@ -35,7 +35,9 @@ pub(crate) fn work_off_backlog(shared: &Shared) -> Result<()> {
     shared.sweep()?;
     shared.engine()?.checkpoint()?;
     while has_segments(&*shared.engine()?, WORKED_OFF_SEGMENTS) {
-        if !compact_some(shared, Throttle::Off, || ())? {
+        let more = compact_some(shared, Throttle::Off, || ())?;
+        shared.engine()?.journal.remove_dropped();
+        if !more {
             break;
         }
     }

@@ -56,10 +56,12 @@ fn compact_one(
     maintenance.engine()?.checkpoint()?;
     // What was rewritten before takes space as well.
     retire::finish(maintenance, Throttle::Off)?;
+    maintenance.engine()?.journal.remove_dropped();
     let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
     tried.insert(record.number);
     let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
     retire::finish(maintenance, Throttle::Off)?;
+    maintenance.engine()?.journal.remove_dropped();
     Ok(compacted)
 }
 

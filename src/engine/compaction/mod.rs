@@ -87,6 +87,7 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
     maintenance.engine()?.journal.seal_if_dead()?;
     maintenance.engine()?.checkpoint()?;
     retire::finish(maintenance, Throttle::Off)?;
+    maintenance.engine()?.journal.remove_dropped();
     let mut runs = plan::everything(&*maintenance.engine()?);
     runs.reverse();
     while let Some(run) = runs.pop() {
@@ -97,6 +98,7 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
             compacted => drop(compacted?),
         }
         retire::finish(maintenance, Throttle::Off)?;
+        maintenance.engine()?.journal.remove_dropped();
     }
     maintenance.engine()?.checkpoint()
 }
@@ -108,7 +110,8 @@ fn is_damaged(maintenance: &MaintenanceGuard<'_>, run: &[SegmentRecord]) -> Resu
 }
 
 /// Does the most rewarding piece of compaction, if there is one worth its cost, and calls `begin`
-/// before it; returns whether it did. Where it is urgent the pace is full in any case.
+/// before it; returns whether it did. Where it is urgent the pace is full in any case. What it drops
+/// is for the caller to [remove](crate::journal::Journal::remove_dropped).
 pub(crate) fn compact_some(
     shared: &Shared,
     throttle: Throttle,
@@ -157,9 +160,12 @@ fn compact_range(
     let mut rewrite = maintenance.engine()?.journal.begin_rewrite(run)?;
     let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
     let engine = maintenance.engine()?;
-    // What superseded the entries that were left behind must not be lost when they are gone.
-    let copied = copied.and_then(|moved| Ok(engine.journal.sync().map(|_| moved)?));
+    // All that superseded the entries which were left behind is below this.
+    let appended = engine.journal.appended();
     let finished = copied.and_then(|moved| Ok((rewrite.finish(&engine.journal)?, moved)));
+    // It must not be lost when they are gone.
+    let finished =
+        finished.and_then(|done| Ok(engine.journal.make_durable(appended).map(|()| done)?));
     let (record, moved) = match finished {
         Ok(finished) => finished,
         Err(error) => {
