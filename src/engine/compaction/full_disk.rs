@@ -74,6 +74,8 @@ mod tests {
 
     use bytes::Bytes;
 
+    use crate::engine::compaction::compact_some;
+    use crate::engine::throttle::Throttle;
     use crate::simulation::Simulation;
     use crate::{Collection, Error, Options, Precondition, Raw};
 
@@ -105,5 +107,22 @@ mod tests {
             drop(compaction);
             writer.join().unwrap().unwrap();
         }
+    }
+    /// A regression: what was rewritten took the space, and was about to be removed.
+    #[test]
+    fn a_write_takes_the_space_of_what_was_rewritten() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        for page in 0..2_000_u32 {
+            let value = vec![page as u8; 5_000].into();
+            items.upsert((page % 1_000).to_be_bytes(), &value, Precondition::Always).unwrap();
+        }
+        Simulation::checkpoint(&store).unwrap();
+        assert!(compact_some(store.shared(), Throttle::Off, || ()).unwrap());
+        assert!(store.engine().unwrap().journal.has_dropped_files());
+        sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + 4_096));
+        items.create("large", &vec![1; 2_000_000].into()).unwrap();
+        assert!(!store.engine().unwrap().journal.has_dropped_files());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::rewritten::sealed;
 use super::{A, B, C, Rig, create, read, replace, value_of};
 use crate::journal::rotate::FIRST_SEGMENT_BYTES;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
@@ -87,5 +88,27 @@ fn a_rotation_wakes_those_for_whom_it_synced() {
         replace(&rig.engine, A, "new", Precondition::Always).unwrap();
         assert_eq!(rig.engine.journal.segments().count(), 2);
         assert!(is_woken());
+    });
+}
+
+#[test]
+fn a_rotation_beside_the_making_of_the_next_segment_takes_it_or_makes_one() {
+    model(|| {
+        let rig = sealed(Rig::eventual(), &[]);
+        replace(&rig.engine, A, "dead", Precondition::Always).unwrap();
+        replace(&rig.engine, A, "newest", Precondition::Always).unwrap();
+        let (making, taking) = (Arc::clone(&rig.engine), Arc::clone(&rig.engine));
+        let maker = thread::spawn(move || making.journal.prepare_segment());
+        let compaction = thread::spawn(move || {
+            let sources = taking.journal.covered_segments();
+            let rewrite = taking.journal.begin_rewrite(sources).unwrap();
+            rewrite.abandon(&taking.journal);
+        });
+        rig.engine.journal.seal_if_dead().unwrap();
+        create(&rig.engine, C, "more").unwrap();
+        maker.join().unwrap();
+        compaction.join().unwrap();
+        let values = [A, B, C].map(|key| value_of(&rig.engine, key));
+        assert_eq!(values, ["newest", "old", "more"]);
     });
 }

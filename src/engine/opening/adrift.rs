@@ -157,11 +157,15 @@ mod tests {
 
     use super::*;
 
+    use std::path::Path;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
     use std::time::Duration;
 
     use crate::engine::compaction::compact_some;
     use crate::engine::throttle::Throttle;
-    use crate::simulation::Simulation;
+    use crate::journal::manifest::{Loaded, ManifestFile};
+    use crate::simulation::{STORE, Simulation};
     use crate::{HistoryPolicy, OnDamage, Options, Precondition, Store};
 
     const PAGES: u32 = 800;
@@ -181,6 +185,7 @@ mod tests {
 
     fn compact(store: &Store) {
         while compact_some(store.shared(), Throttle::Off, || ()).unwrap() {}
+        store.engine().unwrap().journal.remove_dropped();
     }
 
     fn dropped(store: &Store) -> usize {
@@ -288,6 +293,58 @@ mod tests {
         let store = sim.open(&options().on_damage(OnDamage::SkipDamaged)).unwrap();
         let pages = store.raw("pages").unwrap();
         assert_eq!(pages.len().unwrap(), u64::from(PAGES) - 1);
+    }
+
+    /// What a checkpoint has begun without is not durable when it ends.
+    #[test]
+    fn a_crash_beside_compaction_and_checkpoints_needs_no_index_built_anew() {
+        let sim = Simulation::new(7);
+        let store = sim.open(&options()).unwrap();
+        write(&store, 1, PAGES);
+        let (before, end) = (generation(&store), AtomicBool::new(false));
+        let images = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    Simulation::checkpoint(&store).unwrap();
+                }
+            });
+            scope.spawn(|| {
+                while !end.load(Ordering::Relaxed) {
+                    write(&store, 3, PAGES);
+                    compact(&store);
+                }
+            });
+            let image = |seed| {
+                thread::sleep(Duration::from_millis(10));
+                sim.kill(&mut fastrand::Rng::with_seed(seed))
+            };
+            let images: Vec<Simulation> = (0..30).map(image).collect();
+            end.store(true, Ordering::Relaxed);
+            images
+        });
+        for image in images {
+            let store = image.open(&options()).unwrap();
+            assert_eq!(generation(&store), before, "the index was built anew");
+            assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn heads_that_nothing_has_a_place_for_have_the_index_built_anew() {
+        let (sim, store) = adrift(3);
+        let before = generation(&store);
+        let active = store.engine().unwrap().journal.position().segment;
+        let sim = sim.kill(&mut fastrand::Rng::with_seed(3));
+        let loaded = ManifestFile::load(sim.disk(), Path::new(STORE)).unwrap();
+        let Loaded::Found(found) = loaded else { panic!("no manifest") };
+        let (mut file, mut manifest) = *found;
+        manifest.retired.iter_mut().for_each(|retired| retired.replaced_by = active);
+        file.replace(&manifest).unwrap();
+        drop(file);
+        let store = sim.open(&options()).unwrap();
+        assert!(generation(&store) > before);
+        assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+        assert_eq!(store.raw("pages").unwrap().len().unwrap(), u64::from(PAGES));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
-use crate::simulation::Simulation;
+use crate::simulation::{Fault, FaultPlan, Operation, Simulation};
 use crate::values::precondition::Precondition;
 use crate::{Options, Store};
 
@@ -113,6 +113,35 @@ fn a_list_longer_than_its_slot_takes_no_memory() {
     for count in [1_u64 << 40, u64::MAX] {
         let payload = [&[1; 16][..], &[253], &count.to_le_bytes(), &[0; 100]].concat();
         assert_eq!(Manifest::decode_slot(&payload), None);
+    }
+}
+
+/// What a run that was killed has written may be in the system's cache alone.
+#[test]
+fn what_a_killed_run_wrote_is_durable_before_it_is_replaced() {
+    let path = Path::new(crate::simulation::STORE);
+    let load = |sim: &Simulation| match ManifestFile::load(sim.disk(), path).unwrap() {
+        Loaded::Found(found) => *found,
+        _ => panic!("no manifest"),
+    };
+    for (seed, passing) in (0..60).zip((0..3).cycle()) {
+        let sim = Simulation::new(seed);
+        sim.open(&Options::new()).unwrap().close().unwrap();
+        let (mut file, mut manifest) = load(&sim);
+        manifest.clock_ms = 1;
+        file.replace(&manifest).unwrap();
+        drop(file);
+        let sim = sim.kill(&mut fastrand::Rng::with_seed(seed));
+        let (mut file, mut manifest) = load(&sim);
+        assert_eq!(manifest.clock_ms, 1);
+        manifest.clock_ms = 2;
+        sim.disk().inject(FaultPlan::after(passing, Fault::Eio).only(Operation::Sync));
+        let replaced = file.replace(&manifest);
+        assert_eq!(replaced.is_ok(), passing == 2);
+        drop(file);
+        let crashed = sim.crash(&mut fastrand::Rng::with_seed(seed));
+        let found = load(&crashed).1.clock_ms;
+        assert!(found == 2 || found == 1 && passing < 2, "an older one: {found}, {passing}");
     }
 }
 
