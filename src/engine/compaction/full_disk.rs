@@ -102,7 +102,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::simulation::Simulation;
-    use crate::{Collection, Error, Options, Precondition, Raw};
+    use crate::{Collection, Error, Index, Options, Precondition, Raw};
 
     type Write = fn(Collection<Bytes, Raw>) -> Result<(), Error>;
 
@@ -132,5 +132,36 @@ mod tests {
             drop(compaction);
             writer.join().unwrap().unwrap();
         }
+    }
+
+    /// A regression: the last step in the making of a unique index is a commit that puts something
+    /// in, and it alone was refused while a compaction had what is set aside.
+    #[test]
+    fn making_a_unique_index_waits_for_a_compaction_that_has_the_space() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.collection::<serde_json::Value>("items").unwrap();
+        // So that the items are compared in several steps.
+        for n in 0..1_500 {
+            items.create(format!("{n}"), &serde_json::json!({ "n": n })).unwrap();
+        }
+        let mut compaction = None;
+        let made = items.ensure_index_with_progress(Index::on("/n").unique(), |progress| {
+            if progress.done_items < progress.total_items || compaction.is_some() {
+                return;
+            }
+            let (store, (begun, has_begun)) = (store.clone(), std::sync::mpsc::channel());
+            compaction = Some(thread::spawn(move || {
+                let compaction = store.shared().maintenance();
+                let lent = compaction.engine().unwrap().journal.lend_reserve();
+                begun.send(()).unwrap();
+                thread::sleep(Duration::from_millis(200));
+                drop(lent);
+            }));
+            has_begun.recv().unwrap();
+        });
+        assert_eq!(made.unwrap(), "/n");
+        compaction.unwrap().join().unwrap();
+        items.create("twice", &serde_json::json!({ "n": 7 })).unwrap_err();
     }
 }
