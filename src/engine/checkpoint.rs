@@ -1,12 +1,12 @@
 //! Checkpoints: keeping the index on disk in step with the journal, and closing in order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::engine::Engine;
 use crate::journal::content_sum::ContentSum;
-use crate::journal::manifest::Checkpoint;
+use crate::journal::manifest::{Checkpoint, RetiredSegment};
 use crate::seams::clock::instant;
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::Disk;
@@ -30,13 +30,23 @@ pub(super) struct CheckpointState {
     pub(super) completed: u64,
 }
 
-/// Segments made by compaction whose entries the index points to already.
+/// What compaction has moved.
 #[derive(Debug, Default)]
 pub(super) struct Relocated {
+    /// Segments made by it whose entries the index points to already.
     segments: HashSet<u32>,
-    /// How many checkpoints had begun when the last head was moved.
-    moved_at: u64,
-    /// Snapshots with lower numbers began before that, and may read by a head's old place.
+    /// When the last head left a retired segment.
+    left: HashMap<u32, LastMove>,
+    last: LastMove,
+}
+
+/// When a head was moved last.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastMove {
+    /// How many checkpoints had begun.
+    checkpoints: u64,
+    /// Snapshots with lower numbers began before it, and may read by a head's old place. A later one
+    /// finds every head in its new place.
     snapshots_below: u64,
 }
 
@@ -60,7 +70,8 @@ impl Engine {
         let mut state = self.checkpoints.lock();
         let (revision, _, indexes) = self.journal.contents();
         let relocated = self.relocated.lock();
-        let nothing_moved = relocated.segments.is_empty() || state.completed > relocated.moved_at;
+        let nothing_moved =
+            relocated.segments.is_empty() || state.completed > relocated.last.checkpoints;
         drop(relocated);
         let written = self.index.is_written_back() || !self.index.is_on_disk();
         let recorded = !self.index.is_on_disk() || indexes == self.journal.recorded_indexes();
@@ -207,27 +218,46 @@ impl Engine {
     }
 
     pub(crate) fn note_relocated(&self, segment: u32) {
+        let mut retired = self.journal.retired_segments();
+        retired.retain(|retired| retired.replaced_by == segment);
         let mut relocated = self.relocated.lock();
         relocated.segments.insert(segment);
-        // One that is under way may have written some of the leaves before they were changed.
-        relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
-        relocated.snapshots_below = self.snapshots.next_number();
+        // A checkpoint that is under way may have written some of the leaves before they were changed.
+        let checkpoints = self.checkpoints_begun.load(Ordering::Acquire);
+        let last = LastMove { checkpoints, snapshots_below: self.snapshots.next_number() };
+        relocated.last = last;
+        for retired in retired {
+            // What one before had replaced was left by all heads then.
+            relocated.left.entry(retired.number).or_insert(last);
+        }
     }
 
     /// Whether the index on disk holds all moves: a checkpoint has begun after the last one.
     pub(crate) fn moves_are_durable(&self) -> bool {
-        self.checkpoints.lock().completed > self.relocated.lock().moved_at
+        self.checkpoints.lock().completed > self.relocated.lock().last.checkpoints
     }
 
-    /// Snapshots with lower numbers than this may read what compaction has replaced: a later one
-    /// finds every head in its new place.
-    pub(crate) fn snapshots_before_moves(&self) -> u64 {
-        self.relocated.lock().snapshots_below
+    /// The same of the moves out of one retired segment.
+    pub(crate) fn was_left_for_good(&self, retired: u32) -> bool {
+        let completed = self.checkpoints.lock().completed;
+        completed > self.last_move_out_of(retired).checkpoints
     }
 
-    /// Forgets about segments that nothing has to be moved to any more.
-    pub(crate) fn all_relocated(&self) {
-        self.relocated.lock().segments.clear();
+    /// Whether a snapshot lives that may read a retired segment.
+    pub(crate) fn is_read_by_snapshots(&self, retired: u32) -> bool {
+        self.snapshots.lives_below(self.last_move_out_of(retired).snapshots_below)
+    }
+
+    fn last_move_out_of(&self, retired: u32) -> LastMove {
+        let relocated = self.relocated.lock();
+        relocated.left.get(&retired).copied().unwrap_or(relocated.last)
+    }
+
+    /// Forgets about moves, except for those out of these.
+    pub(crate) fn forget_moves_but_of(&self, retired: &[RetiredSegment]) {
+        let mut relocated = self.relocated.lock();
+        relocated.left.retain(|number, _| retired.iter().any(|of| of.number == *number));
+        relocated.segments.retain(|number| retired.iter().any(|of| of.replaced_by == *number));
     }
 
     pub(crate) fn close(self) -> Result<()> {

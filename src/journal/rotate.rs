@@ -9,7 +9,7 @@ use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{
     Checkpoint, CleanClose, IndexRecord, Manifest, SealedEnd, SegmentRecord,
 };
-use crate::journal::room::{Filling, Room};
+use crate::journal::room::{BEGIN_BYTES, Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::journal::waiters::{Need, Woken};
@@ -71,7 +71,9 @@ impl Journal {
         }
         if let Some(active) = &mut state.active {
             if room.frees {
-                self.with_reserve(|| active.reserve(&self.store, frame_bytes, self.filling()))?;
+                let needed_bytes = active.lacks(frame_bytes);
+                let mut reserve = || active.reserve(&self.store, frame_bytes, self.filling());
+                self.with_reserve(needed_bytes, &mut reserve)?;
             } else {
                 active.reserve(&self.store, frame_bytes, self.filling())?;
             }
@@ -83,7 +85,8 @@ impl Journal {
     fn begin_next(&self, state: &mut State, room: Room) -> Result<()> {
         if room.frees {
             self.recheck_reserve();
-            return self.with_reserve(|| self.rotate(state, room.bytes));
+            let needed_bytes = BEGIN_BYTES + room.bytes;
+            return self.with_reserve(needed_bytes, || self.rotate(state, room.bytes));
         }
         self.grow_reserve()?;
         self.rotate(state, room.bytes)
@@ -136,7 +139,8 @@ impl Journal {
         if state.failed {
             return Err(self.poisoned());
         }
-        self.begin_next(&mut state, Room { bytes: 0, frees: true })
+        self.recheck_reserve();
+        self.with_reserve(0, || self.rotate(&mut state, 0))
     }
 
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
