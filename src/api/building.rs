@@ -2,6 +2,7 @@
 
 use crate::api::collection::IndexProgress;
 use crate::api::store::Store;
+use crate::api::submit;
 use crate::engine::Secondary;
 use crate::values::error::Result;
 
@@ -36,6 +37,6 @@ pub(crate) fn build_lost(store: &Store, index: &Secondary) -> Result<()> {
 /// Holds a new unique index against the items that there are. The lock of builds is held.
 pub(crate) fn check_unique(store: &Store, collection: &str, name: &str) -> Result<()> {
     let Some(mut rivals) = store.engine()?.begin_check(collection, name)? else { return Ok(()) };
-    while store.engine()?.check_step(&mut rivals)? {}
-    Ok(())
+    while submit::write(store, |engine| engine.compare_some(&mut rivals))? {}
+    submit::write(store, |engine| engine.bind_unique(&rivals))
 }

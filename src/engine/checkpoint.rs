@@ -1,12 +1,12 @@
 //! Checkpoints: keeping the index on disk in step with the journal, and closing in order.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::time::SystemTime;
 
 use crate::engine::Engine;
 use crate::journal::content_sum::ContentSum;
-use crate::journal::manifest::Checkpoint;
+use crate::journal::manifest::{Checkpoint, RetiredSegment};
 use crate::seams::clock::instant;
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::Disk;
@@ -36,15 +36,19 @@ pub(super) struct CheckpointState {
     pub(super) completed: u64,
 }
 
-/// Segments made by compaction whose entries the index points to already.
+/// What compaction has moved.
 #[derive(Debug, Default)]
 pub(super) struct Relocated {
+    /// Segments made by it whose entries the index points to already.
     segments: HashSet<u32>,
     /// How many checkpoints had begun when the last head was moved.
     moved_at: u64,
     /// Bytes of these segments that no checkpoint has come after.
     bytes: u64,
-    /// Snapshots with lower numbers began before that, and may read by a head's old place.
+    /// Snapshots with lower numbers began before the last head left a retired segment, and may read by
+    /// its old place. A later one finds every head in its new place.
+    left: HashMap<u32, u64>,
+    /// The same of segments that are not in there.
     snapshots_below: u64,
 }
 
@@ -116,7 +120,9 @@ impl Engine {
         let now_ms = self.clock.now_ms();
         let indexes = if on_disk { indexes } else { Vec::new() };
         self.journal.record_checkpoint(checkpoint, indexes, &dropped, now_ms)?;
-        self.note_moves_durable(state.begun, moved_bytes);
+        let mut relocated = self.relocated.lock();
+        relocated.bytes = relocated.bytes.saturating_sub(moved_bytes);
+        drop(relocated);
         // One that MANIFEST calls lost is never read again.
         let kept = if on_disk { state.generation } else { NO_GENERATION };
         if let Err(error) = self.environment.backings.remove_all_but(kept) {
@@ -210,12 +216,19 @@ impl Engine {
     }
 
     pub(crate) fn note_relocated(&self, segment: u32, bytes: u64) {
+        let mut retired = self.journal.retired_segments();
+        retired.retain(|retired| retired.replaced_by == segment);
         let mut relocated = self.relocated.lock();
         relocated.segments.insert(segment);
         relocated.bytes += bytes;
-        // One that is under way may have written some of the leaves before they were changed.
+        // A checkpoint that is under way may have written some of the leaves before they were changed.
         relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
-        relocated.snapshots_below = self.snapshots.next_number();
+        let below = self.snapshots.next_number();
+        relocated.snapshots_below = below;
+        for retired in retired {
+            // What one before had replaced was left by all heads then.
+            relocated.left.entry(retired.number).or_insert(below);
+        }
     }
 
     /// Whether the index on disk holds all moves of heads, and MANIFEST lists no segment that is gone.
@@ -236,19 +249,20 @@ impl Engine {
             || self.journal.dropped_segments().len() > MOST_DROPPED
     }
 
-    /// Notes that the checkpoint of this number has the moves of as many bytes.
-    fn note_moves_durable(&self, begun: u64, bytes: u64) {
-        let mut relocated = self.relocated.lock();
-        relocated.bytes = relocated.bytes.saturating_sub(bytes);
-        if relocated.moved_at < begun && self.journal.retired_segments().is_empty() {
-            relocated.segments.clear();
-        }
+    /// Whether a snapshot lives that may read a retired segment.
+    pub(crate) fn is_read_by_snapshots(&self, retired: u32) -> bool {
+        let below = {
+            let relocated = self.relocated.lock();
+            relocated.left.get(&retired).copied().unwrap_or(relocated.snapshots_below)
+        };
+        self.snapshots.lives_below(below)
     }
 
-    /// Snapshots with lower numbers than this may read what compaction has replaced: a later one
-    /// finds every head in its new place.
-    pub(crate) fn snapshots_before_moves(&self) -> u64 {
-        self.relocated.lock().snapshots_below
+    /// Forgets about moves, except for those out of these.
+    pub(crate) fn forget_moves_but_of(&self, retired: &[RetiredSegment]) {
+        let mut relocated = self.relocated.lock();
+        relocated.left.retain(|number, _| retired.iter().any(|of| of.number == *number));
+        relocated.segments.retain(|number| retired.iter().any(|of| of.replaced_by == *number));
     }
 
     pub(crate) fn close(self) -> Result<()> {

@@ -128,6 +128,9 @@ impl Engine {
             return Err(damage.unwrap_or(lost));
         }
         self.journal.note_lost_removals(removals_lost)?;
+        // In order of revision: the tombstone of a clear takes with it what was before.
+        let mut heads: Vec<_> = heads.iter().collect();
+        heads.sort_unstable_by_key(|(_, head)| head.revision);
         heads.iter().for_each(|(key, head)| take(key, head));
         Ok(())
     }

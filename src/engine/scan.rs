@@ -101,7 +101,7 @@ impl Engine {
     ) -> Result<GoOn> {
         let now_ms = self.clock.now_ms();
         // An item that was removed after a view began is seen through its tombstone.
-        let shown = if view.is_some() { Shown::All } else { Shown::Items };
+        let shown = Shown::ItemsAt(view.map_or(u64::MAX, View::revision));
         let mut leaves = view.and_then(|view| view.cleared(collection));
         loop {
             let scanned = self.with_index(|index| {

@@ -1,6 +1,6 @@
 //! One leaf of a collection's directory: resident or not, clean or not.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::index::leaf::Leaf;
 use crate::seams::sync::{TryReadGuard, TryRwLock, TryWriteGuard};
@@ -33,14 +33,15 @@ pub(super) struct LeafState {
     /// The collection was cleared, and the leaf let go of: it is the snapshots' now, and nothing in
     /// it changes.
     pub(super) frozen: bool,
-    /// What was found of the leaf since its last change; it stays known when the leaf leaves memory.
-    items: AtomicU8,
+    /// Since which revision the leaf holds no item, or [`UNKNOWN`] or [`SOME`], as was found since its
+    /// last change. It stays known when the leaf leaves memory.
+    without_items_since: AtomicU64,
 }
 
-/// Values of [`LeafState::items`].
-const UNKNOWN: u8 = 0;
-const SOME: u8 = 1;
-const NONE: u8 = 2;
+/// Nobody has looked.
+const UNKNOWN: u64 = u64::MAX;
+/// It holds some.
+const SOME: u64 = u64::MAX - 1;
 
 /// How a leaf differs from its row in the backing store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,26 +120,28 @@ impl LeafState {
             writing,
             merged: false,
             frozen: false,
-            items: AtomicU8::new(UNKNOWN),
+            without_items_since: AtomicU64::new(UNKNOWN),
         }
     }
 
-    /// Whether the leaf is known to hold no item. One that was never in memory may hold some.
-    pub(super) fn holds_no_item(&self) -> bool {
+    /// Whether the leaf is known to hold no item, and to have held none at this revision. One that was
+    /// never in memory may hold some.
+    pub(super) fn held_no_item_at(&self, revision: u64) -> bool {
         // Relaxed: it changes under this leaf's lock only, or to what others would find as well.
-        match (self.items.load(Ordering::Relaxed), &self.leaf) {
+        let since = match (self.without_items_since.load(Ordering::Relaxed), &self.leaf) {
             (UNKNOWN, Some(leaf)) => {
-                let none = leaf.holds_no_item();
-                self.items.store(if none { NONE } else { SOME }, Ordering::Relaxed);
-                none
+                let since = leaf.without_items_since().unwrap_or(SOME);
+                self.without_items_since.store(since, Ordering::Relaxed);
+                since
             }
-            (items, _) => items == NONE,
-        }
+            (since, _) => since,
+        };
+        since < SOME && since <= revision
     }
 
     /// Lets the leaf leave memory. What is known of its items stays known.
     pub(super) fn take_leaf(&mut self) -> Option<Leaf> {
-        self.holds_no_item();
+        self.held_no_item_at(0);
         self.leaf.take()
     }
 
@@ -152,7 +155,7 @@ impl LeafState {
     }
 
     pub(super) fn mark_dirty(&mut self) {
-        *self.items.get_mut() = UNKNOWN;
+        *self.without_items_since.get_mut() = UNKNOWN;
         self.writing = match self.writing {
             Writing::Clean | Writing::Dirty => Writing::Dirty,
             Writing::UnderWay | Writing::UnderWayAndDirty => Writing::UnderWayAndDirty,

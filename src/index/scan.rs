@@ -32,9 +32,15 @@ const DIRECTORIES: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     All,
-    /// Those of items. Leaves that are known to hold tombstones only are passed over, and not
-    /// loaded; other tombstones are shown.
-    Items,
+    /// Those of what were items at a revision. Leaves that are known to hold only tombstones that are
+    /// not newer are passed over, and not loaded; other tombstones are shown.
+    ItemsAt(u64),
+}
+
+impl Shown {
+    fn passes_over(self, state: &LeafState) -> bool {
+        matches!(self, Self::ItemsAt(revision) if state.held_no_item_at(revision))
+    }
 }
 
 impl Index {
@@ -124,7 +130,7 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if shown == Shown::Items && state.holds_no_item() => Some(state.high.clone()),
+                    _ if shown.passes_over(&state) => Some(state.high.clone()),
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
                         let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, upper));
@@ -178,7 +184,7 @@ impl Index {
                     continue;
                 }
                 match &state.leaf {
-                    _ if shown == Shown::Items && state.holds_no_item() => true,
+                    _ if shown.passes_over(&state) => true,
                     Some(leaf) => {
                         let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, end));
                         if visit(leaf.rows_within(lower, upper, true)).is_break() {

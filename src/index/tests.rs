@@ -237,7 +237,8 @@ proptest! {
                     if reverse {
                         expected.reverse();
                     }
-                    prop_assert_eq!(scan_for(Shown::Items, &index, c, a, b, reverse), expected);
+                    let shown = Shown::ItemsAt(u64::MAX);
+                    prop_assert_eq!(scan_for(shown, &index, c, a, b, reverse), expected);
                 }
                 Step::Replace => {
                     index.detach();
@@ -482,12 +483,12 @@ impl Backing for Counting {
     }
 }
 
-/// The first item, or the last one, and how many rows were shown until then.
-fn first_item(index: &Index, reverse: bool) -> (Option<Vec<u8>>, usize) {
+/// The first item of now or of a snapshot, or the last one, and how many rows were shown until then.
+fn first_item(index: &Index, reverse: bool, at: u64) -> (Option<Vec<u8>>, usize) {
     let (mut found, mut shown) = (None, 0);
     let all = (Bound::Unbounded, Bound::Unbounded);
     index
-        .scan("alpha", all, reverse, Shown::Items, |key, head, _| {
+        .scan("alpha", all, reverse, Shown::ItemsAt(at), |key, head, _| {
             shown += 1;
             if head.deleted {
                 return ControlFlow::Continue(());
@@ -514,10 +515,11 @@ fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
     }
     let item = Some(key(0, 3_000).key_bytes().to_vec());
     let check = |index: &Index, most_reads: u64| {
-        for reverse in [false, true] {
+        // Of now, and of a snapshot that is as old as the tombstones.
+        for (reverse, at) in [(false, u64::MAX), (true, u64::MAX), (false, 14), (true, 14)] {
             evict_all(index);
             let before = counting.reads.load(Ordering::Relaxed);
-            let (found, shown) = first_item(index, reverse);
+            let (found, shown) = first_item(index, reverse, at);
             let reads = counting.reads.load(Ordering::Relaxed) - before;
             assert_eq!(found, item);
             assert!(shown <= 128, "{shown} rows were shown");
@@ -538,10 +540,12 @@ fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
         put(&index, &key(0, n), 8, None);
         index.write_back(&mut |_| Ok(())).unwrap();
         evict_all(&index);
-        let (found, _) = first_item(&index, n > 3_000);
+        let (found, _) = first_item(&index, n > 3_000, u64::MAX);
         assert_eq!(found, Some(key(0, n).key_bytes().to_vec()));
         put(&index, &key(0, n), 14, None);
         index.write_back(&mut |_| Ok(())).unwrap();
     }
     check(&index, 1);
+    // An older snapshot sees through tombstones what was there.
+    assert!(first_item(&index, false, 6).1 >= 3_000);
 }

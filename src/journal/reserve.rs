@@ -41,6 +41,8 @@ pub(crate) struct Reserve {
 struct Held {
     /// How long the file is to be.
     goal_bytes: u64,
+    /// How long it was when it was made whole, or as whole as there was space.
+    full_bytes: u64,
     /// Whether compaction uses it: nobody makes it whole meanwhile.
     lent: bool,
     /// Whether it was cut, or could not be made whole, and was not made whole since.
@@ -83,7 +85,10 @@ impl Reserve {
             return Err(self.full(io::ErrorKind::StorageFull.into()));
         }
         match self.grow(goal_bytes) {
-            Ok(()) => held.short = false,
+            Ok(()) => {
+                held.short = false;
+                held.full_bytes = goal_bytes;
+            }
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 held.short = true;
                 return Err(self.full(error));
@@ -115,6 +120,33 @@ impl Reserve {
             return Ok(());
         }
         file.allocate(len, goal_bytes - len)
+    }
+
+    /// Makes the file as long as there is space, step by step, where that is not enough for all of
+    /// it. Else what a compaction leaves would be anybody's, and the next one have nothing.
+    fn make_part(&self, goal_bytes: u64) {
+        let mut held = self.held.lock();
+        if held.lent || self.is_whole() {
+            return;
+        }
+        let made = self.disk.open(&self.path, false).and_then(|file| {
+            let mut len = file.len()?;
+            while len < goal_bytes && file.allocate(len, STEP_BYTES.min(goal_bytes - len)).is_ok() {
+                len = file.len()?;
+            }
+            Ok(len)
+        });
+        held.full_bytes = made.unwrap_or(0);
+    }
+
+    /// How much of the file removals leave to compaction.
+    fn least_bytes(&self) -> u64 {
+        let held = self.held.lock();
+        if held.lent { 0 } else { for_compaction(held.full_bytes.min(held.goal_bytes)) }
+    }
+
+    fn is_lent(&self) -> bool {
+        self.held.lock().lent
     }
 
     /// Cuts the file by some bytes, but not below this length; whether there was anything to cut.
@@ -157,6 +189,13 @@ fn for_compaction(goal_bytes: u64) -> u64 {
 #[derive(Debug)]
 pub(crate) struct LentReserve(Arc<Reserve>);
 
+impl LentReserve {
+    /// Takes the part of removals as well.
+    pub(crate) fn take_rest(&self) {
+        self.0.cut(u64::MAX, 0);
+    }
+}
+
 impl Drop for LentReserve {
     /// Makes the reserve whole, if there is space; else the next write tries again.
     fn drop(&mut self) {
@@ -167,6 +206,7 @@ impl Drop for LentReserve {
         };
         if let Err(error) = self.0.make_whole(goal_bytes) {
             log::warn!("writes other than removals are refused until there is space: {error}");
+            self.0.make_part(goal_bytes);
         }
     }
 }
@@ -177,10 +217,15 @@ impl Journal {
         self.reserve.is_short()
     }
 
-    /// Returns all that is set aside to a compaction. Costs a sync.
+    /// Returns what is set aside to a compaction, except for what is for removals. Costs a sync.
     pub(crate) fn lend_reserve(&self) -> LentReserve {
-        self.reserve.held.lock().lent = true;
-        self.reserve.cut(u64::MAX, 0);
+        let goal_bytes = self.reserve_goal(self.segments.count());
+        {
+            let mut held = self.reserve.held.lock();
+            held.goal_bytes = held.goal_bytes.max(goal_bytes);
+            held.lent = true;
+        }
+        self.reserve.cut(u64::MAX, goal_bytes - for_compaction(goal_bytes));
         LentReserve(Arc::clone(&self.reserve))
     }
 
@@ -205,13 +250,21 @@ impl Journal {
         self.reserve.look_again();
     }
 
-    /// Calls `f`, and again with some of what is set aside while it finds no space.
-    pub(super) fn with_reserve<T>(&self, mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    /// Calls `f`, which needs so much space, and again with some of what is set aside while it finds
+    /// none. While a compaction has its part of that, free space is the compaction's: then what is
+    /// left is cut before.
+    pub(super) fn with_reserve<T>(
+        &self,
+        needed_bytes: u64,
+        mut f: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        if needed_bytes > 0 && self.reserve.is_lent() && !self.reserve.cut(needed_bytes, 0) {
+            return Err(self.reserve.full(io::ErrorKind::StorageFull.into()));
+        }
         loop {
             match f() {
                 Err(error) if error.is_full_disk() && !self.is_poisoned() => {
-                    let goal_bytes = self.reserve_goal(self.segments.count());
-                    if !self.reserve.cut(STEP_BYTES, for_compaction(goal_bytes)) {
+                    if !self.reserve.cut(STEP_BYTES, self.reserve.least_bytes()) {
                         return Err(error);
                     }
                 }

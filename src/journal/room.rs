@@ -23,6 +23,9 @@ const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// How far ahead is filled while the disk is full.
 const SCARCE_RESERVE_BYTES: u64 = 4 << 10;
 
+/// About what it takes to begin a segment: its header, some zeros, a longer MANIFEST.
+pub(super) const BEGIN_BYTES: u64 = 32 << 10;
+
 /// What a frame needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
@@ -49,6 +52,12 @@ impl Active {
             frame_offset < near && self.tail.offset >= near
         };
         self.capacity >= LEAST_SYNCED_AHEAD_BYTES && SYNCED_AHEAD_PARTS.iter().any(reaches)
+    }
+
+    /// How much longer the file has to be for a frame of this length, on a full disk.
+    pub(super) fn lacks(&self, frame_bytes: u64) -> u64 {
+        let needed = self.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
+        if needed <= self.reserved { 0 } else { needed + SCARCE_RESERVE_BYTES - self.reserved }
     }
 
     /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs

@@ -10,7 +10,7 @@ use crate::journal::manifest::{
     Checkpoint, CleanClose, IndexRecord, Manifest, RetiredSegment, SealedEnd, SegmentRecord,
 };
 use crate::journal::prepared::PreparedSegment;
-use crate::journal::room::{Filling, Room};
+use crate::journal::room::{BEGIN_BYTES, Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::journal::waiters::{Need, Woken};
@@ -72,7 +72,9 @@ impl Journal {
         }
         if let Some(active) = &mut state.active {
             if room.frees {
-                self.with_reserve(|| active.reserve(&self.store, frame_bytes, self.filling()))?;
+                let needed_bytes = active.lacks(frame_bytes);
+                let mut reserve = || active.reserve(&self.store, frame_bytes, self.filling());
+                self.with_reserve(needed_bytes, &mut reserve)?;
             } else {
                 active.reserve(&self.store, frame_bytes, self.filling())?;
             }
@@ -84,7 +86,8 @@ impl Journal {
     fn begin_next(&self, state: &mut State, room: Room) -> Result<()> {
         if room.frees {
             self.recheck_reserve();
-            return self.with_reserve(|| self.rotate(state, room.bytes));
+            let needed_bytes = BEGIN_BYTES + room.bytes;
+            return self.with_reserve(needed_bytes, || self.rotate(state, room.bytes));
         }
         self.grow_reserve()?;
         self.rotate(state, room.bytes)
@@ -137,7 +140,8 @@ impl Journal {
         if state.failed {
             return Err(self.poisoned());
         }
-        self.begin_next(&mut state, Room { bytes: 0, frees: true })
+        self.recheck_reserve();
+        self.with_reserve(0, || self.rotate(&mut state, 0))
     }
 
     /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock

@@ -1,5 +1,6 @@
 //! What snapshots may keep in memory, and what becomes of those that would need more.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use ifmatch::simulation::Simulation;
@@ -126,6 +127,33 @@ fn overlapping_snapshots_hold_up_compaction_only_for_as_long_as_each_lives() {
         store.compact().unwrap();
         let bytes = store.stats().unwrap().journal_bytes;
         assert!(bytes < 16 << 20, "round {round}: {bytes} bytes for 2 MB that live");
+    }
+}
+
+/// A regression: with each compaction the segments that those before had replaced waited for all
+/// snapshots anew. So where some always live longer than it is from one compaction to the next,
+/// nothing was freed any more, and in the end young snapshots were given up.
+#[test]
+fn overlapping_snapshots_hold_up_only_the_compactions_that_they_have_seen() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    let mut alive = VecDeque::new();
+    for round in 0..60_u8 {
+        for key in 0..20_u8 {
+            items.upsert([key], &vec![round; 100_000].into(), Precondition::Always).unwrap();
+        }
+        alive.push_back((round, store.snapshot()));
+        if alive.len() > 3 {
+            alive.pop_front();
+        }
+        store.compact().unwrap();
+        for (then, snapshot) in &alive {
+            let seen = snapshot.collection(&items).get([7]).unwrap().expect("a young snapshot");
+            assert_eq!(seen.value[0], *then);
+        }
+        let bytes = store.stats().unwrap().journal_bytes;
+        assert!(bytes < 24 << 20, "round {round}: {bytes} bytes for 2 MB that live");
     }
 }
 

@@ -20,28 +20,43 @@ pub(super) fn compact(
     done: &mut Compaction,
 ) -> Result<bool> {
     log::warn!("compaction uses the space that is set aside, since the disk is full: {met}");
-    let _lent = {
+    let lent = {
         let engine = maintenance.engine()?;
         let lent = engine.journal.lend_reserve();
         // What was removed last lies in the segment that is written to.
         engine.journal.seal_if_dead()?;
         lent
     };
-    let mut tried = HashSet::new();
-    let (mut freed, mut refused) = (false, false);
+    let (mut tried, mut refusal) = (HashSet::new(), None);
+    let (mut has_all, mut freed, mut has_more) = (false, false, false);
     loop {
+        let tried_before = tried.len();
         match compact_one(maintenance, &mut tried, done) {
-            Ok(true) => (freed, refused) = (true, false),
-            Ok(false) => return Ok(freed || maintenance.engine()?.free_index()?),
+            Ok(true) => (freed, has_more) = (true, true),
+            Ok(false) if refusal.is_none() => {
+                return Ok(freed || maintenance.engine()?.free_index()?);
+            }
+            // There is space now that was not there when some were refused.
+            Ok(false) if has_more => (has_more, refusal) = (false, None),
+            Ok(false) => return refusal.filter(|_| !freed).map_or(Ok(true), Err),
             Err(error) if error.is_full_disk() => {
-                // A checkpoint beside this may have freed the index just now: then as well again.
-                if !maintenance.engine()?.free_index()? && refused {
-                    return if freed { Ok(true) } else { Err(error) };
+                if !maintenance.engine()?.free_index()? {
+                    if has_all && tried.len() == tried_before {
+                        return if freed { Ok(true) } else { Err(error) };
+                    }
+                    if has_all {
+                        // Of another less may have to be written than this one seemed to keep.
+                        refusal = Some(error);
+                        continue;
+                    }
+                    lent.take_rest();
+                    has_all = true;
                 }
-                refused = true;
-                tried.clear();
             }
             Err(error) => return Err(error),
+        }
+        if refusal.is_none() {
+            tried.clear();
         }
     }
 }
@@ -77,7 +92,7 @@ mod tests {
     use crate::engine::compaction::compact_some;
     use crate::engine::throttle::Throttle;
     use crate::simulation::Simulation;
-    use crate::{Collection, Error, Options, Precondition, Raw};
+    use crate::{Collection, Error, Index, Options, Precondition, Raw};
 
     type Write = fn(Collection<Bytes, Raw>) -> Result<(), Error>;
 
@@ -108,6 +123,7 @@ mod tests {
             writer.join().unwrap().unwrap();
         }
     }
+
     /// A regression: what was rewritten took the space, and was about to be removed.
     #[test]
     fn a_write_takes_the_space_of_what_was_rewritten() {
@@ -124,5 +140,68 @@ mod tests {
         sim.disk().set_capacity(Some(sim.disk().total_len_bytes() + 4_096));
         items.create("large", &vec![1; 2_000_000].into()).unwrap();
         assert!(!store.engine().unwrap().journal.has_dropped_files());
+    }
+
+    /// A regression: the last step in the making of a unique index is a commit that puts something
+    /// in, and it alone was refused while a compaction had what is set aside.
+    #[test]
+    fn making_a_unique_index_waits_for_a_compaction_that_has_the_space() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.collection::<serde_json::Value>("items").unwrap();
+        // So that the items are compared in several steps.
+        for n in 0..1_500 {
+            items.create(format!("{n}"), &serde_json::json!({ "n": n })).unwrap();
+        }
+        let mut compaction = None;
+        let made = items.ensure_index_with_progress(Index::on("/n").unique(), |progress| {
+            if progress.done_items < progress.total_items || compaction.is_some() {
+                return;
+            }
+            let (store, (begun, has_begun)) = (store.clone(), std::sync::mpsc::channel());
+            compaction = Some(thread::spawn(move || {
+                let compaction = store.shared().maintenance();
+                let lent = compaction.engine().unwrap().journal.lend_reserve();
+                begun.send(()).unwrap();
+                thread::sleep(Duration::from_millis(200));
+                drop(lent);
+            }));
+            has_begun.recv().unwrap();
+        });
+        assert_eq!(made.unwrap(), "/n");
+        compaction.unwrap().join().unwrap();
+        items.create("twice", &serde_json::json!({ "n": 7 })).unwrap_err();
+    }
+
+    /// A regression: removals beside a compaction on the full disk used up the space that was set
+    /// aside for that, and then nothing could be compacted any more.
+    #[test]
+    fn a2_removals_leave_a_compaction_under_way_what_it_needs() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        let key = |n: u32| format!("{:0>500}", n.wrapping_mul(0x9E37_79B1));
+        sim.disk().set_capacity(Some(8 << 20));
+        let value = Bytes::from(vec![7; 500]);
+        let full = (0..).find(|n| items.create(key(*n), &value).is_err()).unwrap();
+        for lent in [true, false] {
+            let lent = lent.then(|| store.engine().unwrap().journal.lend_reserve());
+            // All over the segments, so that something of each is kept.
+            let mut removed = 0;
+            for n in (0..full).filter(|n| n % 3 > 0) {
+                match items.delete(key(n), Precondition::Always) {
+                    Ok(_) => removed += 1,
+                    Err(Error::NotFound { .. }) => {}
+                    Err(error) => {
+                        assert_eq!(error.http_status(), 507, "{error:?}");
+                        break;
+                    }
+                }
+            }
+            assert!(removed > 100, "{removed} of {full} items were removed");
+            drop(lent);
+            store.compact().unwrap();
+        }
+        items.create("new", &value).unwrap();
     }
 }

@@ -22,63 +22,67 @@ const LEAST_PINNED_BYTES: u64 = 64 << 20;
 /// a rewrite of it.
 const HELD_MS: u64 = 24 * 60 * 60 * 1_000;
 
-/// Moves the heads that point into retired segments, and drops these. Does nothing when there are
-/// none.
+/// Moves the heads that point into retired segments, and drops those that no snapshot may read. Does
+/// nothing when there are none.
 pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> Result<()> {
-    let (retired, covered, left_behind) = {
+    let (mut retired, outputs, left_behind) = {
         let engine = maintenance.engine()?;
         let journal = &engine.journal;
         let retired = journal.retired_segments();
         if retired.is_empty() || journal.is_poisoned() {
             return Ok(());
         }
-        (retired, journal.covered_segments(), engine.has_rows_left_behind())
+        let mut outputs = journal.covered_segments();
+        outputs.retain(|record| retired.iter().any(|of| of.replaced_by == record.number));
+        (retired, outputs, engine.has_rows_left_behind())
     };
-    let outputs = covered
-        .iter()
-        .filter(|record| retired.iter().any(|retired| retired.replaced_by == record.number));
-    let mut numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
     for output in outputs {
-        if !relocate_from(maintenance, output, throttle)? {
+        if !relocate_from(maintenance, &output, throttle)? {
             // Then its sources hold what cannot be read in it, and heads go on pointing there.
-            let sources = |of: &&RetiredSegment| of.replaced_by == output.number;
-            let sources: Vec<u32> = retired.iter().filter(sources).map(|of| of.number).collect();
-            numbers.retain(|number| !sources.contains(number));
+            retired.retain(|of| of.replaced_by != output.number);
         }
     }
-    if numbers.is_empty() {
+    if retired.is_empty() {
         return Ok(());
     }
     if left_behind {
         // An earlier process may have been ended before the rows of purged tombstones were gone
         // for good, or removing them failed.
-        remove_left_behind(maintenance, &numbers, throttle)?;
+        remove_left_behind(maintenance, &numbers(&retired), throttle)?;
     }
     let engine = maintenance.engine()?;
     engine.set_rows_left_behind(false);
-    // Those that began later find every head in its new place.
-    let before = engine.snapshots_before_moves();
-    if engine.snapshots.lives_below(before) && !give_up_costly(&engine, &numbers, before)? {
-        // Looked at again with the next piece of compaction.
-        return Ok(());
-    }
-    engine.journal.drop_retired(&numbers);
+    // What is left is looked at again with the next piece of compaction.
+    keep_for_snapshots(&engine, &mut retired)?;
+    engine.journal.drop_retired(&numbers(&retired));
+    engine.forget_moves_but_of(&engine.journal.retired_segments());
     if engine.moves_want_checkpoint() {
         engine.checkpoint_or_put_off("an open after a crash may take long, as heads were moved")?;
     }
     Ok(())
 }
 
-/// Gives up the snapshots that may read retired segments, if these take more space than everything
-/// that lives; whether none of them is left.
-fn give_up_costly(engine: &Engine, numbers: &[u32], before: u64) -> Result<bool> {
-    let segments = engine.journal.segments();
-    let pinned: u64 =
-        numbers.iter().map(|number| segments.len_bytes(*number)).sum::<Result<_>>()?;
-    if pinned > LEAST_PINNED_BYTES.max(segments.total_live_bytes()) {
-        while engine.snapshots.lives_below(before) && engine.snapshots.give_up_oldest() {}
+fn numbers(retired: &[RetiredSegment]) -> Vec<u32> {
+    retired.iter().map(|retired| retired.number).collect()
+}
+
+fn total_len_bytes(engine: &Engine, numbers: &[u32]) -> Result<u64> {
+    numbers.iter().map(|number| engine.journal.segments().len_bytes(*number)).sum()
+}
+
+/// Takes those off the list that snapshots may read. Where these take more space than everything
+/// that lives, the oldest snapshots are given up until they do not.
+fn keep_for_snapshots(engine: &Engine, retired: &mut Vec<RetiredSegment>) -> Result<()> {
+    let limit_bytes = LEAST_PINNED_BYTES.max(engine.journal.segments().total_live_bytes());
+    loop {
+        let is_read = |retired: &RetiredSegment| engine.is_read_by_snapshots(retired.number);
+        let (kept, free): (Vec<_>, Vec<_>) = retired.iter().copied().partition(is_read);
+        let pinned_bytes = total_len_bytes(engine, &numbers(&kept))?;
+        if pinned_bytes <= limit_bytes || !engine.snapshots.give_up_oldest() {
+            *retired = free;
+            return Ok(());
+        }
     }
-    Ok(!engine.snapshots.lives_below(before))
 }
 
 /// Points the index's heads at the entries of a rewritten segment, if that was not done; `false`

@@ -85,15 +85,25 @@ impl Engine {
     /// [`Error::NotUnique`] with two items that share a value; [`Error::Table`] where the index was
     /// lost in the meantime; those of every write.
     pub(crate) fn check_step(&self, rivals: &mut Rivals) -> Result<bool> {
-        if self.compare_some(rivals)? {
-            return Ok(true);
+        let more = self.compare_some(rivals)?;
+        if !more {
+            self.bind_unique(rivals)?;
         }
+        Ok(more)
+    }
+
+    /// Lets a unique index bind whose items were all compared. Where that is refused the items need
+    /// not be compared again: writers hold to the index.
+    ///
+    /// # Errors
+    /// Those of every write.
+    pub(crate) fn bind_unique(&self, rivals: &Rivals) -> Result<()> {
         let locked = self.stripes.lock_all();
         let collection = &*rivals.index.collection;
         let known = self.secondaries.named(collection, &rivals.index.definition.name());
         // It may have been dropped, or emptied by a clear.
         let known = known.filter(|known| known.declared == rivals.index.declared);
-        let Some(index) = known.filter(|known| known.is_unchecked()) else { return Ok(false) };
+        let Some(index) = known.filter(|known| known.is_unchecked()) else { return Ok(()) };
         let definition = IndexDefinition {
             collection: collection.to_owned(),
             index: index.definition.clone(),
@@ -101,8 +111,7 @@ impl Engine {
             bound: Some(index.declared),
         };
         let mut note = |_| index.set_binding(Binding::Bound);
-        self.commit_records(&mut [definition.binding()?], locked, &mut note)?;
-        Ok(false)
+        self.commit_records(&mut [definition.binding()?], locked, &mut note)
     }
 
     /// Walks over the unique indexes that bind and are built.

@@ -197,9 +197,9 @@ impl Leaf {
         (head, free)
     }
 
-    /// Whether no row is of an item: all are of tombstones, or there are none.
-    pub(crate) fn holds_no_item(&self) -> bool {
-        self.rows.all_are_deleted()
+    /// Where all rows are of tombstones, or there are none: since which revision that is so.
+    pub(crate) fn without_items_since(&self) -> Option<u64> {
+        self.rows.newest_if_all_are_deleted()
     }
 
     /// Notes that a row was read, so that its value, if it is in memory, outlives the next eviction.

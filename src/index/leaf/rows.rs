@@ -293,9 +293,12 @@ impl Rows {
         self.slots().map(|slot| self.head(slot).revision).max().unwrap_or(0)
     }
 
-    /// Whether no row is of an item.
-    pub(super) fn all_are_deleted(&self) -> bool {
-        self.slots().all(|slot| self.head(slot).deleted)
+    /// The newest revision of the tombstones, 0 without rows; `None` where one is of an item.
+    pub(super) fn newest_if_all_are_deleted(&self) -> Option<u64> {
+        self.slots().try_fold(0, |newest, slot| {
+            let head = self.head(slot);
+            head.deleted.then(|| head.revision.max(newest))
+        })
     }
 
     /// Gives the rows the next wider form.
