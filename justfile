@@ -11,8 +11,9 @@ check:
     cargo fmt --manifest-path benches/peers/Cargo.toml --check
     cargo clippy --all-targets --all-features -- -D warnings
     cargo clippy -- -D warnings
-    cargo fmt -p ifmatch-cli --check
+    cargo fmt -p ifmatch-cli -p ifmatch-benches --check
     cargo clippy -p ifmatch-cli --all-targets -- -D warnings
+    cargo clippy -p ifmatch-benches --all-targets -- -D warnings
 
 # Run the tests, or those that match: `just test --test it damage`
 test *arguments:
@@ -34,7 +35,7 @@ fuzz target seconds="60":
 
 # Print the numbers of this crate: `just bench get`
 bench *arguments:
-    cargo bench {{ arguments }}
+    cargo bench -p ifmatch-benches {{ arguments }}
 
 # Print the numbers of this crate and of other embedded stores
 peers *arguments:

@@ -191,12 +191,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::seams::thinned;
 
     fn handle(low: &[u8]) -> Arc<LeafHandle> {
         Arc::new(LeafHandle::stored(low.into(), None, 0))
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(thinned(64, 256)))]
+
         /// The same as looking through all fences one after the other, while they come and go.
         #[test]
         fn a_key_is_found_in_the_last_leaf_that_does_not_begin_above_it(

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::seams::thinned;
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 
@@ -169,7 +170,7 @@ fn reopened(index: Index, backing: &Arc<dyn Backing>, rows_of_map: usize) -> Ind
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: thinned(16, 48), failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn any_history_reads_like_a_map(steps in prop::collection::vec(any_step(), 1..60)) {
@@ -392,7 +393,7 @@ fn a_leaf_that_is_changed_while_it_is_written_is_written_by_the_next_checkpoint(
 #[test]
 fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_index() {
     let mut rng = fastrand::Rng::with_seed(7);
-    for round in 0..60 {
+    for round in 0..thinned(15, 60) {
         let backings = MemoryBackings::simulated();
         let index = Index::new(SMALL);
         index.attach(backings.open(1).unwrap());

@@ -82,7 +82,7 @@ fn upsert(store: &Store) -> Meta {
 #[test]
 fn a_backup_that_is_cut_short_anywhere_leaves_the_store_alone_and_no_half_copy() {
     for (fault, is_noticed) in FAULTS {
-        for calls in seeds(0..u64::MAX).step_by(thinned(5, 1) as usize) {
+        for calls in seeds(0..u64::MAX).step_by(thinned(9, 1) as usize) {
             let _repeat = Repeat::new("backup_faults", calls);
             let mut world = World::new(calls % 5);
             world.fail(calls, fault);
@@ -231,7 +231,7 @@ fn a_backup_over_what_another_has_left_is_cut_short_anywhere() {
 
 #[test]
 fn a_restore_that_is_cut_short_anywhere_leaves_the_backup_alone_and_no_half_store() {
-    for calls in seeds(0..u64::MAX).step_by(thinned(5, 1) as usize) {
+    for calls in seeds(0..u64::MAX).step_by(thinned(9, 1) as usize) {
         let _repeat = Repeat::new("backup_faults", calls);
         let mut world = World::new(calls % 5);
         world.writer.store().backup("copy").unwrap();
@@ -262,7 +262,7 @@ fn a_restore_that_is_cut_short_anywhere_leaves_the_backup_alone_and_no_half_stor
 
 #[test]
 fn the_first_open_of_a_copy_may_be_cut_short_anywhere() {
-    for calls in seeds(0..u64::MAX).step_by(thinned(5, 1) as usize) {
+    for calls in seeds(0..u64::MAX).step_by(thinned(9, 1) as usize) {
         let _repeat = Repeat::new("backup_faults", calls);
         let mut world = World::new(calls % 5);
         world.writer.store().backup("copy").unwrap();

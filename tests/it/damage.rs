@@ -184,7 +184,7 @@ fn damage_everywhere(what: &str, cases: u64, empty: &dyn Fn() -> Box<dyn Place>)
 }
 
 fn cases() -> u64 {
-    from_environment("IFMATCH_DAMAGES").unwrap_or(thinned(120, 600))
+    from_environment("IFMATCH_DAMAGES").unwrap_or(thinned(60, 600))
 }
 
 #[test]
@@ -388,7 +388,7 @@ fn a_newer_format_is_left_untouched() {
 #[test]
 fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
     let template = live(&Simulation::new(3), 2, 13, true, false);
-    for seed in seeds(0..thinned(12, 30)) {
+    for seed in seeds(0..thinned(8, 30)) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let damaged = copy(&template);
@@ -398,7 +398,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
             continue;
         }
         // Some calls of each, others from seed to seed.
-        let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(27, 9));
+        let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(53, 9));
         for calls in (seed % stride..).step_by(stride as usize) {
             let sim = damaged.kill(&mut rng);
             sim.disk().inject(FaultPlan::after(calls, Fault::Eio).persistent());
@@ -422,7 +422,7 @@ fn a_repair_that_a_crash_cuts_short_is_never_taken_for_a_torn_tail() {
 #[test]
 fn a_manifest_lost_after_a_repair_costs_nothing_more() {
     let template = several_segments();
-    for seed in seeds(0..thinned(20, 60)) {
+    for seed in seeds(0..thinned(10, 60)) {
         let repeat = Repeat::new("damage", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let sim = copy(&template);

@@ -86,7 +86,7 @@ fn copy(sim: &Simulation, writer: &Writer, ledger: &mut Ledger, round: u8) -> Re
 
 #[test]
 fn every_disk_call_may_fail_once_in_every_way() {
-    let stride = from_environment("IFMATCH_FAULT_STRIDE").unwrap_or(thinned(197, 13)).max(1);
+    let stride = from_environment("IFMATCH_FAULT_STRIDE").unwrap_or(thinned(397, 13)).max(1);
     let kinds = [
         Fault::Eio,
         Fault::Error(ErrorKind::StorageFull),

@@ -8,6 +8,7 @@ use ifmatch::{Collection, Error, Json, Precondition, Store};
 use proptest::prelude::*;
 
 use crate::backends::{Bench, on_every_backend};
+use crate::thinned;
 
 /// In bytewise order, with keys that are prefixes of others and runs of the highest byte.
 const KEYS: [&[u8]; 9] =
@@ -348,7 +349,7 @@ fn bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: thinned(64, 200) as u32, ..ProptestConfig::default() })]
 
     #[test]
     fn a_range_is_what_an_ordered_map_gives(

@@ -47,7 +47,7 @@ struct Acknowledged {
 }
 
 fn kill_often(durability: Durability) {
-    let kills = from_environment("IFMATCH_KILLS").unwrap_or(thinned(20, 104)).div_ceil(2);
+    let kills = from_environment("IFMATCH_KILLS").unwrap_or(thinned(12, 104)).div_ceil(2);
     let seed = from_environment("IFMATCH_SEED").unwrap_or(durability as u64);
     let _repeat = Repeat::new("kills", seed);
     let mut rng = fastrand::Rng::with_seed(seed);

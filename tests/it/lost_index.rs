@@ -193,7 +193,7 @@ fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
 #[test]
 fn damaged_table_files_never_show() {
     let templates = templates();
-    let indexes = from_environment("IFMATCH_INDEXES").unwrap_or(thinned(30, 90));
+    let indexes = from_environment("IFMATCH_INDEXES").unwrap_or(thinned(12, 90));
     for seed in seeds(0..indexes) {
         let _repeat = Repeat::new("lost_index", seed);
         let mut rng = fastrand::Rng::with_seed(seed);

@@ -130,7 +130,7 @@ fn a_creation_that_was_killed_anywhere_is_durable_once_it_is_used() {
         for _ in 0..3 {
             writer.single(&mut rng, &mut ledger).unwrap();
         }
-        for _ in 0..8 {
+        for _ in 0..thinned(3, 8) {
             let store = sim.crash(&mut rng).open(&Options::new()).expect("opening");
             let state = Writer::new(store, Durability::Immediate).unwrap().read().unwrap();
             ledger.clone().settle(state);
@@ -153,7 +153,7 @@ enum Directories {
 /// more where names only keep their order.
 fn draw(what: &str, durability: Durability, directories: Directories, first_seed: u64) {
     let half =
-        from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(thinned(1_200, 10_400)).div_ceil(2);
+        from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(thinned(600, 10_400)).div_ceil(2);
     let wanted = if directories == Directories::Synced { half } else { half.div_ceil(10) };
     let chain = |seed| {
         let _repeat = Repeat::new("power_cuts", seed);

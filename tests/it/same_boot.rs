@@ -52,7 +52,7 @@ fn next_session(
 /// seal of a segment that only this manifest names made the store unopenable.
 #[test]
 fn a_power_cut_does_not_take_back_what_an_open_went_by() {
-    let stride = from_environment("IFMATCH_SAME_BOOT_STRIDE").unwrap_or(thinned(97, 16)).max(1);
+    let stride = from_environment("IFMATCH_SAME_BOOT_STRIDE").unwrap_or(thinned(197, 16)).max(1);
     let mut images = 0;
     for persistent in [false, true] {
         for call in seeds(0..u64::MAX).step_by(stride as usize) {

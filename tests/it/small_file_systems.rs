@@ -287,7 +287,7 @@ fn a2_a_full_disk_is_freed_from_inside_and_from_outside_again_and_again() {
     let cycles = from_environment("IFMATCH_FULL_CYCLES").unwrap_or(1);
     let seed = from_environment("IFMATCH_SEED").unwrap_or(0);
     let _repeat = Repeat::new("small_file_systems::a2_", seed);
-    let sizes = if is_thorough() { [100, 300, 4_096] } else { [1_500, 2_500, 4_096] };
+    let sizes = if is_thorough() { [100, 300, 4_096] } else { [3_000, 5_000, 8_000] };
     let sizes = sizes.map(|bytes| (bytes, "10m"));
     let freed = side_by_side(sizes, |bytes, mounted| {
         let spare = mounted.0.path().join("spare");

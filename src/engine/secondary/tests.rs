@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::Engine;
+use crate::seams::thinned;
 use crate::simulation::Simulation;
 use crate::values::head::Head;
 use crate::values::query::entries::entries;
@@ -285,7 +286,7 @@ impl Rig {
 fn unique_indexes_hold_each_value_once_whatever_happens() {
     let rounds = std::env::var("IFMATCH_INDEX_ROUNDS").ok().and_then(|n| n.parse().ok());
     let first = std::env::var("IFMATCH_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds.unwrap_or(20) {
+    for seed in first..first + rounds.unwrap_or(thinned(8, 60)) {
         println!("IFMATCH_SEED={seed}");
         let durability = if seed % 2 == 0 { Durability::Immediate } else { Durability::Eventual };
         let mut rig = Rig::new(seed, durability);
@@ -303,7 +304,7 @@ fn unique_indexes_hold_each_value_once_whatever_happens() {
 fn indexes_hold_what_the_items_have_whatever_happens() {
     let rounds = std::env::var("IFMATCH_INDEX_ROUNDS").ok().and_then(|n| n.parse().ok());
     let first = std::env::var("IFMATCH_SEED").ok().and_then(|n| n.parse().ok()).unwrap_or(0);
-    for seed in first..first + rounds.unwrap_or(20) {
+    for seed in first..first + rounds.unwrap_or(thinned(8, 60)) {
         println!("IFMATCH_SEED={seed}");
         let durability = if seed % 2 == 0 { Durability::Immediate } else { Durability::Eventual };
         let mut rig = Rig::new(seed, durability);

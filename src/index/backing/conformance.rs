@@ -8,6 +8,7 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
+use crate::seams::thinned;
 
 macro_rules! claims {
     ($($claim:ident),+ $(,)?) => {
@@ -172,7 +173,8 @@ fn any_step() -> impl Strategy<Value = Step> {
 fn any_history_reads_like_a_map(backings: &dyn Backings) {
     let generation = std::cell::Cell::new(0);
     let histories = prop::collection::vec(any_step(), 1..400);
-    let config = ProptestConfig { cases: 32, failure_persistence: None, ..Default::default() };
+    let config =
+        ProptestConfig { cases: thinned(12, 32), failure_persistence: None, ..Default::default() };
     proptest!(config, |(history in histories)| {
         generation.set(generation.get() + 1);
         let backing = backings.open(generation.get()).unwrap();

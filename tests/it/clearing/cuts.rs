@@ -5,7 +5,7 @@ use ifmatch::simulation::{Fault, FaultPlan, Simulation};
 use ifmatch::{Error, Options, Precondition, Store};
 
 use super::{fill, value};
-use crate::Case;
+use crate::{Case, thinned};
 
 const ITEMS: u64 = 700;
 
@@ -55,7 +55,7 @@ fn lens(image: &Simulation) -> (u64, u64) {
 #[test]
 fn a_clear_that_is_cut_at_any_call_is_whole_or_absent() {
     let (mut whole, mut absent) = (0, 0);
-    for cut in 0.. {
+    for cut in (0..).step_by(thinned(2, 1) as usize) {
         let _case = Case(format!("cut at call {cut}"));
         let sim = Simulation::new(cut);
         let store = filled(&sim);
@@ -81,7 +81,7 @@ fn a_clear_that_is_cut_at_any_call_is_whole_or_absent() {
 /// its calls.
 #[test]
 fn a_checkpoint_after_a_clear_that_is_cut_at_any_call_leaves_a_whole_index() {
-    for calls in 0..40 {
+    for calls in (0..40).step_by(thinned(3, 1) as usize) {
         let _case = Case(format!("the index fails at call {calls}"));
         let sim = Simulation::new(calls);
         let store = filled(&sim);

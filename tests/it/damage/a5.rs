@@ -376,7 +376,7 @@ const STATES: [State; 4] = [State::Closed, State::RowsLost, State::IndexLost, St
 
 #[test]
 fn a5_a_flipped_bit_anywhere_in_the_journal_costs_what_it_touches() {
-    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(59, 19));
+    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(113, 19));
     let mut cases = 0;
     for state in STATES {
         let (sim, story) = small_store(state);
@@ -412,7 +412,7 @@ fn a5_a_flipped_bit_anywhere_in_the_journal_costs_what_it_touches() {
 
 #[test]
 fn a5_two_flipped_bits_cost_what_they_touch() {
-    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(23, 7)) as usize;
+    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(47, 7)) as usize;
     let mut cases = 0;
     for state in STATES {
         let (sim, story) = small_store(state);

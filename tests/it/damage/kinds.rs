@@ -266,7 +266,7 @@ fn places(frame: &Frame) -> [usize; 4] {
 
 #[test]
 fn a_damaged_frame_of_any_kind_costs_its_commit() {
-    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(7, 3)) as usize;
+    let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(13, 3)) as usize;
     let mut cases = 0;
     for state in STATES {
         let (sim, story) = prepared(state);

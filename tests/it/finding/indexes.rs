@@ -1,6 +1,7 @@
 //! Finding with the help of indexes: the same items, in the same order.
 
 use super::*;
+use crate::thinned;
 
 #[test]
 fn a_find_reads_the_part_of_an_index_that_fits_and_says_so() {
@@ -184,6 +185,8 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(thinned(64, 256) as u32))]
+
     #[test]
     fn any_find_gives_what_a_plain_look_at_every_item_does(
         documents in prop::collection::vec(small_documents(), 0..30),

@@ -95,7 +95,7 @@ fn values_that_move_between_items_are_never_shared() {
 
 #[test]
 fn writers_beside_the_making_of_an_index_cannot_slip_a_second_one_in() {
-    for round in 0..thinned(3, 6) {
+    for round in 0..thinned(2, 6) {
         let store = Store::in_memory();
         let users = users(&store);
         for n in 0..1_500 {

@@ -68,7 +68,7 @@ fn compact(store: &Store) {
 
 /// Lets disk calls fail, every one in a thorough run, once or for good.
 fn fail_disk_calls(work: fn(&Store) -> Result<(), Error>, again: fn(&Store)) -> u64 {
-    for calls in (0..).step_by(thinned(4, 1) as usize) {
+    for calls in (0..).step_by(thinned(8, 1) as usize) {
         let mut struck = false;
         for persistent in [false, true] {
             let _repeat = Repeat::new("upkeep::faults", calls);

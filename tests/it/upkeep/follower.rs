@@ -276,7 +276,7 @@ fn latest_changes(store: &Store) -> BTreeMap<Place, Change> {
 
 #[test]
 fn a_follower_always_ends_with_what_the_store_holds() {
-    let histories = from_environment("IFMATCH_FOLLOWERS").unwrap_or(thinned(20, 60));
+    let histories = from_environment("IFMATCH_FOLLOWERS").unwrap_or(thinned(8, 60));
     let only = from_environment("IFMATCH_SEED");
     let (mut lists, mut purges) = (0, 0);
     for seed in only.unwrap_or(0)..only.map_or(histories, |seed| seed + 1) {

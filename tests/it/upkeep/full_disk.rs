@@ -16,7 +16,7 @@ pub(super) fn is_full(error: &Error) -> bool {
 #[test]
 fn compaction_and_a_replaced_index_on_a_full_disk_lose_nothing_and_go_on_later() {
     let mut full = [0; 3];
-    for step in (0..48_u64).step_by(thinned(3, 1) as usize) {
+    for step in (0..48_u64).step_by(thinned(6, 1) as usize) {
         let _repeat = Repeat::new("upkeep::full_disk", step);
         let mut rng = fastrand::Rng::with_seed(step);
         let sim = Simulation::new(step);

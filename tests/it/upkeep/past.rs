@@ -139,7 +139,7 @@ impl World {
 
 #[test]
 fn history_is_what_the_policy_keeps_whatever_is_compacted() {
-    let histories = from_environment("IFMATCH_PAST_HISTORIES").unwrap_or(thinned(10, 50));
+    let histories = from_environment("IFMATCH_PAST_HISTORIES").unwrap_or(thinned(5, 50));
     let only = from_environment("IFMATCH_SEED");
     for seed in only.unwrap_or(0)..only.map_or(histories, |seed| seed + 1) {
         let _repeat = Repeat::new("upkeep::past", seed);

@@ -75,7 +75,7 @@ impl Drop for EndOnDrop<'_> {
 
 #[test]
 fn nothing_is_lost_or_seen_by_halves_while_compaction_runs() {
-    let rounds = from_environment("IFMATCH_COMPACTION_ROUNDS").unwrap_or(thinned(3, 6));
+    let rounds = from_environment("IFMATCH_COMPACTION_ROUNDS").unwrap_or(thinned(2, 6));
     let only = from_environment("IFMATCH_SEED");
     for seed in only.unwrap_or(0)..only.map_or(rounds, |seed| seed + 1) {
         let _repeat = Repeat::new("upkeep::threads", seed);

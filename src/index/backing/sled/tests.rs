@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::seams::thinned;
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 
@@ -73,7 +74,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_dropped_table_opens_again_at_once_with_its_rows() {
     let (_dir, tables) = dir_and_tables();
-    for round in 0..200_u64 {
+    for round in 0..thinned(50, 200_u64) {
         let table = tables.open(1).unwrap();
         assert_eq!(count(&*table).unwrap(), round as usize);
         table.insert(&round.to_be_bytes(), &head(round)).unwrap();
@@ -147,7 +148,7 @@ fn use_damaged(seed: u64, damage: impl Fn(&mut Vec<u8>, &mut fastrand::Rng)) -> 
     let (whole, _) = closed_table();
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut works = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..thinned(20, 50) {
         let (dir, tables) = dir_and_tables();
         copy_dir(whole.path(), dir.path());
         let files = files(&tables.dir(1));

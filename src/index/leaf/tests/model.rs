@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use crate::index::leaf::keys::MAX_KEY_BYTES;
 use crate::index::leaf::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Put, ReadValue, prints};
+use crate::seams::thinned;
 use crate::values::head::Head;
 use crate::values::head::tests::any_head;
 
@@ -294,7 +295,7 @@ fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: thinned(32, 128), max_shrink_iters: 4_000, ..ProptestConfig::default() })]
 
     #[test]
     fn a_leaf_agrees_with_the_model(

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::seams::thinned;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -130,7 +131,7 @@ fn build(operations: &[(Vec<&str>, Op)]) -> Patch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(thinned(400, 2_000)))]
 
     #[test]
     fn a_patch_does_what_the_model_does_or_fails_where_it_fails(

@@ -172,7 +172,7 @@ fn a5_a_follower_is_not_kept_from_what_comes_after_superseded_damage() {
 
 #[test]
 fn a5_a_repair_that_skips_damage_may_be_cut_short_anywhere() {
-    let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(17, 5));
+    let stride = from_environment("IFMATCH_REPAIR_STRIDE").unwrap_or(thinned(29, 5));
     for state in [State::Closed, State::Killed] {
         let (sim, story) = small_store(state);
         let frames = frames(&sim);

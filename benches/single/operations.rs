@@ -1,8 +1,8 @@
 //! Single operations, for who changes one thing and wants to see what it does:
 //!
 //! ```text
-//! cargo bench                     all of them: under a minute
-//! cargo bench -- replace          those whose names contain this
+//! cargo bench -p ifmatch-benches                     all of them: under a minute
+//! cargo bench -p ifmatch-benches -- replace          those whose names contain this
 //! ```
 //!
 //! How this crate stands beside others, under load and in size, is measured by `benches/peers`.

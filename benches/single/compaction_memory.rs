@@ -2,7 +2,8 @@
 //! compacts a large store with a small cache.
 //!
 //! ```text
-//! cargo bench --bench compaction_memory -- 500      a store of so many MB; needs some minutes
+//! cargo bench -p ifmatch-benches --bench compaction_memory -- 500      a store of so many MB; needs
+//!                                                                    some minutes
 //! ```
 //!
 //! Linux only: the figures are those of `/proc/self/status`.
@@ -18,7 +19,7 @@ const BATCH: u64 = 1_000;
 
 fn main() {
     let megabytes = std::env::args().skip(1).find_map(|argument| argument.parse::<u64>().ok());
-    // `cargo bench` of everything and `cargo test --benches` run a small one.
+    // A run of all benches, and `cargo test --benches`, run a small one.
     let items = megabytes.unwrap_or(20) * 1_000_000 / 350;
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let options = Options::new().durability(Durability::Eventual).cache_bytes(CACHE_BYTES);
