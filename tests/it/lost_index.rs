@@ -85,6 +85,8 @@ fn a5_cleared_collections_come_back_whole_from_a_journal_with_damage_in_what_is_
         }
     }
     let item = store.raw("other").unwrap();
+    // The first commit of a collection holds its record too.
+    item.create("first", &Bytes::new()).unwrap();
     item.create("item", &dead.to_vec().into()).unwrap();
     item.replace("item", &Bytes::from("alive"), Precondition::Always).unwrap();
     drop(item);
