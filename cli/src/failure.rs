@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use ifmatch::{Error, ErrorKind};
 
+use crate::told::Told;
+
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why a command ends without success.
@@ -111,7 +113,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotModified => f.write_str("not modified"),
-            Self::Store(error) => write!(f, "{error}"),
+            Self::Store(error) => Told(error).fmt(f),
             Self::Usage(text) | Self::Input(text) | Self::System(text) | Self::NotFound(text) => {
                 f.write_str(text)
             }

@@ -7,6 +7,7 @@
 //! | `documents.rs` | a collection whose type is not known |
 //! | `output.rs`, `json.rs` | what is printed |
 //! | `failure.rs` | why a command fails, and its exit code |
+//! | `told.rs` | errors of the library in words of the command line |
 //! | `verbs/` | the commands, by what they are about |
 //! | `transfer/` | `import` and `export` |
 //! | `browse/` | the browser |
@@ -19,6 +20,7 @@ mod failure;
 mod json;
 mod open;
 mod output;
+mod told;
 mod transfer;
 mod verbs;
 

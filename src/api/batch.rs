@@ -17,9 +17,13 @@ use crate::values::precondition::{Precondition, Tags};
 use crate::values::retry::RetryPolicy;
 use crate::values::revision::Revision;
 use crate::values::short_hash::ShortMap;
+use crate::values::short_values::ShortValues;
 
 /// The most operations of one batch.
 pub(crate) const MAX_BATCH_OPERATIONS: usize = 10_000;
+
+/// The short values of a batch of more operations than this lie side by side.
+const FEW_OPERATIONS: usize = 8;
 
 /// Several verbs on any collections of one store, applied atomically with one revision, or not at
 /// all. Made by [`Store::batch`].
@@ -57,13 +61,15 @@ pub struct Batch {
     store: Store,
     operations: Vec<Operation>,
     bytes: u64,
+    short_values: ShortValues,
     /// The first operation that could not even be added; reported by `commit`.
     failed: Option<(usize, Error)>,
 }
 
 impl Batch {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, operations: Vec::new(), bytes: 0, failed: None }
+        let (operations, short_values) = (Vec::new(), ShortValues::default());
+        Self { store, operations, bytes: 0, short_values, failed: None }
     }
 
     /// Adds a [`create`](Collection::create).
@@ -335,8 +341,13 @@ impl Batch {
             Err(Error::InvalidKey { reason: OTHER_STORE })
         };
         match operation {
-            Ok(operation) => {
+            Ok(mut operation) => {
                 self.bytes += operation.len_bytes();
+                if self.operations.len() >= FEW_OPERATIONS
+                    && let Some(value) = operation.value_mut()
+                {
+                    self.short_values.take_in(&mut value.bytes);
+                }
                 self.operations.push(operation);
             }
             Err(error) => self.failed = Some((self.operations.len(), error)),

@@ -158,6 +158,14 @@ impl Operation {
         self.judged = Some(Judged { base, meets });
     }
 
+    /// The value that it brings.
+    pub(crate) fn value_mut(&mut self) -> Option<&mut NewValue> {
+        match &mut self.action {
+            Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => Some(value),
+            Action::Patch(_) | Action::Delete | Action::Check | Action::Expire => None,
+        }
+    }
+
     /// What the operation counts against a batch's limit: its key and, where it has one, value.
     pub(crate) fn len_bytes(&self) -> u64 {
         let value = match &self.action {

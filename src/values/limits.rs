@@ -15,3 +15,7 @@ pub const MAX_VALUE_BYTES: usize = 64 << 20;
 
 /// The most bytes of keys and values in one batch: 64 MiB.
 pub(crate) const MAX_BATCH_BYTES: u64 = 64 << 20;
+
+/// Values of up to this length are copied where they are kept in memory, and for a reader; of longer
+/// ones the handle is shared.
+pub(crate) const SHORT_VALUE_BYTES: usize = 512;

@@ -24,6 +24,7 @@ pub(crate) mod retry;
 pub(crate) mod revision;
 pub(crate) mod short_bytes;
 pub(crate) mod short_hash;
+pub(crate) mod short_values;
 
 /// A list that is mostly of one: then it needs no memory of its own.
 pub(crate) type Few<T> = smallvec::SmallVec<[T; 1]>;

@@ -36,19 +36,33 @@ fn anchors(text: &str) -> BTreeSet<String> {
     headings.map(anchor).collect()
 }
 
+/// Where the repository's files are shown. Pages of the guide link to them in full, as the book is
+/// also shown elsewhere.
+const SHOWN_AT: [&str; 2] = [
+    concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/"),
+    concat!(env!("CARGO_PKG_REPOSITORY"), "/tree/main/"),
+];
+
 #[test]
 fn every_link_in_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut dead = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for link in links(&prose(&text)) {
-            if link.starts_with("http") || link.contains(' ') {
+            let shown = SHOWN_AT.iter().find_map(|at| link.strip_prefix(at));
+            let here = shown.unwrap_or(link);
+            if here.starts_with("http") || here.contains(' ') {
                 continue;
             }
-            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-            let folder = document.parent().unwrap();
+            let (file, anchor) = here.split_once('#').unwrap_or((here, ""));
+            let folder = if shown.is_some() { root } else { document.parent().unwrap() };
             let target = if file.is_empty() { document.clone() } else { folder.join(file) };
+            let leaves_book = shown.is_none()
+                && file.starts_with("..")
+                && document.parent().unwrap().ends_with("guide/src");
             let leads = target.exists()
+                && !leaves_book
                 && (anchor.is_empty()
                     || anchors(&fs::read_to_string(&target).unwrap()).contains(anchor));
             if !leads {

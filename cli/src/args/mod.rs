@@ -119,7 +119,7 @@ Examples:
 A line is {\"key\": …, \"value\": …}, with \"expires\" where the document expires. `import`
 reads back every value that `export` wrote, but not its tag and time: each write has its own.
 A document that is there already with the same value is skipped. So an import that was
-interrupted can be run again to finish it.
+interrupted can be run again to finish it. Of several lines with one key the last counts.
 
 Examples:
   ifmatch import shop.ifm prices prices.jsonl

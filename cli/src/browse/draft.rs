@@ -6,6 +6,7 @@ use ifmatch::{ETag, Error, Item, Precondition, Store};
 use crate::documents::{self, Form};
 use crate::failure::Outcome;
 use crate::json::{Layout, lay_out};
+use crate::told::Told;
 
 pub(crate) struct Draft {
     collection: String,
@@ -71,7 +72,7 @@ impl Draft {
                 Ok(Saved::Conflict(conflict.current_bytes().cloned().map(Box::new)))
             }
             Err(error @ (Error::Codec(_) | Error::TooLarge { .. })) => {
-                Ok(Saved::Refused(error.to_string()))
+                Ok(Saved::Refused(Told(&error).to_string()))
             }
             Err(error) => Err(error.into()),
         }

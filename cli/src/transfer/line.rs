@@ -1,5 +1,6 @@
 //! A line of JSON Lines: a document with its key and version.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -79,7 +80,8 @@ pub(crate) fn raw(value: &[u8]) -> Outcome<Box<RawValue>> {
 #[derive(Deserialize)]
 struct Line<'a> {
     collection: Option<String>,
-    key: Option<String>,
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
     key_hex: Option<String>,
     #[serde(borrow, default, deserialize_with = "present")]
     value: Option<&'a RawValue>,
@@ -87,6 +89,10 @@ struct Line<'a> {
     codec: Option<String>,
     expires: Option<String>,
 }
+
+/// Text that is a part of the line, unless it has escapes.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A member that is there, also when it is `null`.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>, D::Error> {
@@ -107,23 +113,25 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Reads a line.
+    /// Reads a line. Key and value are parts of it where they can be.
     ///
     /// # Errors
     /// A text that says what is wrong with the line.
-    pub(crate) fn parse(line: &[u8]) -> Result<Self, String> {
-        let line: Line<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(text: &Bytes) -> Result<Self, String> {
+        let line: Line<'_> =
+            serde_json::from_slice(text.trim_ascii()).map_err(|error| error.to_string())?;
         let bytes = |text: &str| hex::decode(text).map_err(|error| format!("{text:?}: {error}"));
         let key = match (line.key, line.key_hex) {
-            (Some(key), None) => key.into_bytes(),
-            (None, Some(key)) => bytes(&key)?,
+            (Some(Text(Cow::Borrowed(key))), None) => text.slice_ref(key.as_bytes()),
+            (Some(Text(Cow::Owned(key))), None) => key.into_bytes().into(),
+            (None, Some(key)) => bytes(&key)?.into(),
             _ => return Err("there must be one of \"key\" and \"key_hex\"".to_owned()),
         };
         if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
             return Err(format!("the key has {} bytes; a key has 1 to {MAX_KEY_BYTES}", key.len()));
         }
         let (value, is_json) = match (line.value, &line.value_hex) {
-            (Some(value), None) => (Bytes::copy_from_slice(value.get().as_bytes()), true),
+            (Some(value), None) => (text.slice_ref(value.get().as_bytes()), true),
             (None, Some(value)) => (bytes(value)?.into(), false),
             _ => return Err("there must be one of \"value\" and \"value_hex\"".to_owned()),
         };
@@ -144,7 +152,7 @@ impl Record {
             time.and_then(SystemTime::try_from).map_err(|error| format!("\"expires\": {error}"))
         });
         let expires = expires.transpose()?;
-        Ok(Self { collection: line.collection, key: key.into(), value, form, is_json, expires })
+        Ok(Self { collection: line.collection, key, value, form, is_json, expires })
     }
 }
 
@@ -156,13 +164,13 @@ mod tests {
 
     #[test]
     fn a_document_is_kept_to_the_letter() {
-        let record = Record::parse(br#"{"value":{"b":1.0,"a":[2e5]},"key":"k\u00e9"}"#).unwrap();
+        let parse = |line: &'static [u8]| Record::parse(&Bytes::from_static(line)).unwrap();
+        let record = parse(br#"{"value":{"b":1.0,"a":[2e5]},"key":"k\u00e9"}"#);
         assert_eq!(record.key, "k\u{e9}");
         assert_eq!(record.value, r#"{"b":1.0,"a":[2e5]}"#);
         assert_eq!((record.form, record.expires), (Form::Json, None));
-        assert_eq!(Record::parse(br#"{"key":"k","value":null}"#).unwrap().value, "null");
-        let bytes =
-            Record::parse(br#"{"key_hex":"00ff","value_hex":"","codec":"bincode"}"#).unwrap();
+        assert_eq!(parse(br#" {"key":"k","value":null}"#).value, "null");
+        let bytes = parse(br#"{"key_hex":"00ff","value_hex":"","codec":"bincode"}"#);
         assert_eq!(
             (bytes.key, bytes.value.len(), bytes.form),
             (vec![0, 255].into(), 0, Form::Bincode)
@@ -183,7 +191,8 @@ mod tests {
             br#"{"key":"","value":1}"#,
             b"[]",
         ] {
-            assert!(Record::parse(line).is_err(), "{}", String::from_utf8_lossy(line));
+            let line = Bytes::from_static(line);
+            assert!(Record::parse(&line).is_err(), "{}", String::from_utf8_lossy(&line));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::args::Whole;
 use crate::failure::{Outcome, is};
 use crate::open::Bar;
 use crate::output::{Fact, Output};
+use crate::told::Told;
 
 pub(crate) fn doctor(args: &Whole, out: &mut Output) -> Outcome {
     let path = &args.store;
@@ -60,8 +61,7 @@ fn of_failure(path: &Path, error: &Error) -> Vec<Fact> {
         }
         ErrorKind::Corrupt => {
             let mut facts = refused("a store");
-            facts.insert(1, Fact::text("whole", format!("no: {error}")));
-            facts.push(Fact::text("to do", "restore a backup, or see `ifmatch repair`"));
+            facts.insert(1, Fact::text("whole", format!("no: {}", Told(error))));
             facts
         }
         ErrorKind::Unsupported => refused("a store of a newer version"),

@@ -10,11 +10,10 @@ use super::cached::{CachedValue, Place, ReadValue};
 use super::chunk::{Chunk, ChunkPart};
 use super::{Slot, grow};
 use crate::values::etag::ETag;
+use crate::values::limits::SHORT_VALUE_BYTES;
 
 /// About what the allocator adds to one allocation.
 const ALLOCATION_BYTES: usize = 16;
-/// Values of up to this length are copied when they are put here, and for a reader.
-const SHORT_BYTES: usize = 512;
 
 /// What the memory of a long value takes, besides its handle.
 fn long_bytes(bytes: &Bytes) -> usize {
@@ -99,7 +98,7 @@ impl Values {
         let at = self.place(slot);
         let (place, parent) = (self.places.get_mut(at)?, self.parents.get_mut(at)?);
         *parent = value.parent.unwrap_or(ETag::UNSAVED);
-        if value.bytes.len() <= SHORT_BYTES
+        if value.bytes.len() <= SHORT_VALUE_BYTES
             && place.as_long().is_none()
             && let Some(over) = self.chunk.overwrite(place.0, &value.bytes)
         {
@@ -119,7 +118,7 @@ impl Values {
     /// the handle.
     #[inline]
     fn keep(&mut self, bytes: Bytes) -> (Place, Option<Bytes>) {
-        if bytes.len() <= SHORT_BYTES {
+        if bytes.len() <= SHORT_VALUE_BYTES {
             return (Place(self.append(&bytes)), Some(bytes));
         }
         (self.keep_long(bytes), None)
