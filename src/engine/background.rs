@@ -384,8 +384,10 @@ impl Background {
     /// Compacts, and beside that removes what compaction has dropped and takes a checkpoint, if one is
     /// due: most of the time of these goes to the disk.
     fn compact_beside(&self, shared: &Shared, seen: &mut Seen, due: bool) -> Result<bool, Error> {
+        // By this thread, when the other one has ended.
+        let _wake = shared.notifier.wake_later();
         let beside = || {
-            shared.engine()?.journal.remove_dropped();
+            shared.engine_without_waking()?.journal.remove_dropped();
             if due { take_checkpoint(shared) } else { Ok(()) }
         };
         std::thread::scope(|scope| {
@@ -461,9 +463,9 @@ impl Background {
     }
 }
 
-/// Takes a checkpoint, or puts it off.
+/// Takes a checkpoint, or puts it off. Wakes no task.
 fn take_checkpoint(shared: &Shared) -> Result<(), Error> {
-    let engine = shared.engine()?;
+    let engine = shared.engine_without_waking()?;
     match engine.checkpoint() {
         Err(error) if can_be_put_off(&error) && !engine.journal.is_poisoned() => {
             log::warn!("a checkpoint is put off and will be tried again: {error}");
@@ -498,3 +500,6 @@ struct Seen {
     /// When compaction may be tried again after it failed.
     compact_at: Option<Instant>,
 }
+
+#[cfg(all(test, not(loom), feature = "stream"))]
+mod tests;

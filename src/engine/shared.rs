@@ -60,6 +60,12 @@ impl Shared {
         self.guard(Some(self.notifier.wake_later()))
     }
 
+    /// As [`engine`](Self::engine), but that no task is woken: for a thread that another one waits for,
+    /// which the user's code would wait for if it closed the store.
+    pub(crate) fn engine_without_waking(&self) -> Result<EngineGuard<'_>> {
+        self.guard(None)
+    }
+
     fn guard<'a>(&'a self, wake: Option<WakeLater<'a>>) -> Result<EngineGuard<'a>> {
         let engine = self.engine.read();
         if engine.is_none() {

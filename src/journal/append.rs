@@ -77,6 +77,8 @@ pub(crate) struct Journal {
     pub(super) reserve: Arc<Reserve>,
     /// Segments that were dropped and whose files are still there; taken last of all.
     pub(super) dropped_files: Mutex<Vec<u32>>,
+    /// Held by the thread that removes them; taken before that.
+    pub(super) removing: Mutex<()>,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
@@ -310,6 +312,7 @@ impl Journal {
             copies: CopyCount::default(),
             reserve,
             dropped_files: Mutex::new(Vec::new()),
+            removing: Mutex::new(()),
             written_up_to: AtomicU64::new(written_up_to),
             appended: AtomicU64::new(last),
             written: AtomicU64::new(last),

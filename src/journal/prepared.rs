@@ -134,6 +134,7 @@ mod tests {
 
     use super::*;
 
+    use crate::journal::manifest::{Loaded, ManifestFile};
     use crate::simulation::{Operation, STORE, Simulation};
     use crate::storage::layout::MANIFEST_FILE;
     use crate::{Options, Precondition, Store};
@@ -216,6 +217,29 @@ mod tests {
         killed.disk().write_file(Path::new(STORE).join(MANIFEST_FILE), &older).unwrap();
         let refused = killed.open(&Options::new()).map(drop);
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    }
+
+    /// A regression: a copy took the number over, and what a crash left of a compaction that had taken
+    /// it there passed for commits of a newer MANIFEST: the copy did not open any more.
+    #[test]
+    fn a_copy_says_nothing_of_what_was_made_ahead_in_the_original() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        write(&store, "first", 10);
+        seal(&store);
+        Simulation::checkpoint(&store).unwrap();
+        let number = prepare(&store);
+        let engine = store.engine().unwrap();
+        let rewritten = engine.journal.covered_segments();
+        engine.journal.begin_rewrite(rewritten).unwrap().abandon(&engine.journal);
+        assert_eq!(engine.journal.manifest.lock().current.prepared, number);
+        store.backup("copy").unwrap();
+        let Loaded::Found(found) = ManifestFile::load(sim.disk(), Path::new("copy")).unwrap()
+        else {
+            panic!("no manifest")
+        };
+        assert!(found.1.next_segment <= number, "the copy may take the number itself");
+        assert_eq!(found.1.prepared, 0);
     }
 
     #[test]

@@ -161,8 +161,10 @@ impl Journal {
         !self.dropped_files.lock().is_empty()
     }
 
-    /// Removes the files of segments that were dropped: some milliseconds for each.
+    /// Removes the files of segments that were dropped: some milliseconds for each. Waits for those
+    /// that another thread is removing: the caller may need their space.
     pub(crate) fn remove_dropped(&self) {
+        let _only = self.removing.lock();
         let numbers = std::mem::take(&mut *self.dropped_files.lock());
         for number in numbers {
             let path = segment_path(&self.store, number);
@@ -252,5 +254,35 @@ impl Rewrite {
             let error = Error::io("removing", &path)(error);
             log::warn!("an unfinished segment takes space until the next open removes it: {error}");
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use crate::Store;
+
+    /// A regression: a write that found the disk full was refused while another thread was about to
+    /// free space.
+    #[test]
+    fn who_finds_no_file_to_remove_waits_for_those_that_are_being_removed() {
+        let store = Store::in_memory();
+        let engine = store.engine().unwrap();
+        let removing = engine.journal.removing.lock();
+        let (tell, told) = mpsc::channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                store.engine().unwrap().journal.remove_dropped();
+                tell.send(()).unwrap();
+            });
+            assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it did not wait");
+            drop(removing);
+            told.recv().unwrap();
+        });
     }
 }

@@ -106,16 +106,21 @@ impl Content {
         Ok(())
     }
 
-    /// Ends it when the journal was replayed: takes the tombstones out of the index that are adrift
-    /// still, which compaction has dropped, and points items that are at the damaged segments that hold
-    /// them, so that who reads one is told. Returns these segments; `None` where items are adrift
+    /// Ends it when the journal was replayed: points what is adrift still at the damaged segments that
+    /// hold it, so that who reads an item of them is told, and takes the other tombstones out of the
+    /// index, which compaction has dropped. Returns these segments; `None` where items are adrift
     /// without any damage.
     pub(super) fn settle(&mut self, index: &Index) -> Result<Option<Vec<(u32, Error)>>> {
         for row in std::mem::take(&mut self.adrift.tombstones) {
             let Some((collection, key)) = split_row_key(&row) else { return Ok(None) };
             let key = ItemKey::of_parts(collection, key, &[])?;
             let pin = index.pin();
-            index.make_resident(&key, &pin)?;
+            let head = index.make_resident(&key, &pin)?.filter(|head| head.deleted);
+            if let Some(moved) = head.and_then(|head| self.at_damage(&head)) {
+                // Perhaps it was kept: without its row an older entry would count as the newest.
+                index.change_head(&key, &pin, |_| Some(moved));
+                continue;
+            }
             let gone = &self.adrift.gone;
             index.remove_if(&key, &pin, |head| head.deleted && gone.contains_key(&head.segment));
         }
@@ -129,18 +134,11 @@ impl Content {
     fn point_at_damage(&mut self, index: &Index) -> Result<()> {
         let mut rows = Vec::new();
         index.walk(None, usize::MAX, &mut |collection, key, head| {
-            if let Some(output) = self.adrift.gone.get(&head.segment).filter(|_| !head.deleted) {
-                rows.push((item_key(collection, key), *head, *output));
+            if let Some(moved) = self.at_damage(head).filter(|_| !head.deleted) {
+                rows.push((item_key(collection, key), *head, moved));
             }
         })?;
-        for (key, head, segment) in rows {
-            let Some(end) = self.ends.get(&segment) else { continue };
-            if self.adrift.damaged.iter().all(|(damaged, _)| *damaged != segment) {
-                continue;
-            }
-            let room = end.saturating_sub(SEGMENT_HEADER_BYTES);
-            let len_bytes = u64::from(head.len_bytes).min(room) as u32;
-            let moved = Head { segment, offset: SEGMENT_HEADER_BYTES as u32, len_bytes, ..head };
+        for (key, head, moved) in rows {
             let pin = index.pin();
             index.make_resident(&key, &pin)?;
             index.change_head(&key, &pin, |_| Some(moved));
@@ -148,6 +146,15 @@ impl Content {
             self.add_live(&moved);
         }
         Ok(())
+    }
+
+    /// A head that is adrift, pointed at what replaced its segment, if that is damaged.
+    fn at_damage(&self, head: &Head) -> Option<Head> {
+        let segment = *self.adrift.gone.get(&head.segment)?;
+        self.adrift.damaged.iter().find(|(damaged, _)| *damaged == segment)?;
+        let room = self.ends.get(&segment)?.saturating_sub(SEGMENT_HEADER_BYTES);
+        let len_bytes = u64::from(head.len_bytes).min(room) as u32;
+        Some(Head { segment, offset: SEGMENT_HEADER_BYTES as u32, len_bytes, ..*head })
     }
 }
 
@@ -293,6 +300,44 @@ mod tests {
         let store = sim.open(&options().on_damage(OnDamage::SkipDamaged)).unwrap();
         let pages = store.raw("pages").unwrap();
         assert_eq!(pages.len().unwrap(), u64::from(PAGES) - 1);
+    }
+
+    /// A regression: its row was taken out of the index as that of one that compaction had dropped, and
+    /// then an older entry of its key counts as the newest.
+    #[test]
+    fn a_tombstone_whose_entry_is_damaged_in_what_replaced_its_segment_stays() {
+        let sim = Simulation::new(11);
+        let store = sim.open(&Options::new()).unwrap();
+        let gone = store.raw("gone").unwrap();
+        for key in 0..20_u32 {
+            gone.create(key.to_be_bytes(), &vec![2; 3_000].into()).unwrap();
+        }
+        write(&store, 1, PAGES);
+        for key in 0..20_u32 {
+            gone.delete(key.to_be_bytes(), Precondition::Always).unwrap();
+        }
+        write(&store, 1, PAGES);
+        store.engine().unwrap().journal.seal_if_dead().unwrap();
+        Simulation::checkpoint(&store).unwrap();
+        compact(&store);
+        let key = ItemKey::new("gone", &7_u32.to_be_bytes()).unwrap();
+        let head = |store: &Store| store.engine().unwrap().head(&key).unwrap();
+        let before = head(&store).unwrap();
+        let replaced = store.engine().unwrap().journal.dropped_segments();
+        assert!(replaced.iter().any(|of| of.replaced_by == before.segment), "it was not moved");
+        let path = store.engine().unwrap().journal.segment_path(before.segment);
+        let sim = sim.kill(&mut fastrand::Rng::with_seed(11));
+        let mut bytes = sim.disk().read_file(&path).unwrap();
+        bytes[before.end() as usize - 1] ^= 1;
+        sim.disk().write_file(&path, &bytes).unwrap();
+        for _ in 0..2 {
+            let store = sim.open(&Options::new()).unwrap();
+            let now = head(&store).expect("the row of a tombstone is gone");
+            assert!(now.deleted && now.revision == before.revision);
+            assert!(store.raw("gone").unwrap().is_empty().unwrap());
+            Simulation::checkpoint(&store).unwrap();
+            store.close().unwrap();
+        }
     }
 
     /// What a checkpoint has begun without is not durable when it ends.

@@ -72,6 +72,7 @@ pub(crate) fn copy<S: Source>(
         checkpoint,
         clean: None,
         indexes: Vec::new(),
+        prepared: 0,
         ..manifest
     };
     name(target.disk(), target.path(), &manifest)?;
