@@ -105,8 +105,24 @@ fn a_collection_that_is_cleared_empties_the_list_at_once() {
     let mut watch = numbers.watch_find(large(), before).unwrap();
     numbers.delete("a", Precondition::Always).unwrap();
     assert_eq!(all(&mut watch), told(&[("", Cleared), ("a", Entered), ("a", Left)]));
+    // The first clear after the opening is shown to a watch that began before it, and no other.
+    for expected in [told(&[("", Cleared)]), Vec::new()] {
+        numbers.clear().unwrap();
+        assert_eq!(all(&mut watch), expected);
+        numbers.create("small", &1).unwrap();
+    }
+}
+
+/// A regression: the clear had superseded what was written between the cursor and the opening, so the
+/// watch knew of no item that met the filter, and passed over the clear.
+#[test]
+fn a_clear_is_told_to_a_watch_whose_cursor_is_behind_its_list() {
+    let (store, numbers) = store();
+    let cursor = store.cursor().unwrap();
+    numbers.create("a", &10).unwrap();
+    let mut watch = numbers.watch_find(large(), cursor).unwrap();
     numbers.clear().unwrap();
-    assert_eq!(all(&mut watch), []);
+    assert_eq!(all(&mut watch), told(&[("", FoundKind::Cleared)]));
 }
 
 /// Regression guard: an item of the batch in which the cursor lies was no member, so that its

@@ -80,7 +80,8 @@ impl<T> FoundChange<T> {
 ///
 /// What an item was *before the watch was opened* is not kept. Of an item that was changed between
 /// the cursor and the opening, the first change is therefore `Entered` where it meets the filter, and
-/// `Left` where it does not and the item was there before. A list by key takes both as they are.
+/// `Left` where it does not and the item was there before. So is the first clear after the opening
+/// always shown. A list by key takes all of these as they are.
 ///
 /// Otherwise it is like a [`Watch`]: it shows no change before it is durable, none twice, and none
 /// out of order. It does not keep the store open. It is also an iterator, which blocks, and ends
@@ -123,6 +124,9 @@ pub struct WatchFound<T> {
     met: HashSet<Bytes>,
     /// The newest revision when the watch was opened.
     opened_at: u64,
+    /// Whether items may meet the filter that are no members: a clear, which is still to come, then
+    /// supersedes what changed between the cursor and the opening.
+    may_lack_members: bool,
     documents: PhantomData<fn() -> T>,
 }
 
@@ -145,8 +149,9 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
                 members.insert(found.key.key());
             }
         }
-        let met = HashSet::new();
-        Ok(Self { watch, filter, members, met, opened_at, documents: PhantomData })
+        let may_lack_members = cursor.is_before(snapshot.revision());
+        let (met, documents) = (HashSet::new(), PhantomData);
+        Ok(Self { watch, filter, members, met, opened_at, may_lack_members, documents })
     }
 
     /// Waits for the next change to the items of the find.
@@ -218,7 +223,8 @@ impl<T: Serialize + DeserializeOwned> WatchFound<T> {
         let key = Bytes::copy_from_slice(change.key());
         let early = change.revision().0 <= self.opened_at;
         if change.kind() == ChangeKind::Cleared {
-            let any = early || !self.members.is_empty();
+            let any = self.may_lack_members || !self.members.is_empty();
+            self.may_lack_members &= early;
             self.members.clear();
             let change = change.try_map(<Json as Codec<T>>::decode)?;
             return Ok(any.then_some(FoundChange { kind: FoundKind::Cleared, change }));
