@@ -429,7 +429,10 @@ impl Background {
 fn can_be_put_off(error: &Error) -> bool {
     matches!(
         error,
-        Error::Io { .. } | Error::TooManySegments { .. } | Error::Moved { .. } | Error::Table(_)
+        Error::Io { .. }
+            | Error::TooManySegments { .. }
+            | Error::Moved { .. }
+            | Error::IndexUnavailable(_)
     )
 }
 

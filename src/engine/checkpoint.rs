@@ -132,7 +132,7 @@ impl Engine {
         if self.index.is_on_disk() && !self.index.is_lost() {
             match self.index.write_back(durable) {
                 Ok(()) => return Ok(true),
-                Err(Error::Table(error)) => {
+                Err(Error::IndexUnavailable(error)) => {
                     log::warn!("the index on disk failed and will be replaced: {error}");
                 }
                 Err(error) => return Err(error),

@@ -142,7 +142,7 @@ impl Engine {
 
     pub(super) fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
-        Error::corrupt(&path, 0, "the table points into this segment, and it does not exist")
+        Error::corrupt(&path, 0, "the index points into this segment, and it does not exist")
     }
 
     /// The current versions of several items, as of one moment between batches.

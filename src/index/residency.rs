@@ -12,7 +12,7 @@ use crate::index::leaf::{Leaf, encoded_checksum};
 use crate::index::leaf_handle::LeafHandle;
 use crate::index::{Index, row_key};
 use crate::seams::sync::RwLockReadGuard;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 
 /// How many leaves in memory one look for something to evict takes in.
 const LOOKED_AT: usize = 64;
@@ -45,9 +45,9 @@ impl Index {
     /// there by then, or is another one.
     ///
     /// # Errors
-    /// [`Error::Table`] when the row cannot be had or is not the one that was given to the backing
-    /// store; [`is_lost`](Self::is_lost) then says that only the journal knows the rows.
-    /// [`Error::Io`] when the system refused the read for the moment.
+    /// [`Error::IndexUnavailable`] when the row cannot be had or is not the one that was
+    /// given to the backing store; [`is_lost`](Self::is_lost) then says that only the journal knows
+    /// the rows. [`Error::Io`] when the system refused the read for the moment.
     pub(super) fn load(&self, directory: &Directory, handle: &Arc<LeafHandle>) -> Result<()> {
         let Some(expected) = expected_row(handle) else { return Ok(()) };
         let backing = self.backing.read().clone();
@@ -68,7 +68,7 @@ impl Index {
             }
             self.lost.store(true, Ordering::Release);
             let reason = "a row of the index is not the one that was written; it will be rebuilt";
-            return Err(Error::Table(TableError::new(reason)));
+            return Err(Error::IndexUnavailable(IndexFailure::new(reason)));
         };
         self.install(handle, leaf, Some(expected));
         Ok(())

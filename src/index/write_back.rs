@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use crate::index::directory::Directory;
 use crate::index::leaf_handle::{LeafHandle, LeafState, Writing};
 use crate::index::{Backing, Index, row_key};
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 
 /// How many leaves are encoded before they are given to the backing store.
 #[cfg(not(all(test, loom)))]
@@ -46,7 +46,7 @@ impl Index {
     /// changed.
     pub(crate) fn write_back(&self, make_durable: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let Some(backing) = self.backing.read().clone() else {
-            return Err(Error::Table(TableError::new("the index is in memory only")));
+            return Err(Error::IndexUnavailable(IndexFailure::new("the index is in memory only")));
         };
         // No leaf is merged from here on: the rows of those that were merged before go at the end,
         // when the leaves that took them in are written.

@@ -99,7 +99,7 @@ fn histories_on_disk_are_linearizable() {
     let options = Options::new()
         .durability(Durability::Eventual)
         .sync_interval(std::time::Duration::from_millis(5));
-    // A cache this small sends many reads to the table and the journal.
+    // A cache this small sends many reads to the index and the journal.
     let store = options.cache_bytes(1 << 12).open(folder.path().join("store")).unwrap();
     check_store(&store, (10, 30));
     store.close().unwrap();

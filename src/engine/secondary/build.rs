@@ -16,7 +16,7 @@ use crate::engine::secondary::{Secondary, State};
 use crate::index::{KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_sums::IndexSum;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::query::entries::codes;
@@ -68,10 +68,9 @@ impl Engine {
 
     /// Adds the rows of some more items; whether there are others. After the last the index is built.
     ///
-    /// # Errors
-    /// What an item cannot be read with, [`Error::TooLarge`] for one with too many entries, and
-    /// [`Error::Table`] where the index was lost or dropped in the meantime. Then the build has
-    /// ended.
+    /// # Errors What an item cannot be read with, [`Error::TooLarge`] for one with too many
+    /// entries, and [`Error::IndexUnavailable`] where the index was lost or dropped in the
+    /// meantime. Then the build has ended.
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
@@ -238,5 +237,5 @@ fn check_building(index: &Secondary) -> Result<()> {
         return Ok(());
     }
     let reason = "an index was dropped, or its collection cleared, while it was built; try again";
-    Err(Error::Table(TableError::new(reason)))
+    Err(Error::IndexUnavailable(IndexFailure::new(reason)))
 }

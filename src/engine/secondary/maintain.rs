@@ -351,7 +351,7 @@ impl Engine {
             match added_by.collect::<Result<_>>() {
                 Ok(added_by) => return Ok((pin, added_by)),
                 // They are restored with nothing pinned.
-                Err(Error::Table(_)) if self.index.is_lost() => {}
+                Err(Error::IndexUnavailable(_)) if self.index.is_lost() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -276,7 +276,7 @@ pub enum Error {
     /// The index on disk failed (503). The lost part is being rebuilt from the journal, which is
     /// whole. Try again later. Items whose leaf of the index is in memory can still be read and
     /// written.
-    Table(TableError),
+    IndexUnavailable(IndexFailure),
 
     /// An impossible state was found in memory: a bug in this crate (500). Please report it.
     Internal {
@@ -404,7 +404,7 @@ impl Error {
             | Self::Moved { .. }
             | Self::Poisoned { .. }
             | Self::Closed
-            | Self::Table(_) => 503,
+            | Self::IndexUnavailable(_) => 503,
             Self::TooManySegments { .. } => 507,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => 507,
             Self::CommitUnknown { .. }
@@ -461,7 +461,7 @@ pub(crate) struct MovedAway {
 /// ```
 /// fn explain(error: &ifmatch::Error) -> String {
 ///     match error {
-///         ifmatch::Error::Table(inner) => format!("the index failed, try again: {inner}"),
+///         ifmatch::Error::IndexUnavailable(why) => format!("the index failed, try again: {why}"),
 ///         other => other.to_string(),
 ///     }
 /// }
@@ -469,11 +469,11 @@ pub(crate) struct MovedAway {
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct TableError {
+pub struct IndexFailure {
     message: String,
 }
 
-impl TableError {
+impl IndexFailure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
     }
