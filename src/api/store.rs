@@ -349,7 +349,7 @@ impl Options {
     /// folders included. Elsewhere they inherit the permissions of the parent folder.
     ///
     /// After an orderly close, an open costs one sync, one read of the file INDEX (some 30 bytes
-    /// for each 100 items), and the opening of sled's files. After a crash, all rows of the index
+    /// for each 100 items), and the opening of sled's files. After a crash, all leaves of the index
     /// are read once, and the commits since the last checkpoint are read and applied. An index that
     /// does not match the journal is rebuilt from it.
     ///

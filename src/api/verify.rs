@@ -34,7 +34,7 @@ impl Store {
     /// of the journal, and that each index declared with
     /// [`ensure_index`](crate::Collection::ensure_index) holds exactly the entries of the items.
     ///
-    /// Costs a read of every byte of the journal, of every row of the index, and of every item
+    /// Costs a read of every byte of the journal, of every leaf of the index, and of every item
     /// once more. Others can read and write at the same time; [`close`](Self::close) waits for a
     /// segment or some hundred items at most, and ends the verification.
     ///
@@ -152,7 +152,7 @@ impl Store {
         loop {
             let step = {
                 let engine = self.engine()?;
-                engine.verify_rows(after.as_ref(), STEP, &mut found, &mut expected_rows)?
+                engine.verify_heads(after.as_ref(), STEP, &mut found, &mut expected_rows)?
             };
             report.advance(step.read_bytes);
             if step.last.is_none() {

@@ -1,4 +1,4 @@
-//! The engine's way to its index: where rows are lost, the journal gives them back first.
+//! The engine's way to its index: where leaves are lost, the journal gives them back first.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -13,11 +13,11 @@ use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// How long a look waits for rows that another thread is restoring.
+/// How long a look waits for leaves that another thread is restoring.
 const RESTORATION_WAIT: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Looks into the index. Rows that the backing store cannot give are restored from the journal,
+    /// Looks into the index. Leaves that the backing store cannot give are restored from the journal,
     /// once for all who need them.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Engine {
                 read => read.map(drop),
             }
         })?;
-        log::warn!("rows that the index had lost were restored from the journal");
+        log::warn!("leaves that the index had lost were restored from the journal");
         Ok(())
     }
 

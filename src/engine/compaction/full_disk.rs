@@ -63,7 +63,7 @@ pub(crate) fn drop_rewritten(maintenance: &MaintenanceGuard<'_>) -> Result<bool>
         let moved = retired.iter().all(|retired| engine.is_relocated(retired.replaced_by));
         let numbers: Vec<u32> = retired.iter().map(|retired| retired.number).collect();
         let has_written = engine.journal.position().appended_bytes > 0;
-        if !moved || engine.has_rows_left_behind() || !has_written {
+        if !moved || engine.has_heads_left_behind() || !has_written {
             return Ok(false);
         }
         if retire::total_len_bytes(&engine, &numbers)? < LEAST_DROPPED_BYTES {

@@ -12,8 +12,8 @@ use crate::journal::rewrite::CopiedRecord;
 use crate::journal::scanner::Position;
 use crate::values::error::{Error, Result};
 
-/// How many rows are looked at before others get a turn.
-const ROWS: usize = 1_024;
+/// How many heads are looked at before others get a turn.
+const HEADS: usize = 1_024;
 /// How many heads are moved before others get a turn.
 const ENTRIES: usize = 256;
 /// This number of bytes of retired segments may wait for a checkpoint in any case.
@@ -49,7 +49,7 @@ pub(super) fn finish(
         if retired.is_empty() || journal.is_poisoned() {
             return Ok(());
         }
-        (retired, journal.covered_segments(), engine.has_rows_left_behind())
+        (retired, journal.covered_segments(), engine.has_heads_left_behind())
     };
     let outputs = covered
         .iter()
@@ -67,12 +67,12 @@ pub(super) fn finish(
         return Ok(());
     }
     if left_behind {
-        // An earlier process may have been ended before the rows of purged tombstones were gone
+        // An earlier process may have been ended before the heads of purged tombstones were gone
         // for good, or removing them failed.
         remove_left_behind(maintenance, &numbers, throttle)?;
     }
     let engine = maintenance.engine()?;
-    engine.set_rows_left_behind(false);
+    engine.set_heads_left_behind(false);
     // Those that began later find every head in its new place.
     let before = engine.snapshots_before_moves();
     if engine.snapshots.lives_below(before) && !give_up_costly(&engine, &numbers, before)? {
@@ -210,8 +210,8 @@ fn remove_left_behind(
     numbers: &[u32],
     throttle: Throttle,
 ) -> Result<()> {
-    throttle.for_each_rows(maintenance, ROWS, |engine, rows| {
-        let mut left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
+    throttle.for_each_heads(maintenance, HEADS, |engine, heads| {
+        let mut left_behind = heads.iter().filter(|(_, head)| numbers.contains(&head.segment));
         left_behind.try_for_each(|(key, head)| engine.purge(key, head.revision))
     })
 }

@@ -169,7 +169,7 @@ fn prove(
     let mut rows = FoundRows::default();
     let last = recovered.last_revision;
     let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.add(key, head);
-    let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
+    let Some(index) = Index::from_pairs(backing, cache_bytes, visit)? else { return Ok(None) };
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
     let mut sound = true;

@@ -10,7 +10,7 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::scan::WalkedRows;
+use crate::engine::scan::WalkedHeads;
 use crate::engine::secondary::maintain::{NO_TAG, difference, too_many};
 use crate::engine::secondary::{Secondary, State};
 use crate::index::{KeyRef, Shown};
@@ -110,7 +110,7 @@ impl Engine {
         &self,
         collection: &str,
         after: Option<&ItemKey>,
-    ) -> Result<WalkedRows> {
+    ) -> Result<WalkedHeads> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key_bytes()));
         self.with_index(|index| {
             let (mut items, mut last, mut looked_at) = (Vec::with_capacity(ITEMS), None, 0);
@@ -121,7 +121,7 @@ impl Engine {
                 Shown::All,
                 |key: KeyRef<'_>, head, _| {
                     looked_at += 1;
-                    let key = ItemKey::row(collection, key.prefix, key.suffix);
+                    let key = ItemKey::in_directory(collection, key.prefix, key.suffix);
                     let is_last = looked_at == ITEMS;
                     if is_last {
                         last = Some(key.clone());
@@ -200,7 +200,7 @@ impl Engine {
                 false,
                 Shown::All,
                 |key, _, _| {
-                    let key = ItemKey::row(&index.directory, key.prefix, key.suffix);
+                    let key = ItemKey::in_directory(&index.directory, key.prefix, key.suffix);
                     found.add(key.as_bytes(), NO_TAG);
                     if found.count < SUMMED {
                         return ControlFlow::Continue(());

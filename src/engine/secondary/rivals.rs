@@ -136,7 +136,7 @@ impl Engine {
         }
         for row in rows {
             let Some((code, key)) = split(&rivals.index.definition, &row) else { continue };
-            let item = ItemKey::row(&rivals.index.collection, key, &[]);
+            let item = ItemKey::in_directory(&rivals.index.collection, key, &[]);
             self.compare(rivals, code, item)?;
         }
         rivals.after = last;

@@ -45,10 +45,10 @@ fn a_store_closed_while_heads_still_point_into_retired_segments_counts_no_less_t
     }
 }
 
-/// A regression: the rows of purged tombstones that an earlier process had left were looked for
+/// A regression: the heads of purged tombstones that an earlier process had left were looked for
 /// once, and forgotten when the first attempt failed.
 #[test]
-fn rows_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails() {
+fn heads_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails() {
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
     let mut interrupted = 0;
     for calls in (0..150).step_by(thinned(3, 1) as usize) {
