@@ -215,7 +215,7 @@ fn a2_other_writes_are_refused_while_the_reserve_is_used_and_go_on_when_it_is_wh
 fn a2_removals_leave_compaction_its_share_of_the_reserve() {
     let sim = Simulation::new(1);
     sim.disk().set_capacity(Some(3 << 20));
-    let mut filling = Filling::new(sim.open(&Options::new()).unwrap(), small());
+    let mut filling = Filling::new(sim.open(&Options::new()).unwrap(), 100);
     filling.fill();
     let reserve = || sim.disk().read_file(RESERVE).unwrap().len();
     let whole = reserve();
