@@ -40,7 +40,7 @@ impl Cell {
 }
 
 impl Index {
-    /// The cell of an item. Costs one cell of the backing store where its leaf is not in memory.
+    /// The cell of an item. Costs one pair of the backing store where its leaf is not in memory.
     ///
     /// # Errors
     /// What loading the leaf fails with.

@@ -23,7 +23,7 @@ fn histories((share, of): (u64, u64), mut one: impl FnMut(&mut Rng, u64)) {
     let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
     let _repeat = Repeat::new("linearizability", seed);
     let mut rng = Rng::with_seed(seed);
-    let count = (from_environment("IFMATCH_HISTORIES").unwrap_or(thinned(300, HISTORIES)) * share)
+    let count = (from_environment("IFMATCH_HISTORIES").unwrap_or(thinned(200, HISTORIES)) * share)
         .div_ceil(of);
     for number in 0..count {
         one(&mut rng, number);
