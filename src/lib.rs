@@ -177,7 +177,7 @@ pub use seams::clock::ManualClock;
 pub use values::codec::Bincode;
 pub use values::codec::{Codec, Json, Raw, Stored};
 pub use values::damage::{Damage, DamagedItem, DamagedPart};
-pub use values::error::{CodecError, Conflict, Error, ErrorKind, TableError};
+pub use values::error::{CodecError, Conflict, Error, ErrorKind, IndexFailure};
 pub use values::etag::{ETag, ParseETagError};
 pub use values::history::HistoryPolicy;
 pub use values::item::{Item, Meta};

@@ -189,8 +189,8 @@ impl Simulation {
     /// # Errors
     /// What reading the index fails with.
     pub fn live_bytes_by_heads(store: &Store) -> Result<u64> {
-        let (rows, _) = store.engine()?.walk_rows(None, usize::MAX)?;
-        let live = rows.iter().filter(|(_, head)| !head.deleted);
+        let (heads, _) = store.engine()?.walk_heads(None, usize::MAX)?;
+        let live = heads.iter().filter(|(_, head)| !head.deleted);
         Ok(live.map(|(_, head)| head.footprint_bytes()).sum())
     }
 
@@ -228,9 +228,9 @@ impl Simulation {
         Ok(store.engine()?.journal.guard_copy().0)
     }
 
-    /// Whether an index built from the journal would be the index that there is, row for row: the
+    /// Whether an index built from the journal would be the index that there is, head for head: the
     /// first key at which it would not. Tombstones that only one of them has do not count, but a
-    /// row that points into a segment which does not exist does. A row may point to the same
+    /// head that points into a segment which does not exist does. A head may point to the same
     /// version in a segment that compaction has retired and not dropped yet.
     ///
     /// # Errors
@@ -253,9 +253,9 @@ impl Simulation {
         let up_to = engine.journal.applied();
         let mut reader = FrameReader::after(0);
         reader.read_over_damage(&engine.journal, up_to, &mut visit, &mut |_| Ok(()))?;
-        let (rows, _) = engine.walk_rows(None, usize::MAX)?;
-        let rows = rows.into_iter().map(|(key, head)| (key.as_bytes().to_vec(), head));
-        let mut found: BTreeMap<Vec<u8>, Head> = rows.collect();
+        let (heads, _) = engine.walk_heads(None, usize::MAX)?;
+        let heads = heads.into_iter().map(|(key, head)| (key.as_bytes().to_vec(), head));
+        let mut found: BTreeMap<Vec<u8>, Head> = heads.collect();
         if let Some((key, _)) = found.iter().find(|(_, head)| segments.get(head.segment).is_none())
         {
             return Ok(Some(key.clone()));
@@ -298,7 +298,7 @@ impl Simulation {
     }
 }
 
-/// Whether these bytes, if they are a row of the index at all, are the same row again after they
+/// Whether these bytes, if they are a head of the index at all, are the same head again after they
 /// are read, written and read once more.
 #[must_use]
 pub fn head_round_trip(bytes: &[u8]) -> bool {

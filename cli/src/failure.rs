@@ -83,7 +83,7 @@ fn code_of(error: &Error) -> u8 {
         | ErrorKind::NotUnique
         | ErrorKind::Contended => 5,
         ErrorKind::Locked | ErrorKind::Moved => 6,
-        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Table => 7,
+        ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::IndexUnavailable => 7,
         ErrorKind::InvalidPrecondition
         | ErrorKind::Patch
         | ErrorKind::Codec

@@ -1,4 +1,4 @@
-//! Reads any bytes as a row of the table: never a panic, and what is read survives being written.
+//! Reads any bytes as a head of the index: never a panic, and what is read survives being written.
 #![no_main]
 
 use ifmatch::simulation::head_round_trip;

@@ -21,7 +21,7 @@ use libfuzzer_sys::fuzz_target;
 #[derive(Debug, Arbitrary)]
 struct Input {
     base: Base,
-    without_tables: bool,
+    without_index: bool,
     repair: Repair,
     checksums_corrected: bool,
     edits: Vec<Edit>,
@@ -138,7 +138,7 @@ fuzz_target!(|input: Input| {
         Base::Closed => bases.closed.kill(rng),
         Base::Killed => bases.killed.kill(rng),
     };
-    if input.without_tables {
+    if input.without_index {
         simulation.remove_index();
     }
     for edit in input.edits.iter().take(20) {
@@ -216,7 +216,7 @@ fn read(raw: &Collection<Bytes, Raw>, versions: &HashSet<Version>) {
                 assert!(versions.contains(&version), "nobody wrote {item:?}");
                 drop(raw.get(item.key()));
             }
-            Err(Error::Corrupt { .. } | Error::Table(_) | Error::Io { .. }) => {}
+            Err(Error::Corrupt { .. } | Error::IndexUnavailable(_) | Error::Io { .. }) => {}
             Err(other) => panic!("{other:?}"),
         }
     }

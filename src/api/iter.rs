@@ -17,9 +17,9 @@ use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
 use crate::values::short_bytes::ShortBytes;
 
-/// How many rows are read at a time: few at first, for those who want few.
-const FIRST_ROWS: usize = 16;
-const MAX_ROWS: usize = 2_048;
+/// How many cells are read at a time: few at first, for those who want few.
+const FIRST_CELLS: usize = 16;
+const MAX_CELLS: usize = 2_048;
 /// How many bytes of values are read ahead, besides the first value.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
@@ -72,9 +72,9 @@ struct Ends<F> {
     back: F,
 }
 
-/// The live rows of a selection, fetched in growing steps: those of now, or those of a snapshot.
+/// The live cells of a selection, fetched in growing steps: those of now, or those of a snapshot.
 #[derive(Debug)]
-struct Rows {
+struct Cells {
     store: Store,
     view: Option<Arc<View>>,
     selection: Selection,
@@ -83,19 +83,19 @@ struct Rows {
     done: bool,
 }
 
-impl Rows {
+impl Cells {
     fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { store, view, selection, step: FIRST_ROWS, done: false }
+        Self { store, view, selection, step: FIRST_CELLS, done: false }
     }
 
-    /// Reads rows from one end with `read`, and moves that end's bound past them.
+    /// Reads cells from one end with `read`, and moves that end's bound past them.
     fn fetch<T>(
         &mut self,
         reverse: bool,
         read: impl FnOnce(&Engine, Option<&View>, Span<'_>, usize) -> Result<(GoOn, T)>,
     ) -> Result<T> {
         let step = self.step;
-        self.step = (step * 2).min(MAX_ROWS);
+        self.step = (step * 2).min(MAX_CELLS);
         let Selection { collection, lower, upper } = &self.selection;
         let bounds = (as_slice(lower), as_slice(upper));
         let span = Span { collection, bounds, reverse };
@@ -112,10 +112,10 @@ impl Rows {
     /// Reads some items from one end; none only where none is left.
     fn fetch_items(&mut self, reverse: bool) -> ScannedItems {
         let mut items = ScannedItems::default();
-        // Of items that were deleted since their rows were read, compaction may leave nothing.
+        // Of items that were deleted since their cells were read, compaction may leave nothing.
         while items.is_empty() && !self.done {
             let fetched = self.fetch(reverse, |engine, view, span, step| {
-                let window = Window { rows: step, value_bytes: READ_AHEAD_BYTES };
+                let window = Window { cells: step, value_bytes: READ_AHEAD_BYTES };
                 engine.scan(view, span, window)
             });
             items = fetched.unwrap_or_else(ScannedItems::failed);
@@ -138,7 +138,7 @@ impl Rows {
     fn count(&mut self) -> Result<u64> {
         let mut count = 0;
         while !self.done {
-            count += self.fetch(false, |engine, view, span, _| engine.count_rows(view, span))?;
+            count += self.fetch(false, |engine, view, span, _| engine.count_items(view, span))?;
         }
         Ok(count)
     }
@@ -166,7 +166,7 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 /// ```
 #[derive(Debug)]
 pub struct Iter<T, C> {
-    rows: Rows,
+    cells: Cells,
     read: Ends<ScannedItems>,
     documents: PhantomData<fn() -> (T, C)>,
 }
@@ -178,8 +178,8 @@ impl<T, C: Codec<T>> Iter<T, C> {
         selection: Selection,
     ) -> Result<Self> {
         collection.check_codec()?;
-        let rows = Rows::new(collection.store().clone(), view, selection);
-        Ok(Self { rows, read: Ends::default(), documents: PhantomData })
+        let cells = Cells::new(collection.store().clone(), view, selection);
+        Ok(Self { cells, read: Ends::default(), documents: PhantomData })
     }
 }
 
@@ -202,11 +202,11 @@ impl<T, C: Codec<T>> Iterator for Iter<T, C> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.read.front.is_empty() && !self.rows.done {
-            self.read.front = self.rows.fetch_items(false);
+        if self.read.front.is_empty() && !self.cells.done {
+            self.read.front = self.cells.fetch_items(false);
         }
         let Ends { front, back } = &mut self.read;
-        let from = &*self.rows.selection.collection;
+        let from = &*self.cells.selection.collection;
         if front.is_empty() {
             return back.next_back(|key, meta, value| decode::<T, C>(from, key, meta, value));
         }
@@ -216,11 +216,11 @@ impl<T, C: Codec<T>> Iterator for Iter<T, C> {
 
 impl<T, C: Codec<T>> DoubleEndedIterator for Iter<T, C> {
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.read.back.is_empty() && !self.rows.done {
-            self.read.back = self.rows.fetch_items(true);
+        if self.read.back.is_empty() && !self.cells.done {
+            self.read.back = self.cells.fetch_items(true);
         }
         let Ends { front, back } = &mut self.read;
-        let from = &*self.rows.selection.collection;
+        let from = &*self.cells.selection.collection;
         if back.is_empty() {
             return front.next_back(|key, meta, value| decode::<T, C>(from, key, meta, value));
         }
@@ -233,13 +233,13 @@ impl<T, C: Codec<T>> FusedIterator for Iter<T, C> {}
 /// The versions of a selection's items, in order of key, not decoded.
 #[derive(Debug)]
 pub(crate) struct Versions {
-    rows: Rows,
+    cells: Cells,
     read: ScannedItems,
 }
 
 impl Versions {
     pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { rows: Rows::new(store, view, selection), read: ScannedItems::default() }
+        Self { cells: Cells::new(store, view, selection), read: ScannedItems::default() }
     }
 }
 
@@ -247,10 +247,10 @@ impl Iterator for Versions {
     type Item = Result<(ItemKey, Version)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.read.is_empty() && !self.rows.done {
-            self.read = self.rows.fetch_items(false);
+        if self.read.is_empty() && !self.cells.done {
+            self.read = self.cells.fetch_items(false);
         }
-        let collection = &self.rows.selection.collection;
+        let collection = &self.cells.selection.collection;
         self.read.next(|key, meta, value| {
             Ok((ItemKey::new(collection, key.as_slice())?, Version { meta: *meta, value }))
         })
@@ -271,18 +271,18 @@ impl Iterator for Versions {
 /// ```
 #[derive(Debug)]
 pub struct Keys {
-    rows: Rows,
+    cells: Cells,
     read: Ends<ScannedKeys>,
 }
 
 impl Keys {
     pub(crate) fn new(store: Store, view: Option<Arc<View>>, selection: Selection) -> Self {
-        Self { rows: Rows::new(store, view, selection), read: Ends::default() }
+        Self { cells: Cells::new(store, view, selection), read: Ends::default() }
     }
 
     /// Counts the keys that were not fetched yet.
-    pub(crate) fn count_rows(mut self) -> Result<u64> {
-        self.rows.count()
+    pub(crate) fn count_items(mut self) -> Result<u64> {
+        self.cells.count()
     }
 }
 
@@ -291,8 +291,8 @@ impl Iterator for Keys {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.read.front.is_empty() && !self.rows.done {
-            self.read.front = self.rows.fetch_keys(false);
+        if self.read.front.is_empty() && !self.cells.done {
+            self.read.front = self.cells.fetch_keys(false);
         }
         let Ends { front, back } = &mut self.read;
         front.next().or_else(|| back.next_back())
@@ -301,8 +301,8 @@ impl Iterator for Keys {
 
 impl DoubleEndedIterator for Keys {
     fn next_back(&mut self) -> Option<Self::Item> {
-        if self.read.back.is_empty() && !self.rows.done {
-            self.read.back = self.rows.fetch_keys(true);
+        if self.read.back.is_empty() && !self.cells.done {
+            self.read.back = self.cells.fetch_keys(true);
         }
         let Ends { front, back } = &mut self.read;
         back.next().or_else(|| front.next_back())

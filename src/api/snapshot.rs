@@ -349,7 +349,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn len(&self) -> Result<u64> {
-        self.keys()?.count_rows()
+        self.keys()?.count_items()
     }
 
     /// Whether there was no item.

@@ -82,7 +82,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed), [`Error::Io`](crate::Error::Io),
-    /// [`Error::Table`](crate::Error::Table).
+    /// [`Error::IndexUnavailable`](crate::Error::IndexUnavailable).
     ///
     /// See [`Stats`] for an example.
     pub fn stats(&self) -> Result<Stats> {

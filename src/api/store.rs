@@ -1,4 +1,7 @@
-//! An open store: [`Store`], its handles, and how it closes.
+//! An open store: [`Store`], its handles, and how it closes. `open.rs` opens it.
+
+mod info;
+mod open;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,20 +15,16 @@ use serde::de::DeserializeOwned;
 use crate::api::batch::Batch;
 use crate::api::collection::Collection;
 use crate::engine::CollectionRecord;
-use crate::engine::Engine;
 use crate::engine::background::{Background, Watching};
-use crate::engine::environment::Environment;
-use crate::engine::opening;
 use crate::engine::shared::{EngineGuard, Shared};
-use crate::index::MemoryBackings;
 use crate::journal::notify::Notifier;
-use crate::seams::sync::ShardedLock;
-use crate::storage::{MemoryDisk, RealDisk};
 use crate::values::codec::{Codec, Json, Raw};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
-use crate::values::options::{Durability, Options};
+use crate::values::options::Options;
 use crate::values::revision::Revision;
+
+pub use info::CollectionInfo;
 
 /// An open store. Cheap to clone: all clones, and the collections opened from them, share one
 /// store. Dropping the last of them closes it, as [`close`](Self::close) does.
@@ -105,48 +104,6 @@ impl Store {
     #[must_use]
     pub fn in_memory() -> Self {
         Options::new().in_memory()
-    }
-
-    pub(crate) fn open_in(
-        environment: Environment,
-        path: &Path,
-        options: &Options,
-    ) -> Result<Self> {
-        Self::open_at(environment, path, Some(path.to_owned()), options)
-    }
-
-    /// Opens the store in this directory of the environment's disk; `shown` is what the user is told
-    /// about where it is.
-    fn open_at(
-        mut environment: Environment,
-        path: &Path,
-        shown: Option<PathBuf>,
-        options: &Options,
-    ) -> Result<Self> {
-        if let Some(clock) = &options.clock {
-            environment.time = clock.source();
-        }
-        let mut opened = opening::open(&environment, path, options)?;
-        let damage = opened.damage.take();
-        let engine = Engine::new(&environment, opened, options)?;
-        let notifier = Arc::clone(engine.journal.notifier());
-        let interval =
-            (options.durability == Durability::Eventual).then_some(options.sync_interval);
-        let shared = Arc::new(Shared {
-            engine: ShardedLock::new(Some(engine)),
-            background: Background::new(interval),
-            maintenance: parking_lot::Mutex::new(()),
-            building: parking_lot::Mutex::new(()),
-            notifier,
-            damage,
-        });
-        // Closes the store, and ends what was started, should a thread be refused.
-        let store = Self { handle: Arc::new(Handle { shared, path: shown }) };
-        if environment.background {
-            let started = Background::start(&store.handle.shared);
-            started.map_err(Error::io("starting a thread for", path))?;
-        }
-        Ok(store)
     }
 
     /// Opens a collection of documents that are stored as [`Json`].
@@ -336,113 +293,6 @@ impl Store {
 
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.handle, &other.handle)
-    }
-}
-
-impl Options {
-    /// Opens the store in this directory, creating it if it is missing.
-    ///
-    /// The path, with its links, is resolved once. A later change of the working directory or of a
-    /// link does not affect the open store.
-    ///
-    /// On Unix the store's files are made with mode 0600 and its folders with 0700, missing parent
-    /// folders included. Elsewhere they inherit the permissions of the parent folder.
-    ///
-    /// After an orderly close, an open costs one sync, one read of the file INDEX (some 30 bytes
-    /// for each 100 items), and the opening of sled's files. After a crash, all rows of the index
-    /// are read once, and the commits since the last checkpoint are read and applied. An index that
-    /// does not match the journal is rebuilt from it.
-    ///
-    /// # Errors
-    /// - [`Error::Locked`](crate::Error::Locked) when it is open already, here or elsewhere.
-    /// - [`Error::Corrupt`](crate::Error::Corrupt) when a file is damaged; see
-    ///   [`on_damage`](Self::on_damage).
-    /// - [`Error::Unsupported`](crate::Error::Unsupported) when a newer version wrote it.
-    /// - [`Error::Moved`](crate::Error::Moved) when the directory is moved or replaced during the
-    ///   open.
-    /// - [`Error::Io`](crate::Error::Io) when the system refuses a call. Its kind is
-    ///   `AlreadyExists` when the directory has no MANIFEST and holds files that are not plainly a
-    ///   store's. It is `InvalidInput` when a link is in the place of one of the store's files or
-    ///   folders.
-    pub fn open(&self, path: impl AsRef<Path>) -> Result<Store> {
-        let (environment, path) = Environment::on_disk(path.as_ref())?;
-        Store::open_in(environment, &path, self)
-    }
-
-    /// Makes a store with these options that lives in memory and is gone when closed: the same
-    /// semantics, nothing on disk. [`create`](Self::create) has no effect: it is always new.
-    ///
-    /// # Panics
-    /// When the system refuses to start the thread that does the store's maintenance.
-    ///
-    /// ```
-    /// # fn main() -> Result<(), ifmatch::Error> {
-    /// use ifmatch::{HistoryPolicy, Options};
-    ///
-    /// let store = Options::new().history(HistoryPolicy::new().versions(5)).in_memory();
-    /// let notes = store.collection::<String>("notes")?;
-    /// let first = notes.create("a", &"one".to_owned())?;
-    /// notes.replace("a", &"two".to_owned(), first)?;
-    /// assert_eq!(notes.history("a")?.len(), 2);
-    /// # Ok(()) }
-    /// ```
-    #[must_use]
-    pub fn in_memory(&self) -> Store {
-        let backings = Arc::new(MemoryBackings::new());
-        let environment = Environment {
-            backup_disk: Some(Arc::new(RealDisk)),
-            ..Environment::new(Arc::new(MemoryDisk::new()), backings)
-        };
-        let options = self.clone().create(true);
-        #[expect(
-            clippy::expect_used,
-            reason = "memory has no damage, no locks and no full disk; see Panics"
-        )]
-        Store::open_at(environment, Path::new("memory"), None, &options)
-            .expect("a store in memory opens")
-    }
-}
-
-/// What a store records about one of its collections; listed by [`Store::collections`].
-///
-/// ```
-/// # fn main() -> Result<(), ifmatch::Error> {
-/// use std::time::Duration;
-///
-/// let store = ifmatch::Store::in_memory();
-/// let hour = Duration::from_secs(3_600);
-/// store.collection::<String>("sessions")?.set_default_ttl(Some(hour))?;
-/// let sessions = &store.collections()?[0];
-/// assert_eq!((sessions.name(), sessions.codec()), ("sessions", Some("json")));
-/// assert_eq!(sessions.default_ttl(), Some(hour));
-/// # Ok(()) }
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CollectionInfo {
-    name: String,
-    codec: Option<&'static str>,
-    default_ttl: Option<Duration>,
-}
-
-impl CollectionInfo {
-    /// The collection's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The codec that its documents are stored with: `json`, `bincode` or `raw`; `None` for a codec
-    /// that only a newer version of this crate knows.
-    #[must_use]
-    pub fn codec(&self) -> Option<&'static str> {
-        self.codec
-    }
-
-    /// How long items live that are created in it without an expiry of their own; see
-    /// [`Collection::set_default_ttl`].
-    #[must_use]
-    pub fn default_ttl(&self) -> Option<Duration> {
-        self.default_ttl
     }
 }
 

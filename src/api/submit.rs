@@ -13,7 +13,7 @@ use crate::engine::operation::{
 };
 use crate::engine::{ClearedItems, Clearing, Engine};
 use crate::values::Few;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::key::ItemKey;
 use crate::values::retry::RetryPolicy;
 
@@ -53,7 +53,7 @@ pub(crate) fn commit_checked(
                 builds += 1;
                 if builds > MAX_BUILDS {
                     let reason = "a unique index is lost as often as it is built; try again";
-                    return Err(Error::Table(TableError::new(reason)).into());
+                    return Err(Error::IndexUnavailable(IndexFailure::new(reason)).into());
                 }
                 build_lost(store, &index)?;
                 continue;

@@ -6,7 +6,7 @@ use crate::journal::append::Extent;
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::EntrySource;
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES};
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::key::ItemKey;
 use crate::values::options::Progress;
 
@@ -34,7 +34,7 @@ impl Store {
     /// of the journal, and that each index declared with
     /// [`ensure_index`](crate::Collection::ensure_index) holds exactly the entries of the items.
     ///
-    /// Costs a read of every byte of the journal, of every row of the index, and of every item
+    /// Costs a read of every byte of the journal, of every leaf of the index, and of every item
     /// once more. Others can read and write at the same time; [`close`](Self::close) waits for a
     /// segment or some hundred items at most, and ends the verification.
     ///
@@ -42,8 +42,8 @@ impl Store {
     /// - [`Error::Corrupt`] with the first file and place that is damaged, whether a current or a
     ///   superseded version is stored there. Every other segment is still read, and
     ///   [`Stats::damaged_segments`](crate::Stats::damaged_segments) counts the damaged ones.
-    /// - [`Error::Table`] when the index lacks items or holds others: the next open then rebuilds
-    ///   it.
+    /// - [`Error::IndexUnavailable`] when the index lacks items or holds others: the next open then
+    ///   rebuilds it.
     /// - [`Error::NotUnique`] when two items have the same value in a unique index. That happens
     ///   only after damage, if [`Options::on_damage`](crate::Options::on_damage) kept an older
     ///   version of an item. Nothing else is wrong with the store: give one of the items another
@@ -152,7 +152,7 @@ impl Store {
         loop {
             let step = {
                 let engine = self.engine()?;
-                engine.verify_rows(after.as_ref(), STEP, &mut found, &mut expected_rows)?
+                engine.verify_heads(after.as_ref(), STEP, &mut found, &mut expected_rows)?
             };
             report.advance(step.read_bytes);
             if step.last.is_none() {
@@ -176,14 +176,14 @@ impl Store {
         if at_rest && found != before.1 {
             engine.journal.distrust_index();
             let message = "it does not hold the items that the journal says";
-            return Err(Error::Table(TableError::new(message)));
+            return Err(Error::IndexUnavailable(IndexFailure::new(message)));
         }
         let mut recorded = ContentSum::default();
         before.2.iter().for_each(|index| recorded.merge(index.content));
         if at_rest && (rows != expected_rows || rows != recorded) {
             engine.journal.distrust_index();
             let message = "an index does not hold the entries that the items have";
-            return Err(Error::Table(TableError::new(message)));
+            return Err(Error::IndexUnavailable(IndexFailure::new(message)));
         }
         Ok(())
     }
@@ -309,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_was_closed_with_an_item_lacking_is_rebuilt_once_that_is_found() {
+    fn an_index_that_was_closed_with_an_item_lacking_is_rebuilt_once_that_is_found() {
         let sim = Simulation::new(1);
         let open = || sim.open(&Options::new()).unwrap();
         close_with_an_item_lacking(open());
 
         let store = open();
-        assert!(matches!(store.verify(), Err(Error::Table(_))));
+        assert!(matches!(store.verify(), Err(Error::IndexUnavailable(_))));
         store.collection::<u64>("numbers").unwrap().create("b", &2).unwrap();
         store.close().unwrap();
 

@@ -208,7 +208,7 @@ impl Engine {
     /// Reads all records, those of indexes with their revisions.
     pub(super) fn load_catalog(&self) -> Result<(Catalog, Vec<(u64, IndexDefinition)>)> {
         let (catalog, mut indexes) = (Catalog::default(), Vec::new());
-        let window = Window { rows: RECORDS_AT_ONCE, value_bytes: u64::MAX };
+        let window = Window { cells: RECORDS_AT_ONCE, value_bytes: u64::MAX };
         let mut after: Option<Vec<u8>> = None;
         loop {
             let lower = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);

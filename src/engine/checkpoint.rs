@@ -141,7 +141,7 @@ impl Engine {
         if self.index.is_on_disk() && !self.index.is_lost() {
             match self.index.write_back(durable) {
                 Ok(()) => return Ok(true),
-                Err(Error::Table(error)) => {
+                Err(Error::IndexUnavailable(error)) => {
                     log::warn!("the index on disk failed and will be replaced: {error}");
                 }
                 Err(error) => return Err(error),
@@ -200,14 +200,14 @@ impl Engine {
         self.take_checkpoint(&mut state)
     }
 
-    /// Whether rows of purged tombstones may point into retired segments.
-    pub(crate) fn has_rows_left_behind(&self) -> bool {
-        self.rows_left_behind.load(Ordering::Acquire)
+    /// Whether heads of purged tombstones may point into retired segments.
+    pub(crate) fn has_heads_left_behind(&self) -> bool {
+        self.heads_left_behind.load(Ordering::Acquire)
     }
 
-    /// Notes it: before rows are removed that they may be left, and afterwards that they are not.
-    pub(crate) fn set_rows_left_behind(&self, left: bool) {
-        self.rows_left_behind.store(left, Ordering::Release);
+    /// Notes it: before heads are removed that they may be left, and afterwards that they are not.
+    pub(crate) fn set_heads_left_behind(&self, left: bool) {
+        self.heads_left_behind.store(left, Ordering::Release);
     }
 
     /// Whether the index was found to point to all entries of this segment.

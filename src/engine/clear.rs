@@ -1,13 +1,13 @@
 //! Clearing a collection: one entry in the journal, and one step in the index, for any number of
 //! items.
 //!
-//! The entry is the tombstone of the whole collection. Its head is the row of the empty key, so it
+//! The entry is the tombstone of the whole collection. Its head is that of the empty key, so it
 //! is kept, moved, purged and proven like every other tombstone.
 //!
 //! **Lock order:** the checkpoints' lock → all stripes → the journal's state. With all stripes held
 //! no commit is between its decision and its application, so each one is wholly before the clear
 //! or wholly after it. Without a checkpoint under way no leaf of the old directory is written, and
-//! its rows stay in the backing store, until all that needs them was read.
+//! its pairs stay in the backing store, until all that needs them was read.
 
 use std::mem;
 
@@ -198,7 +198,7 @@ impl Engine {
         let mut dead = Dead { segments: self.journal.segments(), engine: self, revision, kept };
         let Err(error) = self.index.let_go(leaves, &mut dead) else { return };
         log::warn!(
-            "some rows of a cleared collection could not be read: until the next open after a \
+            "some heads of a cleared collection could not be read: until the next open after a \
              crash their bytes count as live; snapshots that read them are given up: {error}"
         );
         while kept && self.snapshots.keeps_cleared(revision) && self.snapshots.give_up_oldest() {}

@@ -19,8 +19,8 @@ use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// How many rows of the index are looked at in one go.
-const ROWS: usize = 4_096;
+/// How many heads of the index are looked at in one go.
+const HEADS: usize = 4_096;
 
 /// What is to be copied, beside the frames that are whole.
 #[derive(Debug, Default)]
@@ -62,9 +62,10 @@ impl Engine {
         };
         let mut after = None;
         loop {
-            let (rows, last) = self.walk_rows(after.as_ref(), ROWS)?;
-            let lost =
-                rows.into_iter().find(|(key, head)| stretch.covers(head.revision) && selected(key));
+            let (heads, last) = self.walk_heads(after.as_ref(), HEADS)?;
+            let lost = heads
+                .into_iter()
+                .find(|(key, head)| stretch.covers(head.revision) && selected(key));
             match (lost, last) {
                 (Some((key, _)), _) => return Ok(Some(key)),
                 (None, Some(last)) => after = Some(last),
@@ -73,7 +74,7 @@ impl Engine {
         }
     }
 
-    /// Takes up what some rows of the index need of damaged frames; returns where to go on.
+    /// Takes up what some heads of the index need of damaged frames; returns where to go on.
     ///
     /// # Errors
     /// [`Error::Corrupt`], naming the item, where the version of the snapshot cannot be read.
@@ -84,8 +85,8 @@ impl Engine {
         after: Option<&ItemKey>,
         rescued: &mut Rescued,
     ) -> Result<Option<ItemKey>> {
-        let (rows, last) = self.walk_rows(after, ROWS)?;
-        for (key, now) in &rows {
+        let (heads, last) = self.walk_heads(after, HEADS)?;
+        for (key, now) in &heads {
             let Some(head) = view.head_at(key.as_bytes(), Some(*now))? else {
                 rescued.was_cleared |= key.is_collection();
                 rescued.absent.insert(key.clone(), now.revision);

@@ -1,4 +1,4 @@
-//! The engine's way to its index: where rows are lost, the journal gives them back first.
+//! The engine's way to its index: where leaves are lost, the journal gives them back first.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -9,23 +9,23 @@ use crate::index::{Index, Pinned, TakeHead};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::frame_reader::{CommitFrame, FrameReader};
 use crate::values::Few;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// How long a look waits for rows that another thread is restoring.
+/// How long a look waits for leaves that another thread is restoring.
 const RESTORATION_WAIT: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Looks into the index. Rows that the backing store cannot give are restored from the journal,
+    /// Looks into the index. Leaves that the backing store cannot give are restored from the journal,
     /// once for all who need them.
     ///
     /// # Errors
-    /// [`Error::Table`] when that takes longer than half a minute, or the journal cannot be read:
-    /// the same look may succeed later.
+    /// [`Error::IndexUnavailable`] when that takes longer than half a minute, or the
+    /// journal cannot be read: the same look may succeed later.
     pub(crate) fn with_index<T>(&self, mut look: impl FnMut(&Index) -> Result<T>) -> Result<T> {
         match look(&self.index) {
-            Err(Error::Table(_)) if self.index.is_lost() => {
+            Err(Error::IndexUnavailable(_)) if self.index.is_lost() => {
                 self.restore_index()?;
                 look(&self.index)
             }
@@ -51,7 +51,7 @@ impl Engine {
             let heads = keys.clone().map(|key| self.index.make_resident(key, &pin));
             match heads.collect::<Result<_>>() {
                 Ok(heads) => return Ok((pin, heads)),
-                Err(Error::Table(_)) if self.index.is_lost() => {
+                Err(Error::IndexUnavailable(_)) if self.index.is_lost() => {
                     drop(pin);
                     self.restore_index()?;
                 }
@@ -65,7 +65,7 @@ impl Engine {
     pub(crate) fn restore_index(&self) -> Result<()> {
         let Some(_only) = self.restoring.try_lock_for(RESTORATION_WAIT) else {
             let reason = "the index is being rebuilt from the journal; try again";
-            return Err(Error::Table(TableError::new(reason)));
+            return Err(Error::IndexUnavailable(IndexFailure::new(reason)));
         };
         if !self.index.is_lost() {
             return Ok(());
@@ -89,7 +89,7 @@ impl Engine {
                 read => read.map(drop),
             }
         })?;
-        log::warn!("rows that the index had lost were restored from the journal");
+        log::warn!("leaves that the index had lost were restored from the journal");
         Ok(())
     }
 

@@ -100,9 +100,9 @@ pub(crate) struct Engine {
     checkpointed_ms: AtomicU64,
     /// Segments made by compaction whose entries the index points to already.
     relocated: Mutex<Relocated>,
-    /// Whether rows of purged tombstones may point into retired segments: those of an earlier
+    /// Whether heads of purged tombstones may point into retired segments: those of an earlier
     /// process, or of a purge that failed.
-    rows_left_behind: AtomicBool,
+    heads_left_behind: AtomicBool,
     /// Keeps every other opener out.
     _lock: Arc<dyn HeldLock>,
 }
@@ -117,7 +117,7 @@ impl Engine {
         let Opened { lock, backings, journal, index, clock_ms, history, .. } = opened;
         let clock = Clock::new(environment.time.clone());
         clock.raise(clock_ms);
-        let rows_left_behind = AtomicBool::new(!journal.retired_segments().is_empty());
+        let heads_left_behind = AtomicBool::new(!journal.retired_segments().is_empty());
         let checkpoints = CheckpointState {
             revision: index.written_revision,
             generation: index.generation,
@@ -143,7 +143,7 @@ impl Engine {
             checkpoints_begun: AtomicU64::new(0),
             checkpointed_ms: AtomicU64::new(0),
             relocated: Mutex::default(),
-            rows_left_behind,
+            heads_left_behind,
             _lock: lock,
         };
         engine.expiries.note(index.next_expiry_ms);

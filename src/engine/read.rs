@@ -6,7 +6,7 @@ use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
-use crate::index::{CachedValue, NamedRow, Row};
+use crate::index::{CachedValue, Cell, NamedCell};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -57,8 +57,8 @@ impl Engine {
         is_enough: impl FnOnce(&Meta) -> bool,
     ) -> Result<Option<Meta>> {
         let stripe = self.stripes.of(key.as_bytes());
-        let row = self.at_rest(stripe, || self.with_index(|index| index.named(key)))?;
-        let Some(NamedRow { head, parent: Some(parent) }) = row else { return Ok(None) };
+        let cell = self.at_rest(stripe, || self.with_index(|index| index.named(key)))?;
+        let Some(NamedCell { head, parent: Some(parent) }) = cell else { return Ok(None) };
         let meta = Meta {
             etag: head.etag,
             parent,
@@ -102,16 +102,16 @@ impl Engine {
     fn version_seen(&self, view: &View, key: &ItemKey, keep: bool) -> Result<Option<Version>> {
         let mut missing = None;
         for _ in 0..OPTIMISTIC_READS {
-            let row = self.row_at(view, key)?;
-            let current = match row {
-                Some(Row { head, value: Some(value) })
+            let cell = self.cell_at(view, key)?;
+            let current = match cell {
+                Some(Cell { head, value: Some(value) })
                     if !head.deleted && head.revision <= view.revision() =>
                 {
                     view.check()?;
                     let version = Version::cached(&head, value);
                     return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
                 }
-                row => row.map(|row| row.head),
+                cell => cell.map(|cell| cell.head),
             };
             let Some(head) = view.head_at(key.as_bytes(), current)? else { return Ok(None) };
             if !head.is_live(self.now_for(head.expires_ms)) {
@@ -130,19 +130,19 @@ impl Engine {
         missing.map_or(Ok(None), |head| Err(self.no_segment(&head)))
     }
 
-    /// The row that an item has or, where its collection was cleared after the view began, had then.
-    fn row_at(&self, view: &View, key: &ItemKey) -> Result<Option<Row>> {
-        let row = self.with_index(|index| index.row(key))?;
+    /// The cell that an item has or, where its collection was cleared after the view began, had then.
+    fn cell_at(&self, view: &View, key: &ItemKey) -> Result<Option<Cell>> {
+        let cell = self.with_index(|index| index.cell(key))?;
         // After the look: what is cleared is saved before it leaves the index.
         match view.cleared(key.collection()) {
-            Some(leaves) => self.with_index(|index| index.cleared_row(&leaves, key)),
-            None => Ok(row),
+            Some(leaves) => self.with_index(|index| index.cleared_cell(&leaves, key)),
+            None => Ok(cell),
         }
     }
 
     pub(super) fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
-        Error::corrupt(&path, 0, "the table points into this segment, and it does not exist")
+        Error::corrupt(&path, 0, "the index points into this segment, and it does not exist")
     }
 
     /// The current versions of several items, as of one moment between batches.
@@ -189,8 +189,8 @@ impl Engine {
     /// The version that a head points, or pointed, to; `None` when it was superseded since and
     /// compaction has removed it.
     pub(crate) fn version_of(&self, key: &ItemKey, head: &Head) -> Result<Option<Version>> {
-        if let Some(Row { head: now, value: Some(value) }) =
-            self.with_index(|index| index.row(key))?
+        if let Some(Cell { head: now, value: Some(value) }) =
+            self.with_index(|index| index.cell(key))?
             && now.etag == head.etag
         {
             return Ok(Some(Version::cached(&now, value)));
@@ -323,7 +323,7 @@ impl Engine {
             Some(value) => Found::Cached(Version::cached(&head, value.for_reader())),
             None => Found::At(head),
         };
-        let found = self.with_index(|index| index.with_row_read(key, found))?;
+        let found = self.with_index(|index| index.with_cell_read(key, found))?;
         let found = found.unwrap_or(Found::Nothing);
         self.counters.count_cache(matches!(found, Found::Cached(_)));
         Ok(found)

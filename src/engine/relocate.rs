@@ -23,7 +23,7 @@ impl Engine {
         Ok(match self.head(key)? {
             Some(head) if head.revision > revision => EntryStatus::Superseded,
             None if self.is_cleared_after(key, revision)? => EntryStatus::Superseded,
-            // Without a row the index would be behind the journal: kept.
+            // Without a head the index would be behind the journal: kept.
             Some(_) | None => EntryStatus::Newest,
         })
     }
@@ -68,7 +68,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes the row of a tombstone, unless the item was written again since.
+    /// Removes the head of a tombstone, unless the item was written again since.
     pub(crate) fn purge(&self, key: &ItemKey, revision: u64) -> Result<()> {
         let mut locked = self.stripes.lock(std::iter::once(key.as_bytes()));
         let pin = self.pin(std::iter::once(key))?;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::engine::Engine;
 use crate::engine::scanned::{Gathering, Missing, ScannedItems, ScannedKeys};
 use crate::engine::snapshots::View;
-use crate::index::{CachedValue, Entry, KeyRef, LeafRows, Shown};
+use crate::index::{CachedValue, CellRef, KeyRef, LeafCells, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -15,9 +15,9 @@ use crate::values::key::ItemKey;
 
 /// Entries are read together when no more than this lies between them.
 const GAP_BYTES: u64 = 4 << 10;
-/// How many rows whose values are in memory one window takes. They fit into a processor's cache, so
+/// How many cells whose values are in memory one window takes. They fit into a processor's cache, so
 /// that who takes the items finds them there.
-const ROWS_IN_MEMORY: usize = 512;
+const CELLS_IN_MEMORY: usize = 512;
 /// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
@@ -29,34 +29,34 @@ pub(crate) struct Span<'a> {
     pub(crate) reverse: bool,
 }
 
-/// The most that a scan reads at once: this number of rows, and about so many bytes of their
+/// The most that a scan reads at once: this number of cells, and about so many bytes of their
 /// entries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
-    pub(crate) rows: usize,
+    pub(crate) cells: usize,
     pub(crate) value_bytes: u64,
 }
 
 /// The key that a scan goes on after; `None` where it has come to the end.
 pub(crate) type GoOn = Option<Vec<u8>>;
 
-/// Rows of a walk, and the item after which it goes on.
-pub(crate) type WalkedRows = (Vec<(ItemKey, Head)>, Option<ItemKey>);
+/// Cells of a walk, and the item after which it goes on.
+pub(crate) type WalkedHeads = (Vec<(ItemKey, Head)>, Option<ItemKey>);
 
 /// What one step of a verification has looked at.
-pub(crate) struct VerifiedRows {
+pub(crate) struct VerifiedHeads {
     /// Bytes of the items' entries.
     pub(crate) read_bytes: u64,
-    /// Where the next step goes on; `None` after the last row.
+    /// Where the next step goes on; `None` after the last cell.
     pub(crate) last: Option<ItemKey>,
 }
 
-/// The most rows that a scan looks at before others get a turn, live or not.
-const ROWS_AT_ONCE: usize = 16 << 10;
+/// The most cells that a scan looks at before others get a turn, live or not.
+const CELLS_AT_ONCE: usize = 16 << 10;
 
 impl Engine {
     /// Fetches live items of a collection, in order of key. With a view they are those of its
-    /// revision: every key that had one still has a row. Values that are not in memory are read in
+    /// revision: every key that had one still has a cell. Values that are not in memory are read in
     /// order of position, neighbours in one go.
     pub(crate) fn scan(
         &self,
@@ -64,7 +64,7 @@ impl Engine {
         span: Span<'_>,
         window: Window,
     ) -> Result<(GoOn, ScannedItems)> {
-        let mut gathering = Gathering::with_room(window.rows.min(ROWS_IN_MEMORY));
+        let mut gathering = Gathering::with_room(window.cells.min(CELLS_IN_MEMORY));
         let mut taker = TakeItems { gathering: &mut gathering, window, left: window };
         let go_on = self.scan_live(view, span, &mut taker)?;
         let any_is_gone = self.read_missing(view, span.collection, &mut gathering);
@@ -86,13 +86,13 @@ impl Engine {
 
     /// Counts the live items of a span: as [`scan_keys`](Self::scan_keys), without copying
     /// anything.
-    pub(crate) fn count_rows(&self, view: Option<&View>, span: Span<'_>) -> Result<(GoOn, u64)> {
+    pub(crate) fn count_items(&self, view: Option<&View>, span: Span<'_>) -> Result<(GoOn, u64)> {
         let mut count = 0;
-        let go_on = self.scan_live(view, span, &mut CountRows { count: &mut count })?;
+        let go_on = self.scan_live(view, span, &mut CountItems { count: &mut count })?;
         Ok((go_on, count))
     }
 
-    /// Has the live rows of a span taken until enough are.
+    /// Has the live cells of a span taken until enough are.
     fn scan_live(
         &self,
         view: Option<&View>,
@@ -107,14 +107,14 @@ impl Engine {
             let scanned = self.with_index(|index| {
                 taker.begin();
                 let (mut looked_at, mut last, mut failed) = (0, None, Ok(()));
-                let mut visit = |rows: LeafRows<'_>| {
-                    taker.begin_leaf(&rows);
+                let mut visit = |cells: LeafCells<'_>| {
+                    taker.begin_leaf(&cells);
                     let taken = match view {
-                        None => Ok(take_live(rows, now_ms, &mut looked_at, taker)),
+                        None => Ok(take_live(cells, now_ms, &mut looked_at, taker)),
                         Some(view) => {
                             let seen =
                                 |key: KeyRef<'_>, head: &Head| seen(view, collection, key, head);
-                            take_seen(rows, now_ms, &mut looked_at, taker, seen)
+                            take_seen(cells, now_ms, &mut looked_at, taker, seen)
                         }
                     };
                     match taken {
@@ -145,16 +145,16 @@ impl Engine {
 
     /// Recomputes the tags of up to `limit` items from the journal and adds them to `content`,
     /// expired ones too, and to `rows_of_items` the rows that they have in secondary indexes.
-    pub(crate) fn verify_rows(
+    pub(crate) fn verify_heads(
         &self,
         after: Option<&ItemKey>,
         limit: usize,
         content: &mut ContentSum,
         rows_of_items: &mut ContentSum,
-    ) -> Result<VerifiedRows> {
-        let (rows, last) = self.walk_rows(after, limit)?;
+    ) -> Result<VerifiedHeads> {
+        let (cells, last) = self.walk_heads(after, limit)?;
         let mut read_bytes = 0;
-        for (key, head) in &rows {
+        for (key, head) in &cells {
             if !head.deleted {
                 read_bytes += u64::from(head.len_bytes);
                 if let Some(version) = self.verified_version_of(key, head)? {
@@ -163,17 +163,17 @@ impl Engine {
                 }
             }
         }
-        Ok(VerifiedRows { read_bytes, last })
+        Ok(VerifiedHeads { read_bytes, last })
     }
 
-    /// Up to `limit` rows of all collections after an item, live or not, and where to go on.
-    pub(crate) fn walk_rows(&self, after: Option<&ItemKey>, limit: usize) -> Result<WalkedRows> {
+    /// Up to `limit` cells of all collections after an item, live or not, and where to go on.
+    pub(crate) fn walk_heads(&self, after: Option<&ItemKey>, limit: usize) -> Result<WalkedHeads> {
         self.with_index(|index| {
-            let mut rows = Vec::with_capacity(limit.min(ROWS_AT_ONCE));
+            let mut cells = Vec::with_capacity(limit.min(CELLS_AT_ONCE));
             let last = index.walk(after, limit, &mut |collection, key, head| {
-                rows.push((item_key(collection, key), *head));
+                cells.push((item_key(collection, key), *head));
             })?;
-            Ok((rows, last))
+            Ok((cells, last))
         })
     }
 
@@ -210,13 +210,13 @@ impl Engine {
         let read = || self.journal.read(first.segment, first.offset, len_bytes).ok();
         let bytes = together.then(read).flatten().flatten().map(Bytes::from);
         let mut any_is_gone = false;
-        for Missing { row, head } in run {
+        for Missing { cell, head } in run {
             let from = (head.offset - first.offset) as usize;
             let to = from + head.len_bytes as usize;
-            // A row may say anything.
+            // A cell may say anything.
             let record =
                 bytes.as_ref().filter(|bytes| to <= bytes.len()).map(|bytes| bytes.slice(from..to));
-            let version = ItemKey::new(collection, gathering.key(*row)).and_then(|key| {
+            let version = ItemKey::new(collection, gathering.key(*cell)).and_then(|key| {
                 let found = record.map_or(Ok(None), |record| self.version_in(&key, head, &record));
                 match found? {
                     Some(version) => Ok(Some(version)),
@@ -224,24 +224,24 @@ impl Engine {
                 }
             });
             any_is_gone |= matches!(version, Ok(None));
-            let named = |error: Error| error.with_item(collection, gathering.key(*row));
+            let named = |error: Error| error.with_item(collection, gathering.key(*cell));
             let version = version.map_err(named);
-            gathering.set(*row, version);
+            gathering.set(*cell, version);
         }
         any_is_gone
     }
 }
 
-/// What takes the rows that a scan meets.
+/// What takes the cells that a scan meets.
 trait Take {
     /// Forgets what was taken: the scan begins, or begins again.
     fn begin(&mut self);
 
-    /// The next rows are these of a leaf.
-    fn begin_leaf(&mut self, _: &LeafRows<'_>) {}
+    /// The next cells are these of a leaf.
+    fn begin_leaf(&mut self, _: &LeafCells<'_>) {}
 
-    /// Takes a row, with its value if that is in memory; whether it wants more.
-    fn take(&mut self, row: &Entry<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool;
+    /// Takes a cell, with its value if that is in memory; whether it wants more.
+    fn take(&mut self, cell: &CellRef<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool;
 }
 
 struct TakeItems<'a> {
@@ -256,18 +256,18 @@ impl Take for TakeItems<'_> {
         self.left = self.window;
     }
 
-    fn begin_leaf(&mut self, rows: &LeafRows<'_>) {
-        self.gathering.begin_leaf(rows);
+    fn begin_leaf(&mut self, cells: &LeafCells<'_>) {
+        self.gathering.begin_leaf(cells);
     }
 
     #[inline(always)]
-    fn take(&mut self, row: &Entry<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool {
-        self.left.rows -= 1;
+    fn take(&mut self, cell: &CellRef<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool {
+        self.left.cells -= 1;
         self.left.value_bytes = self.left.value_bytes.saturating_sub(u64::from(head.len_bytes));
-        self.gathering.push(row.key, head, value);
-        self.left.rows > 0
+        self.gathering.push(cell.key, head, value);
+        self.left.cells > 0
             && self.left.value_bytes > 0
-            && self.gathering.rows_in_memory() < ROWS_IN_MEMORY
+            && self.gathering.cells_in_memory() < CELLS_IN_MEMORY
     }
 }
 
@@ -281,71 +281,71 @@ impl Take for TakeKeys<'_> {
         self.keys.clear();
     }
 
-    fn begin_leaf(&mut self, rows: &LeafRows<'_>) {
-        self.keys.begin_leaf(rows);
+    fn begin_leaf(&mut self, cells: &LeafCells<'_>) {
+        self.keys.begin_leaf(cells);
     }
 
     #[inline(always)]
-    fn take(&mut self, row: &Entry<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
-        self.keys.push(row.key_span());
+    fn take(&mut self, cell: &CellRef<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
+        self.keys.push(cell.key_span());
         self.keys.len() < self.limit
     }
 }
 
-struct CountRows<'a> {
+struct CountItems<'a> {
     count: &'a mut u64,
 }
 
-impl Take for CountRows<'_> {
+impl Take for CountItems<'_> {
     fn begin(&mut self) {
         *self.count = 0;
     }
 
     #[inline(always)]
-    fn take(&mut self, _: &Entry<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
+    fn take(&mut self, _: &CellRef<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
         *self.count += 1;
         true
     }
 }
 
-/// Takes those of a leaf's rows that are live; breaks with the key of the last one that was looked at.
+/// Takes those of a leaf's cells that are live; breaks with the key of the last one that was looked at.
 fn take_live(
-    rows: LeafRows<'_>,
+    cells: LeafCells<'_>,
     now_ms: u64,
     looked_at: &mut usize,
     taker: &mut impl Take,
 ) -> ControlFlow<Vec<u8>> {
-    for row in rows {
-        let head = row.head();
+    for cell in cells {
+        let head = cell.head();
         *looked_at += 1;
-        let more = !head.is_live(now_ms) || taker.take(&row, &head, row.value());
-        if !more || *looked_at >= ROWS_AT_ONCE {
-            return ControlFlow::Break(row.key.to_vec());
+        let more = !head.is_live(now_ms) || taker.take(&cell, &head, cell.value());
+        if !more || *looked_at >= CELLS_AT_ONCE {
+            return ControlFlow::Break(cell.key.to_vec());
         }
     }
     ControlFlow::Continue(())
 }
 
-/// As [`take_live`], with the heads that `seen` gives for the rows.
+/// As [`take_live`], with the heads that `seen` gives for the cells.
 fn take_seen(
-    rows: LeafRows<'_>,
+    cells: LeafCells<'_>,
     now_ms: u64,
     looked_at: &mut usize,
     taker: &mut impl Take,
     seen: impl Fn(KeyRef<'_>, &Head) -> Result<Option<Head>>,
 ) -> Result<ControlFlow<Vec<u8>>> {
-    for row in rows {
-        let now = row.head();
+    for cell in cells {
+        let now = cell.head();
         *looked_at += 1;
-        let more = match seen(row.key, &now)?.filter(|seen| seen.is_live(now_ms)) {
+        let more = match seen(cell.key, &now)?.filter(|seen| seen.is_live(now_ms)) {
             Some(seen) => {
-                let value = row.value().filter(|_| seen.revision == now.revision);
-                taker.take(&row, &seen, value)
+                let value = cell.value().filter(|_| seen.revision == now.revision);
+                taker.take(&cell, &seen, value)
             }
             None => true,
         };
-        if !more || *looked_at >= ROWS_AT_ONCE {
-            return Ok(ControlFlow::Break(row.key.to_vec()));
+        if !more || *looked_at >= CELLS_AT_ONCE {
+            return Ok(ControlFlow::Break(cell.key.to_vec()));
         }
     }
     Ok(ControlFlow::Continue(()))
@@ -374,7 +374,7 @@ fn seen(view: &View, collection: &str, key: KeyRef<'_>, head: &Head) -> Result<O
     view.head_at(item_key(collection, key).as_bytes(), Some(*head))
 }
 
-/// The key of a row.
+/// The key of a cell.
 #[expect(clippy::expect_used, reason = "every key in the index was checked when it was written")]
 pub(super) fn item_key(collection: &str, key: KeyRef<'_>) -> ItemKey {
     ItemKey::of_parts(collection, key.prefix, key.suffix).expect("a key of the index is valid")

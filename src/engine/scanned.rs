@@ -1,6 +1,6 @@
 //! What one step of a scan has fetched: items or keys, in the order in which the scan met them.
 //!
-//! Short keys are copied into the rows and long ones into one buffer while the leaf is locked. Of the
+//! Short keys are copied into the cells and long ones into one buffer while the leaf is locked. Of the
 //! short values of a leaf one handle is taken for all. An item handed out costs a shared count, no
 //! allocation.
 
@@ -9,7 +9,7 @@ use std::iter::FusedIterator;
 use bytes::Bytes;
 
 use crate::engine::Version;
-use crate::index::{CachedValue, ChunkPart, KeyRef, KeySpan, LeafRows};
+use crate::index::{CachedValue, ChunkPart, KeyRef, KeySpan, LeafCells};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::item::Meta;
@@ -31,24 +31,24 @@ pub(super) struct Gathering {
     has_chunk: bool,
     /// What the keys of the leaf begin with; `None` if that is long.
     prefix: Option<ShortBytes>,
-    rows: Vec<ScannedRow>,
+    cells: Vec<ScannedCell>,
     /// The values that are in none of these.
     others: Vec<OtherValue>,
-    /// The rows whose values are in the journal only.
+    /// The cells whose values are in the journal only.
     missing: Vec<Missing>,
 }
 
-/// A row whose value has to be read.
+/// A cell whose value has to be read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Missing {
-    pub(super) row: usize,
+    pub(super) cell: usize,
     pub(super) head: Head,
 }
 
-/// What an item is made of. A row is written where it stays, and read there: to move it soon after it
+/// What an item is made of. A cell is written where it stays, and read there: to move it soon after it
 /// was written in smaller pieces costs a processor more than all else that is done with it.
 #[derive(Debug)]
-struct ScannedRow {
+struct ScannedCell {
     /// The key, if it is short.
     key: ShortBytes,
     /// The key, if it is not.
@@ -57,7 +57,7 @@ struct ScannedRow {
     value: ValuePlace,
 }
 
-impl ScannedRow {
+impl ScannedCell {
     const EMPTY: Self = Self {
         key: ShortBytes::EMPTY,
         long_key: Part::EMPTY,
@@ -88,7 +88,7 @@ enum ValuePlace {
 enum OtherValue {
     Own(Bytes),
     Failed(Box<Error>),
-    /// Not read yet, or gone since the scan met the row.
+    /// Not read yet, or gone since the scan met the cell.
     None,
 }
 
@@ -110,39 +110,39 @@ fn append<const N: usize>(shared: &mut Vec<u8>, parts: [&[u8]; N]) -> Part {
 }
 
 impl Gathering {
-    /// Room for a window of so many rows.
-    pub(super) fn with_room(rows: usize) -> Self {
-        Self { rows: Vec::with_capacity(rows), ..Self::default() }
+    /// Room for a window of so many cells.
+    pub(super) fn with_room(cells: usize) -> Self {
+        Self { cells: Vec::with_capacity(cells), ..Self::default() }
     }
 
     pub(super) fn clear(&mut self) {
         self.shared.clear();
         self.chunks.clear();
         self.has_chunk = false;
-        self.rows.clear();
+        self.cells.clear();
         self.others.clear();
         self.missing.clear();
     }
 
     #[inline]
-    pub(super) fn rows_in_memory(&self) -> usize {
-        self.rows.len() - self.missing.len()
+    pub(super) fn cells_in_memory(&self) -> usize {
+        self.cells.len() - self.missing.len()
     }
 
-    /// The next rows are of this leaf.
-    pub(super) fn begin_leaf(&mut self, leaf: &LeafRows<'_>) {
+    /// The next cells are of this leaf.
+    pub(super) fn begin_leaf(&mut self, leaf: &LeafCells<'_>) {
         self.has_chunk = false;
         let mut prefix = ShortBytes::EMPTY;
         self.prefix = prefix.set_in_place([leaf.prefix()]).then_some(prefix);
     }
 
-    /// Adds the row of a key, with its value where that is in memory.
+    /// Adds the cell of a key, with its value where that is in memory.
     #[inline(always)]
     pub(super) fn push(&mut self, key: KeyRef<'_>, head: &Head, value: Option<CachedValue<'_>>) {
         let parent = value.and_then(CachedValue::parent);
         let place = match value {
             None => {
-                self.missing.push(Missing { row: self.rows.len(), head: *head });
+                self.missing.push(Missing { cell: self.cells.len(), head: *head });
                 self.other(OtherValue::None)
             }
             Some(value) => match value.part() {
@@ -158,20 +158,20 @@ impl Gathering {
             },
         };
         // Its parts are written into it where it is: to move them there would wait for each.
-        self.rows.push(ScannedRow::EMPTY);
-        let Some(row) = self.rows.last_mut() else { return };
-        row.meta.etag = head.etag;
-        row.meta.parent = parent;
-        row.meta.revision = Revision(head.revision);
-        row.meta.modified_ms = head.modified_ms;
-        row.meta.expires_ms = head.expires_ms;
-        row.value = place;
+        self.cells.push(ScannedCell::EMPTY);
+        let Some(cell) = self.cells.last_mut() else { return };
+        cell.meta.etag = head.etag;
+        cell.meta.parent = parent;
+        cell.meta.revision = Revision(head.revision);
+        cell.meta.modified_ms = head.modified_ms;
+        cell.meta.expires_ms = head.expires_ms;
+        cell.value = place;
         let is_short = self.prefix.as_ref().is_some_and(|prefix| {
-            row.key.set_in_place_like(prefix);
-            row.key.push_in_place(key.suffix)
+            cell.key.set_in_place_like(prefix);
+            cell.key.push_in_place(key.suffix)
         });
         if !is_short {
-            row.long_key = append(&mut self.shared, [key.prefix, key.suffix]);
+            cell.long_key = append(&mut self.shared, [key.prefix, key.suffix]);
         }
     }
 
@@ -180,24 +180,24 @@ impl Gathering {
         ValuePlace::Other(self.others.len() as u32 - 1)
     }
 
-    /// The rows that have to be read, in order of position.
+    /// The cells that have to be read, in order of position.
     pub(super) fn take_missing(&mut self) -> Vec<Missing> {
         let mut missing = std::mem::take(&mut self.missing);
         missing.sort_unstable_by_key(|missing| (missing.head.segment, missing.head.offset));
         missing
     }
 
-    pub(super) fn key(&self, row: usize) -> &[u8] {
-        match self.rows.get(row) {
-            Some(row) if row.long_key.len > 0 => self.shared.get(row.long_key.range()),
-            row => row.map(|row| row.key.as_slice()),
+    pub(super) fn key(&self, cell: usize) -> &[u8] {
+        match self.cells.get(cell) {
+            Some(cell) if cell.long_key.len > 0 => self.shared.get(cell.long_key.range()),
+            cell => cell.map(|cell| cell.key.as_slice()),
         }
         .unwrap_or_default()
     }
 
-    /// Sets what was read of a row: copied, so that a small value does not keep all that was read
+    /// Sets what was read of a cell: copied, so that a small value does not keep all that was read
     /// with it in memory. `None` where the item is gone.
-    pub(super) fn set(&mut self, row: usize, version: Result<Option<Version>>) {
+    pub(super) fn set(&mut self, cell: usize, version: Result<Option<Version>>) {
         let (meta, value) = match version {
             Ok(None) => return,
             Err(error) => (None, self.other(OtherValue::Failed(Box::new(error)))),
@@ -210,9 +210,9 @@ impl Gathering {
                 (Some(meta), value)
             }
         };
-        if let Some(row) = self.rows.get_mut(row) {
-            row.meta = meta.unwrap_or(row.meta);
-            row.value = value;
+        if let Some(cell) = self.cells.get_mut(cell) {
+            cell.meta = meta.unwrap_or(cell.meta);
+            cell.value = value;
         }
     }
 
@@ -222,10 +222,10 @@ impl Gathering {
                 let ValuePlace::Other(at) = value else { return false };
                 matches!(self.others.get(at as usize), Some(OtherValue::None))
             };
-            self.rows.retain(|row| !is_gone(row.value));
+            self.cells.retain(|cell| !is_gone(cell.value));
         }
-        let Self { shared, chunks, rows, others, .. } = self;
-        ScannedItems { shared: shared.into(), chunks, end: rows.len(), rows, others, next: 0 }
+        let Self { shared, chunks, cells, others, .. } = self;
+        ScannedItems { shared: shared.into(), chunks, end: cells.len(), cells, others, next: 0 }
     }
 }
 
@@ -234,9 +234,9 @@ impl Gathering {
 pub(crate) struct ScannedItems {
     shared: Bytes,
     chunks: Vec<Bytes>,
-    rows: Vec<ScannedRow>,
+    cells: Vec<ScannedCell>,
     others: Vec<OtherValue>,
-    /// The rows that are left: from this one on, up to the other.
+    /// The cells that are left: from this one on, up to the other.
     next: usize,
     end: usize,
 }
@@ -246,7 +246,7 @@ impl ScannedItems {
     pub(crate) fn failed(error: Error) -> Self {
         let mut gathering = Gathering::default();
         let value = gathering.other(OtherValue::Failed(Box::new(error)));
-        gathering.rows.push(ScannedRow { value, ..ScannedRow::EMPTY });
+        gathering.cells.push(ScannedCell { value, ..ScannedCell::EMPTY });
         gathering.finish(false)
     }
 
@@ -287,8 +287,8 @@ impl ScannedItems {
         at: usize,
         make: impl FnOnce(ShortBytes, &Meta, Bytes) -> Result<T>,
     ) -> Option<Result<T>> {
-        let row = self.rows.get(at)?;
-        let value = match row.value {
+        let cell = self.cells.get(at)?;
+        let value = match cell.value {
             ValuePlace::Chunk(number, part) => {
                 self.chunks.get(number as usize)?.slice(part.range())
             }
@@ -298,12 +298,12 @@ impl ScannedItems {
                 Err(error) => return Some(Err(error)),
             },
         };
-        let key = if row.long_key.len > 0 {
-            ShortBytes::part_of(&self.shared, row.long_key.range())
+        let key = if cell.long_key.len > 0 {
+            ShortBytes::part_of(&self.shared, cell.long_key.range())
         } else {
-            row.key.clone()
+            cell.key.clone()
         };
-        Some(make(key, &row.meta, value))
+        Some(make(key, &cell.meta, value))
     }
 }
 
@@ -365,7 +365,7 @@ impl ScannedKeys {
     }
 
     /// The next keys are of this leaf.
-    pub(super) fn begin_leaf(&mut self, leaf: &LeafRows<'_>) {
+    pub(super) fn begin_leaf(&mut self, leaf: &LeafCells<'_>) {
         self.leaves.push((self.bytes.len(), leaf.prefix().len()));
         self.bytes.extend_from_slice(leaf.keys());
     }

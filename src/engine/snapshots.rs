@@ -310,7 +310,7 @@ impl View {
     }
 
     /// Shows the keys within the bounds that had a saved head at the view's revision, without what
-    /// `prefix` and a NUL put before them, in order. Read after the rows that the index has.
+    /// `prefix` and a NUL put before them, in order. Read after the heads that the index has.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
@@ -347,7 +347,7 @@ impl View {
     }
 
     /// Whether the view is still valid. What was read from the index counts only if it does
-    /// afterwards: rows of deleted items may go when no snapshot is left.
+    /// afterwards: heads of deleted items may go when no snapshot is left.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].

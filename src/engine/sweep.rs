@@ -10,8 +10,8 @@ use crate::values::error::Result;
 use crate::values::key::ItemKey;
 use crate::values::precondition::Precondition;
 
-/// The rows that one step looks at, and the entries that it writes, at most.
-const STEP_ROWS: usize = 512;
+/// The heads that one step looks at, and the entries that it writes, at most.
+const STEP_HEADS: usize = 512;
 const STEP_ENTRIES: usize = 256;
 /// The store's thread rests between two passes for this many times as long as the last one took,
 /// so that items which expire one by one do not keep it reading the whole index.
@@ -60,7 +60,7 @@ pub(crate) struct SweepStep {
 #[derive(Default)]
 struct Found {
     expired: Vec<ItemKey>,
-    /// The last row that was looked at.
+    /// The last head that was looked at.
     last: Option<ItemKey>,
     earliest_ms: Option<u64>,
 }
@@ -89,7 +89,7 @@ impl Expiries {
 
 impl Engine {
     /// Takes one step of a sweep: goes on with the pass under way or, if an item is due, begins
-    /// one. Looks at a bounded number of rows and takes away, in one commit, those that are
+    /// one. Looks at a bounded number of heads and takes away, in one commit, those that are
     /// expired. After an error the next step tries the same again.
     pub(crate) fn sweep_step(&self) -> Result<SweepStep> {
         let mut passes = self.expiries.passes.lock();
@@ -151,12 +151,12 @@ impl Engine {
         Ok(SweepStep { swept, more })
     }
 
-    /// Looks at the rows after an item, at most `rows` of them and up to `expired` expired ones.
+    /// Looks at the heads after an item, at most `heads` of them and up to `expired` expired ones.
     fn look(&self, after: Option<&ItemKey>) -> Result<Found> {
         let now_ms = self.clock.now_ms();
-        let (rows, last) = self.walk_rows(after, STEP_ROWS)?;
+        let (heads, last) = self.walk_heads(after, STEP_HEADS)?;
         let mut found = Found { last, ..Found::default() };
-        for (key, head) in rows {
+        for (key, head) in heads {
             if head.deleted {
                 continue;
             }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_looks_at_so_many_rows_and_writes_so_many_entries() {
+    fn a_step_looks_at_so_many_heads_and_writes_so_many_entries() {
         let store = Store::in_memory();
         let (gone, kept) = (gone(&store), store.collection("numbers").unwrap());
         let mut batch = store.batch();
@@ -261,7 +261,7 @@ mod tests {
             assert_eq!(engine.journal.applied() - revision, u64::from(swept > 0));
             (swept, more)
         };
-        // The first row is the collection's record.
+        // The first head is the collection's record.
         assert_eq!(step(), (0, true));
         assert_eq!(step(), (256, true));
         assert_eq!(engine.sweep_in(), Some(Duration::ZERO));

@@ -7,7 +7,7 @@ use crate::engine::shared::Shared;
 use crate::values::error::Result;
 
 /// Takes one step of a sweep, if any item is expired or a pass is under way: looks at some hundred
-/// rows and takes away the expired items among them. Costs nothing while nothing is due.
+/// heads and takes away the expired items among them. Costs nothing while nothing is due.
 ///
 /// # Errors
 /// As any write.

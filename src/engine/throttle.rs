@@ -44,8 +44,8 @@ impl Throttle {
         Ok(())
     }
 
-    /// Calls `f` with some rows of the index at a time, in order of collection and key.
-    pub(crate) fn for_each_rows(
+    /// Calls `f` with some heads of the index at a time, in order of collection and key.
+    pub(crate) fn for_each_heads(
         self,
         maintenance: &MaintenanceGuard<'_>,
         at_a_time: usize,
@@ -56,8 +56,8 @@ impl Throttle {
             let began = Instant::now();
             {
                 let engine = maintenance.engine()?;
-                let (rows, last) = engine.walk_rows(after.as_ref(), at_a_time)?;
-                f(&engine, &rows)?;
+                let (heads, last) = engine.walk_heads(after.as_ref(), at_a_time)?;
+                f(&engine, &heads)?;
                 after = last;
             }
             if after.is_none() {

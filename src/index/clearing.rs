@@ -1,7 +1,7 @@
 //! Clearing a collection: an empty directory takes the place of its own in one step, and what the
 //! old one held is let go of afterwards, leaf by leaf.
 //!
-//! Snapshots that began before go on to read the old directory. Nothing else finds it, so no row in
+//! Snapshots that began before go on to read the old directory. Nothing else finds it, so no cell in
 //! it changes any more.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use crate::index::directory::Directory;
 use crate::index::leaf::Leaf;
 use crate::index::leaf_handle::{LeafHandle, Writing};
-use crate::index::{Index, Row, row_key};
+use crate::index::{Cell, Index, pair_key};
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
@@ -34,7 +34,7 @@ impl Index {
         self.directory(collection).map(ClearedLeaves)
     }
 
-    /// Puts an empty directory in the place of a collection's, whose one row is the tombstone of the
+    /// Puts an empty directory in the place of a collection's, whose one cell is the tombstone of the
     /// whole collection. No I/O, nothing that can fail, and the same for any number of items.
     pub(crate) fn replace_with_tombstone(&self, collection: &str, tombstone: &Head) {
         let mut leaf = Leaf::new();
@@ -48,7 +48,7 @@ impl Index {
         self.collections.write().insert(collection.into(), directory);
     }
 
-    /// Lets go of the leaves of a cleared collection: of their memory, and of their rows in the
+    /// Lets go of the leaves of a cleared collection: of their memory, and of their pairs in the
     /// backing store, which the next checkpoint removes. Others read and write, but no checkpoint
     /// is taken meanwhile. The leaves that are kept hold heads and no values.
     ///
@@ -83,7 +83,7 @@ impl Index {
             (state.stored, state.writing, state.frozen) = (None, Writing::Clean, true);
             let mut leaf = state.leaf.take().unwrap_or_else(Leaf::new);
             let values = leaf.take_values();
-            leaf.iter().for_each(|row| how.take(&row.head()));
+            leaf.iter().for_each(|cell| how.take(&cell.head()));
             let keeps = how.keeps(leaf.memory_bytes() as u64);
             let gone = if keeps { Leaf::new() } else { std::mem::replace(&mut leaf, Leaf::new()) };
             state.leaf = Some(leaf);
@@ -91,7 +91,7 @@ impl Index {
             drop(state);
             // Freed without the lock.
             drop((values, gone));
-            self.merged_rows.lock().push(row_key(&directory.collection, &handle.low));
+            self.merged_pairs.lock().push(pair_key(&directory.collection, &handle.low));
             match high {
                 Some(high) => from = high,
                 None => return outcome,
@@ -99,19 +99,19 @@ impl Index {
         }
     }
 
-    /// The row of an item in a collection as it was when it was cleared.
+    /// The cell of an item in a collection as it was when it was cleared.
     ///
     /// # Errors
     /// What loading the leaf fails with.
-    pub(crate) fn cleared_row(
+    pub(crate) fn cleared_cell(
         &self,
         cleared: &ClearedLeaves,
         key: &ItemKey,
-    ) -> Result<Option<Row>> {
-        self.look_in(&cleared.0, key.key_bytes(), Row::of)
+    ) -> Result<Option<Cell>> {
+        self.look_in(&cleared.0, key.key_bytes(), Cell::of)
     }
 
-    /// Clears a collection for those who replay the journal, and shows the heads that went. Rows that
+    /// Clears a collection for those who replay the journal, and shows the heads that went. Cells that
     /// are newer than the clear go too: their entries are still to be replayed. Nobody else uses
     /// the index meanwhile.
     ///

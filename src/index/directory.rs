@@ -33,7 +33,7 @@ struct Fences {
 }
 
 impl Directory {
-    /// A collection of one leaf without rows.
+    /// A collection of one leaf without cells.
     pub(super) fn new(collection: &str) -> Self {
         let first = LeafHandle::resident(Box::default(), None, Leaf::new());
         Self::of(collection, vec![Arc::new(first)])

@@ -25,7 +25,7 @@ pub(super) struct LeafState {
     pub(super) high: Option<Box<[u8]>>,
     /// `None` where the leaf is in the backing store only.
     pub(super) leaf: Option<Leaf>,
-    /// The checksum of the row as it was last given to the backing store; `None` for no row.
+    /// The checksum of the pair as it was last given to the backing store; `None` for no pair.
     pub(super) stored: Option<u32>,
     pub(super) writing: Writing,
     /// The keys of this leaf belong to the one before it now.
@@ -43,10 +43,10 @@ const UNKNOWN: u64 = u64::MAX;
 /// It holds some.
 const SOME: u64 = u64::MAX - 1;
 
-/// How a leaf differs from its row in the backing store.
+/// How a leaf differs from its pair in the backing store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writing {
-    /// The row is the leaf.
+    /// The pair is the leaf.
     Clean,
     /// The leaf was changed.
     Dirty,
@@ -166,18 +166,18 @@ impl LeafState {
         self.writing != Writing::Clean
     }
 
-    /// Whether the leaf may leave memory: then its row is all of it.
+    /// Whether the leaf may leave memory: then its pair is all of it.
     pub(super) fn can_leave(&self) -> bool {
         self.writing == Writing::Clean && self.stored.is_some() && !self.merged
     }
 
-    /// Ends what a checkpoint began. `checksum` is that of the row that the backing store took.
+    /// Ends what a checkpoint began. `checksum` is that of the pair that the backing store took.
     pub(super) fn written(&mut self, checksum: Option<u32>) {
         self.writing = match (self.writing, checksum) {
             (Writing::UnderWay, Some(_)) => Writing::Clean,
             _ => Writing::Dirty,
         };
-        // A row that was refused may be there or not, so it is not believed before another is.
+        // A pair that was refused may be there or not, so it is not believed before another is.
         self.stored = checksum;
     }
 }

@@ -1,21 +1,21 @@
 //! The index: from an item's key to the [`Head`] of its newest version, in order of key.
 //!
 //! It is a cache of the journal: it may be lost, stale or damaged without losing data. Leaves of
-//! some hundred heads are in memory, some rows with their item's value; a backing store holds each
-//! leaf as one row, and checkpoints write the leaves that changed.
+//! some hundred heads are in memory, some cells with their item's value; a backing store holds each
+//! leaf as one pair, and checkpoints write the leaves that changed.
 //!
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the index, its collections, and what is counted |
-//! | [`rows`] | reading and changing rows |
-//! | [`scan`] | rows in order |
+//! | [`cells`] | reading and changing cells |
+//! | [`scan`] | cells in order |
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
 //! | [`clearing`] | an empty directory in the place of a collection's |
 //! | [`write_back`] | giving changed leaves to the backing store |
 //! | [`secondary`] | the directories that hold rows of secondary indexes |
 //! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
-//! | [`opening`] | an index from its directory file, from its rows, or from nothing |
-//! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its rows |
+//! | [`opening`] | an index from its directory file, from its pairs, or from nothing |
+//! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its cells |
 //! | [`backing`] | the ordered map on disk: sled behind a guard, or memory |
 //!
 //! **Lock order:** residency → leaves, in ascending order of key → directory; collections → directory.
@@ -23,6 +23,7 @@
 //! lock of the index is held while the backing store is called or anything waits.
 
 pub(crate) mod backing;
+mod cells;
 mod clearing;
 mod directory;
 pub(crate) mod leaf;
@@ -32,7 +33,6 @@ mod models;
 pub(crate) mod opening;
 mod residency;
 mod restoration;
-mod rows;
 mod scan;
 pub(crate) mod secondary;
 mod write_back;
@@ -53,11 +53,13 @@ use crate::values::error::Result;
 use crate::values::key::ItemKey;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
+pub(crate) use self::cells::{Cell, NamedCell};
 pub(crate) use self::clearing::{ClearedLeaves, LetGo};
-pub(crate) use self::leaf::{CachedValue, ChunkPart, Entry, KeyRef, KeySpan, LeafRows, ReadValue};
+pub(crate) use self::leaf::{
+    CachedValue, CellRef, ChunkPart, KeyRef, KeySpan, LeafCells, ReadValue,
+};
 pub(crate) use self::residency::Pinned;
 pub(crate) use self::restoration::TakeHead;
-pub(crate) use self::rows::{NamedRow, Row};
 pub(crate) use self::scan::Shown;
 
 use self::directory::Directory;
@@ -76,14 +78,14 @@ pub(crate) struct Index {
     collections: sync::ShardedLock<Collections>,
     /// `None` while the index is in memory only: nothing may leave memory then.
     backing: RwLock<Option<Arc<dyn Backing>>>,
-    /// Whether rows that are not in memory cannot be had from the backing store any more.
+    /// Whether cells that are not in memory cannot be had from the backing store any more.
     lost: AtomicBool,
     /// Shared by who relies on leaves to stay in memory, exclusive for who evicts them.
     residency: sync::RwLock<()>,
     memory: Memory,
     hand: Mutex<Hand>,
-    /// Rows of merged leaves and of cleared collections, which the backing store still holds.
-    merged_rows: Mutex<Vec<Vec<u8>>>,
+    /// Pairs of merged leaves and of cleared collections, which the backing store still holds.
+    merged_pairs: Mutex<Vec<Vec<u8>>>,
     /// Whether leaves are being given to the backing store. No leaf is merged then.
     writing_back: sync::AtomicBool,
     /// Keys of small leaves that were not merged for that reason.
@@ -110,7 +112,7 @@ const LEAF_BYTES: u64 = 12 << 10;
 const SECONDARY_LEAF_BYTES: u64 = 5 << 10;
 
 impl Index {
-    /// An index without rows, in memory only. With `cache_bytes` of 0 it keeps no values.
+    /// An index without cells, in memory only. With `cache_bytes` of 0 it keeps no values.
     pub(crate) fn new(cache_bytes: u64) -> Self {
         Self {
             collections: sync::ShardedLock::default(),
@@ -124,7 +126,7 @@ impl Index {
                 dirty_leaves: AtomicU64::new(0),
             },
             hand: Mutex::default(),
-            merged_rows: Mutex::default(),
+            merged_pairs: Mutex::default(),
             writing_back: sync::AtomicBool::new(false),
             unmerged: Mutex::default(),
         }
@@ -135,7 +137,7 @@ impl Index {
         self.backing.read().is_some()
     }
 
-    /// Whether rows were found missing that only the journal can give back.
+    /// Whether cells were found missing that only the journal can give back.
     pub(crate) fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
     }
@@ -246,14 +248,14 @@ fn empty_leaf_bytes() -> u64 {
     leaf::Leaf::new().memory_bytes() as u64
 }
 
-/// The key of a leaf's row in the backing store.
-fn row_key(collection: &str, low: &[u8]) -> Vec<u8> {
+/// The key of a leaf's pair in the backing store.
+fn pair_key(collection: &str, low: &[u8]) -> Vec<u8> {
     let mark: &[u8] = if secondary::is_directory(collection) { &[secondary::MARK] } else { &[] };
     [mark, collection.as_bytes(), &[ItemKey::SEPARATOR], low].concat()
 }
 
-/// What [`row_key`] was made of; `None` for anything else.
-pub(crate) fn split_row_key(key: &[u8]) -> Option<(&str, &[u8])> {
+/// What [`pair_key`] was made of; `None` for anything else.
+pub(crate) fn split_pair_key(key: &[u8]) -> Option<(&str, &[u8])> {
     let (key, at) = match key.split_first() {
         Some((&secondary::MARK, rest)) => (rest, secondary::NAME_BYTES),
         _ => (key, key.iter().position(|byte| *byte == ItemKey::SEPARATOR)?),

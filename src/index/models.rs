@@ -1,4 +1,4 @@
-//! Models of the leaves' locking: the index on a backing store in memory, with leaves of two rows.
+//! Models of the leaves' locking: the index on a backing store in memory, with leaves of two cells.
 //!
 //! `cargo test --lib models` runs each some times; under loom every order of the threads' steps is
 //! tried. Entries of `scripts/bugs/index.bugs` seed the bugs that these models find.
@@ -69,12 +69,12 @@ fn index_of(names: &[&str]) -> (Arc<Index>, Arc<dyn Backing>) {
 
 /// What the next open finds in the backing store.
 fn reopened(backing: &Arc<dyn Backing>) -> Index {
-    let index = Index::from_rows(Arc::clone(backing), 1 << 20, &mut |_, _| true);
-    index.unwrap().expect("rows that are whole")
+    let index = Index::from_pairs(Arc::clone(backing), 1 << 20, &mut |_, _| true);
+    index.unwrap().expect("cells that are whole")
 }
 
 #[test]
-fn a_row_is_found_while_its_leaf_is_split() {
+fn a_cell_is_found_while_its_leaf_is_split() {
     model(|| {
         let (index, _) = index_of(&["a", "b"]);
         let splitting = Arc::clone(&index);
@@ -87,7 +87,7 @@ fn a_row_is_found_while_its_leaf_is_split() {
 }
 
 #[test]
-fn a_row_is_found_while_its_leaf_is_merged() {
+fn a_cell_is_found_while_its_leaf_is_merged() {
     model(|| {
         let (index, _) = index_of(&["a", "b", "c"]);
         let merging = Arc::clone(&index);
@@ -140,7 +140,7 @@ fn two_readers_load_one_leaf() {
 
 /// Load, write, checkpoint, evict; and the slow load comes last.
 #[test]
-fn a_slow_load_does_not_bring_in_an_old_row() {
+fn a_slow_load_does_not_bring_in_an_old_cell() {
     model(|| {
         let (index, _) = index_of(&["a"]);
         evict(&index);

@@ -1,4 +1,4 @@
-//! An index as an open finds it: by the file that an orderly close wrote, or by all rows of the
+//! An index as an open finds it: by the file that an orderly close wrote, or by all pairs of the
 //! backing store.
 
 use std::collections::BTreeMap;
@@ -10,15 +10,15 @@ use bincode::{Decode, Encode, config};
 use crate::index::directory::Directory;
 use crate::index::leaf::{Leaf, encoded_checksum};
 use crate::index::leaf_handle::LeafHandle;
-use crate::index::{Backing, Index, split_row_key};
+use crate::index::{Backing, Index, split_pair_key};
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// How many rows of the backing store are read at a time.
-const ROWS: usize = 256;
+/// How many pairs of the backing store are read at a time.
+const PAIRS: usize = 256;
 
-/// All leaves of an index whose rows are all in the backing store: what a close writes, and the
+/// All leaves of an index whose pairs are all in the backing store: what a close writes, and the
 /// next open goes by.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct DirectoryFile {
@@ -26,7 +26,7 @@ pub(crate) struct DirectoryFile {
     collections: Vec<CollectionLeaves>,
 }
 
-/// The leaves of a collection: their first keys, and the checksums of their rows.
+/// The leaves of a collection: their first keys, and the checksums of their pairs.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 struct CollectionLeaves {
     name: String,
@@ -35,7 +35,7 @@ struct CollectionLeaves {
     leaves: Vec<StoredLeaf>,
 }
 
-/// The first key of a leaf, and the checksum of its row.
+/// The first key of a leaf, and the checksum of its pair.
 type StoredLeaf = (Vec<u8>, u32);
 
 impl DirectoryFile {
@@ -101,24 +101,24 @@ impl Index {
         Some(index)
     }
 
-    /// An index by all rows of the backing store, whose heads are shown to `visit`; `None` where a
-    /// row is damaged or `visit` says that a head cannot be.
+    /// An index by all pairs of the backing store, whose heads are shown to `visit`; `None` where a
+    /// pair is damaged or `visit` says that a head cannot be.
     ///
     /// # Errors
     /// What the backing store fails with.
-    pub(crate) fn from_rows(
+    pub(crate) fn from_pairs(
         backing: Arc<dyn Backing>,
         limit_bytes: u64,
         visit: &mut dyn FnMut(&[u8], &Head) -> bool,
     ) -> Result<Option<Self>> {
-        let mut rows = Rows { found: BTreeMap::new(), before: None, joined: Vec::new() };
+        let mut pairs = Pairs { found: BTreeMap::new(), before: None, joined: Vec::new() };
         let mut after: Option<Vec<u8>> = None;
         loop {
             let (mut count, mut last, mut sound) = (0, None, true);
-            backing.scan(after.as_deref(), ROWS, &mut |key, value| {
+            backing.scan(after.as_deref(), PAIRS, &mut |key, value| {
                 count += 1;
-                sound = sound && rows.take(key, value, visit);
-                if count == ROWS {
+                sound = sound && pairs.take(key, value, visit);
+                if count == PAIRS {
                     last = Some(key.to_vec());
                 }
             })?;
@@ -130,12 +130,12 @@ impl Index {
             }
             after = last;
         }
-        if !rows.show_before(None, visit) {
+        if !pairs.show_before(None, visit) {
             return Ok(None);
         }
         let index = Self::new(limit_bytes);
         let mut unwritten = 0;
-        for (name, mut leaves) in rows.found {
+        for (name, mut leaves) in pairs.found {
             let first = leaves.first().is_none_or(|(low, _)| !low.is_empty());
             let mut directory = Vec::new();
             if first {
@@ -155,23 +155,23 @@ impl Index {
     }
 }
 
-/// The rows of a backing store, as they are read one after the other.
-struct Rows {
-    /// By collection: the first keys of the leaves and the checksums of their rows.
+/// The pairs of a backing store, as they are read one after the other.
+struct Pairs {
+    /// By collection: the first keys of the leaves and the checksums of their pairs.
     found: BTreeMap<String, Vec<StoredLeaf>>,
-    /// The row before, which is shown when it is known where the next one begins.
+    /// The pair before, which is shown when it is known where the next one begins.
     before: Option<(Vec<u8>, Vec<u8>)>,
     joined: Vec<u8>,
 }
 
-impl Rows {
+impl Pairs {
     fn take(
         &mut self,
         key: &[u8],
         value: &[u8],
         visit: &mut dyn FnMut(&[u8], &Head) -> bool,
     ) -> bool {
-        let Some((collection, low)) = split_row_key(key) else { return false };
+        let Some((collection, low)) = split_pair_key(key) else { return false };
         let Some(checksum) = encoded_checksum(value) else { return false };
         if !self.show_before(Some(key), visit) {
             return false;
@@ -184,15 +184,15 @@ impl Rows {
         true
     }
 
-    /// Shows the heads of the row before, up to where the next row begins.
+    /// Shows the heads of the pair before, up to where the next pair begins.
     fn show_before(
         &mut self,
         next: Option<&[u8]>,
         visit: &mut dyn FnMut(&[u8], &Head) -> bool,
     ) -> bool {
         let Some((key, value)) = self.before.take() else { return true };
-        let Some((collection, low)) = split_row_key(&key) else { return false };
-        let next = next.and_then(split_row_key).filter(|(name, _)| *name == collection);
+        let Some((collection, low)) = split_pair_key(&key) else { return false };
+        let next = next.and_then(split_pair_key).filter(|(name, _)| *name == collection);
         let high = next.map(|(_, high)| high);
         let joined = &mut self.joined;
         joined.clear();

@@ -1,6 +1,6 @@
 //! What is in memory: loading leaves, and evicting values and leaves under one budget.
 //!
-//! Values go first, then clean leaves. Both have a second chance: a row's value that was read, or
+//! Values go first, then clean leaves. Both have a second chance: a cell's value that was read, or
 //! a leaf that was used, since the hand came by last stays until it comes by again.
 
 use std::ops::Bound;
@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering;
 use crate::index::directory::Directory;
 use crate::index::leaf::{Leaf, encoded_checksum};
 use crate::index::leaf_handle::LeafHandle;
-use crate::index::{Index, row_key};
+use crate::index::{Index, pair_key};
 use crate::seams::sync::RwLockReadGuard;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 
 /// How many leaves in memory one look for something to evict takes in.
 const LOOKED_AT: usize = 64;
@@ -41,46 +41,48 @@ impl Index {
         Pinned(self.residency.read())
     }
 
-    /// Reads the row of a leaf from the backing store, and puts the leaf into memory unless it is
+    /// Reads the pair of a leaf from the backing store, and puts the leaf into memory unless it is
     /// there by then, or is another one.
     ///
     /// # Errors
-    /// [`Error::Table`] when the row cannot be had or is not the one that was given to the backing
-    /// store; [`is_lost`](Self::is_lost) then says that only the journal knows the rows.
-    /// [`Error::Io`] when the system refused the read for the moment.
+    /// [`Error::IndexUnavailable`] when the pair cannot be had or is not the one that was
+    /// given to the backing store; [`is_lost`](Self::is_lost) then says that only the journal knows
+    /// the cells. [`Error::Io`] when the system refused the read for the moment.
     pub(super) fn load(&self, directory: &Directory, handle: &Arc<LeafHandle>) -> Result<()> {
-        let Some(expected) = expected_row(handle) else { return Ok(()) };
+        let Some(expected) = expected_checksum(handle) else { return Ok(()) };
         let backing = self.backing.read().clone();
-        let row = backing.map(|backing| backing.get(&row_key(&directory.collection, &handle.low)));
-        let row = match row.transpose() {
-            Ok(row) => row.flatten(),
+        let pair =
+            backing.map(|backing| backing.get(&pair_key(&directory.collection, &handle.low)));
+        let pair = match pair.transpose() {
+            Ok(pair) => pair.flatten(),
             Err(error @ Error::Io { .. }) => return Err(error),
             Err(error) => {
                 log::warn!("the index failed and will be rebuilt from the journal: {error}");
                 None
             }
         };
-        let row = row.filter(|row| encoded_checksum(row) == Some(expected));
-        let Some(leaf) = row.and_then(|row| Leaf::decode(&row)) else {
+        let pair = pair.filter(|pair| encoded_checksum(pair) == Some(expected));
+        let Some(leaf) = pair.and_then(|pair| Leaf::decode(&pair)) else {
             // Perhaps it was loaded, changed, written and evicted since.
-            if expected_row(handle) != Some(expected) {
+            if expected_checksum(handle) != Some(expected) {
                 return Ok(());
             }
             self.lost.store(true, Ordering::Release);
-            let reason = "a row of the index is not the one that was written; it will be rebuilt";
-            return Err(Error::Table(TableError::new(reason)));
+            let reason =
+                "a leaf of the index on disk is not the one that was written; it will be rebuilt";
+            return Err(Error::IndexUnavailable(IndexFailure::new(reason)));
         };
         self.install(handle, leaf, Some(expected));
         Ok(())
     }
 
-    /// Puts a leaf into memory, if its place is still empty and its row is still the expected one.
+    /// Puts a leaf into memory, if its place is still empty and its pair is still the expected one.
     pub(super) fn install(&self, handle: &LeafHandle, mut leaf: Leaf, expected: Option<u32>) {
         let mut state = handle.write();
         if state.leaf.is_some() || state.merged || state.stored != expected {
             return;
         }
-        // A checkpoint that was cut short may leave keys in a row that are in the next one as well.
+        // A checkpoint that was cut short may leave keys in a pair that are in the next one as well.
         if let Some(high) = &state.high {
             leaf.truncate(high);
         }
@@ -198,9 +200,9 @@ impl Index {
     }
 }
 
-/// The checksum of the row that a leaf has to be loaded from; `None` where it is in memory, or is
+/// The checksum of the pair that a leaf has to be loaded from; `None` where it is in memory, or is
 /// no leaf any more.
-fn expected_row(handle: &LeafHandle) -> Option<u32> {
+fn expected_checksum(handle: &LeafHandle) -> Option<u32> {
     let state = handle.read();
     if state.leaf.is_some() || state.merged { None } else { state.stored }
 }

@@ -31,11 +31,11 @@ impl Index {
                 state.mark_dirty();
             }
         }
-        self.merged_rows.lock().clear();
+        self.merged_pairs.lock().clear();
         *self.backing.write() = Some(backing);
     }
 
-    /// Gives up the backing store. Rows that are in it only are lost.
+    /// Gives up the backing store. What is in it only is lost.
     pub(crate) fn detach(&self) {
         let _residency = self.residency.write();
         *self.backing.write() = None;
@@ -101,9 +101,9 @@ impl Index {
         }
     }
 
-    /// Makes a lost leaf anew of the rows that it should hold: as several leaves where one has no
+    /// Makes a lost leaf anew of the cells that it should hold: as several leaves where one has no
     /// room for them.
-    fn fill(&self, directory: &Directory, handle: &LeafHandle, rows: &Self) -> Result<()> {
+    fn fill(&self, directory: &Directory, handle: &LeafHandle, cells: &Self) -> Result<()> {
         let mut state = handle.write();
         if state.leaf.is_some() || state.merged {
             return Ok(());
@@ -111,7 +111,7 @@ impl Index {
         let mut leaves = vec![(handle.low.clone(), Leaf::new())];
         let upper = state.high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
         let mut key = Vec::new();
-        rows.scan(
+        cells.scan(
             &directory.collection,
             (Bound::Included(&handle.low), upper),
             false,

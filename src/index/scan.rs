@@ -1,34 +1,34 @@
-//! Rows in order of key, of one collection or of all.
+//! Cells in order of key, of one collection or of all.
 
 use std::ops::{Bound, ControlFlow};
 
 use crate::index::Index;
 use crate::index::clearing::ClearedLeaves;
 use crate::index::directory::Directory;
-use crate::index::leaf::{CachedValue, KeyRef, LeafRows};
+use crate::index::leaf::{CachedValue, KeyRef, LeafCells};
 use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::index::secondary::is_directory;
 use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// Shows a row; breaks where the scan ends.
+/// Shows a cell; breaks where the scan ends.
 pub(crate) trait Visit:
     FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>
 {
 }
 impl<F: FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>> Visit for F {}
 
-/// Takes the rows of one leaf after the other, all or some; breaks where the scan ends.
+/// Takes the cells of one leaf after the other, all or some; breaks where the scan ends.
 ///
-/// It has the leaf's rows and not one of them, so that what is done for each compiles into one loop.
-pub(crate) trait VisitLeaf: FnMut(LeafRows<'_>) -> ControlFlow<()> {}
-impl<F: FnMut(LeafRows<'_>) -> ControlFlow<()>> VisitLeaf for F {}
+/// It has the leaf's cells and not one of them, so that what is done for each compiles into one loop.
+pub(crate) trait VisitLeaf: FnMut(LeafCells<'_>) -> ControlFlow<()> {}
+impl<F: FnMut(LeafCells<'_>) -> ControlFlow<()>> VisitLeaf for F {}
 
 /// How many collections a walk looks up at a time.
 const DIRECTORIES: usize = 256;
 
-/// Which rows a scan is to show.
+/// Which cells a scan is to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     All,
@@ -44,9 +44,9 @@ impl Shown {
 }
 
 impl Index {
-    /// Shows the rows of a collection within the bounds, in ascending order or, if `reverse`, in
-    /// descending order. Rows that change during the scan are shown before or after the change.
-    /// A leaf is locked while its rows are shown, so `visit` must not use the index.
+    /// Shows the cells of a collection within the bounds, in ascending order or, if `reverse`, in
+    /// descending order. Cells that change during the scan are shown before or after the change.
+    /// A leaf is locked while its cells are shown, so `visit` must not use the index.
     ///
     /// # Errors
     /// What loading a leaf fails with.
@@ -58,8 +58,8 @@ impl Index {
         shown: Shown,
         mut visit: impl Visit,
     ) -> Result<()> {
-        self.scan_leaves(collection, bounds, reverse, shown, &mut |mut rows: LeafRows<'_>| {
-            rows.try_for_each(|row| visit(row.key, &row.head(), row.value()))
+        self.scan_leaves(collection, bounds, reverse, shown, &mut |mut cells: LeafCells<'_>| {
+            cells.try_for_each(|cell| visit(cell.key, &cell.head(), cell.value()))
         })
     }
 
@@ -134,8 +134,8 @@ impl Index {
                     Some(leaf) => {
                         let lower = if from.is_some() { Bound::Included(place) } else { lower };
                         let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, upper));
-                        let rows = leaf.rows_within(lower, upper, false);
-                        if visit(rows).is_break() {
+                        let cells = leaf.cells_within(lower, upper, false);
+                        if visit(cells).is_break() {
                             return Ok(ControlFlow::Break(()));
                         }
                         Some(state.high.clone())
@@ -187,7 +187,7 @@ impl Index {
                     _ if shown.passes_over(&state) => true,
                     Some(leaf) => {
                         let (lower, upper) = (lower_in(&handle, lower), upper_in(&state, end));
-                        if visit(leaf.rows_within(lower, upper, true)).is_break() {
+                        if visit(leaf.cells_within(lower, upper, true)).is_break() {
                             return Ok(());
                         }
                         true
@@ -240,7 +240,7 @@ impl Index {
         }
     }
 
-    /// Shows the rows of a collection until as many were shown as are left; the key of the last of
+    /// Shows the cells of a collection until as many were shown as are left; the key of the last of
     /// them where that ended it.
     fn walk_directory(
         &self,
@@ -250,12 +250,12 @@ impl Index {
         visit: &mut dyn FnMut(&str, KeyRef<'_>, &Head),
     ) -> Result<Option<Vec<u8>>> {
         let mut last = None;
-        let mut show = |rows: LeafRows<'_>| {
-            for row in rows {
-                visit(&directory.collection, row.key, &row.head());
+        let mut show = |cells: LeafCells<'_>| {
+            for cell in cells {
+                visit(&directory.collection, cell.key, &cell.head());
                 *left -= 1;
                 if *left == 0 {
-                    last = Some(row.key.to_vec());
+                    last = Some(cell.key.to_vec());
                     return ControlFlow::Break(());
                 }
             }
@@ -273,8 +273,8 @@ fn bound_key(bound: Bound<&[u8]>) -> Option<&[u8]> {
     }
 }
 
-/// A lower bound, for the rows of a leaf: none where the leaf holds nothing below it. That spares
-/// looking for it among the rows.
+/// A lower bound, for the cells of a leaf: none where the leaf holds nothing below it. That spares
+/// looking for it among the cells.
 fn lower_in<'a>(handle: &LeafHandle, lower: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
     match lower {
         Bound::Included(key) if *key <= *handle.low => Bound::Unbounded,
@@ -283,7 +283,7 @@ fn lower_in<'a>(handle: &LeafHandle, lower: Bound<&'a [u8]>) -> Bound<&'a [u8]> 
     }
 }
 
-/// An upper bound, for the rows of a leaf: as [`lower_in`].
+/// An upper bound, for the cells of a leaf: as [`lower_in`].
 fn upper_in<'a>(state: &LeafState, upper: Bound<&'a [u8]>) -> Bound<&'a [u8]> {
     let (Bound::Included(key) | Bound::Excluded(key)) = upper else { return upper };
     let is_beyond = state.high.as_deref().is_some_and(|high| high <= key);

@@ -15,7 +15,7 @@ use crate::index::{Index, Pinned};
 use crate::values::error::Result;
 use crate::values::head::Head;
 
-/// Begins the keys of these directories' rows in the backing store.
+/// Begins the keys of these directories' pairs in the backing store.
 pub(super) const MARK: u8 = 0xff;
 /// How long a directory's name is.
 pub(crate) const NAME_BYTES: usize = 18;
@@ -115,13 +115,13 @@ impl Index {
 
     /// Removes a directory with all its rows. Nobody reads or writes it any more, nor is a write-back
     /// under way: who has found the directory would look for ever for a leaf that covers its key.
-    /// The next write-back removes its rows from the backing store.
+    /// The next write-back removes its pairs from the backing store.
     pub(crate) fn remove_directory(&self, number: u64) {
         // Nothing is loaded, evicted or written back in between.
         let _residency = self.residency.write();
         let name = directory_name(number);
         let Some(directory) = self.collections.write().remove(name.as_str()) else { return };
-        let mut rows = Vec::new();
+        let mut pairs = Vec::new();
         for handle in directory.leaves_from(&[], usize::MAX) {
             let mut state = handle.write();
             state.merged = true;
@@ -130,9 +130,9 @@ impl Index {
                 self.memory.dirty_leaves.fetch_sub(1, Ordering::AcqRel);
             }
             state.leaf = None;
-            rows.push(super::row_key(&directory.collection, &handle.low));
+            pairs.push(super::pair_key(&directory.collection, &handle.low));
         }
-        self.merged_rows.lock().extend(rows);
+        self.merged_pairs.lock().extend(pairs);
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::index::{row_key, split_row_key};
+    use crate::index::{pair_key, split_pair_key};
 
     #[test]
     fn a_directory_has_a_name_that_no_collection_has() {
@@ -151,19 +151,19 @@ mod tests {
             assert!(is_directory(&name) && crate::values::key::check_collection(&name).is_err());
             assert_eq!(directory_number(&name), Some(number));
             for low in [&b""[..], b"\0", b"\xff\0k"] {
-                let key = row_key(&name, low);
-                assert_eq!(split_row_key(&key), Some((&*name, low)));
-                assert!(key > row_key("\u{10ffff}", &[0xff; 9]));
+                let key = pair_key(&name, low);
+                assert_eq!(split_pair_key(&key), Some((&*name, low)));
+                assert!(key > pair_key("\u{10ffff}", &[0xff; 9]));
             }
         }
         assert_eq!(directory_number("0000000000000001"), None);
     }
 
     #[test]
-    fn the_systems_rows_and_collections_rows_are_split_as_before() {
+    fn the_systems_pairs_and_collections_pairs_are_split_as_before() {
         for (collection, low) in [("", &b"notes\0/a"[..]), ("", b""), ("notes", b"\0"), ("é", b"k")]
         {
-            assert_eq!(split_row_key(&row_key(collection, low)), Some((collection, low)));
+            assert_eq!(split_pair_key(&pair_key(collection, low)), Some((collection, low)));
         }
     }
 }

@@ -69,15 +69,15 @@ fn clear(index: &Index, c: u8, revision: u64) -> Vec<u64> {
     heads.revisions
 }
 
-fn rows(index: &Index) -> BTreeMap<Vec<u8>, u64> {
-    let mut rows = BTreeMap::new();
+fn cells(index: &Index) -> BTreeMap<Vec<u8>, u64> {
+    let mut cells = BTreeMap::new();
     index
         .walk(None, usize::MAX, &mut |collection, key, head| {
             let joined = [collection.as_bytes(), b"\0", &key.to_vec()].concat();
-            assert!(rows.insert(joined, head.revision).is_none());
+            assert!(cells.insert(joined, head.revision).is_none());
         })
         .unwrap();
-    rows
+    cells
 }
 
 #[derive(Debug, Clone)]
@@ -153,7 +153,7 @@ fn scan_for(shown: Shown, index: &Index, c: u8, a: u16, b: u16, reverse: bool) -
     keys
 }
 
-fn reopened(index: Index, backing: &Arc<dyn Backing>, rows_of_map: usize) -> Index {
+fn reopened(index: Index, backing: &Arc<dyn Backing>, cells_of_map: usize) -> Index {
     index.write_back(&mut |_| Ok(())).unwrap();
     let file = index.to_file(1, |_| (0, 0)).expect("all leaves are in the backing store");
     let decoded = opening::DirectoryFile::decode(&file.encode()).unwrap();
@@ -163,9 +163,9 @@ fn reopened(index: Index, backing: &Arc<dyn Backing>, rows_of_map: usize) -> Ind
         seen += 1;
         true
     };
-    let proven = Index::from_rows(Arc::clone(backing), SMALL, &mut visit).unwrap().unwrap();
-    assert_eq!(seen, rows_of_map);
-    assert_eq!(rows(&proven), rows(&index));
+    let proven = Index::from_pairs(Arc::clone(backing), SMALL, &mut visit).unwrap().unwrap();
+    assert_eq!(seen, cells_of_map);
+    assert_eq!(cells(&proven), cells(&index));
     Index::from_file(decoded, Arc::clone(backing), SMALL).unwrap()
 }
 
@@ -200,10 +200,10 @@ proptest! {
                     map.remove(key.as_bytes());
                 },
                 Step::Get(c, n) => {
-                    let found = index.row(&key(c, n)).unwrap();
+                    let found = index.cell(&key(c, n)).unwrap();
                     let expected = map.get(key(c, n).as_bytes()).map(|revision| head(*revision));
-                    prop_assert_eq!(found.as_ref().map(|row| row.head), expected);
-                    if let Some(value) = found.and_then(|row| row.value) {
+                    prop_assert_eq!(found.as_ref().map(|cell| cell.head), expected);
+                    if let Some(value) = found.and_then(|cell| cell.value) {
                         prop_assert_eq!(&*value.bytes, &[n as u8; 500][..]);
                     }
                 }
@@ -247,7 +247,7 @@ proptest! {
                     entries.sort_unstable_by_key(|(_, revision)| *revision);
                     index.restore(|take| {
                         for (joined, revision) in &entries {
-                            let (collection, low) = split_row_key(joined).unwrap();
+                            let (collection, low) = split_pair_key(joined).unwrap();
                             let key = ItemKey::of_parts(collection, low, &[]).unwrap();
                             take(&key, &head(*revision));
                         }
@@ -262,7 +262,7 @@ proptest! {
             }
             check_memory(&index);
         }
-        prop_assert_eq!(rows(&index), map);
+        prop_assert_eq!(cells(&index), map);
     }
 }
 
@@ -277,13 +277,13 @@ fn every_head_of_what_is_cleared_is_shown_once_in_memory_or_not() {
     evict_all(&index);
     (1..50).for_each(|n| put(&index, &key(0, n), u64::from(n), Some(value(n))));
     assert_eq!(clear(&index, 0, 6_000), all);
-    assert_eq!(rows(&index).len(), 1);
+    assert_eq!(cells(&index).len(), 1);
     check_memory(&index);
     index.write_back(&mut |_| Ok(())).unwrap();
     assert!(index.is_written_back());
-    let mut rows_on_disk = 0;
-    backing.scan(None, 1_000, &mut |_, _| rows_on_disk += 1).unwrap();
-    assert_eq!(rows_on_disk, 1);
+    let mut pairs_on_disk = 0;
+    backing.scan(None, 1_000, &mut |_, _| pairs_on_disk += 1).unwrap();
+    assert_eq!(pairs_on_disk, 1);
 }
 
 #[test]
@@ -295,12 +295,12 @@ fn a_leaf_that_was_let_go_of_takes_no_value() {
     index.replace_with_tombstone("alpha", &head(2));
     let mut heads = Heads { revisions: Vec::new(), keeps: true };
     index.let_go(&leaves, &mut heads).unwrap();
-    let row = index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap();
-    assert_eq!((row.head, row.value.is_none()), (head(1), true));
+    let cell = index.cleared_cell(&leaves, &key(0, 1)).unwrap().unwrap();
+    assert_eq!((cell.head, cell.value.is_none()), (head(1), true));
     // As a reader does that found the leaf before.
     index.collections.write().insert("alpha".into(), Arc::clone(&leaves.0));
     index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes);
-    assert!(index.cleared_row(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
+    assert!(index.cleared_cell(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
 }
 
 /// Where memory is full a value that is read once is not kept: reads at random would displace what is
@@ -309,7 +309,7 @@ fn a_leaf_that_was_let_go_of_takes_no_value() {
 fn in_a_full_memory_a_value_is_kept_when_it_is_wanted_again() {
     let index = Index::new(SMALL);
     index.attach(MemoryBackings::new().open(1).unwrap());
-    let value_of = |number| index.row(&key(0, number)).unwrap().unwrap().value;
+    let value_of = |number| index.cell(&key(0, number)).unwrap().unwrap().value;
     put(&index, &key(0, 1), 1, None);
     put(&index, &key(0, 2), 2, None);
     index.keep_value(&key(0, 1), &head(1), None, &value(1).bytes);
@@ -347,18 +347,18 @@ fn leaves_that_are_not_in_memory_do_not_hold_up_the_hand() {
 }
 
 #[test]
-fn a_row_that_is_not_the_one_that_was_written_is_not_believed() {
+fn a_cell_that_is_not_the_one_that_was_written_is_not_believed() {
     let backing = MemoryBackings::new().open(1).unwrap();
     let index = Index::new(SMALL);
     index.attach(Arc::clone(&backing));
     put(&index, &key(0, 1), 1, None);
     index.write_back(&mut |_| Ok(())).unwrap();
-    let older = backing.get(&row_key("alpha", b"")).unwrap().unwrap();
+    let older = backing.get(&pair_key("alpha", b"")).unwrap().unwrap();
     put(&index, &key(0, 1), 2, None);
     index.write_back(&mut |_| Ok(())).unwrap();
     evict_all(&index);
-    backing.insert(&row_key("alpha", b""), &older).unwrap();
-    assert!(index.row(&key(0, 1)).is_err());
+    backing.insert(&pair_key("alpha", b""), &older).unwrap();
+    assert!(index.cell(&key(0, 1)).is_err());
     assert!(index.is_lost());
     // What is in memory goes on.
     put(&index, &key(1, 1), 3, None);
@@ -389,7 +389,7 @@ fn a_leaf_that_is_changed_while_it_is_written_is_written_by_the_next_checkpoint(
 }
 
 /// A kill after each call of a checkpoint: with the journal's heads since the last checkpoint the
-/// index is whole, and no row is ahead of what was made durable.
+/// index is whole, and no head is ahead of what was made durable.
 #[test]
 fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_index() {
     let mut rng = fastrand::Rng::with_seed(7);
@@ -432,41 +432,41 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
         let (mut newest, mut shown) = (0, BTreeSet::new());
         let mut visit = |key: &[u8], head: &Head| {
             newest = newest.max(head.revision);
-            // A key that two rows hold counts in one of them.
+            // A key that two pairs hold counts in one of them.
             shown.insert(key.to_vec())
         };
-        let found = Index::from_rows(killed, SMALL, &mut visit).unwrap().expect("sound rows");
-        assert!(newest <= durable.max(1_500), "a row is ahead of the journal");
+        let found = Index::from_pairs(killed, SMALL, &mut visit).unwrap().expect("sound pairs");
+        assert!(newest <= durable.max(1_500), "a head is ahead of the journal");
         for (key, revision) in &replay {
             let present = found.head(key).unwrap();
             if present.is_none_or(|present| present.revision < *revision) {
                 put(&found, key, *revision, None);
             }
         }
-        let mut found = rows(&found);
-        // Purged rows may be back.
+        let mut found = cells(&found);
+        // Purged cells may be back.
         found.retain(|key, _| map.contains_key(key));
         assert_eq!(found, map, "round {round}");
     }
 }
 
-/// Counts the rows that are read.
+/// Counts the pairs that are read.
 #[derive(Debug)]
 struct Counting {
-    rows: Arc<dyn Backing>,
+    pairs: Arc<dyn Backing>,
     reads: AtomicU64,
 }
 
 impl Backing for Counting {
     fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
         self.reads.fetch_add(1, Ordering::Relaxed);
-        self.rows.get(key)
+        self.pairs.get(key)
     }
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.rows.insert(key, value)
+        self.pairs.insert(key, value)
     }
     fn remove(&self, key: &[u8]) -> Result<()> {
-        self.rows.remove(key)
+        self.pairs.remove(key)
     }
     fn scan(
         &self,
@@ -474,17 +474,17 @@ impl Backing for Counting {
         limit: usize,
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
-        self.rows.scan(after, limit, visit)
+        self.pairs.scan(after, limit, visit)
     }
     fn flush(&self) -> Result<()> {
-        self.rows.flush()
+        self.pairs.flush()
     }
     fn size_on_disk_bytes(&self) -> Result<u64> {
-        self.rows.size_on_disk_bytes()
+        self.pairs.size_on_disk_bytes()
     }
 }
 
-/// The first item of now or of a snapshot, or the last one, and how many rows were shown until then.
+/// The first item of now or of a snapshot, or the last one, and how many cells were shown until then.
 fn first_item(index: &Index, reverse: bool, at: u64) -> (Option<Vec<u8>>, usize) {
     let (mut found, mut shown) = (None, 0);
     let all = (Bound::Unbounded, Bound::Unbounded);
@@ -505,8 +505,8 @@ fn first_item(index: &Index, reverse: bool, at: u64) -> (Option<Vec<u8>>, usize)
 /// first item cost a look at every tombstone of thirty days.
 #[test]
 fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
-    let rows = MemoryBackings::new().open(1).unwrap();
-    let counting = Arc::new(Counting { rows, reads: AtomicU64::new(0) });
+    let pairs = MemoryBackings::new().open(1).unwrap();
+    let counting = Arc::new(Counting { pairs, reads: AtomicU64::new(0) });
     let backing: Arc<dyn Backing> = counting.clone();
     let index = Index::new(SMALL);
     index.attach(Arc::clone(&backing));
@@ -523,7 +523,7 @@ fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
             let (found, shown) = first_item(index, reverse, at);
             let reads = counting.reads.load(Ordering::Relaxed) - before;
             assert_eq!(found, item);
-            assert!(shown <= 128, "{shown} rows were shown");
+            assert!(shown <= 128, "{shown} cells were shown");
             assert!(reads <= most_reads, "{reads} leaves were loaded");
         }
     };

@@ -1,10 +1,10 @@
 //! Giving changed leaves to the backing store.
 //!
 //! The order makes every prefix of the calls a whole index, with the journal from the last
-//! checkpoint on: rows are inserted in descending order of key, and rows of merged leaves are
-//! removed after all inserts. A row counts only for keys below the next row's key. So the row of a
-//! leaf that was split goes on to count for all of its old range until the row that was split
-//! off is there, and the row of a merged leaf counts until it is removed.
+//! checkpoint on: pairs are inserted in descending order of key, and pairs of merged leaves are
+//! removed after all inserts. A pair counts only for keys below the next pair's key. So the pair of a
+//! leaf that was split goes on to count for all of its old range until the pair that was split
+//! off is there, and the pair of a merged leaf counts until it is removed.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::sync::atomic::Ordering;
 
 use crate::index::directory::Directory;
 use crate::index::leaf_handle::{LeafHandle, LeafState, Writing};
-use crate::index::{Backing, Index, row_key};
-use crate::values::error::{Error, Result, TableError};
+use crate::index::{Backing, Index, pair_key};
+use crate::values::error::{Error, IndexFailure, Result};
 
 /// How many leaves are encoded before they are given to the backing store.
 #[cfg(not(all(test, loom)))]
@@ -34,11 +34,11 @@ struct EncodedLeaf {
 impl Index {
     /// Whether the backing store holds all leaves as they are.
     pub(crate) fn is_written_back(&self) -> bool {
-        self.memory.dirty_leaves.load(Ordering::Acquire) == 0 && self.merged_rows.lock().is_empty()
+        self.memory.dirty_leaves.load(Ordering::Acquire) == 0 && self.merged_pairs.lock().is_empty()
     }
 
     /// Gives every leaf that was changed before the call to the backing store, and flushes it.
-    /// `make_durable` makes the journal durable up to a revision: no row gets there that is ahead
+    /// `make_durable` makes the journal durable up to a revision: no pair gets there that is ahead
     /// of the journal. Others read and write during the call. There is one such call at a time.
     ///
     /// # Errors
@@ -46,9 +46,9 @@ impl Index {
     /// changed.
     pub(crate) fn write_back(&self, make_durable: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let Some(backing) = self.backing.read().clone() else {
-            return Err(Error::Table(TableError::new("the index is in memory only")));
+            return Err(Error::IndexUnavailable(IndexFailure::new("the index is in memory only")));
         };
-        // No leaf is merged from here on: the rows of those that were merged before go at the end,
+        // No leaf is merged from here on: the pairs of those that were merged before go at the end,
         // when the leaves that took them in are written.
         self.writing_back.store(true, Ordering::Release);
         let written = self.write_all(&*backing, make_durable);
@@ -68,9 +68,9 @@ impl Index {
         for directory in self.directories().iter().rev() {
             self.write_directory(backing, directory, make_durable)?;
         }
-        let merged = std::mem::take(&mut *self.merged_rows.lock());
-        if let Err(error) = merged.iter().try_for_each(|key| self.remove_row(backing, key)) {
-            self.merged_rows.lock().extend(merged);
+        let merged = std::mem::take(&mut *self.merged_pairs.lock());
+        if let Err(error) = merged.iter().try_for_each(|key| self.remove_pair(backing, key)) {
+            self.merged_pairs.lock().extend(merged);
             return Err(error);
         }
         backing.flush()
@@ -129,8 +129,8 @@ impl Index {
         let mut outcome = make_durable(newest);
         for leaf in piece {
             if outcome.is_ok() {
-                let row = bytes.get(leaf.place).unwrap_or_default();
-                outcome = backing.insert(&leaf.key, row);
+                let pair = bytes.get(leaf.place).unwrap_or_default();
+                outcome = backing.insert(&leaf.key, pair);
             }
             let mut state = leaf.handle.write();
             state.written(outcome.is_ok().then_some(leaf.checksum));
@@ -141,9 +141,9 @@ impl Index {
         outcome
     }
 
-    /// Removes the row of a merged leaf, unless a leaf begins there again.
-    fn remove_row(&self, backing: &dyn Backing, key: &[u8]) -> Result<()> {
-        let begins_again = super::split_row_key(key).is_some_and(|(collection, low)| {
+    /// Removes the pair of a merged leaf, unless a leaf begins there again.
+    fn remove_pair(&self, backing: &dyn Backing, key: &[u8]) -> Result<()> {
+        let begins_again = super::split_pair_key(key).is_some_and(|(collection, low)| {
             let directory = self.directory(collection);
             directory.is_some_and(|directory| *directory.leaf_of(low).low == *low)
         });
@@ -164,7 +164,7 @@ fn encode(
     let begin = bytes.len();
     let facts = state.leaf.as_ref()?.encode(bytes);
     state.writing = Writing::UnderWay;
-    let key = row_key(&directory.collection, &handle.low);
+    let key = pair_key(&directory.collection, &handle.low);
     let handle = Arc::clone(handle);
     let (place, checksum) = (begin..bytes.len(), facts.checksum);
     Some((EncodedLeaf { handle, key, place, checksum }, facts.newest_revision))

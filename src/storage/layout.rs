@@ -18,7 +18,7 @@ pub(crate) const RESERVE_FILE: &str = "RESERVE";
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
 /// Where a repair moves the segments that it leaves out.
 pub(crate) const DAMAGED_FOLDER: &str = "damaged";
-/// What an orderly close knows of the index: all leaves, and the checksums of their rows.
+/// What an orderly close knows of the index: all leaves, and the checksums of their pairs in the backing store.
 pub(crate) const INDEX_FILE: &str = "INDEX";
 /// What the name of an index's folder begins with; its generation follows.
 pub(crate) const INDEX_FOLDER_PREFIX: &str = "index-";

@@ -34,7 +34,7 @@ impl ItemKey {
     /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
     /// that a clear leaves is found by it.
     pub(crate) fn of_collection(collection: &str) -> Self {
-        Self::row(collection, &[], &[])
+        Self::in_directory(collection, &[], &[])
     }
 
     /// Whether this represents a collection as a whole.
@@ -48,17 +48,17 @@ impl ItemKey {
         self.collection_len == 0
     }
 
-    /// Joins a collection's name and the key of a row of the index, which comes in two parts and is
-    /// empty where the row is [the collection's](Self::of_collection).
+    /// Joins a collection's name and the key of a cell of the index, which comes in two parts and is
+    /// empty where the cell is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
         if !first.is_empty() || !second.is_empty() {
             check_len(first.len() + second.len())?;
         }
-        Ok(Self::row(collection, first, second))
+        Ok(Self::in_directory(collection, first, second))
     }
 
-    /// Joins the name of a directory of the index and the key of a row in it, which were checked.
-    pub(crate) fn row(directory: &str, first: &[u8], second: &[u8]) -> Self {
+    /// Joins the name of a directory of the index and the key of a cell in it, which were checked.
+    pub(crate) fn in_directory(directory: &str, first: &[u8], second: &[u8]) -> Self {
         let joined = ShortBytes::of([directory.as_bytes(), &[Self::SEPARATOR], first, second]);
         Self { joined, collection_len: directory.len() }
     }

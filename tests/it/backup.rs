@@ -147,7 +147,7 @@ fn a_restored_store_holds_the_same_versions_and_old_tags_match_there() {
         assert_eq!(restored.damage(), None);
         restored.verify().unwrap();
         restored.close().unwrap();
-        // Also once it has been closed and opened as any other, and when its table is lost.
+        // Also once it has been closed and opened as any other, and when its index is lost.
         assert!(is_same(&state, &read(sim.at("restored").open(&Options::new()).unwrap())));
     }
 }

@@ -45,7 +45,7 @@ impl World {
         self.sim.disk().inject(if persistent { plan.persistent() } else { plan });
     }
 
-    /// What this moment may leave of the whole disk, with the tables of one directory on it.
+    /// What this moment may leave of the whole disk, with the indexes of one directory on it.
     fn images(&mut self, of: &Simulation) -> [Simulation; 4] {
         let rng = &mut self.rng;
         [of.kill(rng), of.crash(rng), of.crash(rng), of.crash(rng)]

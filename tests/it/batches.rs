@@ -314,7 +314,7 @@ fn beside_a_writer(store: &Store, rounds: u64, read: impl Fn(&Collection<u64>) +
 fn stores() -> [(Store, tempfile::TempDir); 2] {
     let options = ifmatch::Options::new().durability(ifmatch::Durability::Eventual);
     let folder = tempfile::tempdir().unwrap();
-    // No cache, so that readers go to the table and the journal.
+    // No cache, so that readers go to the index and the journal.
     let on_disk = options.cache_bytes(0).open(folder.path().join("store")).unwrap();
     [(Store::in_memory(), tempfile::tempdir().unwrap()), (on_disk, folder)]
 }

@@ -85,7 +85,7 @@ fn is_refused(place: &dyn Place, template: &Template, damaged: Option<&Damaged>)
     }
 }
 
-/// A refused open changes nothing that matters: the lock, the marks and the table are its own.
+/// A refused open changes nothing that matters: the lock, the marks and the index are its own.
 fn check_untouched(before: &Files, after: &Files) {
     let matters = |path: &Path| path.starts_with("journal") || path == Path::new("MANIFEST");
     let of = |files: &Files| -> Files {

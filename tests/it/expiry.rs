@@ -90,7 +90,7 @@ fn an_item_is_there_until_its_instant_and_absent_from_then_on() {
 #[test]
 fn every_read_finds_an_expired_item_absent() {
     let (rig, meta) = Rig::expired();
-    // From the table after this, and from the cache before.
+    // From the index after this, and from the cache before.
     for rig in [rig.crash(1), rig.close_and_open()] {
         let numbers = rig.plain();
         let values = |items: Vec<Option<Item<u64>>>| -> Vec<Option<u64>> {

@@ -23,7 +23,7 @@ fn histories((share, of): (u64, u64), mut one: impl FnMut(&mut Rng, u64)) {
     let seed = from_environment("IFMATCH_SEED").unwrap_or_else(|| fastrand::u64(..));
     let _repeat = Repeat::new("linearizability", seed);
     let mut rng = Rng::with_seed(seed);
-    let count = (from_environment("IFMATCH_HISTORIES").unwrap_or(thinned(300, HISTORIES)) * share)
+    let count = (from_environment("IFMATCH_HISTORIES").unwrap_or(thinned(200, HISTORIES)) * share)
         .div_ceil(of);
     for number in 0..count {
         one(&mut rng, number);
@@ -99,7 +99,7 @@ fn histories_on_disk_are_linearizable() {
     let options = Options::new()
         .durability(Durability::Eventual)
         .sync_interval(std::time::Duration::from_millis(5));
-    // A cache this small sends many reads to the table and the journal.
+    // A cache this small sends many reads to the index and the journal.
     let store = options.cache_bytes(1 << 12).open(folder.path().join("store")).unwrap();
     check_store(&store, (10, 30));
     store.close().unwrap();

@@ -1,4 +1,4 @@
-//! The table on disk is a cache: whatever becomes of its files, the store opens complete.
+//! The index on disk is a cache: whatever becomes of its files, the store opens complete.
 //!
 //! `IFMATCH_INDEXES=n` damages this number of indexes, `IFMATCH_SEED=n` repeats one.
 
@@ -14,7 +14,7 @@ use crate::prepared_stores::{Template, live, open};
 use crate::store_files::{Files, Folder, Place};
 use crate::{Case, Repeat, from_environment, seeds, thinned};
 
-/// Where WATERMARK says that an open is in the table.
+/// Where WATERMARK says that an open is in the index.
 const MARKER: std::ops::Range<usize> = 8192..8200;
 
 /// Stores in folders, closed in order and not.
@@ -22,15 +22,15 @@ fn templates() -> [Template; 2] {
     [true, false].map(|closed| live(&Folder::new(), 2, 30, false, closed))
 }
 
-fn is_table(path: &Path) -> bool {
+fn is_index(path: &Path) -> bool {
     path.to_str().unwrap().starts_with("index-")
 }
 
-/// The files of a template, the table's through `f`, which may drop them.
-fn with_table(template: &Template, mut f: impl FnMut(&Path, &[u8]) -> Option<Vec<u8>>) -> Folder {
+/// The files of a template, the index's through `f`, which may drop them.
+fn with_index(template: &Template, mut f: impl FnMut(&Path, &[u8]) -> Option<Vec<u8>>) -> Folder {
     let mut files = Files::new();
     for (path, bytes) in &template.files {
-        let bytes = if is_table(path) { f(path, bytes) } else { Some(bytes.clone()) };
+        let bytes = if is_index(path) { f(path, bytes) } else { Some(bytes.clone()) };
         files.extend(bytes.map(|bytes| (path.clone(), bytes)));
     }
     Folder::holding(&files)
@@ -52,19 +52,19 @@ fn check_complete(place: &dyn Place, template: &Template) {
     writer.close().unwrap();
 }
 
-/// The one folder of a table, after an open.
-fn table_folder(place: &Folder) -> PathBuf {
+/// The one folder of an index, after an open.
+fn index_folder(place: &Folder) -> PathBuf {
     let entries = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().path());
-    let mut tables = entries.filter(|path| is_table(Path::new(path.file_name().unwrap())));
-    let table = tables.next().expect("a table");
-    assert_eq!(tables.next(), None, "a table that was replaced is removed");
-    table
+    let mut indexes = entries.filter(|path| is_index(Path::new(path.file_name().unwrap())));
+    let index = indexes.next().expect("an index");
+    assert_eq!(indexes.next(), None, "an index that was replaced is removed");
+    index
 }
 
 #[test]
-fn a_deleted_table_is_rebuilt() {
+fn a_deleted_index_is_rebuilt() {
     for template in templates() {
-        check_complete(&with_table(&template, |_, _| None), &template);
+        check_complete(&with_index(&template, |_, _| None), &template);
     }
 }
 
@@ -100,7 +100,7 @@ fn a5_cleared_collections_come_back_whole_from_a_journal_with_damage_in_what_is_
     });
     assert_eq!(damaged.count(), 1);
     for entry in fs::read_dir(&path).unwrap().map(|entry| entry.unwrap()) {
-        if is_table(Path::new(&entry.file_name())) {
+        if is_index(Path::new(&entry.file_name())) {
             fs::remove_dir_all(entry.path()).unwrap();
         }
     }
@@ -116,22 +116,22 @@ fn a5_cleared_collections_come_back_whole_from_a_journal_with_damage_in_what_is_
 }
 
 #[test]
-fn an_older_copy_of_the_table_is_not_believed() {
+fn an_older_copy_of_the_index_is_not_believed() {
     for closed in [true, false] {
         let folder = Folder::new();
         let older = live(&folder, 1, 30, false, true);
         // The same store, further on.
         let newer = continue_from(&folder, &older, closed);
-        check_complete(&with_table_of(&newer.files, &older.files), &newer);
+        check_complete(&with_index_of(&newer.files, &older.files), &newer);
     }
 }
 
-/// A store with another one's table in the place of its own.
-fn with_table_of(store: &Files, other: &Files) -> Folder {
-    let own = store.iter().find(|(path, _)| is_table(path)).unwrap().0.clone();
+/// A store with another one's index in the place of its own.
+fn with_index_of(store: &Files, other: &Files) -> Folder {
+    let own = store.iter().find(|(path, _)| is_index(path)).unwrap().0.clone();
     let own = own.components().next().unwrap();
-    let mut files: Files = store.iter().filter(|(path, _)| !is_table(path)).cloned().collect();
-    for (path, bytes) in other.iter().filter(|(path, _)| is_table(path)) {
+    let mut files: Files = store.iter().filter(|(path, _)| !is_index(path)).cloned().collect();
+    for (path, bytes) in other.iter().filter(|(path, _)| is_index(path)) {
         let below = path.components().skip(1).collect::<PathBuf>();
         files.push((Path::new(&own).join(below), bytes.clone()));
     }
@@ -139,21 +139,21 @@ fn with_table_of(store: &Files, other: &Files) -> Folder {
 }
 
 #[test]
-fn a_table_behind_the_journal_is_brought_up_to_it_and_not_built_anew() {
+fn an_index_behind_the_journal_is_brought_up_to_it_and_not_built_anew() {
     let folder = Folder::new();
     let older = live(&folder, 1, 30, false, true);
     let newer = continue_from(&folder, &older, false);
-    let place = with_table_of(&newer.files, &older.files);
-    let table = table_folder(&place);
+    let place = with_index_of(&newer.files, &older.files);
+    let index = index_folder(&place);
     let writer = open(&place, OnDamage::Refuse).unwrap();
     assert!(is_same(newer.last(), &writer.read().unwrap()));
     assert_eq!(Simulation::differs_from_journal(writer.store()).unwrap(), None);
-    assert_eq!(table_folder(&place), table, "the table was built anew");
+    assert_eq!(index_folder(&place), index, "the index was built anew");
 }
 
 /// Else the entries that precede it would pass for superseded.
 #[test]
-fn a_tombstone_of_a_commit_that_is_lost_leaves_the_table() {
+fn a_tombstone_of_a_commit_that_is_lost_leaves_the_index() {
     let folder = Folder::new();
     let write = |key: &str, deletes: bool| {
         let store = folder.open(&Options::new()).unwrap();
@@ -167,12 +167,12 @@ fn a_tombstone_of_a_commit_that_is_lost_leaves_the_table() {
         folder.files()
     };
     let (older, newer) = (write("kept", false), write("lost", true));
-    let place = with_table_of(&older, &newer);
-    let table = table_folder(&place);
+    let place = with_index_of(&older, &newer);
+    let index = index_folder(&place);
     let store = place.open(&Options::new()).unwrap();
     assert_eq!(store.raw("items").unwrap().len().unwrap(), 1);
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
-    assert_eq!(table_folder(&place), table, "the table was built anew");
+    assert_eq!(index_folder(&place), index, "the index was built anew");
 }
 
 fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
@@ -193,14 +193,14 @@ fn continue_from(folder: &Folder, older: &Template, closed: bool) -> Template {
 }
 
 #[test]
-fn damaged_table_files_never_show() {
+fn damaged_index_files_never_show() {
     let templates = templates();
     let indexes = from_environment("IFMATCH_INDEXES").unwrap_or(thinned(12, 90));
     for seed in seeds(0..indexes) {
         let _repeat = Repeat::new("lost_index", seed);
         let mut rng = fastrand::Rng::with_seed(seed);
         let template = &templates[usize::from(rng.u8(0..2))];
-        let place = with_table(template, |_, bytes| {
+        let place = with_index(template, |_, bytes| {
             let mut bytes = bytes.to_vec();
             match rng.u8(0..4) {
                 0 => rng.fill(&mut bytes),
@@ -223,35 +223,35 @@ fn damaged_table_files_never_show() {
 }
 
 #[test]
-fn an_open_that_died_in_the_table_leads_to_a_new_one() {
+fn an_open_that_died_in_the_index_leads_to_a_new_one() {
     let harmless = [true, false].into_iter();
     for (template, harmless) in
         templates().iter().flat_map(|t| harmless.clone().map(move |h| (t, h)))
     {
         let place = Folder::holding(&template.files);
-        let before = table_folder(&place);
+        let before = index_folder(&place);
         let path = Path::new("WATERMARK");
         let mut watermark = fs::read(place.path().join(path)).unwrap();
         assert_eq!(watermark[MARKER], [0; 8], "the marker is cleared when an open is over");
         watermark[MARKER].copy_from_slice(b"OPENING\0");
         place.write(path, &watermark);
         if !harmless {
-            let table = before.join("db");
-            place.write(table.strip_prefix(place.path()).unwrap(), b"poison");
+            let index = before.join("db");
+            place.write(index.strip_prefix(place.path()).unwrap(), b"poison");
         }
         check_complete(&place, template);
-        assert_ne!(table_folder(&place), before, "the old table was used again");
+        assert_ne!(index_folder(&place), before, "the old index was used again");
         let watermark = fs::read(place.path().join(path)).unwrap();
         assert_eq!(watermark[MARKER], [0; 8], "the marker is cleared when an open is over");
     }
 }
 
 #[test]
-fn an_open_marks_that_it_is_in_the_table_before_it_is() {
+fn an_open_marks_that_it_is_in_the_index_before_it_is() {
     let sim = Simulation::new(1);
     let template = live(&sim, 1, 20, false, false);
     let mut rng = fastrand::Rng::with_seed(1);
-    // Once the marker is set, no power cut takes it away until the table is open.
+    // Once the marker is set, no power cut takes it away until the index is open.
     let is_marked = |image: Simulation| {
         let watermark = image.files().into_iter().find(|(path, _)| path.ends_with("WATERMARK"));
         watermark.unwrap().1[MARKER] == *b"OPENING\0"
@@ -289,13 +289,13 @@ fn no_value_and_no_key_makes_a_blob_file() {
                 batch.upsert(&items, key, &vec![round; 3].into(), ifmatch::Precondition::Always);
         }
         batch.commit().unwrap();
-        // Bytes that the table has to escape are the longest there.
+        // Bytes that the index has to escape are the longest there.
         items.create([vec![0; 510], vec![round]].concat(), &vec![1].into()).unwrap();
     }
     let case = Case("the blob files".to_owned());
     drop(items);
     store.close().unwrap();
-    let blobs = table_folder(&place).join("blobs");
+    let blobs = index_folder(&place).join("blobs");
     assert!(blobs.is_dir());
     assert_eq!(fs::read_dir(blobs).unwrap().count(), 0);
     drop(case);

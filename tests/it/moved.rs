@@ -90,7 +90,7 @@ fn two_simulated_stores_at_one_path_leave_each_other_alone() {
                 first.disk().move_directory("other", STORE);
             }
         }
-        // Another process: the same files, and tables of its own.
+        // Another process: the same files, and indexes of its own.
         let second = first.at(STORE);
         let mut theirs = Counter::new(second.open(&Options::new()).unwrap());
         for _ in 0..rng.u8(1..4) {

@@ -153,7 +153,7 @@ enum Directories {
 /// more where names only keep their order.
 fn draw(what: &str, durability: Durability, directories: Directories, first_seed: u64) {
     let half =
-        from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(thinned(600, 10_400)).div_ceil(2);
+        from_environment("IFMATCH_POWER_CUT_IMAGES").unwrap_or(thinned(400, 10_400)).div_ceil(2);
     let wanted = if directories == Directories::Synced { half } else { half.div_ceil(10) };
     let chain = |seed| {
         let _repeat = Repeat::new("power_cuts", seed);

@@ -208,9 +208,9 @@ fn compacted_and_damaged() -> Simulation {
     sim
 }
 
-/// No table was built of what the repair kept, so nothing said what the journal has to come to.
+/// No index was built of what the repair kept, so nothing said what the journal has to come to.
 #[test]
-fn a_repair_of_a_compacted_store_may_end_before_its_table_is_built() {
+fn a_repair_of_a_compacted_store_may_end_before_its_index_is_built() {
     for calls in (0..).step_by(thinned(3, 1) as usize) {
         let _repeat = Repeat::new("repairs", calls);
         let sim = compacted_and_damaged();
@@ -229,7 +229,7 @@ fn a_repair_of_a_compacted_store_may_end_before_its_table_is_built() {
 }
 
 #[test]
-fn a_repair_whose_table_stands_in_memory_loses_nothing_that_is_written_then() {
+fn a_repair_whose_index_stands_in_memory_loses_nothing_that_is_written_then() {
     let sim = compacted_and_damaged();
     sim.fail_index_after(0);
     let store = sim.open(&options().on_damage(OnDamage::KeepPrefix)).unwrap();

@@ -14,7 +14,7 @@ pub(crate) trait Place {
     fn files(&self) -> Files;
     fn write(&self, path: &Path, bytes: &[u8]);
     fn remove(&self, path: &Path);
-    /// The files as the end of the process leaves them, and a table that fits or none.
+    /// The files as the end of the process leaves them, and an index that fits or none.
     fn copy(&self, rng: &mut fastrand::Rng) -> Box<dyn Place>;
 }
 

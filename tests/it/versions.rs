@@ -24,7 +24,7 @@ fn head_and_contains_agree_with_get() {
         bench.step();
         assert_eq!(numbers().head("k").unwrap(), Some(first));
         for key in ["k", "other", "missing"] {
-            // From the table, and from the cache.
+            // From the index, and from the cache.
             (0..2).for_each(|_| agree(key));
         }
         let second = numbers().replace("k", &2, first).unwrap();

@@ -103,7 +103,7 @@ impl Writer {
     fn check_index(&self) -> Result<(), Error> {
         // Rows that are lost with a leaf are not given back one by one: the next find reads the items.
         match self.compare_index() {
-            Err(Error::Table(_)) => self.compare_index(),
+            Err(Error::IndexUnavailable(_)) => self.compare_index(),
             compared => compared,
         }
     }
@@ -194,14 +194,14 @@ impl Writer {
         }
     }
 
-    /// Compacts the whole journal, after which the table must be what the journal says.
+    /// Compacts the whole journal, after which the index must be what the journal says.
     pub(crate) fn compact(&self, ledger: &mut Ledger) -> Result<(), Error> {
         self.store.compact()?;
         // Sealing the active segment syncs it; without anything dead in it nothing is promised.
         self.store.sync()?;
         ledger.all_durable();
         let difference = Simulation::differs_from_journal(&self.store)?;
-        assert_eq!(difference, None, "a rebuild would give another table");
+        assert_eq!(difference, None, "a rebuild would give another index");
         Ok(())
     }
 

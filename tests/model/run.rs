@@ -207,7 +207,7 @@ impl World {
         self.model.synced();
         let difference =
             Simulation::differs_from_journal(&self.store).expect("the journal is read");
-        assert_eq!(difference, None, "a rebuild would give another table");
+        assert_eq!(difference, None, "a rebuild would give another index");
         self.note("compaction", if compaction.segments > 0 { "segments" } else { "nothing" });
         if swept > 0 {
             self.note("compaction", "sweeps");

@@ -136,7 +136,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         };
         let mut made = make();
         // The collection was cleared meanwhile, and the index is built; or rows were lost.
-        if let Err(Error::Table(_)) = made {
+        if let Err(Error::IndexUnavailable(_)) = made {
             made = make();
         }
         if let Err(error) = made {

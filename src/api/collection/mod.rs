@@ -69,7 +69,7 @@ use crate::values::retry::RetryPolicy;
 /// Besides those that each method lists, every method can return [`Error::Closed`],
 /// [`Error::CodecMismatch`] when the collection is stored with another codec, [`Error::InvalidKey`]
 /// for a key that is not within the limits, and, where it reads, [`Error::Corrupt`],
-/// [`Error::Codec`], [`Error::Io`] and [`Error::Table`]. Every write can return
+/// [`Error::Codec`], [`Error::Io`] and [`Error::IndexUnavailable`]. Every write can return
 /// [`Error::Poisoned`], [`Error::CommitUnknown`], [`Error::Io`] when the disk is full,
 /// [`Error::TooManySegments`], [`Error::TooLarge`] and [`Error::Codec`]; and, where the collection
 /// has a [unique](crate::Index::unique) index, [`Error::NotUnique`].

@@ -110,7 +110,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// # Ok(()) }
     /// ```
     pub fn len(&self) -> Result<u64> {
-        self.keys()?.count_rows()
+        self.keys()?.count_items()
     }
 
     /// Whether there is no item. Reads up to 16 entries of the index, and more if the first ones

@@ -51,7 +51,8 @@ impl Store {
     /// - [`Error::Diverged`](crate::Error::Diverged) when the cursor is of another incarnation of
     ///   the store, or ahead of it.
     /// - [`Error::Closed`](crate::Error::Closed), [`Error::Corrupt`](crate::Error::Corrupt),
-    ///   [`Error::Io`](crate::Error::Io), [`Error::Table`](crate::Error::Table).
+    ///   [`Error::Io`](crate::Error::Io),
+    ///   [`Error::IndexUnavailable`](crate::Error::IndexUnavailable).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

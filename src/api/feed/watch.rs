@@ -86,7 +86,7 @@ impl<T> Watch<T> {
     /// - [`Error::Closed`] once the store is closed.
     /// - [`Error::Poisoned`] once a failure has ended writing and everything durable was received.
     /// - [`Error::Compacted`] when compaction has overtaken the watch; [`Error::CodecMismatch`],
-    ///   [`Error::Corrupt`], [`Error::Io`], [`Error::Table`].
+    ///   [`Error::Corrupt`], [`Error::Io`], [`Error::IndexUnavailable`].
     ///
     /// See [`Watch`] for an example.
     pub fn recv(&mut self) -> Result<Change<T>> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+use super::upkeep::Seen;
 use super::*;
 
 use crate::simulation::Simulation;

@@ -6,7 +6,7 @@
 //! 1. Entries worth keeping are copied, in order of revision, into a new segment: newest versions,
 //!    versions within the history policy, and tombstones that may still be needed.
 //! 2. MANIFEST names the new segment in place of its sources, which are *retired*.
-//! 3. The rows of tombstones that were not copied leave the index: not before, since a row is what
+//! 3. The heads of tombstones that were not copied leave the index: not before, since a head is what
 //!    tells that older entries of its key are superseded.
 //! 4. The index's heads move to the new places, each under its stripe and only if its item has not
 //!    changed in the meantime.
@@ -160,12 +160,12 @@ fn compact_range(
     let mut rewrite = maintenance.engine()?.journal.begin_rewrite(run)?;
     let copied = copy::copy(maintenance, &mut rewrite, &purgeable, throttle);
     let engine = maintenance.engine()?;
-    // All that superseded the entries which were left behind is below this.
-    let appended = engine.journal.appended();
+    // What superseded the entries that were left behind must not be lost when they are gone.
+    let copied = copied.and_then(|moved| {
+        engine.journal.make_durable(engine.journal.appended())?;
+        Ok(moved)
+    });
     let finished = copied.and_then(|moved| Ok((rewrite.finish(&engine.journal)?, moved)));
-    // It must not be lost when they are gone.
-    let finished =
-        finished.and_then(|done| Ok(engine.journal.make_durable(appended).map(|()| done)?));
     let (record, moved) = match finished {
         Ok(finished) => finished,
         Err(error) => {
@@ -182,10 +182,10 @@ fn compact_range(
         }
         return switched;
     }
-    engine.set_rows_left_behind(true);
+    engine.set_heads_left_behind(true);
     drop(engine);
-    purge::remove_rows(maintenance, &purgeable, throttle)?;
-    maintenance.engine()?.set_rows_left_behind(false);
+    purge::remove_heads(maintenance, &purgeable, throttle)?;
+    maintenance.engine()?.set_heads_left_behind(false);
     let frames = |record: &SegmentRecord| plan::frame_bytes(record);
     let read_bytes: u64 = rewrite.sources().iter().map(frames).sum();
     done.segments += rewrite.sources().len() as u64;

@@ -14,8 +14,8 @@ pub(super) type Purgeable = HashMap<ItemKey, u64>;
 
 /// The most tombstones that one run drops.
 const LIMIT: usize = 50_000;
-/// How many rows are removed before others get a turn.
-const ROWS: usize = 256;
+/// How many heads are removed before others get a turn.
+const HEADS: usize = 256;
 
 /// The tombstones in these segments that are past their time and whose items have left nothing
 /// else in the journal.
@@ -32,7 +32,7 @@ pub(super) fn find(
         // Nobody knows of which items older entries are there.
         return Ok(purgeable);
     }
-    // A snapshot needs the rows of items that were removed after it had begun.
+    // A snapshot needs the heads of items that were removed after it had begun.
     let oldest = maintenance.engine()?.snapshots.oldest_revision().unwrap_or(u64::MAX);
     for source in run {
         if !maintenance.engine()?.journal.segments().may_hold_removals(source.number) {
@@ -45,7 +45,7 @@ pub(super) fn find(
                     && found.revision <= oldest
                     && !engine.history.keeps_tombstone_of(found.entry.modified_ms, now_ms)
                     && purgeable.len() < LIMIT
-                    // Without its row older entries would count as the newest and stay.
+                    // Without its head older entries would count as the newest and stay.
                     && engine.head(&found.key)?.is_some_and(|head| head.revision == found.revision)
                 {
                     purgeable.insert(found.key, found.revision);
@@ -95,15 +95,15 @@ fn is_damaged(maintenance: &MaintenanceGuard<'_>, source: &SegmentRecord) -> boo
     maintenance.engine().is_ok_and(damaged)
 }
 
-/// Removes the tombstones' rows from the index, except for items that were written again in the
+/// Removes the tombstones' heads from the index, except for items that were written again in the
 /// meantime.
-pub(super) fn remove_rows(
+pub(super) fn remove_heads(
     maintenance: &MaintenanceGuard<'_>,
     purgeable: &Purgeable,
     throttle: Throttle,
 ) -> Result<()> {
-    let rows: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
-    throttle.for_each(maintenance, &rows, ROWS, |engine, (key, revision)| {
+    let heads: Vec<(&ItemKey, &u64)> = purgeable.iter().collect();
+    throttle.for_each(maintenance, &heads, HEADS, |engine, (key, revision)| {
         engine.purge(key, **revision)?;
         engine.keep_within_budget()
     })
@@ -119,9 +119,9 @@ mod tests {
     use crate::values::key::ItemKey;
     use crate::{HistoryPolicy, Options, Precondition};
 
-    /// The proof of an index does not cover tombstones, so one may lack a row.
+    /// The proof of an index does not cover tombstones, so one may lack a head.
     #[test]
-    fn a_tombstone_without_a_row_stays() {
+    fn a_tombstone_without_a_head_stays() {
         let mut sim = Simulation::new(1);
         let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
         let store = sim.open(&options).unwrap();

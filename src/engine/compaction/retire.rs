@@ -12,8 +12,8 @@ use crate::journal::rewrite::CopiedRecord;
 use crate::journal::scanner::Position;
 use crate::values::error::{Error, Result};
 
-/// How many rows are looked at before others get a turn.
-const ROWS: usize = 1_024;
+/// How many heads are looked at before others get a turn.
+const HEADS: usize = 1_024;
 /// How many heads are moved before others get a turn.
 const ENTRIES: usize = 256;
 /// Snapshots may keep this number of bytes of retired segments in any case.
@@ -34,7 +34,7 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
         }
         let mut outputs = journal.covered_segments();
         outputs.retain(|record| retired.iter().any(|of| of.replaced_by == record.number));
-        (retired, outputs, engine.has_rows_left_behind())
+        (retired, outputs, engine.has_heads_left_behind())
     };
     for output in outputs {
         if !relocate_from(maintenance, &output, throttle)? {
@@ -46,12 +46,12 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
         return Ok(());
     }
     if left_behind {
-        // An earlier process may have been ended before the rows of purged tombstones were gone
+        // An earlier process may have been ended before the heads of purged tombstones were gone
         // for good, or removing them failed.
         remove_left_behind(maintenance, &numbers(&retired), throttle)?;
     }
     let engine = maintenance.engine()?;
-    engine.set_rows_left_behind(false);
+    engine.set_heads_left_behind(false);
     // What is left is looked at again with the next piece of compaction.
     keep_for_snapshots(&engine, &mut retired)?;
     engine.journal.drop_retired(&numbers(&retired));
@@ -183,8 +183,8 @@ fn remove_left_behind(
     numbers: &[u32],
     throttle: Throttle,
 ) -> Result<()> {
-    throttle.for_each_rows(maintenance, ROWS, |engine, rows| {
-        let mut left_behind = rows.iter().filter(|(_, head)| numbers.contains(&head.segment));
+    throttle.for_each_heads(maintenance, HEADS, |engine, heads| {
+        let mut left_behind = heads.iter().filter(|(_, head)| numbers.contains(&head.segment));
         left_behind.try_for_each(|(key, head)| engine.purge(key, head.revision))
     })
 }

@@ -54,9 +54,9 @@ fn values(engine: &Engine, keys: [ItemKey; 2]) -> [Option<String>; 2] {
 /// What is counted is what is there.
 fn assert_counted(engine: &Engine) {
     let mut found = ContentSum::default();
-    engine.verify_rows(None, 100, &mut found, &mut ContentSum::default()).unwrap();
+    engine.verify_heads(None, 100, &mut found, &mut ContentSum::default()).unwrap();
     assert_eq!(found, engine.journal.content().1);
-    let live = engine.walk_rows(None, 100).unwrap().0.into_iter();
+    let live = engine.walk_heads(None, 100).unwrap().0.into_iter();
     let live = live.filter(|(_, head)| !head.deleted).map(|(_, head)| head.footprint_bytes());
     assert_eq!(engine.journal.segments().total_live_bytes(), live.sum::<u64>());
 }
@@ -154,7 +154,7 @@ fn seen(engine: &Engine, view: &View, key: &str) -> Option<String> {
 fn scanned(engine: &Engine, view: &View) -> Vec<Bytes> {
     let bounds = (Bound::Unbounded, Bound::Unbounded);
     let span = Span { collection: COLLECTION, bounds, reverse: false };
-    let window = Window { rows: 10, value_bytes: u64::MAX };
+    let window = Window { cells: 10, value_bytes: u64::MAX };
     let (_, items) = engine.scan(Some(view), span, window).unwrap();
     items.versions().map(|version| version.unwrap().value).collect()
 }
@@ -240,12 +240,12 @@ fn a_checkpoint_beside_a_clear_leaves_what_the_clear_has_still_to_read() {
     });
 }
 
-/// The backing store holds the index as it is, and no row of what was cleared.
+/// The backing store holds the index as it is, and no pair of what was cleared.
 fn assert_stored(rig: &Rig) {
     let generation = rig.engine.checkpoints.lock().generation;
     let backing = rig.engine.environment.backings.open(generation).unwrap();
     let mut found = ContentSum::default();
-    let index = Index::from_rows(backing, 1 << 20, &mut |key, head| {
+    let index = Index::from_pairs(backing, 1 << 20, &mut |key, head| {
         if !head.deleted {
             found.add(key, head.etag);
         }

@@ -122,7 +122,7 @@ fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
             drop_old(&engine);
         });
         let mut content = ContentSum::default();
-        rig.engine.verify_rows(None, 100, &mut content, &mut ContentSum::default()).unwrap();
+        rig.engine.verify_heads(None, 100, &mut content, &mut ContentSum::default()).unwrap();
         compaction.join().unwrap();
         assert_eq!(content.count, rig.engine.journal.content().1.count);
     });
@@ -166,9 +166,9 @@ fn a_read_of_many_sees_all_of_a_batch_while_heads_move_and_their_segment_is_drop
 
 /// What the collection's record takes, which no batch replaces.
 fn live_records(engine: &Engine) -> u64 {
-    let row =
+    let head =
         engine.head(&crate::values::key::ItemKey::new("", super::COLLECTION.as_bytes()).unwrap());
-    row.unwrap().unwrap().footprint_bytes()
+    head.unwrap().unwrap().footprint_bytes()
 }
 
 #[test]

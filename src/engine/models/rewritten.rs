@@ -114,7 +114,7 @@ pub(super) fn drop_old(engine: &Arc<Engine>) {
 /// Asserts that each segment counts as live what the index's heads point to in it.
 pub(super) fn assert_live_bytes_exact(engine: &Engine) {
     let mut live = std::collections::BTreeMap::from([(OLD, 0), (2, 0), (NEW, 0)]);
-    for (_, head) in engine.walk_rows(None, usize::MAX).unwrap().0 {
+    for (_, head) in engine.walk_heads(None, usize::MAX).unwrap().0 {
         if !head.deleted {
             *live.get_mut(&head.segment).unwrap() += head.footprint_bytes();
         }

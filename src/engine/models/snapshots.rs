@@ -18,7 +18,7 @@ fn seen(engine: &Engine, view: &View, key: &str) -> Option<String> {
 fn scanned(engine: &Engine, view: &View) -> Vec<String> {
     let bounds = (std::ops::Bound::Unbounded, std::ops::Bound::Unbounded);
     let span = Span { collection: super::COLLECTION, bounds, reverse: false };
-    let window = Window { rows: 10, value_bytes: u64::MAX };
+    let window = Window { cells: 10, value_bytes: u64::MAX };
     let (_, items) = engine.scan(Some(view), span, window).unwrap();
     items.versions().map(|version| text(&version.unwrap().value)).collect()
 }
@@ -185,9 +185,9 @@ fn what_has_expired_is_absent_from_a_snapshot_too() {
     });
 }
 
-/// Compaction removes rows of deleted items when no snapshot is left.
+/// Compaction removes heads of deleted items when no snapshot is left.
 #[test]
-fn a_row_that_went_with_the_last_snapshot_is_not_taken_for_absence() {
+fn a_head_that_went_with_the_last_snapshot_is_not_taken_for_absence() {
     model(|| {
         let (rig, _) = Rig::eventual().with([(A, "old")]);
         let view = rig.engine.begin_snapshot().unwrap();

@@ -4,24 +4,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::content::Content;
+use super::replay::{Report, for_each_entry};
 use crate::engine::environment::Environment;
-use crate::engine::opening::adrift::Adrift;
 use crate::engine::secondary::settle::FoundRows;
 use crate::index::opening::DirectoryFile;
 use crate::index::{Backing, Index};
 use crate::journal::content_sum::{ContentSum, Contents};
-use crate::journal::entries::{EntrySource, FoundEntry};
 use crate::journal::manifest::{Checkpoint, CleanClose};
-use crate::journal::recover::{FoundSegment, Recovered};
-use crate::journal::scanner::DamagedStretch;
-use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::journal::recover::Recovered;
 use crate::storage::layout::{INDEX_FILE, manifest_path};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
-use crate::values::key::ItemKey;
-use crate::values::options::{OnProgress, Options, Progress};
-
-const PROGRESS_BYTES: u64 = 1 << 20;
+use crate::values::options::{Options, Progress};
 
 /// An index, and what it was found to hold.
 #[derive(Debug)]
@@ -170,7 +165,7 @@ fn prove(
     let mut rows = FoundRows::default();
     let last = recovered.last_revision;
     let visit = &mut |key: &[u8], head: &Head| rows.add(key, head, last) || found.take(key, head);
-    let Some(index) = Index::from_rows(backing, cache_bytes, visit)? else { return Ok(None) };
+    let Some(index) = Index::from_pairs(backing, cache_bytes, visit)? else { return Ok(None) };
     found.relocate(&index, recovered)?;
     let mut expected = checkpoint.content;
     let mut newest_clock_ms = 0;
@@ -325,185 +320,4 @@ fn fill(
         damaged: damage.segments,
         found_rows: Some(FoundRows::default()),
     })
-}
-
-/// What the heads of an index come to.
-pub(super) struct Content {
-    content: Contents,
-    /// Heads that the index has of segments that are gone.
-    pub(super) adrift: Adrift,
-    live_bytes: HashMap<u32, u64>,
-    next_expiry_ms: u64,
-    /// Where the frames of each segment end.
-    pub(super) ends: HashMap<u32, u64>,
-}
-
-impl Content {
-    fn of_segments(recovered: &Recovered) -> Self {
-        let named = recovered.segments.iter().chain(&recovered.retired);
-        let ends: HashMap<u32, u64> =
-            named.map(|found| (found.segment.header.number, found.end_offset)).collect();
-        let live_bytes = ends.keys().map(|number| (*number, 0)).collect();
-        let (content, adrift) = (Contents::default(), Adrift::of_segments(recovered));
-        Self { content, adrift, live_bytes, next_expiry_ms: u64::MAX, ends }
-    }
-
-    /// Adds a head that the index on disk holds; `false` where it points to nothing that the journal
-    /// holds, or held before compaction.
-    fn take(&mut self, key: &[u8], head: &Head) -> bool {
-        if !self.adrift.take(key, head) {
-            return self.add(key, head);
-        }
-        self.count(key, head);
-        true
-    }
-
-    /// Adds a head; `false` where it points to nothing that the journal holds.
-    fn add(&mut self, key: &[u8], head: &Head) -> bool {
-        if self.ends.get(&head.segment).is_none_or(|end| head.end() > *end) {
-            return false;
-        }
-        self.count(key, head);
-        self.add_live(head);
-        true
-    }
-
-    /// Counts a head as one of an item.
-    fn count(&mut self, key: &[u8], head: &Head) {
-        if !head.deleted {
-            self.content.add(key, head.etag);
-            self.next_expiry_ms = self.next_expiry_ms.min(head.expires_ms.unwrap_or(u64::MAX));
-        }
-    }
-
-    pub(super) fn add_live(&mut self, head: &Head) {
-        if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
-            *live += head.footprint_bytes();
-        }
-    }
-
-    /// Adds a head in the place of the one that was there.
-    fn replace(&mut self, key: &[u8], present: Option<&Head>, head: &Head) -> bool {
-        if let Some(present) = present {
-            self.subtract(key, present);
-        }
-        self.add(key, head)
-    }
-
-    /// Takes away a head.
-    fn subtract(&mut self, key: &[u8], head: &Head) {
-        if !head.deleted {
-            self.content.subtract(key, head.etag);
-            self.subtract_live(head);
-        }
-    }
-
-    pub(super) fn subtract_live(&mut self, head: &Head) {
-        if !head.deleted {
-            self.adrift.subtract(head);
-        }
-        if let Some(live) = self.live_bytes.get_mut(&head.segment).filter(|_| !head.deleted) {
-            *live = live.saturating_sub(head.footprint_bytes());
-        }
-    }
-
-    /// Takes away all of a collection that an entry clears, from the index as well.
-    fn clear(&mut self, index: &Index, key: &ItemKey, tombstone: &Head) -> Result<()> {
-        self.content.clear(key.collection());
-        index.replay_clear(key, tombstone, &mut |head| self.subtract_live(head))
-    }
-}
-
-/// Damage that a read of the journal has stepped over.
-#[derive(Debug, Default)]
-struct Damage {
-    /// The segments, and in each the first frame that is damaged.
-    segments: Vec<(u32, Error)>,
-    /// Whether commits after the checkpoint may be lost: then the sum of their entries is not that of
-    /// the items.
-    above_checkpoint: bool,
-    /// The highest revision that may be lost of those that were asked for.
-    removals_lost: u64,
-    /// What the journal's last header says of the content.
-    content_check: Option<u32>,
-}
-
-impl Damage {
-    /// Whether what was found is everything that the journal says; `expected` is what the checkpoint
-    /// and the entries after it come to.
-    fn leaves(&self, found: &ContentSum, expected: &ContentSum) -> bool {
-        if self.above_checkpoint {
-            self.content_check == Some(found.check())
-        } else {
-            found == expected
-        }
-    }
-
-    fn add(&mut self, found: &FoundSegment, stretch: &DamagedStretch, after: u64, checkpoint: u64) {
-        let number = found.segment.header.number;
-        if stretch.last_revision > after {
-            self.removals_lost = self.removals_lost.max(stretch.last_revision);
-        }
-        if self.segments.iter().all(|(damaged, _)| *damaged != number) {
-            self.segments.push((number, stretch.error(&found.segment.path)));
-        }
-        self.above_checkpoint |= stretch.last_revision > checkpoint;
-    }
-}
-
-/// Calls `f` with every entry of a revision above `after`, in order, and steps over damage.
-fn for_each_entry(
-    recovered: &Recovered,
-    after: u64,
-    report: &mut Report<'_>,
-    f: &mut dyn FnMut(FoundEntry<'_, '_>) -> Result<()>,
-) -> Result<Damage> {
-    let mut damage = Damage::default();
-    let needed = |found: &&FoundSegment| found.last_revision > after;
-    let segments: Vec<&FoundSegment> = recovered.segments.iter().filter(needed).collect();
-    let frame_bytes = |found: &&FoundSegment| found.end_offset.saturating_sub(SEGMENT_HEADER_BYTES);
-    report.begin(segments.iter().map(frame_bytes).sum());
-    for found in segments {
-        let source = EntrySource::of_header(&found.segment.path, &found.segment.header);
-        let mut scan = found.scan_over_damage(&*recovered.disk)?;
-        let mut before = scan.position().offset;
-        while let Some(frame) = scan.next_commit()? {
-            if frame.revision > after {
-                source.for_each_entry(&frame, f)?;
-            }
-            let done = scan.position().offset;
-            report.advance(done - before);
-            before = done;
-        }
-        scan.expect_end(found.end_offset)?;
-        for stretch in scan.take_damage() {
-            damage.add(found, &stretch, after, recovered.manifest.checkpoint.revision);
-        }
-        if found.end_offset > SEGMENT_HEADER_BYTES {
-            damage.content_check = scan.content_check();
-        }
-    }
-    Ok(damage)
-}
-
-/// Tells the caller how far an open has come.
-struct Report<'a> {
-    on_progress: Option<&'a OnProgress>,
-    progress: Progress,
-}
-
-impl Report<'_> {
-    fn begin(&mut self, total_bytes: u64) {
-        self.progress = Progress { done_bytes: 0, total_bytes };
-    }
-
-    fn advance(&mut self, bytes: u64) {
-        let before = self.progress.done_bytes / PROGRESS_BYTES;
-        self.progress.done_bytes += bytes;
-        if let Some(on_progress) = self.on_progress
-            && self.progress.done_bytes / PROGRESS_BYTES > before
-        {
-            on_progress(self.progress);
-        }
-    }
 }

@@ -3,9 +3,11 @@
 //! Every step may be cut short by a crash and is then done again, or was never begun.
 
 mod adrift;
+mod content;
 mod create;
 mod index;
 mod repair;
+mod replay;
 
 use std::path::Path;
 use std::sync::Arc;

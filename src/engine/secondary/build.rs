@@ -10,13 +10,13 @@ use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::scan::WalkedRows;
+use crate::engine::scan::WalkedHeads;
 use crate::engine::secondary::maintain::{NO_TAG, difference, too_many};
 use crate::engine::secondary::{Secondary, State};
 use crate::index::{KeyRef, Shown};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_sums::IndexSum;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::query::entries::codes;
@@ -68,10 +68,9 @@ impl Engine {
 
     /// Adds the rows of some more items; whether there are others. After the last the index is built.
     ///
-    /// # Errors
-    /// What an item cannot be read with, [`Error::TooLarge`] for one with too many entries, and
-    /// [`Error::Table`] where the index was lost or dropped in the meantime. Then the build has
-    /// ended.
+    /// # Errors What an item cannot be read with, [`Error::TooLarge`] for one with too many
+    /// entries, and [`Error::IndexUnavailable`] where the index was lost or dropped in the
+    /// meantime. Then the build has ended.
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
@@ -111,7 +110,7 @@ impl Engine {
         &self,
         collection: &str,
         after: Option<&ItemKey>,
-    ) -> Result<WalkedRows> {
+    ) -> Result<WalkedHeads> {
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.key_bytes()));
         self.with_index(|index| {
             let (mut items, mut last, mut looked_at) = (Vec::with_capacity(ITEMS), None, 0);
@@ -122,7 +121,7 @@ impl Engine {
                 Shown::All,
                 |key: KeyRef<'_>, head, _| {
                     looked_at += 1;
-                    let key = ItemKey::row(collection, key.prefix, key.suffix);
+                    let key = ItemKey::in_directory(collection, key.prefix, key.suffix);
                     let is_last = looked_at == ITEMS;
                     if is_last {
                         last = Some(key.clone());
@@ -201,7 +200,7 @@ impl Engine {
                 false,
                 Shown::All,
                 |key, _, _| {
-                    let key = ItemKey::row(&index.directory, key.prefix, key.suffix);
+                    let key = ItemKey::in_directory(&index.directory, key.prefix, key.suffix);
                     found.add(key.as_bytes(), NO_TAG);
                     if found.count < SUMMED {
                         return ControlFlow::Continue(());
@@ -238,5 +237,5 @@ fn check_building(index: &Secondary) -> Result<()> {
         return Ok(());
     }
     let reason = "an index was dropped, or its collection cleared, while it was built; try again";
-    Err(Error::Table(TableError::new(reason)))
+    Err(Error::IndexUnavailable(IndexFailure::new(reason)))
 }

@@ -14,7 +14,7 @@ use crate::engine::change::Change;
 use crate::engine::secondary::unique::Hindrance;
 use crate::engine::secondary::{OfCollection, Secondary, State};
 use crate::index::secondary::NAME_BYTES;
-use crate::index::{Pinned, Row};
+use crate::index::{Cell, Pinned};
 use crate::journal::content_sum::ContentSum;
 use crate::journal::index_changes::{IndexChange, MAX_INDEX_CHANGES_BYTES, RowChanges, encode};
 use crate::journal::index_sums::IndexMove;
@@ -289,7 +289,7 @@ impl Engine {
 
     /// The value that a commit displaces. Its leaf is pinned.
     pub(super) fn value_before(&self, key: &ItemKey, head: &Head) -> Result<Bytes> {
-        if let Some(Row { head: now, value: Some(value) }) = self.index.row(key)?
+        if let Some(Cell { head: now, value: Some(value) }) = self.index.cell(key)?
             && now.etag == head.etag
         {
             return Ok(value.bytes);
@@ -351,12 +351,12 @@ impl Engine {
             match added_by.collect::<Result<_>>() {
                 Ok(added_by) => return Ok((pin, added_by)),
                 // They are restored with nothing pinned.
-                Err(Error::Table(_)) if self.index.is_lost() => {}
+                Err(Error::IndexUnavailable(_)) if self.index.is_lost() => {}
                 Err(error) => return Err(error),
             }
         }
         let row = |(at, (directory, _)): (usize, &(&str, bool))| {
-            ItemKey::row(directory, keys.in_directory(at), &[])
+            ItemKey::in_directory(directory, keys.in_directory(at), &[])
         };
         let row_keys: Vec<ItemKey> = rows.iter().enumerate().map(row).collect();
         let others = items.clone().count();
@@ -379,7 +379,7 @@ impl Engine {
                 let head = Head::bare(*added_by);
                 // Before the row goes, so that who does not find it finds it saved.
                 self.snapshots.save(plan.keys.joined(*key), Some(&head), revision);
-                let key = ItemKey::row(directory, plan.keys.in_directory(*key), &[]);
+                let key = ItemKey::in_directory(directory, plan.keys.in_directory(*key), &[]);
                 self.index.remove_if(&key, pin, |_| true);
             }
             for key in &change.added {

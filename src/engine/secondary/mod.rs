@@ -216,7 +216,7 @@ impl Secondary {
 
     /// The key of a row.
     fn row_key(&self, code: &[u8], key: &[u8]) -> ItemKey {
-        ItemKey::row(&self.directory, code, key)
+        ItemKey::in_directory(&self.directory, code, key)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::engine::secondary::{Secondary, State};
 use crate::engine::snapshots::View;
 use crate::engine::{Engine, GoOn};
 use crate::index::Shown;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::query::entries::split;
 
 /// The most rows that are looked at before others get a turn, seen or not.
@@ -39,8 +39,8 @@ impl Engine {
     /// key behind it. The index was [usable](Secondary::is_usable) when the view began to use it.
     ///
     /// # Errors
-    /// [`Error::SnapshotTooOld`]; [`Error::Table`] when rows were lost meanwhile: the same find may
-    /// succeed later.
+    /// [`Error::SnapshotTooOld`]; [`Error::IndexUnavailable`] when rows were lost
+    /// meanwhile: the same find may succeed later.
     pub(crate) fn scan_secondary(
         &self,
         view: &View,
@@ -88,7 +88,7 @@ impl Engine {
         }
         if index.state() == State::Gone {
             let reason = "rows of an index were lost while it was read; try again";
-            return Err(Error::Table(TableError::new(reason)));
+            return Err(Error::IndexUnavailable(IndexFailure::new(reason)));
         }
         rows.extend(seen.into_iter().filter_map(|bytes| {
             let (code, _) = split(&index.definition, &bytes)?;

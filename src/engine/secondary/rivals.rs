@@ -19,7 +19,7 @@ use crate::engine::operation::Operation;
 use crate::engine::secondary::record::IndexDefinition;
 use crate::engine::secondary::{Binding, Secondary, State};
 use crate::index::Shown;
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 use crate::values::key::ItemKey;
 use crate::values::query::encoding::is_cut;
 use crate::values::query::entries::{split, whole_entries};
@@ -66,7 +66,7 @@ impl Engine {
     /// are; `None` where that was done, or is not to be done.
     ///
     /// # Errors
-    /// [`Error::Table`] where the index was lost in the meantime.
+    /// [`Error::IndexUnavailable`] where the index was lost in the meantime.
     pub(crate) fn begin_check(&self, collection: &str, name: &str) -> Result<Option<Rivals>> {
         let _locked = self.stripes.lock_all();
         let index = self.secondaries.named(collection, name);
@@ -82,8 +82,8 @@ impl Engine {
     /// record says so.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] with two items that share a value; [`Error::Table`] where the index was
-    /// lost in the meantime; those of every write.
+    /// [`Error::NotUnique`] with two items that share a value; [`Error::IndexUnavailable`]
+    /// where the index was lost in the meantime; those of every write.
     pub(crate) fn check_step(&self, rivals: &mut Rivals) -> Result<bool> {
         let more = self.compare_some(rivals)?;
         if !more {
@@ -145,7 +145,7 @@ impl Engine {
         }
         for row in rows {
             let Some((code, key)) = split(&rivals.index.definition, &row) else { continue };
-            let item = ItemKey::row(&rivals.index.collection, key, &[]);
+            let item = ItemKey::in_directory(&rivals.index.collection, key, &[]);
             self.compare(rivals, code, item)?;
         }
         rivals.after = last;
@@ -219,11 +219,11 @@ impl Engine {
             self.commit(&mut expired).map_err(|failed| failed.error)?;
         }
         let reason = "two items of a unique index are renewed again and again; try again";
-        Err(Error::Table(TableError::new(reason)))
+        Err(Error::IndexUnavailable(IndexFailure::new(reason)))
     }
 }
 
 fn lost() -> Error {
     let reason = "rows of an index were lost while its items were compared; try again";
-    Error::Table(TableError::new(reason))
+    Error::IndexUnavailable(IndexFailure::new(reason))
 }

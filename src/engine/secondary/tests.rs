@@ -392,7 +392,7 @@ fn verify_finds_an_index_that_lacks_a_row_or_has_one_too_many() {
         let mut rig = with_five_rows(2);
         assert_eq!(rig.store().verify().unwrap().index_entries, 5);
         falsify(rig.store(), lacking);
-        assert!(matches!(rig.store().verify(), Err(crate::Error::Table(_))));
+        assert!(matches!(rig.store().verify(), Err(crate::Error::IndexUnavailable(_))));
         rig.store.take().unwrap().close().unwrap();
         rig.store = Some(rig.sim.open(&rig.options).unwrap());
         rig.check();
@@ -565,7 +565,7 @@ fn an_index_whose_leaves_are_lost_is_given_up_and_built_anew() {
     assert!(index.is_usable(&view));
     let all = (Bound::Unbounded, Bound::Unbounded);
     let read = engine.scan_secondary(&view, &index, all, false, 10, &mut Vec::new());
-    assert!(matches!(read, Err(crate::Error::Table(_))), "{read:?}");
+    assert!(matches!(read, Err(crate::Error::IndexUnavailable(_))), "{read:?}");
     assert!(!index.is_usable(&view));
     rig.notes().ensure_index("/n".parse().unwrap()).unwrap();
     assert_eq!(rig.notes().indexes().unwrap()[0].entries, 5);
@@ -687,7 +687,7 @@ fn a_clear_or_a_drop_beside_a_check_ends_it_well() {
                 Ok(true) => {}
                 Ok(false) => break,
                 // Its rows are the old ones.
-                Err(crate::Error::Table(_)) => panic!("they are not lost"),
+                Err(crate::Error::IndexUnavailable(_)) => panic!("they are not lost"),
                 Err(crate::Error::NotUnique { .. }) => {
                     assert!(dropped, "the items are gone");
                     break;

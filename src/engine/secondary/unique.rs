@@ -23,7 +23,7 @@ use crate::engine::operation::{KeyState, Refusal};
 use crate::engine::secondary::Secondary;
 use crate::engine::secondary::maintain::ItemRows;
 use crate::engine::stripes::Locked;
-use crate::index::{KeyRef, Row, Shown};
+use crate::index::{Cell, KeyRef, Shown};
 use crate::values::Few;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
@@ -234,7 +234,7 @@ impl Engine {
             let mut visit = |key: KeyRef<'_>| {
                 let row = key.to_vec();
                 let Some(key) = row.strip_prefix(code) else { return ControlFlow::Break(()) };
-                keys.push(ItemKey::row(&index.collection, key, &[]));
+                keys.push(ItemKey::in_directory(&index.collection, key, &[]));
                 if keys.len() < HOLDERS {
                     return ControlFlow::Continue(());
                 }
@@ -252,8 +252,8 @@ impl Engine {
     pub(super) fn stored_value(&self, key: &ItemKey) -> Result<Option<(Head, Bytes)>> {
         let mut missing = None;
         for _ in 0..READS {
-            let row = self.with_index(|index| index.row(key))?;
-            let Some(Row { head, value }) = row.filter(|row| !row.head.deleted) else {
+            let row = self.with_index(|index| index.cell(key))?;
+            let Some(Cell { head, value }) = row.filter(|row| !row.head.deleted) else {
                 return Ok(None);
             };
             if let Some(value) = value {

@@ -24,7 +24,7 @@ fn head(revision: u64, deleted: bool) -> Head {
 /// The index and the journal's numbering, as far as snapshots see them.
 struct Rig {
     snapshots: Arc<Snapshots>,
-    table: BTreeMap<Vec<u8>, Head>,
+    heads: BTreeMap<Vec<u8>, Head>,
     revision: u64,
 }
 
@@ -32,7 +32,7 @@ impl Rig {
     fn new(limit_bytes: u64) -> Self {
         Self {
             snapshots: Arc::new(Snapshots::new(limit_bytes)),
-            table: BTreeMap::new(),
+            heads: BTreeMap::new(),
             revision: 0,
         }
     }
@@ -43,9 +43,9 @@ impl Rig {
 
     fn write(&mut self, key: &[u8], deleted: bool) {
         self.revision += 1;
-        let before = self.table.get(key).copied();
+        let before = self.heads.get(key).copied();
         self.snapshots.save(key, before.as_ref(), self.revision);
-        self.table.insert(key.to_vec(), head(self.revision, deleted));
+        self.heads.insert(key.to_vec(), head(self.revision, deleted));
     }
 
     fn put(&mut self, key: &[u8]) {
@@ -54,7 +54,7 @@ impl Rig {
 
     /// The revision of the version that a view sees.
     fn seen(&self, view: &View, key: &[u8]) -> Result<Option<u64>> {
-        let head = view.head_at(key, self.table.get(key).copied())?;
+        let head = view.head_at(key, self.heads.get(key).copied())?;
         Ok(head.filter(|head| !head.deleted).map(|head| head.revision))
     }
 
@@ -185,7 +185,7 @@ fn any_snapshots_see_what_a_copy_would_and_keep_no_more_than_they_see() {
         for _ in 0..120 {
             match rng.u8(..10) {
                 0..6 => rig.write(&[rng.u8(..KEYS)], rng.u8(..4) == 0),
-                6 | 7 => views.push((rig.begin(), rig.table.clone())),
+                6 | 7 => views.push((rig.begin(), rig.heads.clone())),
                 8 if !views.is_empty() => drop(views.swap_remove(rng.usize(..views.len()))),
                 9 if rng.u8(..8) == 0 => {
                     views.sort_by_key(|(view, _)| view.number);
@@ -201,7 +201,7 @@ fn any_snapshots_see_what_a_copy_would_and_keep_no_more_than_they_see() {
             // Of each key the versions that some view sees and the index no longer has.
             let seen = |(_, copy): &Copied| -> Vec<(Vec<u8>, u64)> {
                 let displaced = |(key, head): (&Vec<u8>, &Head)| {
-                    let live = !head.deleted && rig.table[key].revision != head.revision;
+                    let live = !head.deleted && rig.heads[key].revision != head.revision;
                     live.then(|| (key.clone(), head.revision))
                 };
                 copy.iter().filter_map(displaced).collect()

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use crate::values::error::{Error, Result, TableError};
+use crate::values::error::{Error, IndexFailure, Result};
 
 /// Runs calls into sled and remembers whether one of them failed.
 ///
@@ -57,7 +57,9 @@ impl Guard {
 
     fn check(&self) -> Result<()> {
         if self.failed.load(Ordering::Acquire) {
-            return Err(Error::Table(TableError::new("an earlier call into the table failed")));
+            return Err(Error::IndexUnavailable(IndexFailure::new(
+                "an earlier call into the backing store failed",
+            )));
         }
         Ok(())
     }
@@ -103,7 +105,7 @@ fn run_within<T: Send + 'static>(
         let _ = sender.send(run(call));
     };
     thread::Builder::new()
-        .name("ifmatch-table".to_owned())
+        .name("ifmatch-index".to_owned())
         .spawn(work)
         .map_err(Refused::NoThread)?;
     let received = receiver.recv_timeout(limit).unwrap_or_else(|error| match error {
@@ -127,7 +129,7 @@ fn panic_text(payload: &(dyn Any + Send)) -> &str {
 }
 
 fn failure(what: &'static str, reason: &str) -> Error {
-    Error::Table(TableError::new(failure_text(what, reason)))
+    Error::IndexUnavailable(IndexFailure::new(failure_text(what, reason)))
 }
 
 fn failure_text(what: &'static str, reason: &str) -> String {
@@ -146,7 +148,9 @@ mod tests {
     use super::*;
 
     fn text<T: std::fmt::Debug>(outcome: Result<T>) -> String {
-        let Error::Table(error) = outcome.unwrap_err() else { panic!("not the table's error") };
+        let Error::IndexUnavailable(error) = outcome.unwrap_err() else {
+            panic!("not the backing store's error")
+        };
         error.to_string()
     }
 
@@ -162,7 +166,7 @@ mod tests {
             text(guard.call("get", || -> Result<(), _> { panic!("no {}", 2) })),
             "get: panic: no 2"
         );
-        assert_eq!(calls_after_failure(&guard), "an earlier call into the table failed");
+        assert_eq!(calls_after_failure(&guard), "an earlier call into the backing store failed");
     }
 
     #[test]
@@ -170,7 +174,7 @@ mod tests {
         let guard = Guard::default();
         let refused = || Err::<(), _>(sled::Error::Unsupported("this".to_owned()));
         assert!(text(guard.call("get", refused)).starts_with("get: Unsupported: this"));
-        assert_eq!(calls_after_failure(&guard), "an earlier call into the table failed");
+        assert_eq!(calls_after_failure(&guard), "an earlier call into the backing store failed");
     }
 
     #[test]
@@ -186,7 +190,7 @@ mod tests {
         };
         let outcome = guard.call_within("flush", Duration::from_millis(10), hang);
         assert_eq!(text(outcome), "flush: not done within 10ms");
-        assert_eq!(calls_after_failure(&guard), "an earlier call into the table failed");
+        assert_eq!(calls_after_failure(&guard), "an earlier call into the backing store failed");
         assert_eq!(Arc::strong_count(&alive), 2);
         drop(release);
     }

@@ -1,4 +1,4 @@
-//! The table in memory: for `Store::in_memory`, models and tests.
+//! The backing store in memory: for `Store::in_memory`, models and tests.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -10,24 +10,24 @@ use super::{Backing, Backings, lower_bound};
 use crate::seams::sync::Mutex;
 use crate::values::error::Result;
 
-pub(super) type Rows = BTreeMap<Box<[u8]>, Box<[u8]>>;
+pub(super) type Pairs = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
-/// Backings in memory, by generation. A clone is another handle to the same tables.
+/// Backings in memory, by generation. A clone is another handle to the same backing stores.
 ///
 /// Those of [`simulated`](Self::simulated) also remember what a crash could leave of them, and
 /// fail on request.
 #[derive(Debug, Clone)]
 pub(crate) struct MemoryBackings {
-    pub(super) tables: Arc<Mutex<BTreeMap<u64, Arc<MemoryBacking>>>>,
+    pub(super) generations: Arc<Mutex<BTreeMap<u64, Arc<MemoryBacking>>>>,
     #[cfg(any(test, feature = "simulation"))]
     pub(super) simulation: Option<Arc<super::simulated::Simulation>>,
 }
 
 impl MemoryBackings {
-    /// No tables yet, and nothing remembered of any but its rows.
+    /// No backing stores yet, and nothing remembered of any but its pairs.
     pub(crate) fn new() -> Self {
         Self {
-            tables: Arc::default(),
+            generations: Arc::default(),
             #[cfg(any(test, feature = "simulation"))]
             simulation: None,
         }
@@ -38,8 +38,8 @@ impl Backings for MemoryBackings {
     fn open(&self, generation: u64) -> Result<Arc<dyn Backing>> {
         #[cfg(any(test, feature = "simulation"))]
         self.count_call()?;
-        let mut tables = self.tables.lock();
-        let table = tables.entry(generation).or_insert_with(|| {
+        let mut backings = self.generations.lock();
+        let backing = backings.entry(generation).or_insert_with(|| {
             Arc::new(MemoryBacking {
                 #[cfg(any(test, feature = "simulation"))]
                 faults: self.faults(),
@@ -50,17 +50,17 @@ impl Backings for MemoryBackings {
                 }),
             })
         });
-        Ok(Arc::clone(table) as Arc<dyn Backing>)
+        Ok(Arc::clone(backing) as Arc<dyn Backing>)
     }
 
     fn remove_all_but(&self, generation: u64) -> Result<()> {
         #[cfg(any(test, feature = "simulation"))]
         self.count_call()?;
-        let mut tables = self.tables.lock();
-        let kept = tables.remove(&generation);
-        let removed = std::mem::take(&mut *tables);
-        tables.extend(kept.map(|table| (generation, table)));
-        drop(tables);
+        let mut backings = self.generations.lock();
+        let kept = backings.remove(&generation);
+        let removed = std::mem::take(&mut *backings);
+        backings.extend(kept.map(|backing| (generation, backing)));
+        drop(backings);
         #[cfg(any(test, feature = "simulation"))]
         self.remember_removed(&removed);
         drop(removed);
@@ -79,7 +79,7 @@ pub(crate) struct MemoryBacking {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) rows: Rows,
+    pub(super) pairs: Pairs,
     #[cfg(any(test, feature = "simulation"))]
     pub(super) recording: Option<Recording>,
 }
@@ -98,7 +98,7 @@ impl MemoryBacking {
 impl Backing for MemoryBacking {
     fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
         self.admit()?;
-        Ok(self.state.lock().rows.get(key).cloned())
+        Ok(self.state.lock().pairs.get(key).cloned())
     }
 
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -108,9 +108,9 @@ impl Backing for MemoryBacking {
         if let Some(recording) = &mut state.recording {
             recording.note(key, Some(value));
         }
-        match state.rows.get_mut(key) {
+        match state.pairs.get_mut(key) {
             Some(stored) => *stored = value.into(),
-            None => drop(state.rows.insert(key.into(), value.into())),
+            None => drop(state.pairs.insert(key.into(), value.into())),
         }
         Ok(())
     }
@@ -122,7 +122,7 @@ impl Backing for MemoryBacking {
         if let Some(recording) = &mut state.recording {
             recording.note(key, None);
         }
-        state.rows.remove(key);
+        state.pairs.remove(key);
         Ok(())
     }
 
@@ -134,7 +134,7 @@ impl Backing for MemoryBacking {
     ) -> Result<()> {
         self.admit()?;
         let state = self.state.lock();
-        let range = state.rows.range::<[u8], _>((lower_bound(after), Bound::Unbounded));
+        let range = state.pairs.range::<[u8], _>((lower_bound(after), Bound::Unbounded));
         range.take(limit).for_each(|(key, value)| visit(key, value));
         Ok(())
     }
@@ -144,9 +144,9 @@ impl Backing for MemoryBacking {
         #[cfg(any(test, feature = "simulation"))]
         {
             let mut state = self.state.lock();
-            let State { rows, recording } = &mut *state;
+            let State { pairs, recording } = &mut *state;
             if let Some(recording) = recording {
-                recording.flush(rows);
+                recording.flush(pairs);
             }
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The backing store of the index: an ordered map on disk that may be lost, stale or damaged.
 //!
-//! It holds one row for each leaf and is written by checkpoints only. What it holds is proven
-//! when a store opens, and every row that is loaded later is compared with the checksum that the
+//! It holds one pair for each leaf and is written by checkpoints only. What it holds is proven
+//! when a store opens, and every pair that is loaded later is compared with the checksum that the
 //! index knows. Two implementations pass one conformance suite: [`SledBacking`](sled::SledBacking)
 //! on disk and [`MemoryBacking`](memory::MemoryBacking).
 
@@ -25,11 +25,11 @@ pub(crate) use self::guarded::GuardedBackings;
 pub(crate) use self::memory::MemoryBackings;
 pub(crate) use self::sled::SledBackings;
 
-/// An ordered map from the keys of rows to encoded leaves; neither is interpreted here. Every
+/// An ordered map from the keys of pairs to encoded leaves; neither is interpreted here. Every
 /// method may be called from any thread.
 ///
 /// An [`Error::Io`](crate::Error::Io) is momentary: the same call may succeed later. After an
-/// [`Error::Table`](crate::Error::Table) every later call fails as well.
+/// [`Error::IndexUnavailable`](crate::Error::IndexUnavailable) every later call fails as well.
 pub(crate) trait Backing: Debug + Send + Sync + 'static {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>>;
@@ -40,8 +40,8 @@ pub(crate) trait Backing: Debug + Send + Sync + 'static {
     /// Removes a key, present or not.
     fn remove(&self, key: &[u8]) -> Result<()>;
 
-    /// Calls `visit` with up to `limit` rows after a key, or from the first row on, in ascending
-    /// order of key. Rows that change during the call are seen before or after the change.
+    /// Calls `visit` with up to `limit` pairs after a key, or from the first pair on, in ascending
+    /// order of key. Pairs that change during the call are seen before or after the change.
     /// `visit` must not use the backing store.
     fn scan(
         &self,

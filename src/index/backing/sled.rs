@@ -27,7 +27,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The unit in which sled allocates its file. It is stored in each folder; another size cannot open
 /// it. Pages over a quarter of it would become blob files, which sled never syncs and leaks. A page
-/// of 257 rows' keys, each as long as a key may be, must stay below that.
+/// of 257 pairs' keys, each as long as a key may be, must stay below that.
 const SEGMENT_BYTES: usize = 1 << 20;
 
 /// The indexes of a store directory: `index-<generation>/` each.
@@ -137,7 +137,7 @@ impl Backing for SledBacking {
     }
 
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        debug_assert!(value.len() <= MAX_ENCODED_BYTES, "rows are leaves");
+        debug_assert!(value.len() <= MAX_ENCODED_BYTES, "pairs are leaves");
         self.call("write the index", |tree| tree.insert(key, value)).map(drop)
     }
 
@@ -152,8 +152,8 @@ impl Backing for SledBacking {
         visit: &mut dyn FnMut(&[u8], &[u8]),
     ) -> Result<()> {
         self.call("scan the index", |tree| {
-            for row in tree.range::<&[u8], _>((lower_bound(after), Bound::Unbounded)).take(limit) {
-                let (key, value) = row?;
+            for pair in tree.range::<&[u8], _>((lower_bound(after), Bound::Unbounded)).take(limit) {
+                let (key, value) = pair?;
                 visit(&key, &value);
             }
             Ok(())
@@ -199,7 +199,7 @@ impl Drop for SledBacking {
     }
 }
 
-/// A database whose `Debug` says nothing: sled's own prints every row.
+/// A database whose `Debug` says nothing: sled's own prints every pair.
 struct Db(sled::Db);
 
 impl std::fmt::Debug for Db {

@@ -14,7 +14,7 @@ pub(crate) struct ReadValue {
     pub(crate) bytes: Bytes,
 }
 
-/// Where the value of a row is: in the chunk or, with a length that no part has, among the long ones.
+/// Where the value of a cell is: in the chunk or, with a length that no part has, among the long ones.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place(pub(super) ChunkPart);
 

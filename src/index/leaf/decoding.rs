@@ -1,15 +1,15 @@
-//! Reads encoded leaves: whole ones, or row by row.
+//! Reads encoded leaves: whole ones, or cell by cell.
 //!
-//! Opening a store reads millions of rows, so a row costs no call into `memcpy`: short pieces are
+//! Opening a store reads millions of cells, so a cell costs no call into `memcpy`: short pieces are
 //! copied in whole [blocks](BLOCK_BYTES), which may read into the head after the key. Only bare heads
 //! may be shorter than a block.
 
 use std::ops::ControlFlow;
 
+use super::cells::Cells;
 use super::encoding::{BARE, CHECKSUM_BYTES, HEADS, revision_width};
 use super::keys::MAX_KEY_BYTES;
-use super::rows::Rows;
-use super::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Slot, bound_bytes, prints};
+use super::{Leaf, MAX_CELLS, MAX_ENCODED_BYTES, Slot, bound_bytes, prints};
 use crate::values::head::Head;
 
 /// How many bytes of a key are copied at once. It is less than the shortest head that is not bare.
@@ -21,11 +21,11 @@ impl Leaf {
         let (header, prefix, mut rest) = Header::take_from(bytes)?;
         let (mut key, mut place) = place_at(prefix)?;
         let mut leaf = Self::new();
-        leaf.rows = Rows::with_capacity(header.rows, header.is_bare);
+        leaf.cells = Cells::with_capacity(header.cells, header.is_bare);
         leaf.keys.reserve_exact(header.keys_bytes + BLOCK_BYTES);
         leaf.set_prefix(prefix);
         let mut newest_revision = 0;
-        for index in 0..header.rows {
+        for index in 0..header.cells {
             place = place.take_key(&mut rest, &mut key, index == 0)?;
             let head = header.take_head(&mut rest)?;
             newest_revision = newest_revision.max(head.revision);
@@ -33,7 +33,7 @@ impl Leaf {
             if start + suffix.len() > header.keys_bytes {
                 return None;
             }
-            leaf.rows.push(&head, (start, suffix.len()));
+            leaf.cells.push(&head, (start, suffix.len()));
             leaf.prints.set(Slot::new(index), prints::of(suffix));
             push_short(&mut leaf.keys, key.get(place.prefix..)?, suffix.len());
         }
@@ -41,16 +41,16 @@ impl Leaf {
         let whole = rest.is_empty()
             && newest_revision == header.newest_revision
             && leaf.keys.len() == header.keys_bytes
-            && leaf.rows.are_bare() == header.is_bare
+            && leaf.cells.are_bare() == header.is_bare
             && leaf.has_longest_prefix();
         whole.then_some(leaf)
     }
 
-    /// Shows the key and the head of each row of an encoded leaf, in order, until the visitor
+    /// Shows the key and the head of each cell of an encoded leaf, in order, until the visitor
     /// breaks off.
     ///
-    /// `None` means damage. The checksum is looked at before the first row; what it does not find
-    /// may come out after some rows.
+    /// `None` means damage. The checksum is looked at before the first cell; what it does not find
+    /// may come out after some cells.
     pub(crate) fn visit_encoded(
         bytes: &[u8],
         visitor: &mut dyn FnMut(&[u8], &Head) -> ControlFlow<()>,
@@ -58,8 +58,8 @@ impl Leaf {
         let (header, prefix, mut rest) = Header::take_from(bytes)?;
         let (mut key, mut place) = place_at(prefix)?;
         let (mut newest_revision, mut keys_bytes) = (0, prefix.len());
-        let (mut first_byte, mut are_bare) = (None, header.rows > 0);
-        for index in 0..header.rows {
+        let (mut first_byte, mut are_bare) = (None, header.cells > 0);
+        for index in 0..header.cells {
             place = place.take_key(&mut rest, &mut key, index == 0)?;
             let head = header.take_head(&mut rest)?;
             newest_revision = newest_revision.max(head.revision);
@@ -76,7 +76,7 @@ impl Leaf {
             && newest_revision == header.newest_revision
             && keys_bytes == header.keys_bytes
             && are_bare == header.is_bare
-            && if header.rows == 0 {
+            && if header.cells == 0 {
                 prefix.is_empty()
             } else {
                 first_byte.is_none() || first_byte != place.first_byte(&key)
@@ -90,9 +90,9 @@ impl Leaf {
     }
 }
 
-/// What precedes the rows, in addition to the prefix.
+/// What precedes the cells, in addition to the prefix.
 struct Header {
-    rows: usize,
+    cells: usize,
     /// Whether of the heads only the revisions are there.
     is_bare: bool,
     newest_revision: u64,
@@ -101,7 +101,7 @@ struct Header {
 }
 
 impl Header {
-    /// Looks at the length, the checksum and the header. Gives the prefix and the rows too.
+    /// Looks at the length, the checksum and the header. Gives the prefix and the cells too.
     fn take_from(bytes: &[u8]) -> Option<(Self, &[u8], &[u8])> {
         let (body, checksum) = bytes.split_last_chunk::<CHECKSUM_BYTES>()?;
         if bytes.len() > MAX_ENCODED_BYTES || crc32fast::hash(body) != u32::from_le_bytes(*checksum)
@@ -109,23 +109,23 @@ impl Header {
             return None;
         }
         let (version, rest) = body.split_first()?;
-        let (rows, rest) = rest.split_first()?;
+        let (cells, rest) = rest.split_first()?;
         let (newest_revision, rest) = rest.split_first_chunk()?;
         let (prefix_len, rest) = rest.split_first_chunk()?;
         let (keys_bytes, rest) = rest.split_first_chunk()?;
         let (prefix, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes(*prefix_len)))?;
         let header = Self {
-            rows: usize::from(*rows),
+            cells: usize::from(*cells),
             is_bare: *version == BARE,
             newest_revision: u64::from_le_bytes(*newest_revision),
             keys_bytes: usize::from(u16::from_le_bytes(*keys_bytes)),
         };
-        let known = matches!(*version, HEADS | BARE) && header.rows <= MAX_ROWS;
-        let fits = bound_bytes(header.rows, header.keys_bytes) <= MAX_ENCODED_BYTES;
+        let known = matches!(*version, HEADS | BARE) && header.cells <= MAX_CELLS;
+        let fits = bound_bytes(header.cells, header.keys_bytes) <= MAX_ENCODED_BYTES;
         (known && fits && prefix.len() <= MAX_KEY_BYTES).then_some((header, prefix, rest))
     }
 
-    /// Takes the head of the next row from the front of `bytes`.
+    /// Takes the head of the next cell from the front of `bytes`.
     #[inline(always)]
     fn take_head(&self, bytes: &mut &[u8]) -> Option<Head> {
         if !self.is_bare {
@@ -164,7 +164,7 @@ impl Place {
         key.get(self.prefix..self.end)?.first().copied()
     }
 
-    /// Takes the key of the next row from the front of `bytes`; it must be above the one before it.
+    /// Takes the key of the next cell from the front of `bytes`; it must be above the one before it.
     #[inline(always)]
     fn take_key(self, bytes: &mut &[u8], key: &mut KeyBuffer, is_first: bool) -> Option<Self> {
         let shared = take_length(bytes)?;

@@ -3,12 +3,12 @@
 //! | what | bytes |
 //! |---|---|
 //! | version | 1 |
-//! | number of rows | 1 |
-//! | newest revision of the rows | 8, little endian |
+//! | number of cells | 1 |
+//! | newest revision of the cells | 8, little endian |
 //! | length of the keys' common prefix | 2, little endian |
 //! | length of the prefix and of all suffixes, whole | 2, little endian |
 //! | the prefix | |
-//! | for each row, in order: how much of the suffix before it shares, how much follows | 1 or 2 each |
+//! | for each cell, in order: how much of the suffix before it shares, how much follows | 1 or 2 each |
 //! | the rest of the suffix | |
 //! | the [head](crate::values::head::Head), or of a bare one the revision | at most 58 |
 //! | CRC-32 of all before | 4, little endian |
@@ -20,20 +20,20 @@
 use super::keys::{MAX_KEY_BYTES, common_prefix};
 use super::{Leaf, MAX_ENCODED_BYTES};
 
-/// The version of a leaf of heads, and of one without rows.
+/// The version of a leaf of heads, and of one without cells.
 pub(super) const HEADS: u8 = 1;
 /// The version of a leaf of bare heads.
 pub(super) const BARE: u8 = 2;
 const HEADER_BYTES: usize = 1 + 1 + 8 + 2 + 2;
 pub(super) const CHECKSUM_BYTES: usize = 4;
 
-/// What an encoded leaf takes in addition to its prefix and its rows.
+/// What an encoded leaf takes in addition to its prefix and its cells.
 pub(super) const FRAME_BYTES: usize = HEADER_BYTES + CHECKSUM_BYTES;
 
 /// What is known of a leaf that was encoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Encoded {
-    /// The newest revision of all rows; 0 where there is none.
+    /// The newest revision of all cells; 0 where there is none.
     pub(crate) newest_revision: u64,
     /// The last four bytes.
     pub(crate) checksum: u32,
@@ -49,12 +49,12 @@ impl Leaf {
     pub(crate) fn encode(&self, out: &mut Vec<u8>) -> Encoded {
         let begin = out.len();
         out.reserve(self.bound_bytes());
-        let newest_revision = self.rows.newest_revision();
+        let newest_revision = self.cells.newest_revision();
         let cut = self.unused_prefix();
         let first = self.at(0).map_or(&[][..], |slot| self.suffix(slot));
         let more = first.get(..cut).unwrap_or_default();
         let keys_bytes = self.keys.len() - cut * self.len().saturating_sub(1);
-        let is_bare = self.rows.are_bare();
+        let is_bare = self.cells.are_bare();
         let version = if is_bare { BARE } else { HEADS };
         let width = revision_width(newest_revision);
         out.extend_from_slice(&[version, self.len() as u8]);

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{Leaf, Slot, prints};
 
-/// The longest key: that of a secondary index's row.
+/// The longest key: that of a secondary index's cell.
 pub(super) const MAX_KEY_BYTES: usize = 768;
 
 /// A key in two parts, as a leaf holds it.
@@ -75,21 +75,21 @@ impl Leaf {
         &self.keys[..usize::from(self.prefix_len)]
     }
 
-    /// What follows the prefix in a row's key.
-    #[expect(clippy::indexing_slicing, reason = "every row's span lies within the keys")]
+    /// What follows the prefix in a cell's key.
+    #[expect(clippy::indexing_slicing, reason = "every cell's span lies within the keys")]
     #[inline]
     pub(super) fn suffix(&self, slot: Slot) -> &[u8] {
-        let (start, len) = self.rows.span(slot);
+        let (start, len) = self.cells.span(slot);
         &self.keys[start..start + len]
     }
 
-    /// The key of a row.
+    /// The key of a cell.
     #[inline]
     pub(crate) fn key(&self, slot: Slot) -> KeyRef<'_> {
         KeyRef { prefix: self.prefix(), suffix: self.suffix(slot) }
     }
 
-    /// Sets the prefix of a leaf without rows.
+    /// Sets the prefix of a leaf without cells.
     pub(super) fn set_prefix(&mut self, prefix: &[u8]) {
         debug_assert!(self.is_empty() && prefix.len() <= MAX_KEY_BYTES);
         self.keys.clear();
@@ -103,31 +103,31 @@ impl Leaf {
         if moved.is_empty() {
             return;
         }
-        let mut keys = Vec::with_capacity(self.keys.len() + moved.len() * self.rows.len());
+        let mut keys = Vec::with_capacity(self.keys.len() + moved.len() * self.cells.len());
         keys.extend_from_slice(prefix);
-        for slot in self.rows.slots() {
-            let (start, len) = self.rows.span(slot);
+        for slot in self.cells.slots() {
+            let (start, len) = self.cells.span(slot);
             keys.extend_from_slice(moved);
             keys.extend_from_slice(self.keys.get(start..start + len).unwrap_or_default());
         }
         let (mut start, more) = (prefix.len(), moved.len());
-        self.rows.move_spans(|slot, (_, len)| {
+        self.cells.move_spans(|slot, (_, len)| {
             let (from, len) = (start, len + more);
             start += len;
             let suffix = keys.get(from..start).unwrap_or_default();
             self.prints.set(slot, prints::of(suffix));
             (from, len)
         });
-        debug_assert_eq!(start, keys.len(), "keys and rows do not agree");
+        debug_assert_eq!(start, keys.len(), "keys and cells do not agree");
         self.prefix_len -= more as u16;
         self.keys = keys;
     }
 
-    /// Takes a row's suffix out of the keys and closes the gap.
+    /// Takes a cell's suffix out of the keys and closes the gap.
     pub(super) fn remove_key(&mut self, slot: Slot) {
-        let (gap, gap_len) = self.rows.span(slot);
+        let (gap, gap_len) = self.cells.span(slot);
         self.keys.drain(gap..gap + gap_len);
-        self.rows.move_spans(
+        self.cells.move_spans(
             |_, (start, len)| {
                 if start > gap { (start - gap_len, len) } else { (start, len) }
             },

@@ -3,18 +3,20 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the leaf: find, read, put, remove, room and memory |
-//! | `rows.rs`, `row.rs` | heads, each with the place of its key, packed as narrow as they all allow |
-//! | `prints.rs` | one byte of hash per row, looked at before any key |
+//! | `cells.rs`, `cell.rs` | heads, each with the place of its key, packed as narrow as they all allow |
+//! | `prints.rs` | one byte of hash per cell, looked at before any key |
 //! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
 //! | `values.rs`, `cached.rs`, `chunk.rs` | values held in memory in addition to the heads, and their eviction; one of them; the memory of short ones |
 //! | `order.rs` | ranks, bounds and iteration in both directions |
 //! | `reshape.rs` | split and absorb |
 //! | `encoding.rs`, `decoding.rs` | the leaf as bytes, with a checksum |
 //!
-//! A **slot** names a row until the next mutation. A **rank** is a row's place in the order of
-//! keys. Rows never move for an insertion: a permutation keeps the order.
+//! A **slot** names a cell until the next mutation. A **rank** is a cell's place in the order of
+//! keys. Cells never move for an insertion: a permutation keeps the order.
 
 mod cached;
+mod cell;
+mod cells;
 mod chunk;
 mod decoding;
 mod encoding;
@@ -22,8 +24,6 @@ mod keys;
 mod order;
 mod prints;
 mod reshape;
-mod row;
-mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -32,7 +32,7 @@ pub(crate) use cached::{CachedValue, ReadValue};
 pub(crate) use chunk::ChunkPart;
 pub(crate) use encoding::encoded_checksum;
 pub(crate) use keys::{KeyRef, KeySpan};
-pub(crate) use order::{Entry, LeafRows};
+pub(crate) use order::{CellRef, LeafCells};
 pub(crate) use reshape::Split;
 pub(crate) use values::Evicted;
 
@@ -41,33 +41,33 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::values::head::{self, Head};
+use cells::Cells;
 use keys::{MAX_KEY_BYTES, common_prefix};
 use prints::Prints;
-use rows::Rows;
 use values::Values;
 
-/// The most rows of a leaf.
-pub(crate) const MAX_ROWS: usize = 128;
+/// The most cells of a leaf.
+pub(crate) const MAX_CELLS: usize = 128;
 
-/// How many rows make a leaf full; two in models, so that leaves split and merge in them.
-const FULL_ROWS: usize = if cfg!(all(test, loom)) { 2 } else { MAX_ROWS };
+/// How many cells make a leaf full; two in models, so that leaves split and merge in them.
+const FULL_CELLS: usize = if cfg!(all(test, loom)) { 2 } else { MAX_CELLS };
 
 /// The most bytes of an encoded leaf.
 pub(crate) const MAX_ENCODED_BYTES: usize = 12 << 10;
 
-/// The most that an encoded row takes in addition to its key: two lengths and the widest head.
+/// The most that an encoded cell takes in addition to its key: two lengths and the widest head.
 ///
 /// Room is reckoned with the widest head, so that a changed head always fits.
-const ROW_BOUND_BYTES: usize = 2 + 2 + head::MAX_BYTES;
+const CELL_BOUND_BYTES: usize = 2 + 2 + head::MAX_BYTES;
 
-/// Names a row of a leaf, until the next mutation of the leaf.
+/// Names a cell of a leaf, until the next mutation of the leaf.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Slot(u8);
 
 impl Slot {
     #[inline]
     fn new(index: usize) -> Self {
-        debug_assert!(index < MAX_ROWS, "slot {index} is beyond a leaf");
+        debug_assert!(index < MAX_CELLS, "slot {index} is beyond a leaf");
         Self(index as u8)
     }
 
@@ -94,9 +94,9 @@ pub(crate) enum Put {
 pub(crate) struct Leaf {
     /// One byte of hash per slot.
     prints: Prints,
-    /// The slot of each rank; only the first `rows.len()` count.
-    order: [u8; MAX_ROWS],
-    rows: Rows,
+    /// The slot of each rank; only the first `cells.len()` count.
+    order: [u8; MAX_CELLS],
+    cells: Cells,
     /// The common prefix of all keys, then what follows it in each key, without gaps.
     keys: Vec<u8>,
     prefix_len: u16,
@@ -104,12 +104,12 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    /// A leaf without rows. It allocates nothing.
+    /// A leaf without cells. It allocates nothing.
     pub(crate) fn new() -> Self {
         Self {
             prints: Prints::default(),
-            order: [0; MAX_ROWS],
-            rows: Rows::new(),
+            order: [0; MAX_CELLS],
+            cells: Cells::new(),
             keys: Vec::new(),
             prefix_len: 0,
             values: Values::default(),
@@ -118,7 +118,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.cells.len()
     }
 
     #[inline]
@@ -126,7 +126,7 @@ impl Leaf {
         self.len() == 0
     }
 
-    /// The row of this key.
+    /// The cell of this key.
     #[inline]
     pub(crate) fn find(&self, key: &[u8]) -> Option<Slot> {
         let suffix = key.strip_prefix(self.prefix())?;
@@ -135,7 +135,7 @@ impl Leaf {
 
     #[inline]
     pub(crate) fn head(&self, slot: Slot) -> Head {
-        self.rows.head(slot)
+        self.cells.head(slot)
     }
 
     #[inline]
@@ -146,12 +146,12 @@ impl Leaf {
     /// Whether [`put`](Self::put) of this key, if it is new, finds room.
     ///
     /// Long keys count with what the leaf's keys do not share with them. A leaf of fewer than 14
-    /// rows has room for every key of up to 768 bytes, so a leaf that is split often enough has.
+    /// cells has room for every key of up to 768 bytes, so a leaf that is split often enough has.
     pub(crate) fn has_room_for(&self, key: &[u8]) -> bool {
         let cut = usize::from(self.prefix_len) - common_prefix(self.prefix(), key);
         let keys = self.keys.len() + cut * self.len().saturating_sub(1) + key.len();
         key.len() <= MAX_KEY_BYTES
-            && self.len() < FULL_ROWS
+            && self.len() < FULL_CELLS
             && bound_bytes(self.len() + 1, keys) <= MAX_ENCODED_BYTES
     }
 
@@ -171,50 +171,50 @@ impl Leaf {
         Put::Inserted
     }
 
-    /// Sets the head of a row and keeps its value.
+    /// Sets the head of a cell and keeps its value.
     #[inline]
     pub(crate) fn set_head(&mut self, slot: Slot, head: &Head) {
-        self.rows.set_head(slot, head);
+        self.cells.set_head(slot, head);
     }
 
-    /// Sets the value of a row; returns what is to be dropped without the lock.
+    /// Sets the value of a cell; returns what is to be dropped without the lock.
     pub(crate) fn set_value(&mut self, slot: Slot, value: Option<ReadValue>) -> Option<Bytes> {
-        debug_assert!(slot.index() < self.len(), "{slot:?} is not a row");
+        debug_assert!(slot.index() < self.len(), "{slot:?} is not a cell");
         self.values.replace(slot, value)
     }
 
-    /// Removes a row; returns its head, and what is to be dropped without the lock.
+    /// Removes a cell; returns its head, and what is to be dropped without the lock.
     pub(crate) fn remove(&mut self, slot: Slot) -> (Head, Option<Bytes>) {
         let last = Slot::new(self.len() - 1);
         self.remove_from_order(slot, last);
         self.remove_key(slot);
         let free = self.values.swap_remove(slot, last);
         self.prints.swap_remove(slot, last);
-        let head = self.rows.swap_remove(slot);
+        let head = self.cells.swap_remove(slot);
         if self.is_empty() {
             *self = Self::new();
         }
         (head, free)
     }
 
-    /// Where all rows are of tombstones, or there are none: since which revision that is so.
+    /// Where all cells are of tombstones, or there are none: since which revision that is so.
     pub(crate) fn without_items_since(&self) -> Option<u64> {
-        self.rows.newest_if_all_are_deleted()
+        self.cells.newest_if_all_are_deleted()
     }
 
-    /// Notes that a row was read, so that its value, if it is in memory, outlives the next eviction.
+    /// Notes that a cell was read, so that its value, if it is in memory, outlives the next eviction.
     #[inline]
     pub(crate) fn touch(&self, slot: Slot) {
         self.values.touch(slot);
     }
 
-    /// Notes that a row's value was wanted; whether it was before, since the last eviction.
+    /// Notes that a cell's value was wanted; whether it was before, since the last eviction.
     #[inline]
     pub(crate) fn note_wanted(&self, slot: Slot) -> bool {
         self.values.note_wanted(slot)
     }
 
-    /// Takes out the values whose rows were not touched since the last call. Then no row counts as
+    /// Takes out the values whose cells were not touched since the last call. Then no cell counts as
     /// touched.
     pub(crate) fn evict_cold_values(&mut self) -> Evicted {
         self.values.evict_cold()
@@ -222,16 +222,16 @@ impl Leaf {
 
     /// Takes out all values.
     pub(crate) fn take_values(&mut self) -> impl Sized + use<> {
-        // After the first no row counts as touched.
+        // After the first no cell counts as touched.
         [self.values.evict_cold(), self.values.evict_cold()]
     }
 
-    /// Whether any row has its value in memory.
+    /// Whether any cell has its value in memory.
     pub(crate) fn holds_values(&self) -> bool {
         !self.values.is_empty()
     }
 
-    /// Removes the rows from a key on.
+    /// Removes the cells from a key on.
     pub(crate) fn truncate(&mut self, high: &[u8]) {
         while let Some(slot) = self.len().checked_sub(1).and_then(|last| self.at(last))
             && self.key(slot).compare(high).is_ge()
@@ -244,14 +244,14 @@ impl Leaf {
     #[inline]
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.rows.memory_bytes()
+            + self.cells.memory_bytes()
             + self.keys.capacity()
             + self.values.memory_bytes()
     }
 
     /// Whether the leaf is filled to less than an eighth, so that it should join a neighbour.
     pub(crate) fn is_nearly_empty(&self) -> bool {
-        self.len() < MAX_ROWS / 8 && self.bound_bytes() < MAX_ENCODED_BYTES / 8
+        self.len() < MAX_CELLS / 8 && self.bound_bytes() < MAX_ENCODED_BYTES / 8
     }
 
     /// The encoded leaf is at most this long, whatever its heads become.
@@ -267,35 +267,35 @@ impl Leaf {
         }
         let rank = self.rank_lower(Bound::Included(key));
         let suffix = key.get(usize::from(self.prefix_len)..).unwrap_or_default();
-        let slot = self.append_row(rank, suffix, head);
+        let slot = self.append_cell(rank, suffix, head);
         debug_assert!(self.bound_bytes() <= MAX_ENCODED_BYTES, "a leaf is too long");
         self.values.replace(slot, value);
     }
 
-    /// Adds a row whose key is the leaf's prefix and this suffix.
-    fn append_row(&mut self, rank: usize, suffix: &[u8], head: &Head) -> Slot {
+    /// Adds a cell whose key is the leaf's prefix and this suffix.
+    fn append_cell(&mut self, rank: usize, suffix: &[u8], head: &Head) -> Slot {
         let slot = Slot::new(self.len());
         let start = self.keys.len();
         grow(&mut self.keys, suffix.len());
         self.keys.extend_from_slice(suffix);
-        self.push_row(rank, head, start);
+        self.push_cell(rank, head, start);
         slot
     }
 
-    /// Adds a row whose suffix begins at `start` and ends with the keys.
+    /// Adds a cell whose suffix begins at `start` and ends with the keys.
     #[inline]
-    fn push_row(&mut self, rank: usize, head: &Head, start: usize) {
+    fn push_cell(&mut self, rank: usize, head: &Head, start: usize) {
         let slot = Slot::new(self.len());
         let suffix = self.keys.get(start..).unwrap_or_default();
         self.prints.set(slot, prints::of(suffix));
-        self.rows.push(head, (start, suffix.len()));
+        self.cells.push(head, (start, suffix.len()));
         self.insert_in_order(rank, slot);
     }
 }
 
-/// The most that this many rows take encoded, whose keys take this many bytes with their prefix.
-fn bound_bytes(rows: usize, keys: usize) -> usize {
-    encoding::FRAME_BYTES + keys + rows * ROW_BOUND_BYTES
+/// The most that this many cells take encoded, whose keys take this many bytes with their prefix.
+fn bound_bytes(cells: usize, keys: usize) -> usize {
+    encoding::FRAME_BYTES + keys + cells * CELL_BOUND_BYTES
 }
 
 /// Makes room in steps of an eighth: leaves are many, and doubling would leave a third of them

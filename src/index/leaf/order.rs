@@ -7,24 +7,24 @@ use super::keys::rest_or_order;
 use super::{CachedValue, KeyRef, KeySpan, Leaf, Slot};
 use crate::values::head::Head;
 
-/// A row as an iteration shows it.
+/// A cell as an iteration shows it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
+pub(crate) struct CellRef<'a> {
     pub(crate) key: KeyRef<'a>,
     leaf: &'a Leaf,
     slot: Slot,
 }
 
-impl<'a> Entry<'a> {
+impl<'a> CellRef<'a> {
     #[inline]
     pub(crate) fn head(&self) -> Head {
         self.leaf.head(self.slot)
     }
 
-    /// Where in the [keys](LeafRows::keys) of the leaf is what follows the prefix in this one.
+    /// Where in the [keys](LeafCells::keys) of the leaf is what follows the prefix in this one.
     #[inline]
     pub(crate) fn key_span(&self) -> KeySpan {
-        let (start, len) = self.leaf.rows.span(self.slot);
+        let (start, len) = self.leaf.cells.span(self.slot);
         KeySpan { start: start as u16, len: len as u16 }
     }
 
@@ -34,7 +34,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The rows of a range of ranks, from both ends.
+/// The cells of a range of ranks, from both ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Range<'a> {
     leaf: &'a Leaf,
@@ -43,14 +43,14 @@ pub(crate) struct Range<'a> {
 
 impl<'a> Range<'a> {
     #[inline(always)]
-    fn entry(&self, slot: u8) -> Entry<'a> {
+    fn entry(&self, slot: u8) -> CellRef<'a> {
         let (leaf, slot) = (self.leaf, Slot(slot));
-        Entry { key: leaf.key(slot), leaf, slot }
+        CellRef { key: leaf.key(slot), leaf, slot }
     }
 }
 
 impl<'a> Iterator for Range<'a> {
-    type Item = Entry<'a>;
+    type Item = CellRef<'a>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
@@ -72,27 +72,27 @@ impl DoubleEndedIterator for Range<'_> {
 impl ExactSizeIterator for Range<'_> {}
 impl FusedIterator for Range<'_> {}
 
-/// The rows of a leaf that a scan shows, in its direction.
+/// The cells of a leaf that a scan shows, in its direction.
 #[derive(Debug)]
-pub(crate) struct LeafRows<'a> {
+pub(crate) struct LeafCells<'a> {
     range: Range<'a>,
     reverse: bool,
 }
 
-impl LeafRows<'_> {
+impl LeafCells<'_> {
     /// What all keys of the leaf begin with.
     pub(crate) fn prefix(&self) -> &[u8] {
         self.range.leaf.prefix()
     }
 
-    /// The prefix, and then what follows it in each key of the leaf; see [`Entry::key_span`].
+    /// The prefix, and then what follows it in each key of the leaf; see [`CellRef::key_span`].
     pub(crate) fn keys(&self) -> &[u8] {
         &self.range.leaf.keys
     }
 }
 
-impl<'a> Iterator for LeafRows<'a> {
-    type Item = Entry<'a>;
+impl<'a> Iterator for LeafCells<'a> {
+    type Item = CellRef<'a>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
@@ -101,23 +101,23 @@ impl<'a> Iterator for LeafRows<'a> {
 }
 
 impl Leaf {
-    /// The rows between two bounds, in ascending order or, if `reverse`, in descending order.
-    pub(crate) fn rows_within(
+    /// The cells between two bounds, in ascending order or, if `reverse`, in descending order.
+    pub(crate) fn cells_within(
         &self,
         lower: Bound<&[u8]>,
         upper: Bound<&[u8]>,
         reverse: bool,
-    ) -> LeafRows<'_> {
-        LeafRows { range: self.range(lower, upper), reverse }
+    ) -> LeafCells<'_> {
+        LeafCells { range: self.range(lower, upper), reverse }
     }
 
-    /// The rows between two bounds, in order.
+    /// The cells between two bounds, in order.
     pub(crate) fn range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Range<'_> {
         let ranks = self.rank_lower(lower)..self.rank_upper(upper);
         Range { leaf: self, slots: self.slots().get(ranks).unwrap_or_default().iter() }
     }
 
-    /// All rows, in order.
+    /// All cells, in order.
     pub(crate) fn iter(&self) -> Range<'_> {
         Range { leaf: self, slots: self.slots().iter() }
     }
@@ -140,7 +140,7 @@ impl Leaf {
         }
     }
 
-    /// The row of a rank.
+    /// The cell of a rank.
     #[inline]
     pub(crate) fn at(&self, rank: usize) -> Option<Slot> {
         self.slots().get(rank).map(|slot| Slot(*slot))
@@ -165,13 +165,13 @@ impl Leaf {
     }
 
     /// The slots in the order of their keys.
-    #[expect(clippy::indexing_slicing, reason = "a leaf has at most MAX_ROWS rows")]
+    #[expect(clippy::indexing_slicing, reason = "a leaf has at most MAX_CELLS cells")]
     #[inline]
     pub(super) fn slots(&self) -> &[u8] {
-        &self.order[..self.rows.len()]
+        &self.order[..self.cells.len()]
     }
 
-    /// Gives the newest row its rank.
+    /// Gives the newest cell its rank.
     #[inline]
     pub(super) fn insert_in_order(&mut self, rank: usize, slot: Slot) {
         debug_assert!(rank <= slot.index() && slot.index() + 1 == self.len());
@@ -188,15 +188,15 @@ impl Leaf {
         }
     }
 
-    /// Takes a row out of the order, and names the last slot's row as that slot.
+    /// Takes a cell out of the order, and names the last slot's cell as that slot.
     pub(super) fn remove_from_order(&mut self, slot: Slot, last: Slot) {
-        let rows = self.len();
+        let cells = self.len();
         let Some(rank) = self.slots().iter().position(|other| *other == slot.0) else {
-            debug_assert!(false, "{slot:?} is not a row");
+            debug_assert!(false, "{slot:?} is not a cell");
             return;
         };
-        self.order.copy_within(rank + 1..rows, rank);
-        let kept = self.order.iter_mut().take(rows - 1);
+        self.order.copy_within(rank + 1..cells, rank);
+        let kept = self.order.iter_mut().take(cells - 1);
         kept.filter(|other| **other == last.0).for_each(|other| *other = slot.0);
     }
 }

@@ -1,38 +1,38 @@
-//! One byte of hash per row, looked at before any key.
+//! One byte of hash per cell, looked at before any key.
 
 use std::iter::zip;
 
-use super::{MAX_ROWS, Slot};
+use super::{MAX_CELLS, Slot};
 use crate::values::short_hash::short_hash;
 
-/// Rows whose bytes are compared in one go.
+/// Cells whose bytes are compared in one go.
 const LANES: usize = 64;
 
-/// A byte of hash per slot. Slots beyond the rows hold anything.
+/// A byte of hash per slot. Slots beyond the cells hold anything.
 #[derive(Debug)]
-pub(super) struct Prints([u8; MAX_ROWS]);
+pub(super) struct Prints([u8; MAX_CELLS]);
 
 impl Default for Prints {
     fn default() -> Self {
-        Self([0; MAX_ROWS])
+        Self([0; MAX_CELLS])
     }
 }
 
 impl Prints {
-    /// A slot below `rows` that has this byte and for which `is_it` answers yes.
+    /// A slot below `cells` that has this byte and for which `is_it` answers yes.
     #[inline]
     pub(super) fn find(
         &self,
         print: u8,
-        rows: usize,
+        cells: usize,
         is_it: impl Fn(Slot) -> bool,
     ) -> Option<Slot> {
         let chunks = self.0.as_chunks::<LANES>().0;
-        for (chunk, first) in chunks.iter().zip((0..rows).step_by(LANES)) {
+        for (chunk, first) in chunks.iter().zip((0..cells).step_by(LANES)) {
             let mut hits = equal_lanes(chunk, print);
             while hits != 0 {
                 let index = first + lane_of(hits.trailing_zeros() as usize);
-                if index < rows && is_it(Slot::new(index)) {
+                if index < cells && is_it(Slot::new(index)) {
                     return Some(Slot::new(index));
                 }
                 hits &= hits - 1;
@@ -41,13 +41,13 @@ impl Prints {
         None
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a slot is below MAX_ROWS")]
+    #[expect(clippy::indexing_slicing, reason = "a slot is below MAX_CELLS")]
     #[inline]
     pub(super) fn set(&mut self, slot: Slot, print: u8) {
         self.0[slot.index()] = print;
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a slot is below MAX_ROWS")]
+    #[expect(clippy::indexing_slicing, reason = "a slot is below MAX_CELLS")]
     pub(super) fn swap_remove(&mut self, slot: Slot, last: Slot) {
         self.0[slot.index()] = self.0[last.index()];
     }
@@ -56,7 +56,7 @@ impl Prints {
 /// Which bytes equal `print`: one bit each, at the place that [`lane_of`] turns back.
 ///
 /// Every byte of the result gathers one bit of each of the eight words of the chunk. So it takes
-/// two vector instructions for 16 rows, which the compiler finds.
+/// two vector instructions for 16 cells, which the compiler finds.
 #[inline]
 fn equal_lanes(chunk: &[u8; LANES], print: u8) -> u64 {
     let mut bits = [0_u8; LANES];
@@ -67,7 +67,7 @@ fn equal_lanes(chunk: &[u8; LANES], print: u8) -> u64 {
     words.fold(0, |hits, word| hits | u64::from_le_bytes(*word))
 }
 
-/// The row in a chunk that a bit of [`equal_lanes`] represents.
+/// The cell in a chunk that a bit of [`equal_lanes`] represents.
 #[inline]
 fn lane_of(bit: usize) -> usize {
     bit % 8 * 8 + bit / 8

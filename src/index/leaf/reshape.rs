@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::keys::common_prefix;
-use super::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, ROW_BOUND_BYTES, bound_bytes};
+use super::{CELL_BOUND_BYTES, Leaf, MAX_CELLS, MAX_ENCODED_BYTES, bound_bytes};
 
 /// What a split makes beside the left half, which stays where it was.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Split {
 }
 
 impl Leaf {
-    /// Splits off the upper rows, with their values; `None` for a leaf of fewer than two rows.
+    /// Splits off the upper cells, with their values; `None` for a leaf of fewer than two cells.
     ///
     /// The cut lies in the middle, by bytes. Where `next_key`, which is about to be put, is above
     /// all keys it lies near the upper end, and where it is below all near the lower: so leaves
@@ -32,11 +32,11 @@ impl Leaf {
     pub(crate) fn can_absorb(&self, right: &Self) -> bool {
         let prefix = self.prefix_with(right);
         let keys = prefix + self.suffix_bytes(prefix) + right.suffix_bytes(prefix);
-        let rows = self.len() + right.len();
-        rows <= MAX_ROWS && bound_bytes(rows, keys) <= MAX_ENCODED_BYTES
+        let cells = self.len() + right.len();
+        cells <= MAX_CELLS && bound_bytes(cells, keys) <= MAX_ENCODED_BYTES
     }
 
-    /// Takes in all rows of `right`, whose keys are above all of this leaf's, with their values.
+    /// Takes in all cells of `right`, whose keys are above all of this leaf's, with their values.
     ///
     /// # Errors
     /// `right` comes back where it [has no room](Self::can_absorb); this leaf is then unchanged.
@@ -52,14 +52,14 @@ impl Leaf {
         debug_assert!(!self.is_above(&right), "leaves out of order");
         let prefix = self.prefix_with(&right);
         self.shorten_prefix(prefix);
-        self.rows.reserve_exact(right.len());
+        self.cells.reserve_exact(right.len());
         self.keys.reserve_exact(right.suffix_bytes(prefix));
         let ranks = 0..right.len();
         self.copy_ranks(&right, ranks);
         Ok(())
     }
 
-    /// A new leaf of these rows, with their values.
+    /// A new leaf of these cells, with their values.
     fn extract(&self, ranks: Range<usize>) -> Self {
         let mut leaf = Self::new();
         let (Some(first), Some(last)) = (self.key_at(ranks.start), self.key_at(ranks.end - 1))
@@ -73,12 +73,12 @@ impl Leaf {
         leaf.set_prefix(first.prefix);
         leaf.keys.extend(first.suffix.iter().take(more));
         leaf.prefix_len = whole as u16;
-        leaf.rows = self.rows.with_capacity_like(ranks.len());
+        leaf.cells = self.cells.with_capacity_like(ranks.len());
         leaf.copy_ranks(self, ranks);
         leaf
     }
 
-    /// Appends rows of another leaf, which must be above all of this one's and begin with its
+    /// Appends cells of another leaf, which must be above all of this one's and begin with its
     /// prefix.
     fn copy_ranks(&mut self, from: &Self, ranks: Range<usize>) {
         let prefix_len = usize::from(self.prefix_len);
@@ -93,7 +93,7 @@ impl Leaf {
             self.keys.extend(key.prefix.iter().skip(prefix_len));
             self.keys.extend(key.suffix.iter().skip(prefix_len - known));
             let new = super::Slot::new(self.len());
-            self.push_row(self.len(), &from.head(slot), start);
+            self.push_cell(self.len(), &from.head(slot), start);
             self.values.copy_from(new, &from.values, slot);
         }
     }
@@ -108,10 +108,10 @@ impl Leaf {
         }
     }
 
-    /// The first rank on the right when the left takes this much; both sides get a row at least.
+    /// The first rank on the right when the left takes this much; both sides get a cell at least.
     fn cut(&self, left_percent: usize) -> Option<usize> {
         let last = self.len().checked_sub(1).filter(|last| *last > 0)?;
-        let bytes = self.sizes(0..self.len()).map(|len| len + ROW_BOUND_BYTES);
+        let bytes = self.sizes(0..self.len()).map(|len| len + CELL_BOUND_BYTES);
         let goal = bytes.clone().sum::<usize>() * left_percent / 100;
         let mut sum = 0;
         let within = bytes.take_while(|bytes| {

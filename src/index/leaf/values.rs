@@ -173,7 +173,7 @@ impl Values {
         if self.chunk.spare_percent() > spare_percent { self.lay_out(0) } else { None }
     }
 
-    /// Makes room for values of these rows of another leaf.
+    /// Makes room for values of these cells of another leaf.
     pub(super) fn reserve(&mut self, from: &Self, slots: impl Iterator<Item = Slot>) {
         let (mut values, mut bytes) = (0, 0);
         for value in slots.filter_map(|slot| from.get(slot)) {
@@ -187,7 +187,7 @@ impl Values {
         }
     }
 
-    /// Copies the value of a row of another leaf, if it is held there, and whether it was touched.
+    /// Copies the value of a cell of another leaf, if it is held there, and whether it was touched.
     pub(super) fn copy_from(&mut self, slot: Slot, from: &Self, other: Slot) {
         if let Some(value) = from.get(other) {
             let place = match value.part() {
@@ -220,7 +220,7 @@ impl Values {
     /// Where the value of a slot is, or would be, among those that are held.
     #[inline]
     fn place(&self, slot: Slot) -> usize {
-        // Of a leaf that holds the values of all its rows, or of the first ones, none is left out.
+        // Of a leaf that holds the values of all its cells, or of the first ones, none is left out.
         if self.present & self.present.wrapping_add(1) == 0 && self.present >= bit(slot) {
             return slot.index();
         }
@@ -241,7 +241,7 @@ impl Values {
         free
     }
 
-    /// Notes that the value of a row was read, if it is held. A bit that is set is not written
+    /// Notes that the value of a cell was read, if it is held. A bit that is set is not written
     /// again: the cache line stays shared between readers.
     #[inline]
     pub(super) fn touch(&self, slot: Slot) {
@@ -250,7 +250,7 @@ impl Values {
         }
     }
 
-    /// Notes that the value of a row was wanted, held or not; whether that was noted already since
+    /// Notes that the value of a cell was wanted, held or not; whether that was noted already since
     /// the last eviction.
     #[inline]
     pub(super) fn note_wanted(&self, slot: Slot) -> bool {

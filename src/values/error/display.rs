@@ -163,7 +163,7 @@ impl Error {
             Self::Io { operation, path, source } => {
                 write!(f, "{}", FailedCall { operation, path, error: source })
             }
-            Self::Table(error) => write!(
+            Self::IndexUnavailable(error) => write!(
                 f,
                 "the index failed: {error}; the journal is whole, and the index is rebuilt from it: \
                  try again"

@@ -78,8 +78,8 @@ pub enum ErrorKind {
     StorageFull,
     /// [`Error::Io`] for any other reason: `io`.
     Io,
-    /// [`Error::Table`]: `table`.
-    Table,
+    /// [`Error::IndexUnavailable`]: `index_unavailable`.
+    IndexUnavailable,
     /// [`Error::Internal`]: `internal`.
     Internal,
 }
@@ -116,7 +116,7 @@ impl ErrorKind {
             Self::Unsupported => "unsupported",
             Self::StorageFull => "storage_full",
             Self::Io => "io",
-            Self::Table => "table",
+            Self::IndexUnavailable => "index_unavailable",
             Self::Internal => "internal",
         }
     }
@@ -172,7 +172,7 @@ impl Error {
                 ErrorKind::StorageFull
             }
             Self::Io { .. } => ErrorKind::Io,
-            Self::Table(_) => ErrorKind::Table,
+            Self::IndexUnavailable(_) => ErrorKind::IndexUnavailable,
             Self::Internal { .. } => ErrorKind::Internal,
         }
     }

@@ -77,7 +77,7 @@ fn a_clear_that_is_cut_at_any_call_is_whole_or_absent() {
     assert!(whole > 0 && absent > 0, "{whole} images hold the clear and {absent} do not");
 }
 
-/// The checkpoint after a clear replaces and removes rows of the index; it is cut short at each of
+/// The checkpoint after a clear replaces and removes pairs of the index; it is cut short at each of
 /// its calls.
 #[test]
 fn a_checkpoint_after_a_clear_that_is_cut_at_any_call_leaves_a_whole_index() {

@@ -104,7 +104,7 @@ impl Story {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed,
-    /// Closed, and the rows of the index are gone.
+    /// Closed, and the pairs of the index are gone.
     RowsLost,
     /// Closed, and nothing is left of the index.
     IndexLost,

@@ -54,15 +54,15 @@ fn what_was_absent_at_a_commit_that_survived_a_crash_stays_absent() {
     }
 }
 
-/// The checkpoint of a new table covers the commit, so the next open does not come by it again.
+/// The checkpoint of a new index covers the commit, so the next open does not come by it again.
 #[test]
-fn what_was_absent_stays_absent_after_the_table_was_built_anew() {
+fn what_was_absent_stays_absent_after_the_index_was_built_anew() {
     for seed in 0..20 {
         let sim = Simulation::new(seed);
         let store = sim.open(&Options::new()).unwrap();
         let rig = Rig { sim, store };
         rig.fleeting().create("a", &1).unwrap();
-        // Else an empty table would only have to be brought up to the journal.
+        // Else an empty index would only have to be brought up to the journal.
         Simulation::checkpoint(&rig.store).unwrap();
         rig.at(1_000);
         rig.plain().upsert("other", &1, ALWAYS).unwrap();

@@ -76,9 +76,9 @@ fn a_sweep_of_many_items_is_many_commits_of_at_most_256() {
     assert_eq!((items(&rig), sweep(&rig)), (667, 0));
 }
 
-/// A store whose table fails at once when it is touched, and whose disk counts.
+/// A store whose index fails at once when it is touched, and whose disk counts.
 #[test]
-fn while_nothing_is_due_a_sweep_touches_neither_table_nor_disk() {
+fn while_nothing_is_due_a_sweep_touches_neither_index_nor_disk() {
     let rig = Rig::new();
     rig.plain().create("never", &1).unwrap();
     let touches_nothing = |rig: &Rig| {

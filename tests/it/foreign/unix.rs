@@ -56,7 +56,7 @@ fn no_link_in_a_store_is_followed() {
             write(&store).unwrap();
             store.close().unwrap();
             if !closed {
-                // Without its mark a table is proven and may be rebuilt.
+                // Without its mark an index is proven and may be rebuilt.
                 fs::write(path.join("index-0/other"), "").unwrap();
             }
             let victim = victims.join("victim");
@@ -105,18 +105,18 @@ fn files_and_folders_are_made_for_their_owner_alone() {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&root), 0o700);
         for (found, bytes) in contents(&root) {
-            let is_in_table = found.components().any(|part| {
+            let is_in_index = found.components().any(|part| {
                 part.as_os_str().to_str().is_some_and(|name| name.starts_with("index-"))
             });
             match bytes {
-                None if !is_in_table => assert_eq!(mode(&found), 0o700, "{found:?}"),
-                Some(_) if !is_in_table => assert_eq!(mode(&found), 0o600, "{found:?}"),
+                None if !is_in_index => assert_eq!(mode(&found), 0o700, "{found:?}"),
+                Some(_) if !is_in_index => assert_eq!(mode(&found), 0o600, "{found:?}"),
                 // sled's own lie in a folder that nobody else can enter.
                 _ => {}
             }
         }
-        let tables = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
-        let tables = tables.filter(|path| path.to_str().unwrap().contains("/index-"));
-        tables.for_each(|table| assert_eq!(mode(&table), 0o700));
+        let indexes = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+        let indexes = indexes.filter(|path| path.to_str().unwrap().contains("/index-"));
+        indexes.for_each(|index| assert_eq!(mode(&index), 0o700));
     }
 }

@@ -57,7 +57,7 @@ fn child() {
     let report = OpenOptions::new().append(true).create(true).open(report).unwrap();
     let mut rng = fastrand::Rng::with_seed(plan.seed);
     let number = AtomicU64::new(plan.first_number);
-    // Most stores are small; the others fill some of the table's segments.
+    // Most stores are small; the others fill some of the index's segments.
     let keys = if rng.u8(0..3) == 0 { 2_000 } else { 20 };
     let ends_in_order = rng.bool();
     let sessions = rng.u8(1..=3);
@@ -163,7 +163,7 @@ impl Writer<'_> {
 
     fn key(&mut self) -> Vec<u8> {
         let key = self.rng.u64(0..self.keys);
-        // Up to 200 bytes of `ff`, which the table has to escape.
+        // Up to 200 bytes of `ff`, which the index has to escape.
         let mut bytes = format!("{}/{key}/", self.thread).into_bytes();
         bytes.resize(bytes.len() + (key * 7 % 200) as usize, 0xff);
         bytes

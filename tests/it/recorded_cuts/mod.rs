@@ -1,4 +1,4 @@
-//! Power cuts of stores in real folders, the table's files included: the system calls of a process
+//! Power cuts of stores in real folders, the index's files included: the system calls of a process
 //! are recorded with strace, and from what they had made durable at some moment, and what not,
 //! images are built that a cut at that moment may leave. Each is opened and must hold a prefix of
 //! the commits that includes every durable one, be whole, and go on.
@@ -61,12 +61,12 @@ fn draw(what: &str, durability: Durability, first_seed: u64) {
     while images < wanted {
         let chain = Chain::new(durability, seed).live(wanted - images);
         images += chain.images;
-        kept += chain.kept_tables;
+        kept += chain.kept_indexes;
         seed += 1;
     }
     let chains = seed - first_seed;
     println!("{images} images of recorded {what} opened, from {chains} chains");
-    println!("{kept} of these opened with the table as it was");
+    println!("{kept} of these opened with the index as it was");
 }
 
 /// The folder of a chain's recordings, kept when the test fails.
@@ -119,8 +119,8 @@ struct Chain {
     /// The folder that is recorded.
     root: PathBuf,
     images: u64,
-    /// How many of them opened with the table that was there; others built it anew.
-    kept_tables: u64,
+    /// How many of them opened with the index that was there; others built it anew.
+    kept_indexes: u64,
     /// Images that were opened already, with what was promised by then.
     seen: HashSet<u64>,
     heir: Option<Heir>,
@@ -137,7 +137,7 @@ impl Chain {
             root: recording.folder.join("0"),
             recording,
             images: 0,
-            kept_tables: 0,
+            kept_indexes: 0,
             seen: HashSet::new(),
             heir: None,
         }
@@ -222,9 +222,9 @@ impl Chain {
         let opened = open_quietly(folder.path(), &options(self.durability));
         let store = opened.expect("what a cut has left opens");
         assert_eq!(store.damage(), None);
-        let tables = tables(&folder.path());
-        assert_eq!(tables.len(), 1, "no table on disk, or one too many: {tables:?}");
-        self.kept_tables += u64::from(tree.contains_key(&Path::new(STORE).join(&tables[0])));
+        let indexes = indexes(&folder.path());
+        assert_eq!(indexes.len(), 1, "no index on disk, or one too many: {indexes:?}");
+        self.kept_indexes += u64::from(tree.contains_key(&Path::new(STORE).join(&indexes[0])));
         let found = read(&store);
         self.history.check(&found);
         store.verify().unwrap();
@@ -274,8 +274,8 @@ fn write(tree: &Tree, root: &Path) {
     }
 }
 
-/// The folders of a store's tables.
-fn tables(store: &Path) -> Vec<String> {
+/// The folders of a store's indexes.
+fn indexes(store: &Path) -> Vec<String> {
     let names = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().file_name());
     let names = names.map(|name| name.into_string().unwrap());
     names.filter(|name| name.starts_with("index-")).collect()

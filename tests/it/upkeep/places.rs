@@ -45,10 +45,10 @@ fn a_store_closed_while_heads_still_point_into_retired_segments_counts_no_less_t
     }
 }
 
-/// A regression: the rows of purged tombstones that an earlier process had left were looked for
+/// A regression: the heads of purged tombstones that an earlier process had left were looked for
 /// once, and forgotten when the first attempt failed.
 #[test]
-fn rows_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails() {
+fn heads_of_purged_tombstones_that_a_kill_left_go_even_if_the_first_attempt_fails() {
     let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
     let mut interrupted = 0;
     for calls in (0..150).step_by(thinned(3, 1) as usize) {
@@ -108,7 +108,7 @@ fn a_tombstone_stays_as_long_as_an_older_entry_of_its_key_lies_in_a_segment_that
 }
 
 #[test]
-fn after_compaction_a_killed_store_opens_without_building_its_table_anew() {
+fn after_compaction_a_killed_store_opens_without_building_its_index_anew() {
     for seed in 0..10 {
         let sim = Simulation::new(seed);
         let store = sim.open(&Options::new()).unwrap();
@@ -122,7 +122,7 @@ fn after_compaction_a_killed_store_opens_without_building_its_table_anew() {
         blobs.create("later", &value(1, 10)).unwrap();
         let image = sim.kill(&mut fastrand::Rng::with_seed(seed));
         let stats = image.open(&Options::new()).unwrap().stats().unwrap();
-        // A table that is built anew is a checkpoint of everything.
+        // An index that is built anew is a checkpoint of everything.
         assert!(stats.checkpoint_revision < store.revision(), "seed {seed}");
     }
 }

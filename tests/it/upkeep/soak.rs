@@ -25,7 +25,7 @@ const RUN: Duration = Duration::from_secs(20);
 /// What is bounded, whatever the running time.
 const MOST_RESIDENT_BYTES: u64 = 350 << 20;
 const MOST_HANDLES: usize = 120;
-/// Of the live bytes, items and the table's minimum together some 30 MiB.
+/// Of the live bytes, items and the index's minimum together some 30 MiB.
 const MOST_FOLDER_BYTES: u64 = 160 << 20;
 
 type Contents = BTreeMap<Vec<u8>, (ETag, u64)>;

@@ -96,7 +96,7 @@ fn bare_heads_have_one_encoding_and_take_few_bytes() {
     assert!(whole[0] == 1 && bytes[0] == 2);
     leaf.remove(leaf.find(b"other").unwrap());
     assert_eq!(encoded(&leaf), bytes, "what is bare again is written so");
-    // No leaf of other heads, and none without rows, says that it is bare.
+    // No leaf of other heads, and none without cells, says that it is bare.
     for mut body in [whole, encoded(&Leaf::new())] {
         body.truncate(body.len() - 4);
         body[0] = 2;
@@ -119,20 +119,20 @@ fn bare_heads_have_one_encoding_and_take_few_bytes() {
 fn a_prefix_that_could_be_longer_is_refused() {
     let one = encoded(&leaf_of(&["a"]));
     let head = &one[17..one.len() - 4];
-    let row = |shared: u8, rest: &[u8]| [&[shared, rest.len() as u8], rest, head].concat();
-    let leaf = |prefix: &[u8], rows: &[Vec<u8>], keys_bytes: u8| {
-        let header = [1, rows.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, prefix.len() as u8, 0];
-        seal([&header[..], &[keys_bytes, 0], prefix, &rows.concat()].concat())
+    let cell = |shared: u8, rest: &[u8]| [&[shared, rest.len() as u8], rest, head].concat();
+    let leaf = |prefix: &[u8], cells: &[Vec<u8>], keys_bytes: u8| {
+        let header = [1, cells.len() as u8, 0, 0, 0, 0, 0, 0, 0, 0, prefix.len() as u8, 0];
+        seal([&header[..], &[keys_bytes, 0], prefix, &cells.concat()].concat())
     };
-    let longest = leaf(b"a", &[row(0, b"b"), row(0, b"c")], 3);
+    let longest = leaf(b"a", &[cell(0, b"b"), cell(0, b"c")], 3);
     assert_eq!(longest, encoded(&zeroed(&["ab", "ac"])));
     assert!(Leaf::decode(&longest).is_some() && visit(&longest).is_some());
     for shorter in [
-        leaf(b"", &[row(0, b"ab"), row(1, b"c")], 4),
-        leaf(b"", &[row(0, b"a")], 1),
+        leaf(b"", &[cell(0, b"ab"), cell(1, b"c")], 4),
+        leaf(b"", &[cell(0, b"a")], 1),
         leaf(b"a", &[], 1),
-        leaf(b"a", &[row(0, b"b"), row(0, b"c")], 4),
-        leaf(b"a", &[row(0, b"b"), row(0, b"c")], 2),
+        leaf(b"a", &[cell(0, b"b"), cell(0, b"c")], 4),
+        leaf(b"a", &[cell(0, b"b"), cell(0, b"c")], 2),
     ] {
         assert!(Leaf::decode(&shorter).is_none() && visit(&shorter).is_none());
     }
@@ -150,11 +150,11 @@ fn zeroed(keys: &[&str]) -> Leaf {
 #[test]
 fn a_key_twice_is_refused_also_of_revision_zero() {
     let bytes = encoded(&leaf_of(&["a"]));
-    let row = &bytes[15..bytes.len() - 4];
-    assert_eq!(row[..2], [0, 0], "nothing shared, nothing behind the prefix");
+    let cell = &bytes[15..bytes.len() - 4];
+    assert_eq!(cell[..2], [0, 0], "nothing shared, nothing behind the prefix");
     let mut body = bytes[..bytes.len() - 4].to_vec();
     body[1] = 2;
-    body.extend(row);
+    body.extend(cell);
     let twice = seal(body);
     assert!(Leaf::decode(&twice).is_none() && visit(&twice).is_none());
 }

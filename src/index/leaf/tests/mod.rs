@@ -56,7 +56,7 @@ fn number(n: usize) -> Vec<u8> {
 
 fn full() -> Leaf {
     let mut leaf = Leaf::new();
-    for n in 0..MAX_ROWS {
+    for n in 0..MAX_CELLS {
         put(&mut leaf, &number(n * 2 + 1), n as u64);
     }
     leaf
@@ -148,18 +148,18 @@ fn memory_without_values_is_given_back() {
     let mut leaf = full();
     let bare = leaf.memory_bytes();
     for round in 0..40_usize {
-        for n in 0..MAX_ROWS {
+        for n in 0..MAX_CELLS {
             let slot = leaf.at(n).unwrap();
             let len = (n * 31 + round * 97) % 512;
             leaf.set_value(slot, (n % 5 != round % 5).then(|| value(&"x".repeat(len))));
         }
-        let values = leaf.iter().filter_map(|row| row.value());
+        let values = leaf.iter().filter_map(|cell| cell.value());
         let (count, bytes) =
             values.fold((0, 0), |(count, sum), value| (count + 1, sum + value.as_slice().len()));
         let taken = leaf.memory_bytes() - bare;
         assert!(taken <= bytes * 2 + count * 2 * 32 + 300, "{taken} for {count} of {bytes}");
         if round % 8 == 7 {
-            leaf.iter().for_each(|row| leaf.touch(leaf.find(&row.key.to_vec()).unwrap()));
+            leaf.iter().for_each(|cell| leaf.touch(leaf.find(&cell.key.to_vec()).unwrap()));
             leaf.evict_cold_values();
             let taken = leaf.memory_bytes() - bare;
             assert!(taken <= bytes * 9 / 8 + count * 2 * 32, "{taken} for {count} of {bytes}");
@@ -193,7 +193,7 @@ fn keys_that_share_less_and_less_are_all_found() {
 }
 
 #[test]
-fn removal_moves_the_last_row_with_its_value_and_touch() {
+fn removal_moves_the_last_cell_with_its_value_and_touch() {
     let mut leaf = leaf_of(&["a", "c", "b"]);
     let last = leaf.find(b"b").unwrap();
     leaf.set_value(last, Some(value("b")));
@@ -260,7 +260,7 @@ fn a_full_leaf_refuses_new_keys_and_replaces_old_ones() {
     assert!(matches!(refused, Put::Full { value: Some(value) } if *value.bytes == *b"kept"));
     let replaced = leaf.put(&number(1), &head(7), None);
     assert!(matches!(replaced, Put::Replaced { .. }));
-    assert_eq!(leaf.len(), MAX_ROWS);
+    assert_eq!(leaf.len(), MAX_CELLS);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn the_empty_key_is_the_first() {
     let mut bytes = Vec::new();
     leaf.encode(&mut bytes);
     let leaf = Leaf::decode(&bytes).unwrap();
-    let keys: Vec<_> = leaf.iter().map(|row| row.key.to_vec()).collect();
+    let keys: Vec<_> = leaf.iter().map(|cell| cell.key.to_vec()).collect();
     assert_eq!(keys, [&b""[..], b"b"]);
     assert!(leaf.find(b"").is_some_and(|slot| leaf.head(slot) == head(2)));
 }
@@ -327,7 +327,7 @@ fn a_split_is_in_the_middle_or_near_the_end_that_grows() {
     for (next, left) in [(None, 64), (Some(number(1_000)), 115), (Some(number(0)), 12)] {
         let mut leaf = full();
         let split = leaf.split(next.as_deref()).unwrap();
-        assert_eq!((leaf.len(), split.right.len()), (left, MAX_ROWS - left));
+        assert_eq!((leaf.len(), split.right.len()), (left, MAX_CELLS - left));
     }
     let mut leaf = full();
     leaf.split(Some(&number(100))).unwrap();
@@ -352,14 +352,14 @@ fn a_leaf_that_does_not_fit_comes_back() {
     put(&mut right, b"v", 1);
     assert!(!left.can_absorb(&right));
     let right = left.absorb(right).unwrap_err();
-    assert_eq!((left.len(), right.len()), (MAX_ROWS, 1));
+    assert_eq!((left.len(), right.len()), (MAX_CELLS, 1));
     assert!(left.absorb(Leaf::new()).is_ok());
     let mut empty = Leaf::new();
     assert!(empty.absorb(right).is_ok() && empty.len() == 1);
 }
 
 #[test]
-fn a_leaf_of_few_short_rows_is_nearly_empty() {
+fn a_leaf_of_few_short_cells_is_nearly_empty() {
     let mut leaf = Leaf::new();
     for n in 0..15 {
         put(&mut leaf, &number(n), 1);
@@ -373,10 +373,10 @@ fn a_leaf_of_few_short_rows_is_nearly_empty() {
 fn encoding_names_the_newest_revision_and_its_checksum() {
     let (leaf, mut bytes) = (full(), b"before".to_vec());
     let encoded = leaf.encode(&mut bytes);
-    assert_eq!(encoded.newest_revision, MAX_ROWS as u64 - 1);
+    assert_eq!(encoded.newest_revision, MAX_CELLS as u64 - 1);
     assert_eq!(encoded_checksum(&bytes), Some(encoded.checksum));
-    assert_eq!(Leaf::decode(&bytes[6..]).unwrap().len(), MAX_ROWS);
-    assert!(bytes.len() < 50 * MAX_ROWS);
+    assert_eq!(Leaf::decode(&bytes[6..]).unwrap().len(), MAX_CELLS);
+    assert!(bytes.len() < 50 * MAX_CELLS);
     assert_eq!(encoded_checksum(&[1, 2, 3]), None);
 }
 

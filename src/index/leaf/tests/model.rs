@@ -7,19 +7,19 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use crate::index::leaf::keys::MAX_KEY_BYTES;
-use crate::index::leaf::{Leaf, MAX_ENCODED_BYTES, MAX_ROWS, Put, ReadValue, prints};
+use crate::index::leaf::{Leaf, MAX_CELLS, MAX_ENCODED_BYTES, Put, ReadValue, prints};
 use crate::seams::thinned;
 use crate::values::head::Head;
 use crate::values::head::tests::any_head;
 
 #[derive(Debug, Clone)]
-struct ModelRow {
+struct ModelCell {
     head: Head,
     value: Option<Bytes>,
     touched: bool,
 }
 
-type Model = BTreeMap<Vec<u8>, ModelRow>;
+type Model = BTreeMap<Vec<u8>, ModelCell>;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -76,13 +76,13 @@ fn any_bound() -> impl Strategy<Value = Bound<Vec<u8>>> {
 }
 
 fn any_op() -> impl Strategy<Value = Op> {
-    let row = any::<prop::sample::Index>;
+    let cell = any::<prop::sample::Index>;
     prop_oneof![
         60 => (any_key(), any_head(), any_value()).prop_map(|(k, h, v)| Op::Put(k, h, v)),
-        5 => (row(), any_head()).prop_map(|(row, head)| Op::SetHead(row, head)),
-        5 => (row(), any_value()).prop_map(|(row, value)| Op::SetValue(row, value)),
-        12 => row().prop_map(Op::Remove),
-        8 => row().prop_map(Op::Touch),
+        5 => (cell(), any_head()).prop_map(|(cell, head)| Op::SetHead(cell, head)),
+        5 => (cell(), any_value()).prop_map(|(cell, value)| Op::SetValue(cell, value)),
+        12 => cell().prop_map(Op::Remove),
+        8 => cell().prop_map(Op::Touch),
         2 => Just(Op::EvictCold),
         3 => prop::option::of(any_key()).prop_map(Op::SplitAndAbsorb),
         1 => any::<bool>().prop_map(Op::Halve),
@@ -100,42 +100,42 @@ fn is_short(value: &Bytes) -> bool {
 }
 
 /// A key of the model, if it has any.
-fn pick(model: &Model, row: prop::sample::Index) -> Option<Vec<u8>> {
-    model.keys().nth(row.index(model.len().max(1))).cloned()
+fn pick(model: &Model, cell: prop::sample::Index) -> Option<Vec<u8>> {
+    model.keys().nth(cell.index(model.len().max(1))).cloned()
 }
 
 fn apply(leaf: &mut Leaf, model: &mut Model, op: Op) {
     match op {
         Op::Put(key, head, value) => put(leaf, model, key, head, value),
-        Op::SetHead(row, head) => {
-            if let Some(key) = pick(model, row) {
+        Op::SetHead(cell, head) => {
+            if let Some(key) = pick(model, cell) {
                 leaf.set_head(leaf.find(&key).unwrap(), &head);
                 model.get_mut(&key).unwrap().head = head;
             }
         }
-        Op::SetValue(row, value) => {
-            if let Some(key) = pick(model, row) {
+        Op::SetValue(cell, value) => {
+            if let Some(key) = pick(model, cell) {
                 let free = leaf.set_value(leaf.find(&key).unwrap(), with_value(value.clone()));
-                let row = model.get_mut(&key).unwrap();
-                let old = std::mem::replace(&mut row.value, value.clone());
+                let cell = model.get_mut(&key).unwrap();
+                let old = std::mem::replace(&mut cell.value, value.clone());
                 assert_is_free(free, &old, &value);
             }
         }
-        Op::Remove(row) => {
-            if let Some(key) = pick(model, row) {
+        Op::Remove(cell) => {
+            if let Some(key) = pick(model, cell) {
                 let (head, free) = leaf.remove(leaf.find(&key).unwrap());
-                let row = model.remove(&key).unwrap();
-                assert_eq!(head, row.head);
-                assert_is_free(free, &row.value, &None);
+                let cell = model.remove(&key).unwrap();
+                assert_eq!(head, cell.head);
+                assert_is_free(free, &cell.value, &None);
             }
         }
-        Op::Touch(row) => {
-            if let Some(key) = pick(model, row) {
-                let (slot, row) = (leaf.find(&key).unwrap(), model.get_mut(&key).unwrap());
+        Op::Touch(cell) => {
+            if let Some(key) = pick(model, cell) {
+                let (slot, cell) = (leaf.find(&key).unwrap(), model.get_mut(&key).unwrap());
                 leaf.touch(slot);
-                row.touched |= row.value.is_some();
-                assert_eq!(leaf.note_wanted(slot), row.touched);
-                row.touched = true;
+                cell.touched |= cell.value.is_some();
+                assert_eq!(leaf.note_wanted(slot), cell.touched);
+                cell.touched = true;
             }
         }
         Op::EvictCold => evict(leaf, model),
@@ -149,18 +149,18 @@ fn apply(leaf: &mut Leaf, model: &mut Model, op: Op) {
 fn put(leaf: &mut Leaf, model: &mut Model, key: Vec<u8>, head: Head, value: Option<Bytes>) {
     let is_new = !model.contains_key(&key);
     while is_new && !leaf.has_room_for(&key) {
-        let rows = leaf.len();
+        let cells = leaf.len();
         let refused = leaf.put(&key, &head, with_value(value.clone()));
         assert!(
             matches!(refused, Put::Full { value: back } if back.as_ref().map(|b| &b.bytes) == value.as_ref())
         );
-        assert!(rows >= 20 && leaf.len() == rows);
+        assert!(cells >= 20 && leaf.len() == cells);
         halve(leaf, model, false, Some(&key));
     }
-    let touched = model.get(&key).is_some_and(|row| row.touched);
-    let row = ModelRow { head, value: value.clone(), touched };
+    let touched = model.get(&key).is_some_and(|cell| cell.touched);
+    let cell = ModelCell { head, value: value.clone(), touched };
     let newer = value.clone();
-    match (leaf.put(&key, &head, with_value(value)), model.insert(key, row)) {
+    match (leaf.put(&key, &head, with_value(value)), model.insert(key, cell)) {
         (Put::Inserted, None) => {}
         (Put::Replaced { free }, Some(old)) => {
             assert_is_free(free, &old.value, &newer);
@@ -177,9 +177,9 @@ fn assert_is_free(free: Option<Bytes>, old: &Option<Bytes>, newer: &Option<Bytes
 
 fn evict(leaf: &mut Leaf, model: &mut Model) {
     let evicted = leaf.evict_cold_values();
-    let cold = model.values_mut().filter(|row| !row.touched);
-    assert_eq!(evicted.count, cold.filter_map(|row| row.value.take()).count());
-    model.values_mut().for_each(|row| row.touched = false);
+    let cold = model.values_mut().filter(|cell| !cell.touched);
+    assert_eq!(evicted.count, cold.filter_map(|cell| cell.value.take()).count());
+    model.values_mut().for_each(|cell| cell.touched = false);
 }
 
 fn split_and_absorb(leaf: &mut Leaf, model: &Model, next: Option<Vec<u8>>) {
@@ -214,21 +214,21 @@ fn reload(leaf: &mut Leaf, model: &mut Model) {
     let mut bytes = Vec::new();
     let encoded = leaf.encode(&mut bytes);
     assert!(bytes.len() <= leaf.bound_bytes());
-    let newest = model.values().map(|row| row.head.revision).max();
+    let newest = model.values().map(|cell| cell.head.revision).max();
     assert_eq!(encoded.newest_revision, newest.unwrap_or(0));
-    let mut rows = Vec::new();
+    let mut cells = Vec::new();
     let visited = Leaf::visit_encoded(&bytes, &mut |key, head| {
-        rows.push((key.to_vec(), *head));
+        cells.push((key.to_vec(), *head));
         ControlFlow::Continue(())
     });
     assert_eq!(visited, Some(()));
-    assert!(rows.into_iter().eq(model.iter().map(|(key, row)| (key.clone(), row.head))));
+    assert!(cells.into_iter().eq(model.iter().map(|(key, cell)| (key.clone(), cell.head))));
     *leaf = Leaf::decode(&bytes).unwrap();
     let mut again = Vec::new();
     leaf.encode(&mut again);
     assert_eq!(again, bytes);
-    for row in model.values_mut() {
-        (row.value, row.touched) = (None, false);
+    for cell in model.values_mut() {
+        (cell.value, cell.touched) = (None, false);
     }
 }
 
@@ -254,21 +254,21 @@ fn compare_range(leaf: &Leaf, model: &Model, low: &Bound<Vec<u8>>, high: &Bound<
     assert!(back.into_iter().eq(expected.into_iter().rev()));
 }
 
-fn clone_pair((key, row): (&Vec<u8>, &ModelRow)) -> (Vec<u8>, ModelRow) {
-    (key.clone(), row.clone())
+fn clone_pair((key, cell): (&Vec<u8>, &ModelCell)) -> (Vec<u8>, ModelCell) {
+    (key.clone(), cell.clone())
 }
 
 /// Compares the leaf with the model, and looks at its invariants.
 fn check(leaf: &Leaf, model: &Model) {
     assert_eq!(leaf.len(), model.len());
-    assert!(leaf.len() <= MAX_ROWS && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
-    for (rank, (entry, (key, row))) in leaf.iter().zip(model).enumerate() {
+    assert!(leaf.len() <= MAX_CELLS && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
+    for (rank, (entry, (key, cell))) in leaf.iter().zip(model).enumerate() {
         assert_eq!(&entry.key.to_vec(), key);
         let slot = leaf.at(rank).unwrap();
         assert_eq!(leaf.find(key), Some(slot));
-        assert_eq!((entry.head(), leaf.head(slot)), (row.head, row.head));
-        assert_eq!(entry.value().map(|value| value.bytes()), row.value);
-        assert_eq!(leaf.values.is_touched(slot), row.touched);
+        assert_eq!((entry.head(), leaf.head(slot)), (cell.head, cell.head));
+        assert_eq!(entry.value().map(|value| value.bytes()), cell.value);
+        assert_eq!(leaf.values.is_touched(slot), cell.touched);
         assert!(entry.key.compare(key).is_eq() && entry.key.len() == key.len());
         let print = prints::of(entry.key.suffix);
         assert_eq!(leaf.prints.find(print, leaf.len(), |found| found == slot), Some(slot));
@@ -282,7 +282,7 @@ fn check(leaf: &Leaf, model: &Model) {
 
 /// The memory of a leaf, summed anew but for what is spare of its chunk.
 fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
-    let values = || model.values().filter_map(|row| row.value.as_ref());
+    let values = || model.values().filter_map(|cell| cell.value.as_ref());
     let count = values().count();
     let short: usize = values().filter(|value| is_short(value)).map(Bytes::len).sum();
     let long: usize = values().filter(|v| !is_short(v)).map(|v| v.len() + 2 * 32 + 16).sum();
@@ -290,8 +290,8 @@ fn memory_bytes(leaf: &Leaf, model: &Model) -> usize {
     assert!(short == 0 || chunk >= short + 32);
     let array = leaf.values.array_bytes();
     assert_eq!(array == 0, count == 0, "an array without values, or values without an array");
-    let rows = leaf.rows.memory_bytes();
-    size_of::<Leaf>() + rows + leaf.keys.capacity() + array + chunk + long
+    let cells = leaf.cells.memory_bytes();
+    size_of::<Leaf>() + cells + leaf.keys.capacity() + array + chunk + long
 }
 
 proptest! {
@@ -299,17 +299,17 @@ proptest! {
 
     #[test]
     fn a_leaf_agrees_with_the_model(
-        rows in prop::collection::vec((any_key(), any_head(), any_value()), 0..140),
+        cells in prop::collection::vec((any_key(), any_head(), any_value()), 0..140),
         ops in prop::collection::vec(any_op(), 1..80),
         form in 0..3,
     ) {
         let (mut leaf, mut model) = (Leaf::new(), Model::new());
-        for (key, mut head, value) in rows {
+        for (key, mut head, value) in cells {
             if form == 0 {
-                // Rows are bare until some operation brings another.
+                // Cells are bare until some operation brings another.
                 head = Head::bare(head.revision >> 16);
             } else if form == 1 {
-                // Rows are narrow until some operation brings another.
+                // Cells are narrow until some operation brings another.
                 head.expires_ms = None;
                 head.revision >>= 16;
                 head.modified_ms >>= 16;
@@ -334,7 +334,7 @@ proptest! {
         for (index, key) in keys.into_iter().enumerate() {
             let leaf = &mut leaves[usize::from(index >= at)];
             if matches!(leaf.put(&key, &head, None), Put::Inserted) {
-                model.insert(key, ModelRow { head, value: None, touched: false });
+                model.insert(key, ModelCell { head, value: None, touched: false });
             }
         }
         let [mut left, right] = leaves;

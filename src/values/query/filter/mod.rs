@@ -8,6 +8,7 @@
 //! | `text.rs`, `parser.rs` | its text form: written, read |
 //! | `error.rs` | what is wrong with one |
 
+mod condition;
 mod error;
 mod json;
 mod matching;
@@ -19,6 +20,8 @@ mod text;
 use serde::Serialize;
 use serde_json::Value;
 
+use self::condition::Size;
+pub(crate) use self::condition::{Comparison, Condition};
 pub use self::error::{FilterError, ParseFilterError};
 use super::order::kind;
 use super::pointer::Pointer;
@@ -107,51 +110,6 @@ const MAX_PARTS: usize = 1_000;
 #[must_use]
 pub struct Filter {
     condition: Result<Condition, FilterError>,
-}
-
-/// A filter that is whole: its paths are paths, and it is within its limits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Condition {
-    Compare {
-        path: Pointer,
-        comparison: Comparison,
-        value: Value,
-    },
-    Between {
-        path: Pointer,
-        low: Value,
-        high: Value,
-    },
-    In {
-        path: Pointer,
-        values: Vec<Value>,
-    },
-    Prefix {
-        path: Pointer,
-        prefix: String,
-    },
-    Exists {
-        path: Pointer,
-    },
-    /// Not one of one, and none of its parts is such a group itself.
-    All(Vec<Condition>),
-    /// As `All`.
-    Any(Vec<Condition>),
-    Not(Box<Condition>),
-    Element {
-        path: Pointer,
-        of: Box<Condition>,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Eq,
-    Ne,
-    Lt,
-    Le,
-    Gt,
-    Ge,
 }
 
 impl Filter {
@@ -427,33 +385,6 @@ impl Filter {
             _ => Ok(condition),
         };
         Self { condition: build().and_then(within) }
-    }
-}
-
-/// How large a condition is.
-struct Size {
-    depth: usize,
-    parts: usize,
-}
-
-impl Condition {
-    /// Each part is within the limits already, so this goes no deeper than one level beyond them.
-    fn size(&self, above: usize) -> Size {
-        let depth = above + 1;
-        let of = |parts: &[Self]| {
-            parts.iter().fold(Size { depth, parts: 1 }, |size, part| {
-                let inner = part.size(depth);
-                Size { depth: size.depth.max(inner.depth), parts: size.parts + inner.parts }
-            })
-        };
-        match self {
-            Self::All(parts) | Self::Any(parts) => of(parts),
-            Self::Not(of_one) | Self::Element { of: of_one, .. } => {
-                of(std::slice::from_ref(&**of_one))
-            }
-            Self::In { values, .. } => Size { depth, parts: 1 + values.len() },
-            _ => Size { depth, parts: 1 },
-        }
     }
 }
 

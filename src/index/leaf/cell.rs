@@ -3,9 +3,9 @@
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 
-/// A row of a leaf.
+/// A cell of a leaf.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
+pub(super) struct Cell {
     etag: [u8; 16],
     revision: u64,
     modified_ms: u64,
@@ -15,20 +15,20 @@ pub(super) struct Row {
     offset: u32,
     len_bytes: u32,
     checksum: u32,
-    /// Where the suffix of the row's key begins in the leaf's keys.
+    /// Where the suffix of the cell's key begins in the leaf's keys.
     start: u16,
     /// Length of the suffix.
     len: u16,
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Row>() == 64);
+const _: () = assert!(size_of::<Cell>() == 64);
 
 const DELETED: u8 = 1;
 const EXPIRES: u8 = 2;
 
-impl Row {
-    /// A row of this head, and the place of its key.
+impl Cell {
+    /// A cell of this head, and the place of its key.
     #[inline]
     pub(super) fn new(head: &Head, (start, len): (usize, usize)) -> Self {
         let flags = if head.deleted { DELETED } else { 0 };

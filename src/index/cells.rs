@@ -1,4 +1,4 @@
-//! Reading and changing rows.
+//! Reading and changing cells.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,24 +15,24 @@ use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// A row as it is found: the head of an item's newest version and, where it is in memory, the
+/// A cell as it is found: the head of an item's newest version and, where it is in memory, the
 /// version's value.
 #[derive(Debug, Clone)]
-pub(crate) struct Row {
+pub(crate) struct Cell {
     pub(crate) head: Head,
     pub(crate) value: Option<ReadValue>,
 }
 
-/// A row without its value.
+/// A cell without its value.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct NamedRow {
+pub(crate) struct NamedCell {
     pub(crate) head: Head,
     /// What the version displaced; `None` where the value is not in memory.
     pub(crate) parent: Option<Option<ETag>>,
 }
 
-impl Row {
-    /// Reads a row, which is thereby used.
+impl Cell {
+    /// Reads a cell, which is thereby used.
     pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
         leaf.touch(slot);
         Self { head: leaf.head(slot), value: leaf.value(slot).map(CachedValue::for_reader) }
@@ -40,18 +40,18 @@ impl Row {
 }
 
 impl Index {
-    /// The row of an item. Costs one row of the backing store where its leaf is not in memory.
+    /// The cell of an item. Costs one pair of the backing store where its leaf is not in memory.
     ///
     /// # Errors
     /// What loading the leaf fails with.
-    pub(crate) fn row(&self, key: &ItemKey) -> Result<Option<Row>> {
-        self.look(key, Row::of)
+    pub(crate) fn cell(&self, key: &ItemKey) -> Result<Option<Cell>> {
+        self.look(key, Cell::of)
     }
 
-    /// As [`row`](Self::row), but what is taken of the row is what `f` makes of it, under the lock of
+    /// As [`cell`](Self::cell), but what is taken of the cell is what `f` makes of it, under the lock of
     /// its leaf.
     #[inline]
-    pub(crate) fn with_row_read<T>(
+    pub(crate) fn with_cell_read<T>(
         &self,
         key: &ItemKey,
         f: impl Fn(Head, Option<CachedValue<'_>>) -> T,
@@ -62,17 +62,17 @@ impl Index {
         })
     }
 
-    /// The head of an item: as [`row`](Self::row), without the value.
+    /// The head of an item: as [`cell`](Self::cell), without the value.
     pub(crate) fn head(&self, key: &ItemKey) -> Result<Option<Head>> {
         self.look(key, Leaf::head)
     }
 
-    /// As [`row`](Self::row), but of the value it says only what the version displaced, where that is
+    /// As [`cell`](Self::cell), but of the value it says only what the version displaced, where that is
     /// in memory with the value.
-    pub(crate) fn named(&self, key: &ItemKey) -> Result<Option<NamedRow>> {
+    pub(crate) fn named(&self, key: &ItemKey) -> Result<Option<NamedCell>> {
         self.look(key, |leaf, slot| {
             leaf.touch(slot);
-            NamedRow { head: leaf.head(slot), parent: leaf.value(slot).map(CachedValue::parent) }
+            NamedCell { head: leaf.head(slot), parent: leaf.value(slot).map(CachedValue::parent) }
         })
     }
 
@@ -143,7 +143,7 @@ impl Index {
         }
     }
 
-    /// Sets the row of an item whose leaf is in memory. No I/O, and nothing that can fail.
+    /// Sets the cell of an item whose leaf is in memory. No I/O, and nothing that can fail.
     pub(crate) fn put(&self, key: &ItemKey, head: &Head, value: Option<ReadValue>, _: &Pinned<'_>) {
         let mut value = value.filter(|value| self.is_worth_keeping(&value.bytes));
         let put_at_once = self.in_memory_mut(key, |state| {
@@ -159,7 +159,7 @@ impl Index {
         self.put_waiting(&directory, key.key_bytes(), head, value);
     }
 
-    /// Sets a row, also where its leaf is in use or full.
+    /// Sets a cell, also where its leaf is in use or full.
     pub(super) fn put_waiting(
         &self,
         directory: &Directory,
@@ -196,7 +196,7 @@ impl Index {
         _: &Pinned<'_>,
         f: impl FnOnce(&Head) -> Option<Head>,
     ) {
-        self.with_row(key, |state, slot| {
+        self.with_cell(key, |state, slot| {
             let leaf = state.leaf.as_ref()?;
             let head = f(&leaf.head(slot))?;
             self.change(state, |leaf| leaf.set_head(slot, &head));
@@ -204,10 +204,10 @@ impl Index {
         });
     }
 
-    /// Removes the row of an item if `f` says so. A leaf that is nearly empty then joins the one
+    /// Removes the cell of an item if `f` says so. A leaf that is nearly empty then joins the one
     /// before it. The item's leaf is in memory.
     pub(crate) fn remove_if(&self, key: &ItemKey, _: &Pinned<'_>, f: impl FnOnce(&Head) -> bool) {
-        let removed = self.with_row(key, |state, slot| {
+        let removed = self.with_cell(key, |state, slot| {
             let leaf = state.leaf.as_ref()?;
             f(&leaf.head(slot)).then_some(())?;
             let removed = self.change(state, |leaf| leaf.remove(slot));
@@ -219,7 +219,7 @@ impl Index {
         }
     }
 
-    /// Puts the value of a version into its row, unless the row is of another version by now.
+    /// Puts the value of a version into its cell, unless the cell is of another version by now.
     pub(crate) fn keep_value(
         &self,
         key: &ItemKey,
@@ -237,7 +237,7 @@ impl Index {
             return;
         }
         let value = ReadValue { parent, bytes: bytes.clone() };
-        let free = self.with_row(key, |state, slot| {
+        let free = self.with_cell(key, |state, slot| {
             let before = state.memory_bytes();
             let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;
             let now = leaf.head(slot);
@@ -267,8 +267,8 @@ impl Index {
         directory.in_memory_mut(key.key_bytes(), f)
     }
 
-    /// Calls `f` with the row of a key and its leaf, locked; not where the leaf is not in memory.
-    fn with_row<T>(
+    /// Calls `f` with the cell of a key and its leaf, locked; not where the leaf is not in memory.
+    fn with_cell<T>(
         &self,
         key: &ItemKey,
         f: impl FnOnce(&mut LeafState, Slot) -> Option<T>,
@@ -280,7 +280,7 @@ impl Index {
         });
         let Some(f) = f else { return at_once.flatten() };
         if at_once.is_some() {
-            // The row is not there.
+            // The cell is not there.
             return None;
         }
         let directory = self.directory(key.collection())?;
@@ -297,7 +297,7 @@ impl Index {
     }
 
     /// Changes a leaf that is in memory and locked, and counts what that does.
-    #[expect(clippy::expect_used, reason = "who changes a row has pinned its leaf in memory")]
+    #[expect(clippy::expect_used, reason = "who changes a cell has pinned its leaf in memory")]
     pub(super) fn change<T>(&self, state: &mut LeafState, f: impl FnOnce(&mut Leaf) -> T) -> T {
         let before = state.memory_bytes();
         let changed = f(state.leaf.as_mut().expect("a pinned leaf is in memory"));
@@ -312,8 +312,8 @@ impl Index {
     /// Splits a leaf that is full, so that there is room for a key. The leaf is locked.
     fn split(&self, directory: &Directory, state: &mut LeafState, next_key: &[u8]) {
         let split = self.change(state, |leaf| leaf.split(Some(next_key)));
-        #[expect(clippy::expect_used, reason = "a leaf with fewer rows has room for any key")]
-        let Split { separator, right } = split.expect("a full leaf has two rows at least");
+        #[expect(clippy::expect_used, reason = "a leaf with fewer cells has room for any key")]
+        let Split { separator, right } = split.expect("a full leaf has two cells at least");
         self.memory.grew(0, right.memory_bytes());
         self.memory.dirty_leaves.fetch_add(1, Ordering::Relaxed);
         let high = state.high.replace(separator.clone());
@@ -354,6 +354,6 @@ impl Index {
             self.memory.dirty_leaves.fetch_sub(1, Ordering::Relaxed);
         }
         directory.remove(&right_handle.low);
-        self.merged_rows.lock().push(super::row_key(&directory.collection, &right_handle.low));
+        self.merged_pairs.lock().push(super::pair_key(&directory.collection, &right_handle.low));
     }
 }

@@ -1,35 +1,35 @@
-//! The rows of a leaf: in 10 bytes each, in 48, or in 64 where one of them needs that.
+//! The cells of a leaf: in 10 bytes each, in 48, or in 64 where one of them needs that.
 //!
 //! Leaves of usual heads are three quarters of what they would be otherwise, so more of them stay
-//! in memory. Heads that expire, and those whose numbers are beyond the usual, need wide rows. Heads
+//! in memory. Heads that expire, and those whose numbers are beyond the usual, need wide cells. Heads
 //! of entries of a secondary index say nothing but a revision, and have bare ones.
 
-use super::row::Row;
+use super::cell::Cell;
 use super::{Slot, grow};
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 
-/// Rows by slot. All of a leaf have the same form; one that was wide stays so.
+/// Cells by slot. All of a leaf have the same form; one that was wide stays so.
 #[derive(Debug)]
-pub(super) enum Rows {
-    Bare(Vec<BareRow>),
-    Narrow(Vec<NarrowRow>),
-    Wide(Vec<Row>),
+pub(super) enum Cells {
+    Bare(Vec<BareCell>),
+    Narrow(Vec<NarrowCell>),
+    Wide(Vec<Cell>),
 }
 
-/// A row whose head is [bare](Head::is_bare) and whose revision is below 2^48.
+/// A cell whose head is [bare](Head::is_bare) and whose revision is below 2^48.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct BareRow {
+pub(super) struct BareCell {
     revision: Low48,
     start: u16,
     len: u16,
 }
 
-const _: () = assert!(size_of::<BareRow>() == 10);
+const _: () = assert!(size_of::<BareCell>() == 10);
 
-/// A row whose version does not expire, and whose revision and time are below 2^48.
+/// A cell whose version does not expire, and whose revision and time are below 2^48.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NarrowRow {
+pub(super) struct NarrowCell {
     etag: [u8; 16],
     revision: Low48,
     modified_ms: Low48,
@@ -42,7 +42,7 @@ pub(super) struct NarrowRow {
     len: u16,
 }
 
-const _: () = assert!(size_of::<NarrowRow>() == 48);
+const _: () = assert!(size_of::<NarrowCell>() == 48);
 
 /// Lengths of suffixes are below this bit.
 const DELETED: u16 = 1 << 15;
@@ -68,7 +68,7 @@ impl Low48 {
     }
 }
 
-impl BareRow {
+impl BareCell {
     /// `None` for a head that does not fit.
     #[inline]
     fn new(head: &Head, (start, len): (usize, usize)) -> Option<Self> {
@@ -87,7 +87,7 @@ impl BareRow {
     }
 }
 
-impl NarrowRow {
+impl NarrowCell {
     /// `None` for a head that does not fit.
     #[inline]
     fn new(head: &Head, (start, len): (usize, usize)) -> Option<Self> {
@@ -128,48 +128,48 @@ impl NarrowRow {
     }
 }
 
-/// Adds a row, if there is one of this form; whether there is.
+/// Adds a cell, if there is one of this form; whether there is.
 #[inline]
-fn push_to<T>(rows: &mut Vec<T>, row: Option<T>) -> bool {
-    let Some(row) = row else { return false };
-    grow(rows, 1);
-    rows.push(row);
+fn push_to<T>(cells: &mut Vec<T>, cell: Option<T>) -> bool {
+    let Some(cell) = cell else { return false };
+    grow(cells, 1);
+    cells.push(cell);
     true
 }
 
-/// Sets a row, if there is one of this form; whether there is.
+/// Sets a cell, if there is one of this form; whether there is.
 #[inline]
-fn set<T>(place: &mut T, row: Option<T>) -> bool {
-    let Some(row) = row else { return false };
-    *place = row;
+fn set<T>(place: &mut T, cell: Option<T>) -> bool {
+    let Some(cell) = cell else { return false };
+    *place = cell;
     true
 }
 
-impl Rows {
-    /// No rows, and no allocation.
+impl Cells {
+    /// No cells, and no allocation.
     pub(super) fn new() -> Self {
         Self::Bare(Vec::new())
     }
 
-    /// No rows, and room for so many of this form.
-    pub(super) fn with_capacity_like(&self, rows: usize) -> Self {
+    /// No cells, and room for so many of this form.
+    pub(super) fn with_capacity_like(&self, cells: usize) -> Self {
         match self {
-            Self::Bare(_) => Self::Bare(Vec::with_capacity(rows)),
-            Self::Narrow(_) => Self::Narrow(Vec::with_capacity(rows)),
-            Self::Wide(_) => Self::Wide(Vec::with_capacity(rows)),
+            Self::Bare(_) => Self::Bare(Vec::with_capacity(cells)),
+            Self::Narrow(_) => Self::Narrow(Vec::with_capacity(cells)),
+            Self::Wide(_) => Self::Wide(Vec::with_capacity(cells)),
         }
     }
 
-    /// No rows, and room for so many: of bare heads or of others.
-    pub(super) fn with_capacity(rows: usize, bare: bool) -> Self {
+    /// No cells, and room for so many: of bare heads or of others.
+    pub(super) fn with_capacity(cells: usize, bare: bool) -> Self {
         if bare {
-            Self::Bare(Vec::with_capacity(rows))
+            Self::Bare(Vec::with_capacity(cells))
         } else {
-            Self::Narrow(Vec::with_capacity(rows))
+            Self::Narrow(Vec::with_capacity(cells))
         }
     }
 
-    /// Whether there are rows, and all heads are bare.
+    /// Whether there are cells, and all heads are bare.
     pub(super) fn are_bare(&self) -> bool {
         self.len() > 0 && self.slots().all(|slot| self.head(slot).is_bare())
     }
@@ -177,36 +177,36 @@ impl Rows {
     #[inline]
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Bare(rows) => rows.len(),
-            Self::Narrow(rows) => rows.len(),
-            Self::Wide(rows) => rows.len(),
+            Self::Bare(cells) => cells.len(),
+            Self::Narrow(cells) => cells.len(),
+            Self::Wide(cells) => cells.len(),
         }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         match self {
-            Self::Bare(rows) => rows.capacity() * size_of::<BareRow>(),
-            Self::Narrow(rows) => rows.capacity() * size_of::<NarrowRow>(),
-            Self::Wide(rows) => rows.capacity() * size_of::<Row>(),
+            Self::Bare(cells) => cells.capacity() * size_of::<BareCell>(),
+            Self::Narrow(cells) => cells.capacity() * size_of::<NarrowCell>(),
+            Self::Wide(cells) => cells.capacity() * size_of::<Cell>(),
         }
     }
 
     pub(super) fn reserve_exact(&mut self, more: usize) {
         match self {
-            Self::Bare(rows) => rows.reserve_exact(more),
-            Self::Narrow(rows) => rows.reserve_exact(more),
-            Self::Wide(rows) => rows.reserve_exact(more),
+            Self::Bare(cells) => cells.reserve_exact(more),
+            Self::Narrow(cells) => cells.reserve_exact(more),
+            Self::Wide(cells) => cells.reserve_exact(more),
         }
     }
 
-    /// Adds a row in the next slot; its key's suffix begins at `span.0` and is `span.1` bytes long.
+    /// Adds a cell in the next slot; its key's suffix begins at `span.0` and is `span.1` bytes long.
     #[inline]
     pub(super) fn push(&mut self, head: &Head, span: (usize, usize)) {
         debug_assert!(span.0 + span.1 <= usize::from(u16::MAX), "keys of a leaf are too long");
         let fits = match self {
-            Self::Bare(rows) => push_to(rows, BareRow::new(head, span)),
-            Self::Narrow(rows) => push_to(rows, NarrowRow::new(head, span)),
-            Self::Wide(rows) => push_to(rows, Some(Row::new(head, span))),
+            Self::Bare(cells) => push_to(cells, BareCell::new(head, span)),
+            Self::Narrow(cells) => push_to(cells, NarrowCell::new(head, span)),
+            Self::Wide(cells) => push_to(cells, Some(Cell::new(head, span))),
         };
         if !fits {
             self.widen();
@@ -214,26 +214,26 @@ impl Rows {
         }
     }
 
-    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the cells")]
     #[inline]
     pub(super) fn head(&self, slot: Slot) -> Head {
         match self {
-            Self::Bare(rows) => rows[slot.index()].head(),
-            Self::Narrow(rows) => rows[slot.index()].head(),
-            Self::Wide(rows) => rows[slot.index()].head(),
+            Self::Bare(cells) => cells[slot.index()].head(),
+            Self::Narrow(cells) => cells[slot.index()].head(),
+            Self::Wide(cells) => cells[slot.index()].head(),
         }
     }
 
-    /// Sets the head of a row and keeps the place of its key.
-    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    /// Sets the head of a cell and keeps the place of its key.
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the cells")]
     #[inline]
     pub(super) fn set_head(&mut self, slot: Slot, head: &Head) {
         let span = self.span(slot);
         let place = slot.index();
         let fits = match self {
-            Self::Bare(rows) => set(&mut rows[place], BareRow::new(head, span)),
-            Self::Narrow(rows) => set(&mut rows[place], NarrowRow::new(head, span)),
-            Self::Wide(rows) => set(&mut rows[place], Some(Row::new(head, span))),
+            Self::Bare(cells) => set(&mut cells[place], BareCell::new(head, span)),
+            Self::Narrow(cells) => set(&mut cells[place], NarrowCell::new(head, span)),
+            Self::Wide(cells) => set(&mut cells[place], Some(Cell::new(head, span))),
         };
         if !fits {
             self.widen();
@@ -241,46 +241,46 @@ impl Rows {
         }
     }
 
-    /// Where the suffix of a row's key lies in the leaf's keys: its start and its length.
-    #[expect(clippy::indexing_slicing, reason = "a slot names one of the rows")]
+    /// Where the suffix of a cell's key lies in the leaf's keys: its start and its length.
+    #[expect(clippy::indexing_slicing, reason = "a slot names one of the cells")]
     #[inline]
     pub(super) fn span(&self, slot: Slot) -> (usize, usize) {
         match self {
-            Self::Bare(rows) => rows[slot.index()].span(),
-            Self::Narrow(rows) => rows[slot.index()].span(),
-            Self::Wide(rows) => rows[slot.index()].span(),
+            Self::Bare(cells) => cells[slot.index()].span(),
+            Self::Narrow(cells) => cells[slot.index()].span(),
+            Self::Wide(cells) => cells[slot.index()].span(),
         }
     }
 
-    /// Says of each row, in order of slot, where the suffix of its key lies now.
+    /// Says of each cell, in order of slot, where the suffix of its key lies now.
     pub(super) fn move_spans(&mut self, mut f: impl FnMut(Slot, (usize, usize)) -> (usize, usize)) {
         match self {
-            Self::Bare(rows) => {
-                for (index, row) in rows.iter_mut().enumerate() {
-                    let (start, len) = f(Slot::new(index), row.span());
-                    (row.start, row.len) = (start as u16, len as u16);
+            Self::Bare(cells) => {
+                for (index, cell) in cells.iter_mut().enumerate() {
+                    let (start, len) = f(Slot::new(index), cell.span());
+                    (cell.start, cell.len) = (start as u16, len as u16);
                 }
             }
-            Self::Narrow(rows) => {
-                for (index, row) in rows.iter_mut().enumerate() {
-                    let (start, len) = f(Slot::new(index), row.span());
-                    (row.start, row.len) = (start as u16, len as u16 | row.len & DELETED);
+            Self::Narrow(cells) => {
+                for (index, cell) in cells.iter_mut().enumerate() {
+                    let (start, len) = f(Slot::new(index), cell.span());
+                    (cell.start, cell.len) = (start as u16, len as u16 | cell.len & DELETED);
                 }
             }
-            Self::Wide(rows) => {
-                for (index, row) in rows.iter_mut().enumerate() {
-                    row.set_span(f(Slot::new(index), row.span()));
+            Self::Wide(cells) => {
+                for (index, cell) in cells.iter_mut().enumerate() {
+                    cell.set_span(f(Slot::new(index), cell.span()));
                 }
             }
         }
     }
 
-    /// Removes a row and gives its slot to the last; returns its head.
+    /// Removes a cell and gives its slot to the last; returns its head.
     pub(super) fn swap_remove(&mut self, slot: Slot) -> Head {
         match self {
-            Self::Bare(rows) => rows.swap_remove(slot.index()).head(),
-            Self::Narrow(rows) => rows.swap_remove(slot.index()).head(),
-            Self::Wide(rows) => rows.swap_remove(slot.index()).head(),
+            Self::Bare(cells) => cells.swap_remove(slot.index()).head(),
+            Self::Narrow(cells) => cells.swap_remove(slot.index()).head(),
+            Self::Wide(cells) => cells.swap_remove(slot.index()).head(),
         }
     }
 
@@ -288,12 +288,12 @@ impl Rows {
         (0..self.len()).map(Slot::new)
     }
 
-    /// The greatest revision; 0 without rows.
+    /// The greatest revision; 0 without cells.
     pub(super) fn newest_revision(&self) -> u64 {
         self.slots().map(|slot| self.head(slot).revision).max().unwrap_or(0)
     }
 
-    /// The newest revision of the tombstones, 0 without rows; `None` where one is of an item.
+    /// The newest revision of the tombstones, 0 without cells; `None` where one is of an item.
     pub(super) fn newest_if_all_are_deleted(&self) -> Option<u64> {
         self.slots().try_fold(0, |newest, slot| {
             let head = self.head(slot);
@@ -301,20 +301,21 @@ impl Rows {
         })
     }
 
-    /// Gives the rows the next wider form.
+    /// Gives the cells the next wider form.
     #[cold]
     fn widen(&mut self) {
         match self {
             Self::Bare(bare) => {
                 let mut narrow = Vec::with_capacity(bare.capacity());
-                narrow
-                    .extend(bare.iter().filter_map(|row| NarrowRow::new(&row.head(), row.span())));
-                debug_assert_eq!(narrow.len(), bare.len(), "a bare row fits a narrow one");
+                narrow.extend(
+                    bare.iter().filter_map(|cell| NarrowCell::new(&cell.head(), cell.span())),
+                );
+                debug_assert_eq!(narrow.len(), bare.len(), "a bare cell fits a narrow one");
                 *self = Self::Narrow(narrow);
             }
             Self::Narrow(narrow) => {
                 let mut wide = Vec::with_capacity(narrow.capacity());
-                wide.extend(narrow.iter().map(|row| Row::new(&row.head(), row.span())));
+                wide.extend(narrow.iter().map(|cell| Cell::new(&cell.head(), cell.span())));
                 *self = Self::Wide(wide);
             }
             Self::Wide(_) => {}
