@@ -20,7 +20,7 @@ use crate::{Repeat, from_environment, thinned};
 const OPERATIONS: u64 = 104_000;
 
 fn wanted_operations() -> u64 {
-    from_environment("IFMATCH_PROPERTY_OPERATIONS").unwrap_or(thinned(8_000, OPERATIONS))
+    from_environment("IFMATCH_PROPERTY_OPERATIONS").unwrap_or(thinned(12_000, OPERATIONS))
 }
 
 type Outcomes = BTreeMap<(&'static str, &'static str), u64>;
