@@ -131,6 +131,11 @@ fn what_is_not_known_to_be_durable_is_replaced_first() {
         let mut sim = Simulation::new(seed);
         sim.open(&Options::new()).unwrap().close().unwrap();
         let (mut file, mut manifest) = load(&sim);
+        // Longer than what a disk writes as a whole.
+        let sealed = Some(SealedEnd { last_revision: 9, offset: 5_000 });
+        let segment = |number| SegmentRecord { sealed, ..segment(number) };
+        manifest.segments = (1..2_000).map(segment).collect();
+        manifest.segments.iter_mut().for_each(|segment| segment.live_bytes = 0);
         for clock_ms in 1..=3 {
             manifest.clock_ms = clock_ms;
             file.replace(&manifest).unwrap();
