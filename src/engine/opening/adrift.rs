@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     use std::path::Path;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::thread;
     use std::time::Duration;
 
@@ -356,24 +356,31 @@ mod tests {
             }
         };
         write_small(1);
-        let (before, end) = (generation(&store), AtomicBool::new(false));
+        let (before, compactions) = (generation(&store), AtomicU64::new(0));
         let images = thread::scope(|scope| {
             scope.spawn(|| {
-                while !end.load(Ordering::Relaxed) {
-                    write(&store, 3, PAGES);
+                while compactions.load(Ordering::Relaxed) < 40 {
+                    write(&store, 2, PAGES);
                     write_small(50);
-                    compact(&store);
+                    while compact_some(store.shared(), Throttle::Off, || ()).unwrap() {
+                        store.engine().unwrap().journal.remove_dropped();
+                        compactions.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
             });
             // What a checkpoint has forgotten wrongly shows until the next one.
-            let image = |seed| {
+            let (mut images, mut seen) = (Vec::new(), 0);
+            while seen < 40 {
                 Simulation::checkpoint(&store).unwrap();
-                sim.kill(&mut fastrand::Rng::with_seed(seed))
-            };
-            let images: Vec<Simulation> = (0..60).map(image).collect();
-            end.store(true, Ordering::Relaxed);
+                let now = compactions.load(Ordering::Relaxed);
+                if now > seen {
+                    images.push(sim.kill(&mut fastrand::Rng::with_seed(now)));
+                    seen = now;
+                }
+            }
             images
         });
+        assert!(images.len() > 5);
         for image in images {
             let store = image.open(&options()).unwrap();
             assert_eq!(generation(&store), before, "the index was built anew");
