@@ -221,7 +221,7 @@ impl Store {
     /// # Errors
     /// [`Error::Poisoned`] when syncing fails or failed before; [`Error::Closed`].
     ///
-    /// See [`Durability`] for an example.
+    /// See [`Durability`](crate::Durability) for an example.
     pub fn sync(&self) -> Result<()> {
         let engine = self.engine()?;
         engine.journal.sync()?;
