@@ -70,13 +70,11 @@ fn compact_one(
     // What a checkpoint does not cover is not compacted.
     maintenance.engine()?.checkpoint()?;
     // What was rewritten before takes space as well.
-    retire::finish(maintenance, Throttle::Off)?;
-    maintenance.engine()?.journal.remove_dropped();
+    retire::finish_and_remove(maintenance)?;
     let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
     tried.insert(record.number);
     let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
-    retire::finish(maintenance, Throttle::Off)?;
-    maintenance.engine()?.journal.remove_dropped();
+    retire::finish_and_remove(maintenance)?;
     Ok(compacted)
 }
 

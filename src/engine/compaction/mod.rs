@@ -86,8 +86,7 @@ pub(crate) fn compact_everything(shared: &Shared) -> Result<Compaction> {
 fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> Result<()> {
     maintenance.engine()?.journal.seal_if_dead()?;
     maintenance.engine()?.checkpoint()?;
-    retire::finish(maintenance, Throttle::Off)?;
-    maintenance.engine()?.journal.remove_dropped();
+    retire::finish_and_remove(maintenance)?;
     let mut runs = plan::everything(&*maintenance.engine()?);
     runs.reverse();
     while let Some(run) = runs.pop() {
@@ -97,8 +96,7 @@ fn compact_ranges(maintenance: &MaintenanceGuard<'_>, done: &mut Compaction) -> 
             }
             compacted => drop(compacted?),
         }
-        retire::finish(maintenance, Throttle::Off)?;
-        maintenance.engine()?.journal.remove_dropped();
+        retire::finish_and_remove(maintenance)?;
     }
     maintenance.engine()?.checkpoint()
 }

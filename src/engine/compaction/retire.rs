@@ -62,6 +62,13 @@ pub(super) fn finish(maintenance: &MaintenanceGuard<'_>, throttle: Throttle) -> 
     Ok(())
 }
 
+/// The same at full speed, and removes the files of what was dropped.
+pub(super) fn finish_and_remove(maintenance: &MaintenanceGuard<'_>) -> Result<()> {
+    finish(maintenance, Throttle::Off)?;
+    maintenance.engine()?.journal.remove_dropped();
+    Ok(())
+}
+
 fn numbers(retired: &[RetiredSegment]) -> Vec<u32> {
     retired.iter().map(|retired| retired.number).collect()
 }
