@@ -103,16 +103,16 @@ fn on_disk(_: u64) -> (Home, Option<tempfile::TempDir>) {
 }
 
 /// A test that never comes to an outcome is blind to it. A short run may miss those that are rare, so
-/// only one of the thorough length is asked; CI makes it.
-fn assert_reached(outcomes: &Outcomes, least: u64, expected: &[(&str, &[&str])]) {
+/// only one of the thorough length is asked; CI makes it. Sequences differ much in what they come to,
+/// so one time is all that can be asked of every run.
+fn assert_reached(outcomes: &Outcomes, expected: &[(&str, &[&str])]) {
     if wanted_operations() < OPERATIONS {
         return;
     }
     for (verb, results) in expected {
         for result in *results {
-            let count = outcomes.iter().find(|(key, _)| **key == (*verb, *result));
-            let count = count.map_or(0, |(_, count)| *count);
-            assert!(count >= least, "{verb}: {result} came up {count} times");
+            let reached = outcomes.keys().any(|key| *key == (*verb, *result));
+            assert!(reached, "{verb}: {result} never came up");
         }
     }
 }
@@ -162,9 +162,9 @@ const EVERYWHERE: &[(&str, &[&str])] = &[
 fn a_store_in_memory_does_what_the_model_says() {
     let outcomes =
         run("in memory", (44, 104), 250, |_| (Home::Memory, None), Durability::Immediate);
-    assert_reached(&outcomes, 10, EVERYWHERE);
-    assert_reached(&outcomes, 1, &[("patch", &["Overflow", "RemovesDocument"])]);
-    assert_reached(&outcomes, 1, &[("snapshot", &["read while current"])]);
+    assert_reached(&outcomes, EVERYWHERE);
+    assert_reached(&outcomes, &[("patch", &["Overflow", "RemovesDocument"])]);
+    assert_reached(&outcomes, &[("snapshot", &["read while current"])]);
     // The weights do what they are for: at least so many of a thousand.
     let all: u64 = outcomes.values().sum();
     for (verb, outcome, least) in [
@@ -184,10 +184,10 @@ fn a_simulated_store_does_what_the_model_says_through_kills_and_power_loss() {
         ("simulated, eventual", Durability::Eventual),
     ] {
         let outcomes = run(name, (28, 104), 250, simulated, durability);
-        assert_reached(&outcomes, 4, EVERYWHERE);
+        assert_reached(&outcomes, EVERYWHERE);
         let reopened: &[_] = &["closed", "killed", "power lost, nothing gone"];
-        assert_reached(&outcomes, 4, &[("reopen", reopened), ("sync", &["ok"])]);
-        assert_reached(&outcomes, 4, &[("checkpoint", &["ok"]), ("snapshot", &["closed"])]);
+        assert_reached(&outcomes, &[("reopen", reopened), ("sync", &["ok"])]);
+        assert_reached(&outcomes, &[("checkpoint", &["ok"]), ("snapshot", &["closed"])]);
         let gone = outcomes.contains_key(&("reopen", "power lost, a suffix gone"));
         let may_miss = wanted_operations() < OPERATIONS && !gone;
         assert!(may_miss || gone == (durability == Durability::Eventual), "{name}");
@@ -201,6 +201,6 @@ fn a_store_on_disk_does_what_the_model_says() {
         ("on disk, eventual", 3, Durability::Eventual),
     ] {
         let outcomes = run(name, (share, 104), 300, on_disk, durability);
-        assert_reached(&outcomes, 1, &[("reopen", &["closed"]), ("sync", &["ok"])]);
+        assert_reached(&outcomes, &[("reopen", &["closed"]), ("sync", &["ok"])]);
     }
 }
