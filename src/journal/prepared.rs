@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use crate::journal::append::{Active, Journal};
+use crate::journal::append::Journal;
 use crate::journal::manifest::Manifest;
 use crate::journal::scanner::Position;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::journal::state::Active;
 use crate::seams::sync::Ordering;
 use crate::storage::DiskFile;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
