@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_takes_the_file_that_was_made_ahead_and_makes_none() {
+    fn c4_a_rotation_takes_the_file_that_was_made_ahead_and_makes_none() {
         let sim = Simulation::new(1);
         let store = sim.open(&Options::new()).unwrap();
         write(&store, "first", 10);
