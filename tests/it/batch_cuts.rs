@@ -19,7 +19,7 @@ fn a_batch_of_100_is_whole_or_absent_after_a_power_cut() {
 
 #[test]
 fn a_batch_of_10_000_is_whole_or_absent_after_a_power_cut() {
-    cut_everywhere(10_000, 20, 1, thinned(31, 1));
+    cut_everywhere(10_000, 20, 1, thinned(61, 1));
 }
 
 #[test]

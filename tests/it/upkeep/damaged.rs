@@ -106,7 +106,7 @@ fn damage(sim: &Simulation, rng: &mut fastrand::Rng) -> (PathBuf, usize) {
 
 #[test]
 fn damage_to_a_compacted_store_is_refused_or_harmless_and_repaired_to_what_was_written() {
-    let cases = from_environment("IFMATCH_DAMAGES").unwrap_or(thinned(20, 250));
+    let cases = from_environment("IFMATCH_DAMAGES").unwrap_or(thinned(12, 250));
     let templates: Vec<Template> = [0, 1, 2, 4, 6, 9, 12, 16, 20, 24]
         .into_iter()
         .zip(0..)

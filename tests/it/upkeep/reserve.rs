@@ -97,7 +97,7 @@ impl Filling {
 
 /// The length of a value of which many fit onto a small disk.
 fn small() -> usize {
-    thinned(300, 100) as usize
+    thinned(600, 100) as usize
 }
 
 fn key(number: u32) -> [u8; 4] {
@@ -140,8 +140,8 @@ fn a2_the_same_items_come_and_go_on_a_full_disk_as_often_as_one_likes() {
 #[test]
 fn a2_items_are_deleted_and_compacted_away_on_a_full_disk_and_then_writes_go_on() {
     let cases = [
-        (Durability::Immediate, thinned(1_200, 100) as usize, 3 << 20, false),
-        (Durability::Eventual, thinned(2_400, 300) as usize, 4 << 20, true),
+        (Durability::Immediate, thinned(2_000, 100) as usize, 3 << 20, false),
+        (Durability::Eventual, thinned(4_000, 300) as usize, 4 << 20, true),
         (Durability::Immediate, 4_096, thinned(6, 12) << 20, true),
         (Durability::Eventual, 100_000, 30 << 20, false),
     ];

@@ -35,7 +35,7 @@ fn check(store: &Store, run: u64) {
 /// Runs that write once; `end` ends each and returns what the next one opens.
 fn run_often(mut end: impl FnMut(Simulation, Store) -> Simulation) {
     let mut sim = Simulation::new(1);
-    for run in 0..200 {
+    for run in 0..thinned(120, 200) {
         let store = sim.open_with_background(&Options::new()).unwrap();
         write(&store, run);
         check(&store, run);

@@ -276,7 +276,7 @@ fn live(
 
 #[test]
 fn a_store_that_does_everything_for_long_grows_no_further() {
-    let seconds = from_environment("IFMATCH_SOAK_SECONDS").unwrap_or(thinned(2, 5));
+    let seconds = from_environment("IFMATCH_SOAK_SECONDS").unwrap_or(thinned(1, 5));
     let _repeat = Repeat::new("upkeep::soak", 0);
     let folder = tempfile::tempdir().unwrap();
     let counts = Counts::default();
