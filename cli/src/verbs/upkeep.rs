@@ -41,6 +41,7 @@ pub(crate) fn verify(args: &Whole, out: &mut Output) -> Outcome {
         out.facts(&[
             Fact::yes("whole", true),
             Fact::count("documents", verified.items),
+            Fact::count("index entries", verified.index_entries),
             Fact::count("commits", verified.commits),
             Fact::bytes("journal", verified.journal_bytes),
         ])
