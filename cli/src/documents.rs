@@ -8,6 +8,7 @@ use ifmatch::{
     Batch, Bincode, Change, Changes, Codec, Collection, Cursor, ETag, Error, Item, Json, Meta,
     Precondition, Raw, Read, Store, Stored,
 };
+use serde_json::Value;
 
 use crate::failure::{Failure, Outcome};
 
@@ -105,12 +106,32 @@ pub(crate) fn open_as(store: &Store, name: &str, form: Form) -> Outcome<Box<dyn 
 
 /// Opens a collection that must be there.
 pub(crate) fn open_stored(store: &Store, name: &str) -> Outcome<(Box<dyn Documents>, Form)> {
-    let form = Form::of(store, name)?.ok_or_else(|| {
-        Failure::NotFound(format!(
-            "there is no collection {name:?}; `ifmatch ls` lists those that are there"
-        ))
-    })?;
+    let form = Form::of(store, name)?.ok_or_else(|| missing(name))?;
     Ok((open_as(store, name, form)?, form))
+}
+
+/// Opens a collection of JSON documents. One that is not there is an error, unless the command may
+/// make it.
+pub(crate) fn open_json(store: &Store, name: &str, makes: bool) -> Outcome<Collection<Value>> {
+    match Form::of(store, name)? {
+        Some(Form::Json) => {}
+        Some(form) => {
+            let form = form.name();
+            return Err(Failure::Input(format!(
+                "collection {name:?} is stored as {form}, and only JSON documents have paths; \
+                 `ifmatch cat` prints what is in it"
+            )));
+        }
+        None if makes => {}
+        None => return Err(missing(name)),
+    }
+    Ok(store.collection(name)?)
+}
+
+fn missing(name: &str) -> Failure {
+    Failure::NotFound(format!(
+        "there is no collection {name:?}; `ifmatch ls` lists those that are there"
+    ))
 }
 
 impl<C: Codec<Bytes>> Documents for Collection<Bytes, C> {

@@ -93,6 +93,7 @@ fn code_of(error: &Error) -> u8 {
         | ErrorKind::InvalidKey
         | ErrorKind::ScanTooLong
         | ErrorKind::TooLarge => 8,
+        ErrorKind::Io if is(error, io::ErrorKind::InvalidInput) => 2,
         ErrorKind::Io if is(error, io::ErrorKind::NotFound) => 4,
         ErrorKind::Io if is(error, io::ErrorKind::AlreadyExists) => 5,
         ErrorKind::Io

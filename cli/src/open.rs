@@ -34,6 +34,13 @@ impl Bar {
         Self::with_template(what, ProgressBar::new(0), template)
     }
 
+    /// A bar for what tells nobody how far it has come.
+    pub(crate) fn time(what: &'static str) -> Self {
+        let bar = Self::with_template(what, ProgressBar::no_length(), "{spinner} {msg} {elapsed}");
+        bar.0.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
     fn with_template(what: &'static str, bar: ProgressBar, template: &str) -> Self {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

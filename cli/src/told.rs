@@ -95,13 +95,12 @@ impl Told<'_> {
             Error::Moved { path } => write!(
                 f,
                 "the folder at {} is no longer the one that was opened: it was moved, removed or \
-                 replaced; run the command again with the folder's path of now",
+                 replaced; run the command again with its new path",
                 Quoted(path)
             ),
-            Error::Poisoned { cause } => write!(
-                f,
-                "a failure ended writing: {cause}; when its cause is mended, run the command again"
-            ),
+            Error::Poisoned { cause } => {
+                write!(f, "writing failed: {cause}; when that is put right, run the command again")
+            }
             other => write!(f, "{other}"),
         }
     }

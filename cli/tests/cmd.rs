@@ -124,3 +124,69 @@ fn commands_in_documents_print_what_stands_there() {
     let shown = [documents(root), documents(&root.join("docs/guide/src"))].concat();
     shown.iter().for_each(|document| check(document));
 }
+
+/// The examples that `--help` shows for a command, without what is said of them.
+fn examples(verb: &str, folder: &Path) -> Vec<String> {
+    let help = run(&format!("ifmatch {verb} --help"), folder);
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, examples) = help.split_once("Examples:\n").unwrap_or_else(|| panic!("{verb}: {help}"));
+    let commands = examples.lines().filter_map(|line| line.strip_prefix("  ifmatch "));
+    commands.map(|line| format!("ifmatch {}", line.split("   ").next().unwrap())).collect()
+}
+
+/// What the examples of `--help` begin with.
+fn begin(folder: &Path) {
+    for command in [
+        r#"ifmatch put shop.ifm prices apple '{"eur": 0.5, "stock": 3}' --versions 3"#,
+        r#"ifmatch put shop.ifm prices pear '{"eur": 0.4}'"#,
+        r#"ifmatch put shop.ifm products lamp '{"price": 40, "tags": ["new"]}'"#,
+        r#"ifmatch put shop.ifm users ann '{"email": "a@example.org"}'"#,
+        "ifmatch export shop.ifm prices > prices.jsonl",
+        "ifmatch backup shop.ifm old.ifm",
+        r#"echo '{"eur": 0.6}' | tee apple.json > plum.json"#,
+    ] {
+        let output = run(command, folder);
+        assert!(output.status.success(), "{command}: {output:?}");
+    }
+}
+
+#[test]
+fn every_command_has_examples_that_work() {
+    let begun = tempfile::tempdir().unwrap();
+    begin(begun.path());
+    let changes = run("ifmatch --json changes shop.ifm prices", begun.path());
+    let changes = String::from_utf8(changes.stdout).unwrap();
+    let cursor = Regex::new(r#""cursor":"([^"]+)""#).unwrap();
+    let cursor = cursor.captures(&changes).unwrap()[1].to_owned();
+
+    let help = String::from_utf8(run("ifmatch -h", begun.path()).stdout).unwrap();
+    let verbs = help.split_once("Commands:\n").unwrap().1.split_once("\n\n").unwrap().0;
+    let verbs: Vec<&str> =
+        verbs.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(verbs.len() > 20, "{verbs:?}");
+    for verb in verbs.into_iter().filter(|verb| *verb != "help").chain([""]) {
+        let folder = tempfile::tempdir().unwrap();
+        run(&format!("cp -r {}/. .", begun.path().display()), folder.path());
+        if verb == "restore" {
+            run("ifmatch backup shop.ifm backup.ifm", folder.path());
+        }
+        for example in examples(verb, folder.path()) {
+            // These wait for a person.
+            if example.contains(" browse ") || example.contains("--follow") {
+                continue;
+            }
+            let tag = run("ifmatch get shop.ifm prices apple --etag", folder.path());
+            let tag = String::from_utf8(tag.stdout).unwrap().trim().to_owned();
+            let mut command = example.replace("\"TAG\"", &tag).replace("TAG", &format!("'{tag}'"));
+            command = command.replace("CURSOR", &cursor);
+            if command.contains(" - ") && !command.contains('<') {
+                command += " < apple.json";
+            }
+            let output = run(&command, folder.path());
+            let asks = String::from_utf8_lossy(&output.stdout).contains("add --yes");
+            // 3: the version that If-None-Match names is current.
+            let is_well = matches!(output.status.code(), Some(0 | 3)) || asks;
+            assert!(is_well, "{command}: {output:?}");
+        }
+    }
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::api::store::Store;
+use crate::api::verify::frame_bytes;
 use crate::engine::Rescued;
 use crate::engine::environment::Environment;
 use crate::journal::copying::{
@@ -16,7 +17,7 @@ use crate::journal::frame_reader::FrameReader;
 use crate::journal::manifest::Manifest;
 use crate::storage::Disk;
 use crate::values::error::{Error, Result};
-use crate::values::options::{OnDamage, Options};
+use crate::values::options::{OnDamage, Options, Progress};
 use crate::values::revision::Revision;
 
 impl Store {
@@ -73,10 +74,39 @@ impl Store {
     /// # Ok(()) }
     /// ```
     pub fn backup(&self, path: impl AsRef<Path>) -> Result<Revision> {
+        self.backup_with_progress(path, |_| {})
+    }
+
+    /// As [`backup`](Self::backup), and reports its progress to a function: after each 4 MiB or so
+    /// that are copied, and at the end. The function is called on the calling thread, and may use
+    /// the store. If the journal is damaged, the copy begins again, and so does the progress.
+    ///
+    /// # Errors
+    /// As [`backup`](Self::backup).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let copy = folder.path().join("copy.ifm");
+    /// let store = ifmatch::Store::in_memory();
+    /// store.collection::<f64>("prices")?.create("apple", &0.5)?;
+    /// let mut last = None;
+    /// store.backup_with_progress(&copy, |progress| {
+    ///     println!("{} of {} bytes", progress.done_bytes, progress.total_bytes);
+    ///     last = Some(progress);
+    /// })?;
+    /// assert!(last.is_some_and(|last| last.done_bytes == last.total_bytes));
+    /// # Ok(()) }
+    /// ```
+    pub fn backup_with_progress(
+        &self,
+        path: impl AsRef<Path>,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Revision> {
         let environment = self.engine()?.environment.clone();
         let disk = environment.backup_disk.as_ref().unwrap_or(&environment.disk);
         let path = &resolve(&**disk, path.as_ref())?;
-        let (hold, manifest, last_revision, clock_ms) = {
+        let (hold, manifest, last_revision, clock_ms, total_bytes) = {
             let engine = self.engine()?;
             let journal = &engine.journal;
             if environment.backup_disk.is_none() {
@@ -90,16 +120,21 @@ impl Store {
                     failure.cause
                 );
             }
-            (hold, manifest, journal.durable(), engine.clock.now_ms())
+            let total_bytes = frame_bytes(&journal.extents());
+            (hold, manifest, journal.durable(), engine.clock.now_ms(), total_bytes)
         };
+        let mut report = Report { on_progress: &mut on_progress, done_bytes: 0, total_bytes };
         let mut source = OpenStore::whole(self, &manifest, last_revision);
-        let mut copied = source.copy_to(disk, path, &manifest, clock_ms);
+        let mut copied = source.copy_to(disk, path, &manifest, clock_ms, &mut report);
         if matches!(copied, Err(Error::Corrupt { .. })) {
             source = OpenStore::damaged(self, &manifest)?;
-            copied = source.copy_to(disk, path, &manifest, clock_ms);
+            report.done_bytes = 0;
+            copied = source.copy_to(disk, path, &manifest, clock_ms, &mut report);
         }
         drop(hold);
-        copied.map(|()| Revision(source.last_revision))
+        copied?;
+        report.advance(total_bytes);
+        Ok(Revision(source.last_revision))
     }
 
     /// Copies a backup, or any store that nobody has open, into another directory, and opens the
@@ -224,6 +259,38 @@ fn check_apart(store: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Tells the caller how far a backup has come.
+struct Report<'a> {
+    on_progress: &'a mut dyn FnMut(Progress),
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+impl Report<'_> {
+    fn advance(&mut self, copied_bytes: u64) {
+        let Self { total_bytes, .. } = *self;
+        // A journal that steps over damage is not copied byte by byte.
+        self.done_bytes = (self.done_bytes + copied_bytes).min(total_bytes);
+        (self.on_progress)(Progress { done_bytes: self.done_bytes, total_bytes });
+    }
+}
+
+/// A source that reports what was read of it.
+struct Reported<'s, 'a, 'r> {
+    source: &'s mut OpenStore<'a>,
+    report: &'s mut Report<'r>,
+}
+
+impl Source for Reported<'_, '_, '_> {
+    fn next(&mut self) -> Result<Vec<Loose>> {
+        let commits = self.source.next()?;
+        if !commits.is_empty() {
+            self.report.advance(commits.iter().map(|commit| commit.frame.len() as u64).sum());
+        }
+        Ok(commits)
+    }
+}
+
 /// The journal of a running store, read some MiB at a time so that it can close in between.
 struct OpenStore<'a> {
     store: &'a Store,
@@ -279,12 +346,14 @@ impl<'a> OpenStore<'a> {
         path: &Path,
         manifest: &Manifest,
         clock_ms: u64,
+        report: &mut Report<'_>,
     ) -> Result<()> {
         let entropy = self.store.engine()?.environment.entropy.clone();
         let target = Target::begin(disk, path)?;
         let origin = Origin { manifest: manifest.clone(), last_revision: self.last_revision };
-        copy(target, &entropy, origin, self, |source| {
-            (source.collector.checkpoint_at(source.last_revision), clock_ms)
+        copy(target, &entropy, origin, &mut Reported { source: self, report }, |reported| {
+            let OpenStore { collector, last_revision, .. } = &*reported.source;
+            (collector.checkpoint_at(*last_revision), clock_ms)
         })
     }
 }

@@ -95,8 +95,9 @@ pub enum OnDamage {
     SkipDamaged,
 }
 
-/// How far a slow open or a verification has come; see [`Options::on_progress`] and
-/// [`Store::verify_with_progress`](crate::Store::verify_with_progress).
+/// How far a slow open, a verification or a backup has come; see [`Options::on_progress`],
+/// [`Store::verify_with_progress`](crate::Store::verify_with_progress) and
+/// [`Store::backup_with_progress`](crate::Store::backup_with_progress).
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

@@ -16,6 +16,31 @@ use crate::{Repeat, seeds, thinned};
 type Told = Vec<(u64, Vec<([u8; 2], Option<Bytes>, Option<Meta>)>)>;
 
 #[test]
+fn the_progress_of_a_backup_ascends_to_its_end_and_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Options::new().durability(Durability::Eventual).open(folder.path().join("store"));
+    let store = store.unwrap();
+    let items = store.raw("items").unwrap();
+    for key in 0..12_u8 {
+        items.create([key], &vec![key; 1 << 20].into()).unwrap();
+    }
+    let (copy, mut told) = (folder.path().join("copy"), Vec::new());
+    let revision = store.backup_with_progress(&copy, |progress| {
+        // The store can be used, closing it aside.
+        let written = items.upsert("beside", &"x".into(), Precondition::Always).unwrap();
+        store.compact().unwrap();
+        told.push((progress.done_bytes, progress.total_bytes, written.revision()));
+    });
+    let revision = revision.unwrap();
+    assert!(told.len() > 2, "{told:?}");
+    assert!(told.is_sorted_by_key(|(done, ..)| *done), "{told:?}");
+    assert!(told.iter().all(|(done, total, _)| done <= total && *total == told[0].1), "{told:?}");
+    assert_eq!(told.last().map(|(done, total, _)| done == total), Some(true));
+    assert!(told.iter().all(|(.., written)| *written > revision), "{told:?}");
+    assert_eq!(Store::open(copy).unwrap().raw("items").unwrap().len().unwrap(), 12);
+}
+
+#[test]
 fn a_backup_beside_writers_is_exactly_the_commits_up_to_its_revision() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options::new().durability(Durability::Eventual);

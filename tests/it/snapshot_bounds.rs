@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use ifmatch::simulation::Simulation;
-use ifmatch::{Error, HistoryPolicy, Options, Precondition, Store};
+use ifmatch::{Error, Filter, HistoryPolicy, Index, Options, Precondition, Store};
 
 use crate::snapshots::{filled, values};
 
@@ -58,6 +58,26 @@ fn the_oldest_snapshot_is_given_up_exactly_when_the_limit_is_passed() {
     too_old(young.collection(&numbers).get("e").map(drop));
     assert_eq!(Simulation::saved_heads(&store).unwrap(), 0);
     assert_eq!(store.stats().unwrap().snapshots, 0);
+}
+
+#[test]
+fn entries_of_indexes_count_in_what_snapshots_keep() {
+    // Room for the head of one item, and not for an entry as well.
+    let simulation = Simulation::new(1);
+    let store = simulation.open(&Options::new().snapshot_bytes(250)).unwrap();
+    let items = store.collection::<[u8; 2]>("items").unwrap();
+    items.ensure_index(Index::on("/0")).unwrap();
+    items.create("a", &[1, 1]).unwrap();
+    let snapshot = store.snapshot();
+    let seen = snapshot.collection(&items);
+    let found = |value: u8| seen.find(Filter::eq("/0", value)).count();
+
+    items.replace("a", &[1, 2], Precondition::Always).unwrap();
+    assert_eq!((Simulation::saved_heads(&store).unwrap(), found(1).unwrap()), (1, 1));
+
+    items.replace("a", &[2, 2], Precondition::Always).unwrap();
+    assert!(matches!(found(1), Err(Error::SnapshotTooOld)));
+    assert_eq!(Simulation::saved_heads(&store).unwrap(), 0);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod examples;
 mod shared;
 
 use std::path::PathBuf;
@@ -11,22 +12,13 @@ use jiff::SignedDuration;
 pub(crate) use self::shared::{Condition, Document, Expires, Input, Keys, Policy, Whole};
 use crate::failure::EXIT_CODES;
 
-const EXAMPLES: &str = "\
-Examples:
-  ifmatch put shop.ifm prices apple '{\"eur\": 0.5}'     write a document; prints its tag
-  ifmatch get shop.ifm prices apple                    print it
-  ifmatch put shop.ifm prices apple - --if-match TAG   write it back, unless somebody was faster
-  ifmatch ls shop.ifm prices --prefix a                list keys
-  ifmatch browse shop.ifm                              look around
-";
-
 /// Look into an ifmatch store, and change it under If-Match.
 ///
 /// A store is a folder that one program has open at a time. While another has it open, every
 /// command but `doctor` fails with exit code 6. It does no harm to interrupt a command.
 #[derive(Debug, Parser)]
 #[command(name = "ifmatch", version, styles = Styles::styled(), max_term_width = 100)]
-#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
+#[command(after_help = examples::ALL, after_long_help = format!("{}\n{EXIT_CODES}", examples::ALL))]
 pub(crate) struct Cli {
     /// Print results and errors as lines of JSON, for programs
     #[arg(long, global = true)]
@@ -39,100 +31,77 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     /// Print a document
-    #[command(after_help = "\
-Examples:
-  ifmatch get shop.ifm prices apple
-  ifmatch get shop.ifm prices apple --include          with its version, as HTTP headers
-  ifmatch get shop.ifm prices apple --if-none-match '\"TAG\"'")]
+    #[command(after_help = examples::GET)]
     Get(Get),
     /// Write a document, whether it exists or not; prints the new tag
-    #[command(after_help = "\
-Examples:
-  ifmatch put shop.ifm prices apple '{\"eur\": 0.5}'
-  ifmatch put shop.ifm prices apple - < apple.json
-  ifmatch put shop.ifm prices apple '{\"eur\": 0.6}' --if-match '\"TAG\"'
-  ifmatch put shop.ifm sessions s1 '{\"user\": \"ada\"}' --ttl 1h")]
+    #[command(after_help = examples::PUT)]
     Put(Put),
     /// Write a document that does not exist yet; prints its tag
+    #[command(after_help = examples::CREATE)]
     Create(Create),
     /// Change parts of a JSON document; prints the new tag
-    #[command(after_help = "\
-Examples:
-  ifmatch patch shop.ifm prices apple '{\"eur\": 0.7}'                   a merge patch (RFC 7396)
-  ifmatch patch shop.ifm prices apple '[{\"op\": \"incr\", \"path\": \"/stock\", \"value\": -1}]'
-                              operations: those of RFC 6902, and set and incr")]
+    #[command(after_help = examples::PATCH)]
     Patch(PatchArgs),
     /// Remove a document; prints the removal's tag
+    #[command(after_help = examples::DELETE)]
     Delete(Delete),
     /// Remove all documents of a collection
+    #[command(after_help = examples::CLEAR)]
     Clear(Clear),
     /// Remove a collection: its documents, its codec and its default time to live
+    #[command(after_help = examples::DROP)]
     Drop(Clear),
     /// List the collections, or the keys of one
+    #[command(after_help = examples::LS)]
     Ls(Ls),
     /// Print the documents of a collection, one a line
+    #[command(after_help = examples::CAT)]
     Cat(Cat),
     /// Find documents by what is in them
-    #[command(after_help = "\
-Examples:
-  ifmatch find shop.ifm products '/price < 50 and /tags contains \"new\"'
-  ifmatch find shop.ifm products 'true' --sort -/price --limit 10
-  ifmatch find shop.ifm products '/price < 50' --explain      whether an index is used")]
+    #[command(after_help = examples::FIND)]
     Find(FindArgs),
     /// List a collection's indexes, add one or drop one
-    #[command(after_help = "\
-Examples:
-  ifmatch index shop.ifm products
-  ifmatch index shop.ifm products --add '/tags/*,-/price'     by tag, then the dearest first
-  ifmatch index shop.ifm users --add /email --unique          no two with one address
-  ifmatch index shop.ifm products --drop '/tags/*,-/price'")]
+    #[command(after_help = examples::INDEX)]
     Index(IndexArgs),
     /// List the kept versions of a document, the newest first
+    #[command(after_help = examples::HISTORY)]
     History(History),
     /// List what has changed, in order
-    #[command(after_help = "\
-Examples:
-  ifmatch changes shop.ifm
-  ifmatch changes shop.ifm prices --since CURSOR
-  ifmatch changes shop.ifm --follow          goes on until it is interrupted; the store is open
-                                             only while it is read, so others can write")]
+    #[command(after_help = examples::CHANGES)]
     Changes(Changes),
     /// Print figures about a store
+    #[command(after_help = examples::STATS)]
     Stats(Whole),
     /// Read everything and check it: checksums, tags, indexes and unique values
+    #[command(after_help = examples::VERIFY)]
     Verify(Whole),
     /// Keep what is whole of a damaged store
-    #[command(after_help = "\
-Examples:
-  ifmatch repair shop.ifm                  say what is damaged, and change nothing
-  ifmatch repair shop.ifm --yes            keep every commit that is whole
-  ifmatch repair shop.ifm --yes --prefix   keep only what was written before the damage")]
+    #[command(after_help = examples::REPAIR)]
     Repair(Repair),
     /// Reclaim the space of superseded versions
+    #[command(after_help = examples::COMPACT)]
     Compact(Whole),
     /// Copy a store to a folder that is missing or empty
+    #[command(after_help = examples::BACKUP)]
     Backup(Copy),
     /// Make a store of a backup
+    #[command(after_help = examples::RESTORE)]
     Restore(Restore),
     /// Write the documents of a file in JSON Lines
-    #[command(after_help = "\
-A line is {\"key\": …, \"value\": …}, with \"expires\" where the document expires. `import`
-reads back every value that `export` wrote, but not its tag and time: each write has its own.
-A document that is there already with the same value is skipped. So an import that was
-interrupted can be run again to finish it. Of several lines with one key the last counts.
-
-Examples:
-  ifmatch import shop.ifm prices prices.jsonl
-  ifmatch export old.ifm | ifmatch import new.ifm")]
+    #[command(after_help = examples::IMPORT)]
     Import(Import),
     /// Print documents in JSON Lines
+    #[command(after_help = examples::EXPORT)]
     Export(Export),
     /// Say what a folder is, whether it is whole, and what an open would do; changes nothing
+    #[command(after_help = examples::DOCTOR)]
     Doctor(Whole),
     /// Browse a store in the terminal
     #[cfg(feature = "browse")]
+    #[command(after_help = examples::BROWSE)]
     Browse(Browse),
     /// Print completions for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// The shell
         shell: clap_complete::Shell,

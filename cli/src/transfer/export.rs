@@ -1,21 +1,31 @@
 //! Documents out of a store.
 
+use std::io::{self, IsTerminal as _};
+
 use ifmatch::Store;
 
-use crate::args::{Export, Keys};
+use crate::args::Export;
 use crate::documents;
 use crate::failure::Outcome;
-use crate::open;
+use crate::open::{self, Bar};
 use crate::output::Output;
 use crate::transfer::ItemLine;
 use crate::verbs::each;
 
 pub(crate) fn export(args: &Export, out: &mut Output) -> Outcome {
-    open::with_store(&args.store, |store| match &args.collection {
-        Some(name) => collection(store, name, None, &args.keys, out),
-        None => store.collections()?.iter().try_for_each(|info| {
-            collection(store, info.name(), Some(info.name()), &args.keys, out)
-        }),
+    open::with_store(&args.store, |store| {
+        // What is printed on a terminal shows how far it has come.
+        let bar = (!io::stdout().is_terminal()).then(|| Bar::items("exporting"));
+        let exported = match &args.collection {
+            Some(name) => collection(store, name, None, args, bar.as_ref(), out),
+            None => store.collections()?.iter().try_for_each(|info| {
+                collection(store, info.name(), Some(info.name()), args, bar.as_ref(), out)
+            }),
+        };
+        if let Some(bar) = &bar {
+            bar.finish();
+        }
+        exported
     })
 }
 
@@ -23,9 +33,17 @@ fn collection(
     store: &Store,
     name: &str,
     written_name: Option<&str>,
-    keys: &Keys,
+    args: &Export,
+    bar: Option<&Bar>,
     out: &mut Output,
 ) -> Outcome {
     let (documents, form) = documents::open_stored(store, name)?;
-    each(&*documents, keys, &mut |item| out.line(ItemLine::new(written_name, &item, form)?.text()?))
+    let (mut done, total) = (0, documents.len()?);
+    each(&*documents, &args.keys, &mut |item| {
+        done += 1;
+        if let Some(bar) = bar.filter(|_| done % 1_000 == 0) {
+            bar.set(done, total);
+        }
+        out.line(ItemLine::new(written_name, &item, form)?.text()?)
+    })
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ifmatch::{ETag, Error, Item, Meta, Patch, Precondition, Read};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 use crate::args::{Create, Delete, Get, History, Input, PatchArgs, Put};
 use crate::documents::{self, Documents, Form};
@@ -108,7 +108,7 @@ pub(crate) fn patch(args: &PatchArgs, out: &mut Output) -> Outcome {
         Patch::from_json(&text)?
     };
     open::with_store(&document.store, |store| {
-        let documents = store.collection::<Value>(&document.collection)?;
+        let documents = documents::open_json(store, &document.collection, false)?;
         let item = documents.patch(&key, &patch, precondition)?;
         written(item.meta(), out)
     })
@@ -202,9 +202,19 @@ fn opened(
     } else {
         text
     };
-    // Blanks between the tokens of a document are not worth keeping.
     match std::str::from_utf8(&value) {
-        Ok(text) if form == Form::Json => Ok((documents, lay_out(text, Layout::Compact).into())),
+        Ok(text) if form == Form::Json => {
+            serde_json::from_str::<IgnoredAny>(text).map_err(|error| not_json(&error))?;
+            // Blanks between the tokens of a document are not worth keeping.
+            Ok((documents, lay_out(text, Layout::Compact).into()))
+        }
         _ => Ok((documents, value)),
     }
+}
+
+fn not_json(error: &serde_json::Error) -> Failure {
+    Failure::Input(format!(
+        "the value is not JSON: {error}; a text needs quotes of its own, as in '\"lamp\"', and other \
+         bytes need a collection that was made with --codec raw"
+    ))
 }

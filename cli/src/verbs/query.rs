@@ -5,15 +5,15 @@ use ifmatch::{Filter, Find, FindCursor, Index, IndexStatus, Item, Store};
 use serde_json::{Value, json};
 
 use crate::args::{FindArgs, IndexArgs};
-use crate::documents::Form;
+use crate::documents::{self, Form};
 use crate::failure::{Failure, Outcome};
 use crate::open::{self, Bar};
 use crate::output::{Fact, Output, key_text};
 use crate::transfer::ItemLine;
 
 pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
-    let filter: Filter =
-        args.filter.parse().map_err(|error| Failure::Input(format!("the filter: {error}")))?;
+    let filter = args.filter.parse::<Filter>();
+    let filter = filter.map_err(|error| Failure::Input(error.to_string()))?;
     open::with_store(&args.store, |store| {
         let find = asked(store, args, filter)?;
         if args.explain {
@@ -45,7 +45,7 @@ pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
 }
 
 fn asked(store: &Store, args: &FindArgs, filter: Filter) -> Outcome<Find<Value>> {
-    let mut find = store.collection::<Value>(&args.collection)?.find(filter);
+    let mut find = documents::open_json(store, &args.collection, false)?.find(filter);
     for path in &args.sort {
         find = match path.strip_prefix('-') {
             Some(path) => find.sort_desc(path),
@@ -74,7 +74,7 @@ fn print(item: &Item<Value>, out: &mut Output) -> Outcome {
 
 pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
-        let documents = store.collection::<Value>(&args.collection)?;
+        let documents = documents::open_json(store, &args.collection, args.add.is_some())?;
         if let Some(text) = &args.add {
             let index: Index =
                 text.parse().map_err(|error| Failure::Input(format!("the index: {error}")))?;
@@ -89,7 +89,10 @@ pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
         if let Some(name) = &args.drop
             && !documents.drop_index(name)?
         {
-            return Err(Failure::NotFound(format!("there is no index {name:?}")));
+            return Err(Failure::NotFound(format!(
+                "collection {:?} has no index {name:?}; `ifmatch index` lists those that are there",
+                args.collection
+            )));
         }
         let indexes = documents.indexes()?;
         if out.json {

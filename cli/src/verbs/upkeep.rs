@@ -41,6 +41,7 @@ pub(crate) fn verify(args: &Whole, out: &mut Output) -> Outcome {
         out.facts(&[
             Fact::yes("whole", true),
             Fact::count("documents", verified.items),
+            Fact::count("index entries", verified.index_entries),
             Fact::count("commits", verified.commits),
             Fact::bytes("journal", verified.journal_bytes),
         ])
@@ -94,7 +95,7 @@ fn listed(all: impl Iterator<Item = impl Display>) -> String {
 
 pub(crate) fn compact(args: &Whole, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
-        let bar = Bar::new("compacting", None);
+        let bar = Bar::time("compacting");
         let done = store.compact();
         bar.finish();
         let done = done?;
@@ -110,8 +111,8 @@ pub(crate) fn compact(args: &Whole, out: &mut Output) -> Outcome {
 
 pub(crate) fn backup(args: &Copy, out: &mut Output) -> Outcome {
     open::with_store(&args.from, |store| {
-        let bar = Bar::new("copying", None);
-        let revision = store.backup(&args.to);
+        let bar = Bar::new("copying", Some(0));
+        let revision = store.backup_with_progress(&args.to, |progress| bar.show(progress));
         bar.finish();
         copied(args, revision?.0, out)
     })
