@@ -284,6 +284,20 @@ fn completions_name_every_command() {
 }
 
 #[test]
+fn a_store_without_its_journal_is_told_and_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    done(folder, &["put", "s.ifm", "notes", "first", "1"]);
+    fs::remove_dir_all(folder.join("s.ifm/journal")).unwrap();
+    let output = ifmatch(folder, &["doctor", "s.ifm"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("an open would  be refused; see `ifmatch repair`"), "{told}");
+    let output = ifmatch(folder, &["get", "s.ifm", "notes", "first"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
+}
+
+#[test]
 fn a_damaged_store_is_told_refused_and_repaired_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -301,7 +315,15 @@ fn a_damaged_store_is_told_refused_and_repaired_on_request() {
     }
     let output = ifmatch(folder, &["doctor", "s.ifm"]);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
-    assert!(String::from_utf8(output.stdout).unwrap().contains("whole          no: "));
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("whole          no: "), "{told}");
+    assert!(
+        told.contains("an open would  step over the damage where the index is whole"),
+        "{told}"
+    );
+    assert_eq!(done(folder, &["get", "s.ifm", "notes", "third"]), "\"of the third\"\n");
+    let output = ifmatch(folder, &["get", "s.ifm", "notes", "second"]);
+    assert_eq!(output.status.code(), Some(7), "{output:?}");
     let output = ifmatch(folder, &["repair", "s.ifm"]);
     assert_eq!(output.status.code(), Some(7), "{output:?}");
     assert!(String::from_utf8(output.stdout).unwrap().contains("--yes --prefix"));

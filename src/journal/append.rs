@@ -16,25 +16,25 @@ use std::sync::{Arc, OnceLock};
 use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
 use crate::journal::dual_slot::MAX_STORED;
-use crate::journal::frame::{EntryRecord, FrameBuilder, Position};
+use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::gather::Gathering;
 use crate::journal::group_commit::PoisonOnPanic;
-use crate::journal::in_flight::Flight;
-use crate::journal::index_sums::{IndexMove, IndexSum, move_sums};
+use crate::journal::index_sums::{IndexMove, move_sums};
 use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
 use crate::journal::notify::Notifier;
 use crate::journal::prepared::PreparedSegment;
 use crate::journal::reserve::Reserve;
 use crate::journal::room::Room;
 use crate::journal::segments::Segments;
+use crate::journal::state::{Active, ManifestState, Purged, State, Unapplied};
 use crate::journal::waiters::{Goal, Marks, Waiters, Woken};
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::seams::sync::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock_soon,
 };
+use crate::storage::Disk;
 use crate::storage::layout::segment_path;
-use crate::storage::{Disk, DiskFile};
 use crate::values::Few;
 use crate::values::error::{Error, Result};
 use crate::values::etag::{ETag, PendingTag};
@@ -93,78 +93,6 @@ pub(crate) struct Journal {
     /// The text of the first failure; set before `failed` is.
     cause: OnceLock<Arc<str>>,
     pub(super) notifier: Arc<Notifier>,
-}
-
-/// MANIFEST as it is on disk.
-#[derive(Debug)]
-pub(crate) struct ManifestState {
-    pub(crate) file: ManifestFile,
-    pub(crate) current: Manifest,
-}
-
-/// Tombstones that compaction has dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Purged {
-    /// The revision of the newest of them, 0 for none.
-    pub(crate) newest: u64,
-    /// How often some were dropped. Those of one time need not be newer than those before.
-    pub(crate) count: u64,
-}
-
-/// What the journal's lock protects.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(super) next_revision: u64,
-    /// The revision below this run's first. Before that is given, MANIFEST says that no later open
-    /// goes below.
-    opened_at: u64,
-    pub(super) active: Option<Active>,
-    /// Frames that nobody has begun to write; they belong at the end of the active segment.
-    pub(super) buffer: Vec<u8>,
-    /// Frames that the leader is writing, or failed to write: readers find them here.
-    pub(super) flight: Option<Arc<Flight>>,
-    pub(super) spare: Vec<u8>,
-    /// With the thread that is syncing; here when nobody is.
-    pub(super) watermark: Option<Watermark>,
-    pub(super) appended: u64,
-    appended_bytes: u64,
-    pub(super) written: u64,
-    pub(super) synced: u64,
-    /// Commits appended and not yet known to be applied, in order of revision.
-    pub(super) unapplied: VecDeque<Unapplied>,
-    pub(super) waiters: Waiters,
-    /// How many wait until nobody writes or syncs.
-    pub(super) idle_waiters: usize,
-    pub(super) gathering: Gathering,
-    pub(super) writing: bool,
-    pub(super) syncing: bool,
-    pub(super) failed: bool,
-    pub(super) content: Contents,
-    /// Count and sum over the rows of each secondary index, by the revision that declared it.
-    pub(super) indexes: BTreeMap<u64, IndexSum>,
-    /// Whether MANIFEST says that the store is open for writing.
-    pub(super) opened_for_writing: bool,
-}
-
-#[derive(Debug)]
-pub(super) struct Unapplied {
-    pub(super) revision: u64,
-    pub(super) applied: bool,
-}
-
-/// The segment that frames are appended to.
-#[derive(Debug)]
-pub(crate) struct Active {
-    pub(crate) number: u32,
-    pub(crate) file: Arc<dyn DiskFile>,
-    /// Where the next frame goes: after everything appended, written or not.
-    pub(crate) tail: Position,
-    /// Up to where the file is filled with frames or zeros.
-    pub(crate) reserved: u64,
-    /// The length at which the segment is sealed.
-    pub(crate) capacity: u64,
-    /// Whether the next frame goes to a new segment in any case, as after a crash.
-    pub(crate) must_rotate: bool,
 }
 
 /// A commit, complete except for what only the journal can give it.
@@ -508,18 +436,6 @@ impl Journal {
     /// The path of a segment's file, for errors.
     pub(crate) fn segment_path(&self, segment: u32) -> PathBuf {
         segment_path(&self.store, segment)
-    }
-}
-
-impl State {
-    /// Revisions given in this session that are not synced, and the next.
-    fn unsynced_commits(&self) -> u64 {
-        self.next_revision - self.synced_in_session()
-    }
-
-    /// The newest revision that is synced, or the one before the first that this session gives.
-    pub(super) fn synced_in_session(&self) -> u64 {
-        self.synced.max(self.opened_at)
     }
 }
 

@@ -10,8 +10,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::journal::append::{CommitFailure, Journal, State, pack};
+use crate::journal::append::{CommitFailure, Journal, pack};
 use crate::journal::in_flight::Flight;
+use crate::journal::state::State;
 use crate::journal::waiters::{Call, Goal, Need, Woken};
 use crate::seams::sync::{MutexGuard, Ordering, spin_briefly};
 use crate::storage::DiskFile;

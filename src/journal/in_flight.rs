@@ -1,7 +1,8 @@
 //! Frames on their way to the file: a commit is read as soon as it is applied, which may be before
 //! anyone has written it.
 
-use crate::journal::append::{Journal, State, pack};
+use crate::journal::append::{Journal, pack};
+use crate::journal::state::State;
 use crate::journal::waiters::{Goal, Woken};
 use crate::seams::sync::Ordering;
 use crate::values::error::Result;

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::journal::Journal;
-use crate::journal::append::State;
 use crate::journal::content_sum::ContentSum;
 use crate::journal::manifest::IndexRecord;
+use crate::journal::state::State;
 
 /// The rows of one secondary index, and what they come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,6 +33,7 @@ pub(crate) mod segment;
 pub(crate) mod segment_writer;
 pub(crate) mod segments;
 pub(crate) mod skip_damaged;
+pub(crate) mod state;
 mod waiters;
 pub(crate) mod watermark;
 

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn one_walk_keeps_few_files_open_and_random_reads_more_within_a_bound() {
+    fn c8_one_walk_keeps_few_files_open_and_random_reads_more_within_a_bound() {
         let disk = MemoryDisk::default();
         let file = disk.open(Path::new("segment"), true).unwrap();
         let mut open = OpenFiles::default();

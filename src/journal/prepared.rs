@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use crate::journal::append::{Active, Journal};
+use crate::journal::append::Journal;
 use crate::journal::manifest::Manifest;
 use crate::journal::scanner::Position;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::journal::state::Active;
 use crate::seams::sync::Ordering;
 use crate::storage::DiskFile;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_takes_the_file_that_was_made_ahead_and_makes_none() {
+    fn c4_a_rotation_takes_the_file_that_was_made_ahead_and_makes_none() {
         let sim = Simulation::new(1);
         let store = sim.open(&Options::new()).unwrap();
         write(&store, "first", 10);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::journal::append::{Active, REVISION_SKIP};
+use crate::journal::append::REVISION_SKIP;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
@@ -12,6 +12,7 @@ use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
 use crate::journal::salvage::segment_numbers;
 use crate::journal::scanner::{FrameScanner, Position};
 use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder};
+use crate::journal::state::Active;
 use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{MANIFEST_FILE, segment_path};

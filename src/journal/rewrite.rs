@@ -270,7 +270,7 @@ mod tests {
     /// A regression: a write that found the disk full was refused while another thread was about to
     /// free space.
     #[test]
-    fn who_finds_no_file_to_remove_waits_for_those_that_are_being_removed() {
+    fn a2_who_finds_no_file_to_remove_waits_for_those_that_are_being_removed() {
         let store = Store::in_memory();
         let engine = store.engine().unwrap();
         let removing = engine.journal.removing.lock();

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use crate::journal::append::Active;
 use crate::journal::rotate::SEAL_ROOM_BYTES;
+use crate::journal::state::Active;
 use crate::storage::layout::segment_path;
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::journal::append::{Active, Journal, State, pack};
+use crate::journal::append::{Journal, pack};
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{
@@ -13,6 +13,7 @@ use crate::journal::prepared::PreparedSegment;
 use crate::journal::room::{BEGIN_BYTES, Filling, Room};
 use crate::journal::scanner::Position;
 use crate::journal::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::journal::state::{Active, State};
 use crate::journal::waiters::{Need, Woken};
 use crate::seams::sync::{MutexGuard, Ordering};
 use crate::storage::layout::{JOURNAL_FOLDER, manifest_path, segment_path};

@@ -193,7 +193,7 @@ fn a_backup_that_returned_is_not_replaced_after_a_power_cut() {
 
 /// As on Windows, where a file system need not flush directories.
 #[test]
-fn a_backup_that_returned_survives_a_power_cut_where_names_only_keep_their_order() {
+fn f4_a_backup_that_returned_survives_a_power_cut_where_names_only_keep_their_order() {
     let mut world = World::new(0);
     world.sim.disk().keep_names_in_order();
     world.writer.store().backup("copy").unwrap();

@@ -390,7 +390,7 @@ fn transfers_between_accounts_keep_their_sum() {
 }
 
 #[test]
-fn a_batch_gives_the_version_of_each_operations_item() {
+fn e5_a_batch_gives_the_version_of_each_operations_item() {
     on_every_backend(|bench| {
         let numbers = bench.numbers();
         let a = numbers.create("a", &1).unwrap();
@@ -425,7 +425,7 @@ fn a_batch_gives_the_version_of_each_operations_item() {
 }
 
 #[test]
-fn batches_are_put_together_and_taken_apart_in_a_loop() {
+fn e5_batches_are_put_together_and_taken_apart_in_a_loop() {
     on_every_backend(|bench| {
         let numbers = bench.numbers();
         let one = |n: u64| bench.store().batch().create(&numbers, n.to_be_bytes(), &n);

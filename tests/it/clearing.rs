@@ -27,7 +27,7 @@ fn fill(store: &Store, blobs: &Collection<Bytes, Raw>, items: u64, value: &Bytes
 }
 
 #[test]
-fn a_clear_removes_everything_of_one_collection_by_one_commit() {
+fn d5_a_clear_removes_everything_of_one_collection_by_one_commit() {
     on_every_backend(|bench| {
         let (store, a) = (bench.store(), || bench.store().raw("a").unwrap());
         fill(&store, &a(), 1_000, &value());

@@ -325,7 +325,7 @@ fn a_json_document_may_gain_fields_that_an_older_type_does_not_know() {
 }
 
 #[test]
-fn the_collections_are_listed_by_name_with_their_forms() {
+fn d5_the_collections_are_listed_by_name_with_their_forms() {
     on_every_backend(|bench| {
         assert_eq!(bench.store().collections().unwrap(), []);
         let listed = || -> Vec<(String, Option<&'static str>)> {

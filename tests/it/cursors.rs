@@ -1,7 +1,9 @@
 //! Cursors that a store cannot go on from.
 
+use std::time::Duration;
+
 use ifmatch::simulation::Simulation;
-use ifmatch::{Cursor, Error, OnDamage, Options, Store};
+use ifmatch::{Cursor, Error, HistoryPolicy, OnDamage, Options, Precondition, Store};
 
 use crate::feed::{all, assert_resumes_everywhere, bytes};
 
@@ -75,8 +77,27 @@ fn after_damage_was_cut_off_old_cursors_are_diverged_and_the_start_gives_what_is
     assert_resumes_everywhere(&store, Cursor::START);
 }
 
+/// A finding: the error held a snapshot, so a store stayed locked for as long as it was kept.
 #[test]
-fn a_closed_store_has_no_feed() {
+fn d3_an_error_that_is_kept_holds_no_store() {
+    let sim = Simulation::new(5);
+    let options = Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO));
+    let store = sim.open(&options).unwrap();
+    let notes = store.raw("notes").unwrap();
+    notes.create("a", &bytes("1")).unwrap();
+    let before = store.cursor().unwrap();
+    notes.delete("a", Precondition::Always).unwrap();
+    sim.set_now_ms(1_800_000_000_000);
+    assert_eq!(store.compact().unwrap().purged_tombstones, 1);
+    let kept = store.changes(before).map(drop).unwrap_err();
+    assert!(matches!(kept, Error::Compacted));
+    drop((notes, store));
+    sim.open(&options).unwrap().close().unwrap();
+    drop(kept);
+}
+
+#[test]
+fn d4_a_closed_store_has_no_feed() {
     let store = Store::in_memory();
     let notes = store.raw("notes").unwrap();
     let mut begun = store.changes(Cursor::START).unwrap();

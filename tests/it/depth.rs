@@ -61,7 +61,7 @@ const WRAPS: [fn(Tree) -> Tree; 4] = [
 /// Regression: there was no limit, so a document that one thread wrote ended the process of every
 /// reader whose stack is smaller.
 #[test]
-fn a_bincode_document_that_nests_too_deeply_is_refused_when_written() {
+fn b9_a_bincode_document_that_nests_too_deeply_is_refused_when_written() {
     on_a_large_stack(|| {
         let store = Store::in_memory();
         let deep = 50_000;
@@ -75,7 +75,7 @@ fn a_bincode_document_that_nests_too_deeply_is_refused_when_written() {
 }
 
 #[test]
-fn bincode_bytes_that_nest_too_deeply_are_refused_when_read() {
+fn b9_bincode_bytes_that_nest_too_deeply_are_refused_when_read() {
     // One element each, a million times; a variant in a variant; a field that is there.
     is_refused(<Bincode as Codec<Nest>>::decode(vec![1; 1 << 20].into()));
     is_refused(<Bincode as Codec<Chain>>::decode(vec![1; 1 << 20].into()));
@@ -85,7 +85,7 @@ fn bincode_bytes_that_nest_too_deeply_are_refused_when_read() {
 }
 
 #[test]
-fn bincode_documents_within_the_limit_are_read_again_by_a_small_stack() {
+fn b9_bincode_documents_within_the_limit_are_read_again_by_a_small_stack() {
     let numbers = Store::in_memory().collection_with::<Nest, Bincode>("n").unwrap();
     // A newtype and its list are two levels, and the innermost list is one.
     let deepest = BINCODE_LEVELS / 2;

@@ -172,7 +172,7 @@ fn check_failure(
 /// A regression: where the indexes were built that an open has to build, and MANIFEST could not be
 /// replaced afterwards, only the log said so, and the open returned a store that was poisoned.
 #[test]
-fn what_an_open_returns_takes_writes() {
+fn a1_what_an_open_returns_takes_writes() {
     let (source, writer, ..) = prepared(seed());
     writer.index().unwrap();
     writer.store().backup("backup").unwrap();
@@ -247,7 +247,7 @@ fn a_failed_sync_or_a_torn_frame_poisons_and_what_was_written_stays_readable() {
 }
 
 #[test]
-fn a_full_disk_refuses_writes_and_nothing_else() {
+fn a2_a_full_disk_refuses_writes_and_nothing_else() {
     for (seed, fills_up) in seeds(0..thinned(3, 8)).flat_map(|seed| [(seed, false), (seed, true)]) {
         let _repeat = Repeat::new("faults", seed);
         let (sim, writer, mut ledger, mut rng) = prepared(seed);
@@ -294,7 +294,7 @@ fn reopen_full(sim: &Simulation, mut ledger: Ledger, rng: &mut fastrand::Rng) {
 /// The journal is whole: reads and writes go on, whichever call of the backing store fails, and for
 /// as long as it does.
 #[test]
-fn a_failing_index_ends_nothing_and_is_rebuilt() {
+fn a1_a_failing_index_ends_nothing_and_is_rebuilt() {
     for calls in seeds(0..80).step_by(thinned(3, 1) as usize) {
         let _repeat = Repeat::new("faults", calls);
         let case = Case(format!("call {calls} of the backing store"));

@@ -34,7 +34,7 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
 
 /// A regression: the folders were removed with all that was in them.
 #[test]
-fn a_directory_without_a_manifest_is_not_touched_unless_it_is_plainly_ours() {
+fn b7_a_directory_without_a_manifest_is_not_touched_unless_it_is_plainly_ours() {
     let cases: [&[(&str, &str)]; 10] = [
         &[("index-1/legs", "four"), ("index-2/legs", "three")],
         &[("damaged/goods", "return them")],

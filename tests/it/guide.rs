@@ -100,3 +100,24 @@ fn every_kind_of_error_is_explained() {
         assert!(page.contains(&format!("| `{kind}` |")), "{kind} is not explained");
     }
 }
+
+/// A finding: README said neither what is below nor what comes along with it.
+#[test]
+fn e8_readme_names_the_engine_below_and_every_notice() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    let (readme, lock, deny) = (read("README.md"), read("Cargo.lock"), read("deny.toml"));
+    let (_, sled) = lock.split_once("name = \"sled\"\nversion = \"").unwrap();
+    let (version, _) = sled.split_once('"').unwrap();
+    assert!(readme.contains(&format!("[sled](https://docs.rs/sled/{version}) {version}")));
+    let notices: Vec<&str> = deny
+        .split("id = \"")
+        .skip(1)
+        .filter_map(|rest| rest.split_once('"'))
+        .map(|n| n.0)
+        .collect();
+    assert!(!notices.is_empty());
+    for notice in notices {
+        assert!(readme.contains(&format!("| {notice} |")), "README does not name {notice}");
+    }
+}

@@ -331,7 +331,7 @@ fn a_missing_directory_is_created_with_its_parents() {
 
 /// Windows takes 260 characters of a path as users write it. The files of the last one lie beyond.
 #[test]
-fn a_path_is_told_as_users_write_it_up_to_the_length_that_windows_takes() {
+fn f2_a_path_is_told_as_users_write_it_up_to_the_length_that_windows_takes() {
     let (_folder, path) = new_folder();
     let above = path.as_os_str().len();
     for len in [150, 230, 250] {

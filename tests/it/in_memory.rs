@@ -8,7 +8,7 @@ use ifmatch::{Precondition, Store};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn the_options_of_a_store_in_memory_have_their_effect() {
+fn d6_the_options_of_a_store_in_memory_have_their_effect() {
     let options = Options::new().history(HistoryPolicy::new().versions(2)).snapshot_bytes(0);
     let store = options.in_memory();
     let numbers = store.collection::<u64>("numbers").unwrap();
@@ -39,7 +39,7 @@ fn two_stores_of_the_same_options_are_two() {
 }
 
 #[test]
-fn a_manual_clock_stands_still_and_goes_where_it_is_told_to() {
+fn e6_a_manual_clock_stands_still_and_goes_where_it_is_told_to() {
     let clock = ManualClock::new(UNIX_EPOCH + HOUR);
     let store = Options::new().clock(&clock).in_memory();
     let numbers = store.collection::<u64>("numbers").unwrap();

@@ -430,7 +430,7 @@ fn items_that_go_while_their_heads_are_held_do_not_end_an_iteration() {
 }
 
 #[test]
-fn every_form_of_a_range_is_taken_as_it_stands() {
+fn e5_every_form_of_a_range_is_taken_as_it_stands() {
     use std::ops::Bound::{Excluded, Included, Unbounded};
 
     let store = Store::in_memory();

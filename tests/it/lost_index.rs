@@ -68,7 +68,7 @@ fn a_deleted_index_is_rebuilt() {
     }
 }
 
-/// A regression: where a frame that nobody needs was damaged, the lost rows came back in no order, and
+/// A regression: where a frame that nobody needs was damaged, the lost heads came back in no order, and
 /// a clear took away what was written after it: items were absent until the next open.
 #[test]
 fn a5_cleared_collections_come_back_whole_from_a_journal_with_damage_in_what_is_dead() {

@@ -56,12 +56,12 @@ fn write_calls() -> u64 {
 }
 
 #[test]
-fn c_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle() {
+fn c3_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle() {
     in_child("machine_limits::hundred_stores");
 }
 
 #[test]
-#[ignore = "run by c_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle"]
+#[ignore = "run by c3_a_hundred_stores_work_within_1024_descriptors_and_rest_when_idle"]
 fn hundred_stores() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let (before, resident) = (descriptors(), resident_kib());
@@ -97,12 +97,12 @@ fn hundred_stores() {
 }
 
 #[test]
-fn c_a_store_keeps_few_files_open_and_fewer_when_idle() {
+fn c3_a_store_keeps_few_files_open_and_fewer_when_idle() {
     in_child("machine_limits::many_segments");
 }
 
 #[test]
-#[ignore = "run by c_a_store_keeps_few_files_open_and_fewer_when_idle"]
+#[ignore = "run by c3_a_store_keeps_few_files_open_and_fewer_when_idle"]
 fn many_segments() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let before = descriptors();

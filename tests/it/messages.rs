@@ -26,7 +26,7 @@ fn says<T>(result: Result<T, Error>, text: impl AsRef<str>) {
 }
 
 #[test]
-fn an_absent_item_is_named() {
+fn e6_an_absent_item_is_named() {
     let numbers = numbers(&Store::in_memory());
     says(numbers.delete("a", ALWAYS), r#"collection "numbers" has no item "a""#);
     says(numbers.replace("tab\t", &1, ALWAYS), r#"collection "numbers" has no item "tab\t""#);
@@ -152,7 +152,7 @@ fn numbers_of_floats(store: &Store) -> Collection<u64> {
 }
 
 #[test]
-fn every_way_to_an_unreadable_document_names_it() {
+fn e3_every_way_to_an_unreadable_document_names_it() {
     let store = Store::in_memory();
     store.collection::<f64>("floats").unwrap().create("a", &0.5).unwrap();
     let numbers = numbers_of_floats(&store);
@@ -246,7 +246,7 @@ fn a_full_disk_is_named_with_the_file_and_what_the_system_says() {
 }
 
 #[test]
-fn the_first_failure_is_the_cause_that_every_later_refusal_names() {
+fn c5_the_first_failure_is_the_cause_that_every_later_refusal_names() {
     let simulation = Simulation::new(1);
     let store = simulation.open(&Options::new()).unwrap();
     let numbers = numbers(&store);
@@ -375,7 +375,7 @@ fn all() -> Vec<(u16, &'static str, Error)> {
 }
 
 #[test]
-fn every_error_has_its_http_status_and_its_kind() {
+fn d8_every_error_has_its_http_status_and_its_kind() {
     for (status, kind, error) in all() {
         assert_eq!((error.http_status(), error.kind().as_str()), (status, kind), "{error:?}");
         let text = serde_json::to_string(&error.kind()).unwrap();
@@ -465,7 +465,7 @@ fn no_source_repeats_what_the_text_says() {
 }
 
 #[test]
-fn versions_and_items_are_serialized_for_people() {
+fn e6_versions_and_items_are_serialized_for_people() {
     let simulation = Simulation::new(1);
     let store = simulation.open(&Options::new()).unwrap();
     let fleeting = numbers(&store).with_ttl(Duration::from_secs(1));

@@ -70,7 +70,7 @@ enum Change {
 /// A regression: a segment of the store that lies at the path now was taken for what an earlier
 /// attempt has left, and removed.
 #[test]
-fn two_simulated_stores_at_one_path_leave_each_other_alone() {
+fn a3_two_simulated_stores_at_one_path_leave_each_other_alone() {
     for seed in seeds(0..thinned(18, 60)) {
         let _repeat = Repeat::new("moved", seed);
         let rng = &mut fastrand::Rng::with_seed(seed);

@@ -33,7 +33,7 @@ fn kept(store: &Store) -> u64 {
 /// A regression: an open with the defaults, and a restore, dropped what was kept: of 200 versions
 /// one was left.
 #[test]
-fn an_open_that_names_no_policy_keeps_the_stores() {
+fn a6_an_open_that_names_no_policy_keeps_the_stores() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
     let store = Options::new().history(policy()).open(place("store")).unwrap();
@@ -62,7 +62,7 @@ fn an_open_that_names_no_policy_keeps_the_stores() {
 }
 
 #[test]
-fn a_policy_that_was_named_is_durable_when_the_open_returns() {
+fn a6_a_policy_that_was_named_is_durable_when_the_open_returns() {
     for seed in crate::seeds(0..40) {
         let rng = &mut fastrand::Rng::with_seed(seed);
         let sim = Simulation::new(seed);
@@ -76,7 +76,7 @@ fn a_policy_that_was_named_is_durable_when_the_open_returns() {
 }
 
 #[test]
-fn a_repair_keeps_the_policy() {
+fn a6_a_repair_keeps_the_policy() {
     let sim = Simulation::new(1);
     let store = sim.open(&Options::new().history(policy())).unwrap();
     fill(&store);
@@ -96,7 +96,7 @@ fn a_repair_keeps_the_policy() {
 }
 
 #[test]
-fn a_restore_tells_how_far_it_has_come() {
+fn e7_a_restore_tells_how_far_it_has_come() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name);
     let store = Store::in_memory();

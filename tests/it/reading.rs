@@ -111,7 +111,7 @@ fn get_if_none_match_of_current_tag_is_not_modified() {
 
 /// Regression: weak tags were left out, so a cache that sends them was given everything again.
 #[test]
-fn get_if_none_match_of_the_current_tag_as_a_weak_one_is_not_modified() {
+fn b11_get_if_none_match_of_the_current_tag_as_a_weak_one_is_not_modified() {
     let weak = |tag: ifmatch::ETag| format!("W/{tag}").parse::<Tags>().unwrap();
     not_modified(|present| Precondition::if_none_match(weak(present.item.etag())));
     found(|present| Precondition::if_none_match(weak(present.stale)));
@@ -144,7 +144,7 @@ fn get_if_modified_since_is_not_modified_from_the_time_of_the_write_on() {
 /// Regression: compared by the millisecond, the date that a `Last-Modified` header shows, which has
 /// whole seconds, was nearly always older than the write.
 #[test]
-fn get_if_modified_since_the_second_of_the_write_is_not_modified() {
+fn b11_get_if_modified_since_the_second_of_the_write_is_not_modified() {
     let second = |at: SystemTime| {
         let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
         SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())

@@ -439,7 +439,7 @@ fn a_store_of_which_a_mark_alone_is_left_is_not_made_anew() {
 
 /// A regression: it was opened as an empty store, without an error.
 #[test]
-fn a_manifest_of_the_first_day_without_a_journal_is_no_empty_store() {
+fn c1_a_manifest_of_the_first_day_without_a_journal_is_no_empty_store() {
     let sim = Simulation::new(1);
     drop(sim.open(&Options::new()).unwrap());
     let first_day = sim.disk().read_file("store/MANIFEST").unwrap();

@@ -151,7 +151,7 @@ impl Filling {
 
 /// A regression: an idle checkpoint on the full disk ended the index, and with it reads and writes.
 #[test]
-fn a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
+fn a2_a_disk_that_fills_up_ends_neither_reads_nor_later_writes() {
     side_by_side([(5_000, "20m"), (200_000, "20m")], |bytes, mounted| {
         let spare = mounted.0.path().join("spare");
         std::fs::write(&spare, vec![1; 6 << 20]).unwrap();

@@ -127,7 +127,7 @@ fn a_snapshot_that_is_given_up_for_disk_space_says_so_and_the_others_go_on() {
 /// A regression: what compaction had replaced waited for a moment without any snapshot, which
 /// never comes where snapshots overlap, and then young snapshots were given up.
 #[test]
-fn overlapping_snapshots_hold_up_compaction_only_for_as_long_as_each_lives() {
+fn a4_overlapping_snapshots_hold_up_compaction_only_for_as_long_as_each_lives() {
     let sim = Simulation::new(1);
     let store = sim.open(&Options::new()).unwrap();
     let items = store.raw("items").unwrap();
@@ -154,7 +154,7 @@ fn overlapping_snapshots_hold_up_compaction_only_for_as_long_as_each_lives() {
 /// snapshots anew. So where some always live longer than it is from one compaction to the next,
 /// nothing was freed any more, and in the end young snapshots were given up.
 #[test]
-fn overlapping_snapshots_hold_up_only_the_compactions_that_they_have_seen() {
+fn a4_overlapping_snapshots_hold_up_only_the_compactions_that_they_have_seen() {
     let sim = Simulation::new(1);
     let store = sim.open(&Options::new()).unwrap();
     let items = store.raw("items").unwrap();
@@ -179,7 +179,7 @@ fn overlapping_snapshots_hold_up_only_the_compactions_that_they_have_seen() {
 
 /// A regression: tombstones stayed for as long as any snapshot lived.
 #[test]
-fn a_tombstone_waits_for_snapshots_that_are_older_than_it_and_for_no_others() {
+fn a4_a_tombstone_waits_for_snapshots_that_are_older_than_it_and_for_no_others() {
     let sim = Simulation::new(1);
     let tombstones = HistoryPolicy::new().tombstones(Duration::ZERO);
     let store = sim.open(&Options::new().history(tombstones)).unwrap();

@@ -7,7 +7,7 @@ use ifmatch::{Durability, Error, Options, Precondition, Progress, Store};
 use crate::backends::on_every_backend;
 
 #[test]
-fn live_and_dead_bytes_follow_what_is_written() {
+fn e1_live_and_dead_bytes_follow_what_is_written() {
     let store = Store::in_memory();
     let blobs = store.raw("blobs").unwrap();
     let empty = store.stats().unwrap();
@@ -76,6 +76,20 @@ fn reads_count_as_hits_or_misses_of_the_cache() {
     assert_eq!(counts(), (1, 2));
     blobs.get_many(["a", "a", "missing"]).unwrap();
     assert_eq!(counts(), (3, 3));
+}
+
+/// A finding: a cache in many shards kept no value that was larger than its part of one.
+#[test]
+fn c9_a_small_cache_keeps_a_large_value() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new().cache_bytes(8 << 20)).unwrap();
+    let blobs = store.raw("blobs").unwrap();
+    blobs.create("a", &vec![1; 1_000_000].into()).unwrap();
+    for _ in 0..10 {
+        blobs.get("a").unwrap();
+    }
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.cache_hits, stats.cache_misses), (10, 0));
 }
 
 #[test]

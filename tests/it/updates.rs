@@ -48,7 +48,7 @@ fn eight_threads_lose_no_increment_in_an_immediate_store() {
 
 /// Regression: it ran ten thousand times, since each run lost to its own write.
 #[test]
-fn an_update_whose_closure_writes_its_own_key_gives_up_soon() {
+fn d7_an_update_whose_closure_writes_its_own_key_gives_up_soon() {
     on_every_backend(|bench| {
         let numbers = bench.numbers();
         numbers.create("k", &0).unwrap();
@@ -75,7 +75,7 @@ fn an_update_whose_closure_writes_its_own_key_gives_up_soon() {
 }
 
 #[test]
-fn an_update_whose_closure_writes_its_own_key_once_goes_through() {
+fn d7_an_update_whose_closure_writes_its_own_key_once_goes_through() {
     on_every_backend(|bench| {
         let numbers = bench.numbers();
         numbers.create("k", &0).unwrap();

@@ -322,7 +322,7 @@ fn an_empty_list_of_tags_matches_nothing() {
 
 /// Regression: the condition held, so an item was written over that must not be.
 #[test]
-fn if_none_match_of_the_current_tag_as_a_weak_one_fails() {
+fn b11_if_none_match_of_the_current_tag_as_a_weak_one_fails() {
     fails(CONDITIONAL, |present| {
         let weak = format!("W/{}", present.item.etag());
         Precondition::if_none_match(weak.parse::<Tags>().unwrap())
@@ -330,7 +330,7 @@ fn if_none_match_of_the_current_tag_as_a_weak_one_fails() {
 }
 
 #[test]
-fn if_match_of_a_weak_tag_never_matches() {
+fn b11_if_match_of_a_weak_tag_never_matches() {
     fails(CONDITIONAL, |present| {
         let weak = format!("W/{}", present.item.etag());
         Precondition::if_match(weak.parse::<Tags>().unwrap())

@@ -10,7 +10,7 @@ use crate::backends::on_every_backend;
 const ALWAYS: Precondition = Precondition::Always;
 
 #[test]
-fn head_and_contains_agree_with_get() {
+fn e6_head_and_contains_agree_with_get() {
     on_every_backend(|bench| {
         let numbers = || bench.numbers();
         let agree = |key: &str| {
@@ -51,7 +51,7 @@ fn the_version_of_a_document_that_does_not_decode_can_be_asked_for() {
 }
 
 #[test]
-fn every_write_of_an_item_was_written_and_nothing_else() {
+fn d2_every_write_of_an_item_was_written_and_nothing_else() {
     on_every_backend(|bench| {
         let numbers = || bench.numbers();
         let mut tags: Vec<ETag> = Vec::new();
@@ -78,7 +78,7 @@ fn every_write_of_an_item_was_written_and_nothing_else() {
 /// Regression: told to look through the chain of parents, a program found one step of it, since by
 /// default no version is kept.
 #[test]
-fn a_write_whose_sync_failed_is_found_behind_later_ones() {
+fn d2_a_write_whose_sync_failed_is_found_behind_later_ones() {
     for seed in 0..8 {
         let sim = Simulation::new(seed);
         let store = sim.open(&Options::new()).unwrap();
@@ -129,7 +129,7 @@ struct New {
 /// Regression: one version that no longer decodes made the whole history an error, just when it is
 /// needed.
 #[test]
-fn a_version_that_no_longer_decodes_is_an_error_in_its_place() {
+fn e3_a_version_that_no_longer_decodes_is_an_error_in_its_place() {
     let store = Options::new().history(HistoryPolicy::new().versions(9)).in_memory();
     let (old, new) = (store.collection::<Old>("n").unwrap(), store.collection::<New>("n").unwrap());
     old.create("k", &Old { name: "a".to_owned() }).unwrap();

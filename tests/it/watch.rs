@@ -108,7 +108,7 @@ fn eight_writers_are_watched_on_disk() {
 
 /// Regression: a user interface saw its own changes only after `sync_interval`.
 #[test]
-fn a_change_of_an_eventual_store_is_seen_at_once_while_somebody_watches() {
+fn e4_a_change_of_an_eventual_store_is_seen_at_once_while_somebody_watches() {
     let folder = tempfile::tempdir().unwrap();
     // As long as no test that passes ever waits.
     let options = Options::new().durability(Durability::Eventual).sync_interval(LONG);
@@ -133,7 +133,7 @@ fn a_change_of_an_eventual_store_is_seen_at_once_while_somebody_watches() {
 }
 
 #[test]
-fn watches_that_nobody_reads_hold_up_no_writer() {
+fn c10_watches_that_nobody_reads_hold_up_no_writer() {
     let store = Store::in_memory();
     let blobs = store.raw("blobs").unwrap();
     let mut slow: Vec<Watch> = (0..20).map(|_| store.watch(Cursor::START).unwrap()).collect();

@@ -59,14 +59,27 @@ fn of_failure(path: &Path, error: &Error) -> Vec<Fact> {
             facts.insert(1, Fact::text("open by", holder(path)));
             facts
         }
-        ErrorKind::Corrupt => {
-            let mut facts = refused("a store");
-            facts.insert(1, Fact::text("whole", format!("no: {}", Told(error))));
-            facts
-        }
+        ErrorKind::Corrupt => vec![
+            Fact::text("is", "a store"),
+            Fact::text("whole", format!("no: {}", Told(error))),
+            Fact::text("an open would", outlook_over_damage(error)),
+        ],
         ErrorKind::Unsupported => refused("a store of a newer version"),
         ErrorKind::Io if is(error, io::ErrorKind::NotFound) => of_no_store(path),
         _ => refused("not known"),
+    }
+}
+
+/// An open steps over a frame that cannot be read. It refuses what is missing: MANIFEST, a segment or
+/// its header, the newest commits.
+fn outlook_over_damage(error: &Error) -> &'static str {
+    match error {
+        Error::Corrupt { reason, .. }
+            if reason.starts_with("a frame ") || reason.starts_with("an entry ") =>
+        {
+            "step over the damage where the index is whole, and be refused where it is not"
+        }
+        _ => "be refused; see `ifmatch repair`",
     }
 }
 

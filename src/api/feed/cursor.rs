@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::journal::append::Purged;
+use crate::journal::state::Purged;
 use crate::values::revision::Revision;
 
 /// A place in the change feed of one store: a reader has seen every change before it, and none

@@ -6,7 +6,7 @@ use std::task::{Wake, Waker};
 use super::upkeep::Seen;
 use super::*;
 
-use crate::simulation::Simulation;
+use crate::simulation::{Fault, FaultPlan, Operation, Simulation};
 use crate::{Durability, Options, Precondition};
 
 /// Notes which thread wakes the task.
@@ -35,4 +35,58 @@ fn no_task_is_woken_by_a_thread_that_upkeep_waits_for() {
     assert!(notifier.register(notifier.task_id(), notifier.status().durable, &waker));
     store.background().compact_beside(store.shared(), &mut Seen::default(), true).unwrap();
     assert_eq!(*woken.0.lock(), Some(std::thread::current().id()));
+}
+
+/// What threads have logged as an error.
+struct Logged(parking_lot::Mutex<Vec<(thread::ThreadId, String)>>);
+
+static LOGGED: Logged = Logged(parking_lot::Mutex::new(Vec::new()));
+
+impl log::Log for Logged {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() == log::Level::Error
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().push((thread::current().id(), record.args().to_string()));
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A regression: upkeep ended and nobody was told, while the journal grew.
+#[test]
+fn c6_upkeep_that_ends_says_why() {
+    log::set_logger(&LOGGED).unwrap();
+    log::set_max_level(log::LevelFilter::Error);
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    items.create("large", &vec![1; 2 << 20].into()).unwrap();
+    items.create("small", &vec![1].into()).unwrap();
+    sim.disk().inject(FaultPlan::after(0, Fault::Eio).only(Operation::Sync));
+    items.create("failing", &vec![1].into()).unwrap_err();
+    assert!(store.stats().unwrap().poisoned);
+    let background = store.background();
+    let by = thread::scope(|scope| {
+        let upkeep = scope.spawn(|| background.run_upkeep(store.shared()));
+        for _ in 0..10_000 {
+            if upkeep.is_finished() {
+                break;
+            }
+            background.deadlines.lock().wake_by(Some(Instant::now()));
+            background.woken.notify_all();
+            thread::sleep(Duration::from_millis(1));
+        }
+        background.deadlines.lock().stop = true;
+        background.woken.notify_all();
+        upkeep.thread().id()
+    });
+    let logged = LOGGED.0.lock();
+    let said: Vec<&String> = logged.iter().filter(|(id, _)| *id == by).map(|(_, s)| s).collect();
+    let why =
+        "upkeep ends until the store is opened again: an earlier failure ended writing: syncing";
+    assert!(said.iter().any(|line| line.starts_with(why)), "{said:?}");
 }

@@ -252,6 +252,12 @@ mod tests {
         assert!(many.len() as u64 * 10_001 * KIB <= MAX_RANGE_BYTES);
     }
 
+    /// A finding: each tick looked from each segment at all that follow it.
+    #[test]
+    fn c11_from_each_segment_a_bounded_number_of_neighbours_is_looked_at() {
+        assert_eq!(run(&[(0, 1); 1_000], 1_000, true).len(), MAX_RANGE_SEGMENTS);
+    }
+
     #[test]
     fn many_small_neighbours_are_merged_though_nothing_in_them_is_dead() {
         assert_eq!(run(&[(10, 0); 15], 1_000, false), [0; 0]);
@@ -281,7 +287,7 @@ mod tests {
 
     /// To find out again would be to read and rewrite all history in each run.
     #[test]
-    fn what_had_to_be_kept_is_known_to_later_runs_for_a_day() {
+    fn b14_what_had_to_be_kept_is_known_to_later_runs_for_a_day() {
         let mut sim = Simulation::new(1);
         let options = Options::new().history(HistoryPolicy::new().versions(1_000));
         let is_due = |store: &Store| pick_job(&store.engine().unwrap()).is_some();

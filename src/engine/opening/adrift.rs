@@ -111,13 +111,13 @@ impl Content {
     /// index, which compaction has dropped. Returns these segments; `None` where items are adrift
     /// without any damage.
     pub(super) fn settle(&mut self, index: &Index) -> Result<Option<Vec<(u32, Error)>>> {
-        for row in std::mem::take(&mut self.adrift.tombstones) {
-            let Some((collection, key)) = split_pair_key(&row) else { return Ok(None) };
+        for key in std::mem::take(&mut self.adrift.tombstones) {
+            let Some((collection, key)) = split_pair_key(&key) else { return Ok(None) };
             let key = ItemKey::of_parts(collection, key, &[])?;
             let pin = index.pin();
             let head = index.make_resident(&key, &pin)?.filter(|head| head.deleted);
             if let Some(moved) = head.and_then(|head| self.at_damage(&head)) {
-                // Perhaps it was kept: without its row an older entry would count as the newest.
+                // Perhaps it was kept: without its head an older entry would count as the newest.
                 index.change_head(&key, &pin, |_| Some(moved));
                 continue;
             }
@@ -132,13 +132,13 @@ impl Content {
     }
 
     fn point_at_damage(&mut self, index: &Index) -> Result<()> {
-        let mut rows = Vec::new();
+        let mut lost = Vec::new();
         index.walk(None, usize::MAX, &mut |collection, key, head| {
             if let Some(moved) = self.at_damage(head).filter(|_| !head.deleted) {
-                rows.push((item_key(collection, key), *head, moved));
+                lost.push((item_key(collection, key), *head, moved));
             }
         })?;
-        for (key, head, moved) in rows {
+        for (key, head, moved) in lost {
             let pin = index.pin();
             index.make_resident(&key, &pin)?;
             index.change_head(&key, &pin, |_| Some(moved));

@@ -30,7 +30,7 @@ fn write(store: &Store, len: usize) -> Result<()> {
 }
 
 #[test]
-fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
+fn c2_numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
     let decoded = |change: &dyn Fn(&mut Manifest, &mut CleanClose, &mut SealedEnd)| {
         let mut manifest = Manifest::empty([1; 16]);
         let mut end = SealedEnd { last_revision: 9, offset: 5_000 };
@@ -72,7 +72,7 @@ fn numbers_that_leave_no_room_above_them_and_ends_within_a_header_are_damage() {
 
 /// A regression: revisions were given that no reader believes.
 #[test]
-fn no_write_is_acknowledged_that_no_reader_accepts() {
+fn c2_no_write_is_acknowledged_that_no_reader_accepts() {
     const STEP: u64 = 1 << 20;
     for below in [0, 1, 2, 5, STEP, STEP + 1, STEP + 4, 2 * STEP + 3] {
         let mut sim = Simulation::new(below);

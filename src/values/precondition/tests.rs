@@ -67,7 +67,7 @@ fn if_modified_since_is_not_met_by_the_same_millisecond() {
 /// Regression: compared by the millisecond, a date of whole seconds, which is all that HTTP can
 /// say, was older than nearly every write of its own second.
 #[test]
-fn if_modified_since_in_whole_seconds_is_met_by_the_next_second_only() {
+fn b11_if_modified_since_in_whole_seconds_is_met_by_the_next_second_only() {
     let verdict = |modified_ms, since_ms| {
         let stored = Some(Stored { etag: TAG, modified_ms, meets: false });
         let since = UNIX_EPOCH + Duration::from_millis(since_ms);
@@ -85,7 +85,7 @@ fn if_modified_since_in_whole_seconds_is_met_by_the_next_second_only() {
 /// Regression: a weak tag was left out of the list, so If-None-Match, which RFC 9110 §13.1.2
 /// compares weakly, held for the version that the tag names.
 #[test]
-fn weak_tags_match_for_if_none_match_and_never_for_if_match() {
+fn b11_weak_tags_match_for_if_none_match_and_never_for_if_match() {
     let weak: Tags = format!("W/{TAG}").parse().unwrap();
     let both: Tags = format!("W/{OTHER}, {TAG}").parse().unwrap();
     let unsaved: Tags = format!("W/{}", ETag::UNSAVED).parse().unwrap();

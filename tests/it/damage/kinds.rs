@@ -265,7 +265,7 @@ fn places(frame: &Frame) -> [usize; 4] {
 }
 
 #[test]
-fn a_damaged_frame_of_any_kind_costs_its_commit() {
+fn a5_a_damaged_frame_of_any_kind_costs_its_commit() {
     let stride = from_environment("IFMATCH_DAMAGE_STRIDE").unwrap_or(thinned(13, 3)) as usize;
     let mut cases = 0;
     for state in STATES {
@@ -293,7 +293,7 @@ fn a_damaged_frame_of_any_kind_costs_its_commit() {
 /// memory before the checksum was made, and the index is lost. Then no place is known to be damaged,
 /// and even an open that asked for all that is whole was refused.
 #[test]
-fn items_that_count_and_sum_do_not_speak_of_are_opened_when_asked_for() {
+fn a5_items_that_count_and_sum_do_not_speak_of_are_opened_when_asked_for() {
     let (sim, story) = prepared(State::IndexLost);
     let (path, mut bytes) = Place::files(&sim)
         .into_iter()

@@ -144,7 +144,7 @@ fn a_key_that_is_written_often_makes_no_other_expire_early_in_a_copy() {
 
 /// The way back from a clock that was once in the future.
 #[test]
-fn a_clock_that_was_in_the_future_is_set_back_when_that_is_asked_for() {
+fn c7_a_clock_that_was_in_the_future_is_set_back_when_that_is_asked_for() {
     const CENTURY_MS: u64 = 100 * 365 * 24 * 60 * 60 * 1_000;
     let rng = &mut fastrand::Rng::with_seed(1);
     let sim = Simulation::new(1);

@@ -44,7 +44,7 @@ fn a_write_through_a_handle_with_a_ttl_expires_so_long_after_its_commit() {
 }
 
 #[test]
-fn a_write_keeps_the_expiry_unless_it_is_told_otherwise() {
+fn d1_a_write_keeps_the_expiry_unless_it_is_told_otherwise() {
     let rig = Rig::new();
     let plain = rig.plain();
     let renew = || assert!(rig.fleeting().upsert("a", &1, ALWAYS).is_ok());
@@ -104,7 +104,7 @@ fn a_write_through_a_handle_with_an_instant_expires_then() {
 }
 
 #[test]
-fn what_is_created_in_a_collection_with_a_default_expires_after_it() {
+fn d1_what_is_created_in_a_collection_with_a_default_expires_after_it() {
     let rig = Rig::new();
     let plain = rig.plain();
     plain.create("old", &1).unwrap();
@@ -181,7 +181,7 @@ fn a_default_cannot_be_set_through_a_handle_of_another_form() {
 }
 
 #[test]
-fn what_is_written_anew_through_a_handle_without_a_ttl_never_expires() {
+fn e2_what_is_written_anew_through_a_handle_without_a_ttl_never_expires() {
     let rig = Rig::new();
     let plain = rig.plain();
     assert_eq!(plain.create("a", &1).unwrap().expires(), None);

@@ -21,7 +21,7 @@ fn write(store: &Store) -> Result<(), Error> {
 /// A regression: a file of another owner was overwritten through WATERMARK, one was made through
 /// LOCK.
 #[test]
-fn no_link_in_a_store_is_followed() {
+fn b10_no_link_in_a_store_is_followed() {
     let names = [
         "LOCK",
         "WATERMARK",
@@ -94,7 +94,7 @@ fn no_link_in_a_store_is_followed() {
 
 /// What a store holds is its owner's to show.
 #[test]
-fn files_and_folders_are_made_for_their_owner_alone() {
+fn d9_files_and_folders_are_made_for_their_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some/where/store");
     let store = Store::open(&path).unwrap();

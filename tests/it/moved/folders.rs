@@ -15,7 +15,7 @@ const CHILD_STORE: &str = "IFMATCH_MOVED_STORE";
 
 /// Two stores of one process, in folders of the file system.
 #[test]
-fn a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
+fn a3_a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
     for removed in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
@@ -46,7 +46,7 @@ fn a_folder_that_was_moved_is_refused_and_the_one_in_its_place_is_whole() {
 
 /// A regression: the sync of the index's folder, which goes by its path, said that this was not found.
 #[test]
-fn a_store_whose_folder_is_gone_says_so_to_whoever_asks() {
+fn a3_a_store_whose_folder_is_gone_says_so_to_whoever_asks() {
     for removed in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
@@ -72,7 +72,7 @@ fn a_store_whose_folder_is_gone_says_so_to_whoever_asks() {
 
 /// A regression: the second process had acknowledged what the first one then removed.
 #[test]
-fn two_processes_at_one_path_lose_nothing() {
+fn a3_two_processes_at_one_path_lose_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (path, elsewhere) = (folder.path().join("store"), folder.path().join("elsewhere"));
     let mut first = Writing::start(&path);

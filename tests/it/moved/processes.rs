@@ -127,7 +127,7 @@ impl Tree {
 }
 
 #[test]
-fn several_processes_on_one_tree_lose_nothing_of_any_store() {
+fn a3_several_processes_on_one_tree_lose_nothing_of_any_store() {
     let steps = from_environment("IFMATCH_TREE_STEPS").unwrap_or(thinned(20, 40));
     let mut locked = 0;
     for seed in seeds(0..60) {

@@ -42,7 +42,7 @@ fn assert_comes_to_rest(sim: &Simulation) {
 }
 
 #[test]
-fn an_idle_store_comes_to_rest_whatever_was_done_before() {
+fn c3_an_idle_store_comes_to_rest_whatever_was_done_before() {
     let durabilities = [Durability::Immediate, Durability::Eventual];
     let at_rest = durabilities.map(|durability| {
         thread::spawn(move || {
@@ -81,7 +81,7 @@ fn written() -> Option<Vec<u64>> {
 /// `IFMATCH_IDLE_SECONDS=n` looks for so long.
 #[test]
 #[ignore = "takes a minute, and every other test of the process writes"]
-fn an_idle_store_on_disk_writes_nothing() {
+fn c3_an_idle_store_on_disk_writes_nothing() {
     let seconds = from_environment("IFMATCH_IDLE_SECONDS").unwrap_or(60);
     for durability in [Durability::Immediate, Durability::Eventual] {
         let folder = tempfile::tempdir().unwrap();

@@ -141,7 +141,7 @@ fn an_item_whose_entry_is_damaged_in_what_replaced_its_segment_is_the_only_one_l
     assert_eq!(pages.len().unwrap(), u64::from(PAGES) - 1);
 }
 
-/// A regression: its row was taken out of the index as that of one that compaction had dropped, and
+/// A regression: its head was taken out of the index as that of one that compaction had dropped, and
 /// then an older entry of its key counts as the newest.
 #[test]
 fn a_tombstone_whose_entry_is_damaged_in_what_replaced_its_segment_stays() {

@@ -1,0 +1,99 @@
+//! One change of one item, as its bytes stand in a frame.
+
+use bincode::config;
+use bincode::{BorrowDecode, Encode};
+
+use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
+
+/// What a commit did to a key; the numbers are part of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    Created = 0,
+    Replaced = 1,
+    Deleted = 2,
+    Expired = 3,
+    /// Every item of the collection was removed. The key is empty, and the value says how many
+    /// items that were, and what their sum was.
+    Cleared = 4,
+}
+
+impl EntryKind {
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Created, Self::Replaced, Self::Deleted, Self::Expired, Self::Cleared]
+            .into_iter()
+            .find(|kind| *kind as u8 == byte)
+    }
+
+    /// Whether the item is there after such an entry.
+    pub(crate) fn leaves_item(self) -> bool {
+        matches!(self, Self::Created | Self::Replaced)
+    }
+}
+
+/// One change of one item, as the journal stores it. The tag is not stored: it is computed from
+/// these fields and the frame's revision, and compared to the one that the index or a successor
+/// holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+pub(crate) struct Entry<'a> {
+    pub(crate) kind: u8,
+    /// Which incarnation of the segment's header wrote the entry.
+    pub(crate) incarnation: u16,
+    /// The entry's place in its commit, which it keeps when compaction drops its neighbours.
+    pub(crate) ordinal: u16,
+    pub(crate) parent: Option<[u8; 16]>,
+    /// The revision of the version or tombstone that was there before, 0 for none: the way back
+    /// through an item's history. Not part of the tag.
+    pub(crate) previous: u64,
+    pub(crate) modified_ms: u64,
+    /// How far `modified_ms` is ahead of the clock at the commit, as it is for a key that is written
+    /// more than once in a millisecond. Not part of the tag.
+    pub(crate) ahead_ms: u64,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) collection: &'a str,
+    pub(crate) key: &'a [u8],
+    /// What the entry changes in the collection's secondary indexes beyond what its value says, see
+    /// [`index_changes`](crate::journal::index_changes). Not part of the tag; compaction drops it.
+    pub(crate) index_changes: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the entry that `bytes` begins with, and its length.
+    pub(crate) fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
+        let (entry, used): (Self, usize) =
+            bincode::borrow_decode_from_slice(bytes, config::standard()).ok()?;
+        EntryKind::from_byte(entry.kind)?;
+        Some((entry, used))
+    }
+
+    pub(crate) fn kind(&self) -> EntryKind {
+        EntryKind::from_byte(self.kind).unwrap_or(EntryKind::Deleted)
+    }
+
+    /// What the store's clock said at the commit.
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.modified_ms.saturating_sub(self.ahead_ms)
+    }
+
+    pub(crate) fn parent(&self) -> Option<ETag> {
+        self.parent.map(ETag)
+    }
+
+    /// The tag of the version that this entry wrote.
+    pub(crate) fn etag(&self, incarnation: &[u8; 16], revision: u64) -> ETag {
+        self.pending_tag(incarnation, &value_hash(self.value)).at(revision)
+    }
+
+    pub(crate) fn pending_tag(&self, incarnation: &[u8; 16], value_hash: &[u8; 32]) -> PendingTag {
+        PendingTag::new(&TagInput {
+            incarnation,
+            parent: self.parent(),
+            kind: self.kind,
+            modified_ms: self.modified_ms,
+            expires_ms: self.expires_ms,
+            collection: self.collection,
+            key: self.key,
+            value_hash,
+        })
+    }
+}
