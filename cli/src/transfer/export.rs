@@ -14,8 +14,10 @@ use crate::verbs::each;
 
 pub(crate) fn export(args: &Export, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
-        // What is printed on a terminal shows how far it has come.
-        let bar = (!io::stdout().is_terminal()).then(|| Bar::items("exporting"));
+        // What is printed on a terminal shows how far it has come. Without somebody to look at the
+        // bar, the documents need not be counted.
+        let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal();
+        let bar = is_watched.then(|| Bar::items("exporting"));
         let exported = match &args.collection {
             Some(name) => collection(store, name, None, args, bar.as_ref(), out),
             None => store.collections()?.iter().try_for_each(|info| {
@@ -38,7 +40,7 @@ fn collection(
     out: &mut Output,
 ) -> Outcome {
     let (documents, form) = documents::open_stored(store, name)?;
-    let (mut done, total) = (0, documents.len()?);
+    let (mut done, total) = (0, bar.map_or(Ok(0), |_| documents.len())?);
     each(&*documents, &args.keys, &mut |item| {
         done += 1;
         if let Some(bar) = bar.filter(|_| done % 1_000 == 0) {

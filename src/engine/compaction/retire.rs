@@ -256,6 +256,7 @@ mod tests {
         assert!(!store.engine().unwrap().moves_want_checkpoint());
         assert!(store.engine().unwrap().journal.dropped_segments().is_empty());
     }
+
     /// Else a power cut takes the newer version, and compaction has taken the older one.
     #[test]
     fn what_superseded_a_version_is_durable_before_that_is_gone() {
