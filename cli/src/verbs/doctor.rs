@@ -70,13 +70,9 @@ fn of_failure(path: &Path, error: &Error) -> Vec<Fact> {
     }
 }
 
-/// An open steps over a frame that cannot be read. It refuses what is missing: MANIFEST, a segment or
-/// its header, the newest commits.
 fn outlook_over_damage(error: &Error) -> &'static str {
     match error {
-        Error::Corrupt { reason, .. }
-            if reason.starts_with("a frame ") || reason.starts_with("an entry ") =>
-        {
+        Error::Corrupt { stepped_over: true, .. } => {
             "step over the damage where the index is whole, and be refused where it is not"
         }
         _ => "be refused; see `ifmatch repair`",
