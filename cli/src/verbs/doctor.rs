@@ -14,7 +14,7 @@ use crate::told::Told;
 
 pub(crate) fn doctor(args: &Whole, out: &mut Output) -> Outcome {
     let path = &args.store;
-    let bar = Bar::new("reading", Some(0));
+    let bar = Bar::time("reading");
     let shown = bar.clone();
     let found = Options::new().on_progress(move |progress| shown.show(progress)).inspect(path);
     bar.finish();
