@@ -69,7 +69,7 @@ impl Told<'_> {
                  it does",
                 meta.etag()
             ),
-            Error::Corrupt { file, offset, reason, item } => {
+            Error::Corrupt { file, offset, reason, item, .. } => {
                 let file = Quoted(file);
                 match item {
                     None => write!(f, "{file} is damaged at byte {offset}: {reason}")?,
@@ -147,6 +147,13 @@ mod tests {
         let cause = || "the disk is gone".into();
         let index = Some("/price".to_owned());
         let limit = |index| Error::ScanTooLong { collection: "notes".to_owned(), limit: 9, index };
+        let damaged = Error::Corrupt {
+            file: path(),
+            offset: 9,
+            reason: "a frame is torn",
+            item: None,
+            stepped_over: false,
+        };
         let batch = Error::Batch { index: 0, source: Box::new(limit(None)) };
         vec![
             notes.delete("a", none_match).unwrap_err(),
@@ -159,7 +166,7 @@ mod tests {
             Error::SnapshotTooOld,
             Error::TooManySegments { segments: 9 },
             Error::CommitUnknown { meta: Box::new(meta), source: None, cause: cause() },
-            Error::Corrupt { file: path(), offset: 9, reason: "a frame is torn", item: None },
+            damaged,
             Error::Locked { path: path() },
             Error::Moved { path: path() },
             Error::Poisoned { cause: cause() },

@@ -1,4 +1,4 @@
-//! The browser in a real terminal, which tmux provides. Skipped with a message where it is missing.
+//! The browser, and progress, in a real terminal, which tmux provides. Skipped with a message where it is missing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![cfg(feature = "browse")]
@@ -24,7 +24,8 @@ impl<'a> Terminal<'a> {
             eprintln!("skipped: tmux is not installed");
             return None;
         }
-        let terminal = Self { folder, socket: format!("ifmatch-{}", std::process::id()) };
+        let name = folder.file_name().unwrap().to_string_lossy();
+        let terminal = Self { folder, socket: format!("ifmatch-{name}") };
         let size = ["-x", "90", "-y", "22"];
         terminal.tmux(
             &[&["-f", "/dev/null", "new-session", "-d"][..], &size, &["bash --norc"]].concat(),
@@ -123,4 +124,47 @@ fn a_document_is_found_edited_and_saved() {
     // The shell is back, and the store is closed.
     terminal.keys(&[&format!("{IFMATCH} get shop.ifm prices apricot --raw"), "Enter"]);
     terminal.shows(&[r#"{"name":"Apricot","eur":0.9,"tags":["ripe","local"]}"#]);
+}
+
+/// Documents as lines of JSON, half of them with keys that begin with `a`.
+fn lines(documents: usize) -> String {
+    let line = |n| format!("{{\"key\":\"{}-{n}\",\"value\":{n}}}\n", ["a", "b"][n % 2]);
+    (0..documents).map(line).collect()
+}
+
+/// The bar was drawn once before the store was opened, and that line stayed on the screen.
+#[test]
+fn an_import_shows_how_far_it_has_come_and_leaves_nothing_of_that_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("d.jsonl"), lines(10)).unwrap();
+    let Some(terminal) = Terminal::new(folder.path()) else { return };
+    // The import has read nothing yet when it begins to wait for the end of the other command.
+    let import = format!("(cat go; cat d.jsonl) | {IFMATCH} import s.ifm items");
+    terminal.keys(&["PS1='$ '; mkfifo go; clear", "Enter"]);
+    terminal.keys(&[&import, "Enter"]);
+    terminal.shows(&["importing 0 B"]);
+    fs::write(folder.path().join("go"), "").unwrap();
+    let screen = terminal.shows(&["documents a second"]);
+    assert!(!screen.contains("importing"), "{screen}");
+}
+
+/// The total was that of the whole collection.
+#[test]
+fn an_export_of_some_keys_shows_no_total() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("d.jsonl"), lines(20_000)).unwrap();
+    let Some(terminal) = Terminal::new(folder.path()) else { return };
+    terminal.keys(&[&format!("{IFMATCH} import s.ifm items d.jsonl"), "Enter"]);
+    terminal.shows(&["documents a second"]);
+    // It stops soon, as nobody reads its output.
+    for (options, shows) in [("", "/20,000 "), ("--limit 9999", "/9,999 "), ("--prefix a", ",000 ")]
+    {
+        terminal.keys(&["clear", "Enter"]);
+        let export = format!("{IFMATCH} export s.ifm items {options} | sleep 1000");
+        terminal.keys(&[&export, "Enter"]);
+        let screen = terminal.shows(&["exporting", shows]);
+        let has_total = screen.contains(" left");
+        assert_eq!(has_total, !options.contains("prefix"), "{screen}");
+        terminal.keys(&["C-c"]);
+    }
 }

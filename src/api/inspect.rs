@@ -60,10 +60,25 @@ impl Store {
     /// - [`Error::Io`] of kind `NotFound` when there is no store; of another kind when the system
     ///   refuses a call.
     /// - [`Error::Locked`] when somebody has it open.
-    /// - [`Error::Corrupt`] with the first damaged place of the journal.
+    /// - [`Error::Corrupt`] with the first damaged place of the journal. Its field `stepped_over` says
+    ///   whether an open gets past the damage if the index is whole, as it does past a damaged
+    ///   frame, or is refused, as where a segment is missing.
     /// - [`Error::Unsupported`] when a newer version wrote it.
     ///
-    /// See [`Inspection`] for an example.
+    /// ```
+    /// # fn main() -> Result<(), ifmatch::Error> {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("shop.ifm");
+    /// # ifmatch::Store::open(&path)?.close()?;
+    /// use ifmatch::{Error, Store};
+    ///
+    /// match Store::inspect(&path) {
+    ///     Err(error @ Error::Corrupt { stepped_over: true, .. }) => eprintln!("opens: {error}"),
+    ///     Err(error) => eprintln!("does not open: {error}"),
+    ///     Ok(found) => println!("{} commits", found.commits),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn inspect(path: impl AsRef<Path>) -> Result<Inspection> {
         Options::new().inspect(path)
     }
@@ -91,7 +106,8 @@ impl Store {
                 && (!has_index || manifest.repaired || manifest.checkpoint.index_lost),
         };
         loop {
-            let commits = source.next()?;
+            // All that an open asks for besides the index was found.
+            let commits = source.next().map_err(Error::stepped_over)?;
             if commits.is_empty() {
                 return Ok(found);
             }

@@ -315,8 +315,8 @@ impl Options {
     /// Sets a function that is called with the progress of an open while it reads the journal. An
     /// open does that after a crash, and when it has to rebuild the index. The search for damage by
     /// [`OnDamage::KeepPrefix`] comes before that and is not reported. The function is called on
-    /// the opening thread, at most once per MiB read. If it panics, the next open rebuilds the
-    /// index.
+    /// the opening thread, at most once per MiB read, and at the end. If it panics, the next open
+    /// rebuilds the index.
     pub fn on_progress(mut self, f: impl Fn(Progress) + Send + Sync + 'static) -> Self {
         self.on_progress = Some(Arc::new(f));
         self

@@ -38,6 +38,12 @@ fn the_progress_of_a_backup_ascends_to_its_end_and_holds_up_nobody() {
     assert_eq!(told.last().map(|(done, total, _)| done == total), Some(true));
     assert!(told.iter().all(|(.., written)| *written > revision), "{told:?}");
     assert_eq!(Store::open(copy).unwrap().raw("items").unwrap().len().unwrap(), 12);
+
+    // The end is told also where nothing was copied.
+    let (copy, mut told) = (folder.path().join("copy of nothing"), Vec::new());
+    let backup = Store::in_memory().backup_with_progress(copy, |progress| told.push(progress));
+    backup.unwrap();
+    assert!(matches!(told[..], [end] if end.done_bytes == end.total_bytes), "{told:?}");
 }
 
 #[test]

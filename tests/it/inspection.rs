@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 use ifmatch::{Durability, Error, Options, Precondition, Store};
@@ -105,6 +106,81 @@ fn what_is_open_missing_or_damaged_is_told_and_stays_as_it_is() {
     let before = content(&path);
     assert!(matches!(Store::inspect(&path), Err(Error::Corrupt { .. })));
     assert_eq!(content(&path), before);
+}
+
+/// Flips a bit of every byte from one place of a file to another.
+fn flip(file: &Path, places: Range<usize>) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[places].iter_mut().for_each(|byte| *byte ^= 1);
+    fs::write(file, bytes).unwrap();
+}
+
+/// The first place of these bytes in a file.
+fn place_of(file: &Path, bytes: &[u8]) -> usize {
+    fs::read(file).unwrap().windows(bytes.len()).position(|part| part == bytes).unwrap()
+}
+
+fn cut_in_the_second(store: &Path) {
+    let segment = store.join("journal/0000000001.seg");
+    let value = place_of(&segment, b"of the second");
+    let bytes = fs::read(&segment).unwrap();
+    fs::write(&segment, &bytes[..value]).unwrap();
+}
+
+/// The command line once told the two apart by how the error's text begins.
+#[test]
+fn damage_that_an_open_steps_over_is_told_from_damage_that_refuses_it() {
+    type Damage = (&'static str, bool, fn(&Path));
+    let damages: [Damage; 7] = [
+        ("an item's frame", true, |path| {
+            let segment = path.join("journal/0000000001.seg");
+            let value = place_of(&segment, b"of the second");
+            flip(&segment, value..value + 1);
+        }),
+        ("a frame's header", true, |path| {
+            let segment = path.join("journal/0000000001.seg");
+            // A header of 24 bytes precedes the frame's body.
+            let value = place_of(&segment, b"of the second");
+            flip(&segment, value - 60..value);
+        }),
+        ("the header of a segment", false, |path| {
+            flip(&path.join("journal/0000000001.seg"), 0..4096);
+        }),
+        ("a segment", false, |path| {
+            fs::remove_file(path.join("journal/0000000001.seg")).unwrap();
+        }),
+        ("the end of the journal of a closed store", true, cut_in_the_second),
+        ("the newest commits of a store that was not closed", false, |path| {
+            let killed = path.with_extension("killed");
+            let store = Store::open(path).unwrap();
+            store.collection::<String>("notes").unwrap().create("fourth", &String::new()).unwrap();
+            copy_folder(path, &killed);
+            drop(store);
+            fs::remove_dir_all(path).unwrap();
+            fs::rename(killed, path).unwrap();
+            cut_in_the_second(path);
+        }),
+        ("MANIFEST", false, |path| fs::remove_file(path.join("MANIFEST")).unwrap()),
+    ];
+    for (what, is_stepped_over, damage) in damages {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.ifm");
+        let store = Store::open(&path).unwrap();
+        let notes = store.collection::<String>("notes").unwrap();
+        for key in ["first", "second", "third"] {
+            notes.create(key, &format!("of the {key}")).unwrap();
+        }
+        store.close().unwrap();
+        damage(&path);
+        match Store::inspect(&path) {
+            Err(Error::Corrupt { stepped_over, .. }) => {
+                assert_eq!(stepped_over, is_stepped_over, "{what}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+        let opened = Options::new().create(false).open(&path);
+        assert_eq!(opened.is_ok(), is_stepped_over, "{what}: {opened:?}");
+    }
 }
 
 #[test]

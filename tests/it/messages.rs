@@ -361,7 +361,13 @@ fn all() -> Vec<(u16, &'static str, Error)> {
         (
             500,
             "corrupt",
-            Error::Corrupt { file: path.clone(), offset: 7, reason: "so", item: None },
+            Error::Corrupt {
+                file: path.clone(),
+                offset: 7,
+                reason: "so",
+                item: None,
+                stepped_over: false,
+            },
         ),
         (503, "locked", Error::Locked { path: path.clone() }),
         (503, "moved", Error::Moved { path: path.clone() }),
@@ -418,6 +424,7 @@ fn every_failure_of_the_store_says_what_to_do() {
                 offset: 7,
                 reason: "a frame is damaged",
                 item: None,
+                stepped_over: false,
             },
             "\"/x/1.seg\" is damaged at byte 7: a frame is damaged; restore a backup, or open the \
              store with Options::on_damage to keep what is whole",

@@ -104,12 +104,13 @@ fn e7_a_restore_tells_how_far_it_has_come() {
     for number in 0..12_u8 {
         blobs.create([number], &vec![number; 1 << 20].into()).unwrap();
     }
+    blobs.create("small", &"the last".into()).unwrap();
     store.backup(place("copy")).unwrap();
     let told: Arc<Mutex<Vec<Progress>>> = Arc::default();
     let note = Arc::clone(&told);
     let options = Options::new().on_progress(move |progress| note.lock().unwrap().push(progress));
     let store = options.restore(place("copy"), place("restored")).unwrap();
-    assert_eq!(store.raw("blobs").unwrap().len().unwrap(), 12);
+    assert_eq!(store.raw("blobs").unwrap().len().unwrap(), 13);
     let told = told.lock().unwrap();
     let total = told[0].total_bytes;
     assert!(total > 12 << 20);
@@ -117,6 +118,9 @@ fn e7_a_restore_tells_how_far_it_has_come() {
     assert!((2..6).contains(&copied), "{told:?}");
     assert!(told[..copied].windows(2).all(|pair| pair[0].done_bytes < pair[1].done_bytes));
     assert!(told.len() > copied + 3, "nothing was told of the open: {told:?}");
+    // An open once ended up to a MiB before its total.
+    let last = told.last().unwrap();
+    assert_eq!(last.done_bytes, last.total_bytes);
     let missing = options.restore(place("none"), place("x"));
     assert!(matches!(missing, Err(Error::Io { .. })), "{missing:?}");
 }

@@ -161,6 +161,11 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
+    /// Whether no key is left out but for the limit.
+    pub(crate) fn is_all(&self) -> bool {
+        self.prefix.is_none() && self.from.is_none() && self.to.is_none()
+    }
+
     pub(crate) fn span(&self) -> Outcome<Span> {
         use std::ops::Bound::{Excluded, Included, Unbounded};
 

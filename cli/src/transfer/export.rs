@@ -4,26 +4,42 @@ use std::io::{self, IsTerminal as _};
 
 use ifmatch::Store;
 
-use crate::args::Export;
-use crate::documents;
+use crate::args::{Export, Keys};
+use crate::documents::{self, Documents, Form};
 use crate::failure::Outcome;
 use crate::open::{self, Bar};
 use crate::output::Output;
 use crate::transfer::ItemLine;
 use crate::verbs::each;
 
+/// So many documents are shown at once.
+const SHOWN_DOCUMENTS: u64 = 1_000;
+
+/// A collection that is exported.
+struct Source {
+    documents: Box<dyn Documents>,
+    form: Form,
+    /// Its name, where lines have it.
+    written_name: Option<String>,
+}
+
 pub(crate) fn export(args: &Export, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
-        // What is printed on a terminal shows how far it has come. Without somebody to look at the
-        // bar, the documents need not be counted.
+        let sources = sources(store, args.collection.as_deref())?;
+        // What is printed on a terminal shows how far it has come.
         let is_watched = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        let bar = is_watched.then(|| Bar::items("exporting"));
-        let exported = match &args.collection {
-            Some(name) => collection(store, name, None, args, bar.as_ref(), out),
-            None => store.collections()?.iter().try_for_each(|info| {
-                collection(store, info.name(), Some(info.name()), args, bar.as_ref(), out)
-            }),
-        };
+        let bar = is_watched.then(|| bar(&sources, &args.keys)).transpose()?;
+        let mut done = 0;
+        let exported = sources.iter().try_for_each(|source| {
+            let name = source.written_name.as_deref();
+            each(&*source.documents, &args.keys, &mut |item| {
+                done += 1;
+                if let Some(bar) = bar.as_ref().filter(|_| done % SHOWN_DOCUMENTS == 0) {
+                    bar.advance(SHOWN_DOCUMENTS);
+                }
+                out.line(ItemLine::new(name, &item, source.form)?.text()?)
+            })
+        });
         if let Some(bar) = &bar {
             bar.finish();
         }
@@ -31,21 +47,29 @@ pub(crate) fn export(args: &Export, out: &mut Output) -> Outcome {
     })
 }
 
-fn collection(
-    store: &Store,
-    name: &str,
-    written_name: Option<&str>,
-    args: &Export,
-    bar: Option<&Bar>,
-    out: &mut Output,
-) -> Outcome {
-    let (documents, form) = documents::open_stored(store, name)?;
-    let (mut done, total) = (0, bar.map_or(Ok(0), |_| documents.len())?);
-    each(&*documents, &args.keys, &mut |item| {
-        done += 1;
-        if let Some(bar) = bar.filter(|_| done % 1_000 == 0) {
-            bar.set(done, total);
+/// The collection of this name, or all of them.
+fn sources(store: &Store, collection: Option<&str>) -> Outcome<Vec<Source>> {
+    let source = |name: &str, written_name| {
+        let (documents, form) = documents::open_stored(store, name)?;
+        Ok(Source { documents, form, written_name })
+    };
+    match collection {
+        Some(name) => Ok(vec![source(name, None)?]),
+        None => {
+            let all = store.collections()?;
+            all.iter().map(|info| source(info.name(), Some(info.name().to_owned()))).collect()
         }
-        out.line(ItemLine::new(written_name, &item, form)?.text()?)
-    })
+    }
+}
+
+/// A bar for the documents. It has a total where that costs no look at every key.
+fn bar(sources: &[Source], keys: &Keys) -> Outcome<Bar> {
+    let limit = keys.limit.map_or(u64::MAX, |limit| limit as u64);
+    let mut total = keys.is_all().then_some(0);
+    if let Some(total) = &mut total {
+        for source in sources {
+            *total += source.documents.len()?.min(limit);
+        }
+    }
+    Ok(Bar::items("exporting", total))
 }

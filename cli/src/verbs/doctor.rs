@@ -14,7 +14,7 @@ use crate::told::Told;
 
 pub(crate) fn doctor(args: &Whole, out: &mut Output) -> Outcome {
     let path = &args.store;
-    let bar = Bar::new("reading", Some(0));
+    let bar = Bar::time("reading");
     let shown = bar.clone();
     let found = Options::new().on_progress(move |progress| shown.show(progress)).inspect(path);
     bar.finish();
@@ -70,13 +70,9 @@ fn of_failure(path: &Path, error: &Error) -> Vec<Fact> {
     }
 }
 
-/// An open steps over a frame that cannot be read. It refuses what is missing: MANIFEST, a segment or
-/// its header, the newest commits.
 fn outlook_over_damage(error: &Error) -> &'static str {
     match error {
-        Error::Corrupt { reason, .. }
-            if reason.starts_with("a frame ") || reason.starts_with("an entry ") =>
-        {
+        Error::Corrupt { stepped_over: true, .. } => {
             "step over the damage where the index is whole, and be refused where it is not"
         }
         _ => "be refused; see `ifmatch repair`",

@@ -30,7 +30,10 @@ pub(crate) fn find(args: &FindArgs, out: &mut Output) -> Outcome {
             return out.facts(&facts);
         }
         if args.count {
-            return out.line(find.count()?);
+            let bar = Bar::time("counting");
+            let count = find.count();
+            bar.finish();
+            return out.line(count?);
         }
         let mut found = find.iter()?;
         for item in found.by_ref() {
@@ -79,10 +82,9 @@ pub(crate) fn index(args: &IndexArgs, out: &mut Output) -> Outcome {
             let index: Index =
                 text.parse().map_err(|error| Failure::Input(format!("the index: {error}")))?;
             let index = if args.unique { index.unique() } else { index };
-            let bar = Bar::items("building the index");
-            let made = documents.ensure_index_with_progress(index, |progress| {
-                bar.set(progress.done_items, progress.total_items);
-            });
+            let bar = Bar::time("building the index");
+            let made =
+                documents.ensure_index_with_progress(index, |progress| bar.show_items(progress));
             bar.finish();
             made?;
         }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use ifmatch::{Damage, DamagedItem, OnDamage, Options, Store};
 
 use crate::args::{Copy, Repair, Restore, Whole};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::open::{self, Bar};
 use crate::output::{Fact, Output};
 
@@ -34,7 +34,7 @@ pub(crate) fn stats(args: &Whole, out: &mut Output) -> Outcome {
 
 pub(crate) fn verify(args: &Whole, out: &mut Output) -> Outcome {
     open::with_store(&args.store, |store| {
-        let bar = Bar::new("verifying", Some(0));
+        let bar = Bar::time("verifying");
         let verified = store.verify_with_progress(|progress| bar.show(progress));
         bar.finish();
         let verified = verified?;
@@ -111,7 +111,7 @@ pub(crate) fn compact(args: &Whole, out: &mut Output) -> Outcome {
 
 pub(crate) fn backup(args: &Copy, out: &mut Output) -> Outcome {
     open::with_store(&args.from, |store| {
-        let bar = Bar::new("copying", Some(0));
+        let bar = Bar::time("copying");
         let revision = store.backup_with_progress(&args.to, |progress| bar.show(progress));
         bar.finish();
         copied(args, revision?.0, out)
@@ -119,7 +119,7 @@ pub(crate) fn backup(args: &Copy, out: &mut Output) -> Outcome {
 }
 
 pub(crate) fn restore(args: &Restore, out: &mut Output) -> Outcome {
-    let bar = Bar::new("restoring", Some(0));
+    let bar = Bar::time("restoring");
     let shown = bar.clone();
     let on_damage = if args.skip_damaged { OnDamage::SkipDamaged } else { OnDamage::Refuse };
     let options =
@@ -128,7 +128,7 @@ pub(crate) fn restore(args: &Restore, out: &mut Output) -> Outcome {
     bar.finish();
     let store = store?;
     let (revision, damage) = (store.revision().0, store.damage().cloned());
-    store.close().map_err(Failure::from)?;
+    open::close(store)?;
     copied(&args.copy, revision, out)?;
     damage.map_or(Ok(()), |damage| out.facts(&given_up(&damage)))
 }

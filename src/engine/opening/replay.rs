@@ -72,6 +72,8 @@ pub(super) fn for_each_entry(
             before = done;
         }
         scan.expect_end(found.end_offset)?;
+        // A seal, and what was stepped over.
+        report.advance(found.end_offset - before);
         for stretch in scan.take_damage() {
             damage.add(found, &stretch, after, recovered.manifest.checkpoint.revision);
         }
@@ -96,8 +98,10 @@ impl Report<'_> {
     fn advance(&mut self, bytes: u64) {
         let before = self.progress.done_bytes / PROGRESS_BYTES;
         self.progress.done_bytes += bytes;
+        let Progress { done_bytes, total_bytes } = self.progress;
+        let is_end = bytes > 0 && done_bytes == total_bytes;
         if let Some(on_progress) = self.on_progress
-            && self.progress.done_bytes / PROGRESS_BYTES > before
+            && (is_end || done_bytes / PROGRESS_BYTES > before)
         {
             on_progress(self.progress);
         }

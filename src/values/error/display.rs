@@ -122,13 +122,13 @@ impl Error {
                  Collection::was_written about the tag {}",
                 meta.etag()
             ),
-            Self::Corrupt { file, offset, reason, item: None } => write!(
+            Self::Corrupt { file, offset, reason, item: None, .. } => write!(
                 f,
                 "{} is damaged at byte {offset}: {reason}; restore a backup, or open the store \
                  with Options::on_damage to keep what is whole",
                 Quoted(file)
             ),
-            Self::Corrupt { file, offset, reason, item: Some(item) } => write!(
+            Self::Corrupt { file, offset, reason, item: Some(item), .. } => write!(
                 f,
                 "item {} of collection {:?} cannot be read, as {} is damaged at byte {offset}: \
                  {reason}; restore a backup, or open the store with Options::on_damage to keep \

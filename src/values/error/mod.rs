@@ -225,6 +225,9 @@ pub enum Error {
         /// The item that cannot be read, if it is known; see [`collection`](Self::collection) and
         /// [`key`](Self::key).
         item: Option<Box<DamagedItem>>,
+        /// Whether an open steps over the damage if the index is whole. Only
+        /// [`Store::inspect`](crate::Store::inspect) finds this out; it is `false` in other errors.
+        stepped_over: bool,
     },
 
     /// The store is open already, in this process or in another (503).
@@ -338,9 +341,9 @@ impl Error {
     pub(crate) fn with_item(self, collection: &str, key: &[u8]) -> Self {
         match self {
             Self::Codec(error) => Self::Codec(Box::new(error.with_item(collection, key))),
-            Self::Corrupt { file, offset, reason, item: None } => {
+            Self::Corrupt { file, offset, reason, item: None, stepped_over } => {
                 let item = Some(Box::new(DamagedItem::new(collection, key)));
-                Self::Corrupt { file, offset, reason, item }
+                Self::Corrupt { file, offset, reason, item, stepped_over }
             }
             other => other,
         }
@@ -354,7 +357,16 @@ impl Error {
     }
 
     pub(crate) fn corrupt(file: &Path, offset: u64, reason: &'static str) -> Self {
-        Self::Corrupt { file: file.to_owned(), offset, reason, item: None }
+        let file = file.to_owned();
+        Self::Corrupt { file, offset, reason, item: None, stepped_over: false }
+    }
+
+    /// Notes that an open comes past the damage if the index is whole.
+    pub(crate) fn stepped_over(mut self) -> Self {
+        if let Self::Corrupt { stepped_over, .. } = &mut self {
+            *stepped_over = true;
+        }
+        self
     }
 }
 

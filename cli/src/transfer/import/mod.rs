@@ -15,6 +15,7 @@ mod window;
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use ifmatch::{Durability, Error};
 
@@ -53,9 +54,9 @@ pub(crate) fn import(args: &Import, out: &mut Output) -> Outcome {
     // The end syncs once. Until then a crash of the system may take the newest batches, and the
     // next run writes them.
     let options = args.policy.options()?.durability(Durability::Eventual);
-    let bar = Bar::new("importing", total_bytes);
+    let started = Instant::now();
     let imported = open::run(&args.store, &options, |store| {
-        let mut sums = Sums::default();
+        let (mut sums, bar) = (Sums::default(), Bar::bytes("importing", total_bytes));
         let done = thread::scope(|scope| {
             let (sender, receiver) = sync_channel(BATCHES_AHEAD);
             let reader = scope.spawn(move || Reader::new(store, args, &sender).read(lines));
@@ -65,11 +66,14 @@ pub(crate) fn import(args: &Import, out: &mut Output) -> Outcome {
             let read = reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             committed.and(read)
         });
-        store.sync()?;
+        let synced = store.sync();
         bar.finish();
-        done.map(|()| sums).map_err(|failure| after(failure, &bar))
+        // The first failure is the one to tell.
+        done.map_err(after)?;
+        synced?;
+        Ok(sums)
     })?;
-    let seconds = bar.elapsed().as_secs_f64();
+    let seconds = started.elapsed().as_secs_f64();
     let Sums { written, same, kept, repeated } = imported;
     let all = written + same + kept + repeated;
     out.facts(&[
@@ -83,8 +87,7 @@ pub(crate) fn import(args: &Import, out: &mut Output) -> Outcome {
 }
 
 /// Says what to do after a failure.
-fn after(failure: Failure, bar: &Bar) -> Failure {
-    bar.finish();
+fn after(failure: Failure) -> Failure {
     match failure {
         Failure::Input(text) => Failure::Input(format!(
             "{text}; what came before it is written: mend the line and run the import again"
