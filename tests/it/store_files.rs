@@ -1,7 +1,7 @@
 //! Where a store lies while its files are damaged: on a simulated disk, or in a folder.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use ifmatch::simulation::{STORE, Simulation};
 use ifmatch::{Error, Options, Store};
@@ -93,7 +93,12 @@ impl Place for Folder {
                 } else {
                     // Windows lets nobody read a file that is locked; this one is empty.
                     let is_lock = path.ends_with("LOCK");
-                    let bytes = if is_lock { Vec::new() } else { fs::read(&path).unwrap() };
+                    let bytes = match fs::read(&path) {
+                        _ if is_lock => Vec::new(),
+                        // A store that is open may remove it meanwhile.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        bytes => bytes.unwrap(),
+                    };
                     files.push((path.strip_prefix(self.path()).unwrap().to_owned(), bytes));
                 }
             }
