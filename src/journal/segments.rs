@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -29,6 +29,8 @@ pub(crate) struct Segments {
     known: RwLock<BTreeMap<u32, Arc<KnownSegment>>>,
     /// Of `sync`, so that models see a segment go.
     open: sync::Mutex<OpenFiles>,
+    /// How much is allocated to note what is superseded.
+    superseded_parts: AtomicUsize,
 }
 
 /// What reading needs to know of a segment.
@@ -113,7 +115,8 @@ impl KnownSegment {
 impl Segments {
     pub(crate) fn new(disk: Arc<dyn Disk>, store: &Path) -> Self {
         let (known, open) = (RwLock::default(), sync::Mutex::default());
-        Self { disk, store: store.to_owned(), known, open }
+        let superseded_parts = AtomicUsize::new(0);
+        Self { disk, store: store.to_owned(), known, open, superseded_parts }
     }
 
     pub(crate) fn add(&self, number: u32, incarnations: Vec<[u8; 16]>, seed: u32) {
@@ -150,7 +153,10 @@ impl Segments {
 
     /// Forgets a segment, before its file is removed.
     pub(crate) fn remove(&self, number: u32) {
-        self.known.write().remove(&number);
+        if let Some(segment) = self.known.write().remove(&number) {
+            // Under the map's lock alone anything is noted.
+            self.superseded_parts.fetch_sub(segment.superseded.parts(), Ordering::Relaxed);
+        }
         self.open.lock().remove(number);
     }
 
@@ -178,7 +184,7 @@ impl Segments {
     /// The same, because a newer version was applied, or a clear that removed it.
     pub(crate) fn supersede(&self, head: &Head) {
         if let Some(segment) = self.known.read().get(&head.segment) {
-            segment.superseded.note(head.offset, head.len_bytes);
+            segment.superseded.note(head.offset, head.len_bytes, &self.superseded_parts);
             segment.subtract_live(head);
         }
     }

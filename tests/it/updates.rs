@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
+use std::thread;
 use std::time::Duration;
 
 use ifmatch::{
@@ -335,4 +336,33 @@ fn a_replace_with_a_stale_tag_is_never_retried() {
     numbers.replace("k", &1, stale).unwrap();
     // With a retry this would wait for half an hour.
     assert!(matches!(numbers.replace("k", &2, stale), Err(Error::PreconditionFailed(_))));
+}
+
+/// A regression: the second attempt read the bytes of another form, and the closure saw them.
+#[test]
+fn an_update_that_lost_sees_no_document_of_another_form() {
+    let store = Store::in_memory();
+    let delay = Duration::from_millis(300);
+    let policy = RetryPolicy::new().base_delay(delay).max_delay(delay);
+    let counters = store.collection::<u64>("counters").unwrap().with_retry(policy);
+    counters.create("a", &1).unwrap();
+    let mut seen = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while store.stats().unwrap().conflicts == 0 {
+                thread::yield_now();
+            }
+            store.drop_collection("counters").unwrap();
+            store.raw("counters").unwrap().create("a", &b"777".to_vec().into()).unwrap();
+        });
+        let updated = counters.update("a", |count| {
+            seen.push(*count);
+            if seen.len() == 1 {
+                counters.upsert("a", &2, Precondition::Always).unwrap();
+            }
+        });
+        // Seldom the second attempt comes before the other form.
+        assert!(matches!(updated, Ok(_) | Err(Error::CodecMismatch { .. })), "{updated:?}");
+    });
+    assert!(!seen.contains(&777), "{seen:?}");
 }

@@ -178,8 +178,9 @@ impl<T, C: Codec<T>> Collection<T, C> {
         mut f: impl FnMut(&mut T) -> Result<(), E>,
     ) -> Result<Item<T>, UpdateError<E>> {
         let mut attempts = self.retry().start();
-        let item_key = self.key(key)?;
         loop {
+            // Checks each time that the collection is still of this form.
+            let item_key = self.key(key)?;
             let stored = {
                 let engine = self.store.engine()?;
                 engine.await_writer(&item_key);

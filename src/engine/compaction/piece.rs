@@ -23,6 +23,9 @@ pub(super) struct Piece {
     pub(super) places: Vec<(u32, u32)>,
 }
 
+/// About what an entry takes that is not kept, of a frame of which some are.
+const PLACE_BYTES: usize = 32;
+
 /// The bodies of frames. They lie in blocks and not in one buffer: what the system's allocator has
 /// to find room for again and again, among what lives long, leaves gaps that nothing fills.
 #[derive(Debug, Default)]
@@ -123,7 +126,8 @@ impl Piece {
             self.places.truncate(first);
             return Ok(());
         }
-        noted.add_bytes(frame.body.len());
+        let passed_over = self.places.len() - first - (self.entries.len() - before);
+        noted.add_bytes(frame.body.len() + passed_over * PLACE_BYTES);
         self.frames.push(PieceFrame {
             offset: frame.offset,
             revision: frame.revision,

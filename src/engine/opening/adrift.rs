@@ -154,7 +154,8 @@ impl Content {
         self.adrift.damaged.iter().find(|(damaged, _)| *damaged == segment)?;
         let room = self.ends.get(&segment)?.saturating_sub(SEGMENT_HEADER_BYTES);
         let len_bytes = u64::from(head.len_bytes).min(room) as u32;
-        Some(Head { segment, offset: SEGMENT_HEADER_BYTES as u32, len_bytes, ..*head })
+        // Where no entry begins, as this one must not pass for another.
+        Some(Head { segment, offset: 0, len_bytes, ..*head })
     }
 }
 

@@ -254,3 +254,44 @@ fn a_store_that_was_closed_after_a_compaction_lists_nothing_that_is_gone() {
     assert_eq!(dropped(&store), 0);
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
 }
+
+/// A regression: what took the place of a head that was pointed at damage was taken for the first entry
+/// of the segment, and compaction dropped that one, once the file was whole again.
+#[test]
+fn what_supersedes_a_head_at_damage_supersedes_nothing_else() {
+    let (sim, store) = adrift(9);
+    let head = |store: &Store, page: u32| {
+        let key = ItemKey::new("pages", &page.to_be_bytes()).unwrap();
+        store.engine().unwrap().head(&key).unwrap().unwrap()
+    };
+    let replaced: Vec<u32> = {
+        let dropped = store.engine().unwrap().journal.dropped_segments();
+        dropped.iter().map(|of| of.replaced_by).collect()
+    };
+    let moved = |page: &u32| replaced.contains(&head(&store, *page).segment);
+    let lost = (0..PAGES).rfind(moved).unwrap();
+    let at = head(&store, lost);
+    let path = store.engine().unwrap().journal.segment_path(at.segment);
+
+    let sim = sim.kill(&mut fastrand::Rng::with_seed(9));
+    let whole = sim.disk().read_file(&path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[at.end() as usize - 1] ^= 1;
+    sim.disk().write_file(&path, &damaged).unwrap();
+    sim.open(&options()).unwrap().close().unwrap();
+    sim.disk().write_file(&path, &whole).unwrap();
+    let store = sim.open(&options()).unwrap();
+    let pages = store.raw("pages").unwrap();
+    assert!(pages.get(lost.to_be_bytes()).is_err());
+    let is_first = |page: &u32| {
+        let head = head(&store, *page);
+        head.segment == at.segment && head.offset / 32 == SEGMENT_HEADER_BYTES as u32 / 32
+    };
+    let first = (0..PAGES).find(is_first).unwrap();
+    for page in (0..PAGES).step_by(3).chain([lost]).filter(|page| *page != first) {
+        pages.upsert(page.to_be_bytes(), &vec![7; 5_000].into(), Precondition::Always).unwrap();
+    }
+    assert!(store.compact().unwrap().reclaimed_bytes > 0);
+    assert_eq!(pages.get(first.to_be_bytes()).unwrap().unwrap().value.len(), 5_000);
+    store.verify().unwrap();
+}
