@@ -6,7 +6,7 @@ use crate::values::key::ItemKey;
 use crate::values::revision::Revision;
 use crate::values::short_hash::ShortMap;
 
-/// The result of a [`Batch`]: its revision, and the version of each operation's item.
+/// The result of a [`Batch`](crate::Batch): its revision, and the version of each operation's item.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

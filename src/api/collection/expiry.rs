@@ -23,11 +23,12 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// | [`expires_at(instant)`](Self::expires_at) | expires then | expires then |
     /// | [`without_ttl()`](Self::without_ttl) | never expires from now on | never expires |
     ///
-    /// The same holds for every verb that writes, in batches too. [`Meta::expires`] returns the
-    /// time of expiry. An item counts as created if the item before it has expired, or if the same
-    /// batch has deleted it. For an item that lives as long as it is used, update it through a
-    /// handle with a ttl. For an item whose expiry is set once, update it through a handle as it
-    /// was opened. To make a draft permanent, write it through `without_ttl`.
+    /// The same holds for every verb that writes, in batches too.
+    /// [`Meta::expires`](crate::Meta::expires) returns the time of expiry. An item counts as
+    /// created if the item before it has expired, or if the same batch has deleted it. For an item
+    /// that lives as long as it is used, update it through a handle with a ttl. For an item whose
+    /// expiry is set once, update it through a handle as it was opened. To make a draft permanent,
+    /// write it through `without_ttl`.
     ///
     /// The ttl is rounded up to a whole millisecond. With a ttl of zero, a write succeeds and
     /// returns its version, but no reader ever sees the item. A ttl that ends after the year 9999
@@ -164,7 +165,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// expiry; `None` means for ever. See [`set_default_ttl`](Self::set_default_ttl). Costs no I/O.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`](crate::Error::Closed).
     pub fn default_ttl(&self) -> Result<Option<Duration>> {
         Ok(self.recorded_default()?.map(Duration::from_millis))
     }

@@ -19,9 +19,9 @@ use crate::values::key::ItemKey;
 ///
 /// # Errors
 /// Besides those that each method lists, every method and every iterator can return
-/// [`Error::SnapshotTooOld`] when the snapshot was given up to bound memory or disk space,
-/// [`Error::InvalidKey`] when the collection belongs to another store, and what reading a
-/// [`Collection`] can return.
+/// [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld) when the snapshot was given up to bound
+/// memory or disk space, [`Error::InvalidKey`](crate::Error::InvalidKey) when the collection
+/// belongs to another store, and what reading a [`Collection`] can return.
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {
@@ -45,7 +45,7 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// for an item that has changed since, always one read of the journal.
     ///
     /// # Errors
-    /// [`Error::Codec`] when the stored document cannot be decoded as `T`.
+    /// [`Error::Codec`](crate::Error::Codec) when the stored document cannot be decoded as `T`.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
@@ -68,8 +68,9 @@ impl<T, C: Codec<T>> SnapshotCollection<T, C> {
     /// Reads several items as they were, in the order of the keys.
     ///
     /// # Errors
-    /// [`Error::Codec`] when one of the documents cannot be decoded as `T`, [`Error::InvalidKey`]
-    /// when one of the keys is not within the limits.
+    /// [`Error::Codec`](crate::Error::Codec) when one of the documents cannot be decoded as `T`,
+    /// [`Error::InvalidKey`](crate::Error::InvalidKey) when one of the keys is not within the
+    /// limits.
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {
