@@ -60,7 +60,7 @@ fn check_scan(
     c: u8,
     (a, b): (u16, u16),
     reverse: bool,
-) {
+) -> Result<(), TestCaseError> {
     let mut found = scan(index, c, a, b, reverse);
     if reverse {
         found.reverse();
@@ -73,7 +73,7 @@ fn check_scan(
     } else {
         Vec::new()
     };
-    assert_eq!(&found, &expected);
+    prop_assert_eq!(&found, &expected);
     let prefix = [lower.collection().as_bytes(), b"\0"].concat();
     let is_item = |key: &Vec<u8>| !map[&[&*prefix, key].concat()].is_multiple_of(7);
     let mut expected: Vec<_> = expected.into_iter().filter(is_item).collect();
@@ -81,7 +81,8 @@ fn check_scan(
         expected.reverse();
     }
     let shown = Shown::ItemsAt(u64::MAX);
-    assert_eq!(scan_for(shown, index, c, a, b, reverse), expected);
+    prop_assert_eq!(scan_for(shown, index, c, a, b, reverse), expected);
+    Ok(())
 }
 
 proptest! {
@@ -131,7 +132,7 @@ proptest! {
                 }
                 Step::WriteBack => index.write_back(&mut |_| Ok(())).unwrap(),
                 Step::Evict => evict_all(&index),
-                Step::Scan(c, a, b, reverse) => check_scan(&index, &map, c, (a, b), reverse),
+                Step::Scan(c, a, b, reverse) => check_scan(&index, &map, c, (a, b), reverse)?,
                 Step::Replace => {
                     index.detach();
                     let mut entries: Vec<(Vec<u8>, u64)> = map.clone().into_iter().collect();

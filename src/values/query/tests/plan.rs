@@ -243,31 +243,36 @@ impl Asked<'_> {
     }
 
     /// Every item that is wanted is read, and none twice unless the plan says so.
-    fn check_all_are_read(&self) {
+    fn check_all_are_read(&self) -> Result<(), TestCaseError> {
         let plan = &self.plan;
         let keys = read(&self.rows, plan).into_iter().map(|row| self.parts(row).1);
         let keys: Vec<Vec<u8>> = keys.collect();
         let set: BTreeSet<&Vec<u8>> = keys.iter().collect();
-        assert!(plan.repeats || set.len() == keys.len(), "an item twice by {plan:?}");
+        prop_assert!(plan.repeats || set.len() == keys.len(), "an item twice by {plan:?}");
         for (key, document) in &self.documents {
             let is_read = set.contains(key);
-            assert!(!self.is_wanted(document) || is_read, "{document} is not read by {plan:?}");
+            prop_assert!(
+                !self.is_wanted(document) || is_read,
+                "{document} is not read by {plan:?}"
+            );
         }
+        Ok(())
     }
 
     /// What the plan decides without the document is so.
-    fn check_decided(&self) {
+    fn check_decided(&self) -> Result<(), TestCaseError> {
         let (plan, mut met) = (&self.plan, BTreeSet::new());
         for row in read(&self.rows, plan) {
             let (code, key) = self.parts(row);
             let Some(place) = plan.place(&self.index, &code) else { continue };
             let document = &self.documents[&key];
-            assert!(self.is_wanted(document), "{document} is decided to be found by {plan:?}");
+            prop_assert!(self.is_wanted(document), "{document} is decided to be found by {plan:?}");
             if met.insert(key) {
                 let rank = self.rank(document);
-                assert_eq!(place.as_slice(), rank, "the place of {document} by {plan:?}");
+                prop_assert_eq!(place.as_slice(), rank, "the place of {} by {:?}", document, plan);
             }
         }
+        Ok(())
     }
 
     /// What is given in the order of the sort, as far as the leading fields tell.
@@ -292,17 +297,18 @@ impl Asked<'_> {
     }
 
     /// An ordered plan gives the order, and from a place in it on leaves out nothing that follows.
-    fn check_order(&self) {
+    fn check_order(&self) -> Result<(), TestCaseError> {
         let given = self.given();
-        assert!(given.is_sorted(), "{given:?} by {:?}", self.plan);
+        prop_assert!(given.is_sorted(), "{given:?} by {:?}", self.plan);
         for (at, (code, key)) in given.iter().enumerate() {
             let mut rest = self.plan.clone();
             rest.begin_at(code, key);
             let read = read(&self.rows, &rest).into_iter().map(|row| self.parts(row).1);
             let read: BTreeSet<Vec<u8>> = read.collect();
             let missing = given[at + 1..].iter().find(|(_, key)| !read.contains(key));
-            assert_eq!(missing, None, "after {:?} of {given:?}", given[at]);
+            prop_assert_eq!(missing, None, "after {:?} of {:?}", given[at], given);
         }
+        Ok(())
     }
 }
 
@@ -342,10 +348,10 @@ proptest! {
         };
         let rows = documents.iter().flat_map(rows_of).collect();
         let asked = Asked { documents, condition, sort, index, rows, plan };
-        asked.check_all_are_read();
-        asked.check_decided();
+        asked.check_all_are_read()?;
+        asked.check_decided()?;
         if asked.plan.ordered {
-            asked.check_order();
+            asked.check_order()?;
         }
     }
 }
