@@ -206,7 +206,7 @@ fn user(number: u64, visits: u64) -> Value {
     json!({ "email": email, "visits": visits, "text": "x".repeat(190) })
 }
 
-#[divan::bench(args = INDEXED)]
+#[divan::bench(args = INDEXED, sample_count = 200, sample_size = 100)]
 fn indexed_create(bencher: Bencher<'_, '_>, indexed: Indexed) {
     let (_folder, users) = users(indexed);
     let mut next = ITEMS;
@@ -219,7 +219,7 @@ fn indexed_create(bencher: Bencher<'_, '_>, indexed: Indexed) {
 }
 
 /// What is indexed stays as it is.
-#[divan::bench(args = INDEXED)]
+#[divan::bench(args = INDEXED, sample_count = 200, sample_size = 100)]
 fn indexed_replace(bencher: Bencher<'_, '_>, indexed: Indexed) {
     let (_folder, users) = users(indexed);
     let mut rng = fastrand::Rng::with_seed(1);
