@@ -188,7 +188,7 @@ impl Engine {
             let before = version.before.as_ref();
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             self.index.put(&entry.key, &head, None, pin);
-            self.count_live(before, &head);
+            self.count_change(before, &head);
         }
         leaves
     }
@@ -215,11 +215,7 @@ struct Dead<'a> {
 
 impl LetGo for Dead<'_> {
     fn take(&mut self, head: &Head) {
-        if head.deleted {
-            self.segments.release(head.segment, head.footprint_bytes());
-        } else {
-            self.segments.subtract_live(head.segment, head.footprint_bytes());
-        }
+        self.segments.supersede(head);
     }
 
     fn keeps(&mut self, leaf_bytes: u64) -> bool {

@@ -49,6 +49,12 @@ impl Engine {
         Ok(version.filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
     }
 
+    /// Lets the writer finish that is at an item, for some microseconds at most: who is about to read
+    /// the item and to write what it makes of it would read in vain.
+    pub(crate) fn await_writer(&self, key: &ItemKey) {
+        self.stripes.of(key.as_bytes()).await_writer();
+    }
+
     /// What names the current version of an item, if that is in memory and `is_enough` says that
     /// the value is not needed. The value is not touched.
     pub(crate) fn meta_if(

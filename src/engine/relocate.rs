@@ -52,7 +52,8 @@ impl Engine {
             let CopiedRecord { offset, len_bytes, checksum } = record;
             let checksum = checksum.unwrap_or(head.checksum);
             let moved = Head { segment, offset, len_bytes, checksum, ..*head };
-            self.count_live(Some(head), &moved);
+            self.journal.segments().subtract_live(head);
+            self.journal.segments().count_live(&moved);
             Some(moved)
         });
         Ok(())

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::ptr;
 
-use crate::seams::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence, lock_soon};
+use crate::seams::sync::{
+    AtomicU64, Mutex, MutexGuard, Ordering, await_unlocked, fence, lock_soon,
+};
 use crate::values::Few;
 #[cfg(not(all(test, loom)))]
 use crate::values::short_hash::short_hash;
@@ -94,6 +96,11 @@ impl Stripe {
             // The commit holds the lock for as long as the number is odd.
             drop(self.lock.lock());
         }
+    }
+
+    /// Lets the writer finish that holds the stripe, for some microseconds at most.
+    pub(crate) fn await_writer(&self) {
+        await_unlocked(&self.lock);
     }
 
     /// Whether nothing was applied under this stripe since [`begin_read`](Self::begin_read).
@@ -192,5 +199,14 @@ mod tests {
             let most = keys.iter().max().copied();
             assert!(most < Some(80), "{most:?} of 16 expected, for {:?}", form(1));
         }
+    }
+
+    #[test]
+    fn who_lets_a_writer_finish_does_not_wait_for_long() {
+        let stripes = Stripes::new();
+        let locked = stripes.lock(std::iter::once(&b"key"[..]));
+        stripes.of(b"key").await_writer();
+        drop(locked);
+        stripes.of(b"key").await_writer();
     }
 }

@@ -308,23 +308,17 @@ impl Engine {
             if let Some(expires_ms) = head.expires_ms {
                 self.expiries.note(expires_ms);
             }
-            self.count_live(before, &head);
+            self.count_change(before, &head);
         }
     }
 
-    /// Moves the count of each segment's live and retained bytes by one displaced head.
-    pub(super) fn count_live(&self, before: Option<&Head>, head: &Head) {
+    /// Counts a version that takes the place of another in the index.
+    pub(super) fn count_change(&self, before: Option<&Head>, head: &Head) {
         let segments = self.journal.segments();
-        match before {
-            Some(before) if before.deleted => {
-                segments.release(before.segment, before.footprint_bytes());
-            }
-            Some(before) => segments.subtract_live(before.segment, before.footprint_bytes()),
-            None => {}
+        if let Some(before) = before {
+            segments.supersede(before);
         }
-        if !head.deleted {
-            segments.add_live(head.segment, head.footprint_bytes());
-        }
+        segments.count_live(head);
     }
 
     /// Turns a refusal into the verb's error, reading the current version that it carries.

@@ -34,6 +34,7 @@ pub(crate) mod segment_writer;
 pub(crate) mod segments;
 pub(crate) mod skip_damaged;
 pub(crate) mod state;
+mod superseded;
 mod waiters;
 pub(crate) mod watermark;
 

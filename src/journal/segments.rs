@@ -11,10 +11,12 @@ use crate::journal::manifest::{RetainedBytes, SegmentRecord};
 use crate::journal::open_files::OpenFiles;
 use crate::journal::scanner::Position;
 use crate::journal::segment::SEGMENT_HEADER_BYTES;
+use crate::journal::superseded::Superseded;
 use crate::seams::sync;
 use crate::storage::layout::segment_path;
 use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
+use crate::values::head::Head;
 
 /// The least distance of two places that are remembered of a segment.
 const INDEX_BYTES: u64 = 64 << 10;
@@ -42,6 +44,7 @@ pub(crate) struct KnownSegment {
     removals: AtomicBool,
     /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
+    superseded: Superseded,
     /// Bytes that compaction had to keep in addition to those, and until when that need not be
     /// looked at again.
     retained: Mutex<(u64, u64)>,
@@ -62,6 +65,27 @@ impl KnownSegment {
     /// Where the first frame begins.
     pub(crate) fn first_place(&self) -> Position {
         Position { offset: SEGMENT_HEADER_BYTES, seed: self.seed }
+    }
+
+    /// Counts a version whose entry the index no longer points to. A tombstone was not counted as live:
+    /// what had to be retained of the segment for it can be reclaimed.
+    fn subtract_live(&self, head: &Head) {
+        let bytes = head.footprint_bytes();
+        if head.deleted {
+            let mut retained = self.retained.lock();
+            retained.0 = retained.0.saturating_sub(bytes);
+            return;
+        }
+        // A retired segment starts from nothing when the store opens: an orderly close counts only
+        // those that the journal consists of.
+        let less = |live: u64| Some(live.saturating_sub(bytes));
+        let updated = self.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        debug_assert!(updated.is_ok());
+    }
+
+    /// Whether this session has superseded the entry that begins here, or has removed its item.
+    pub(crate) fn is_superseded(&self, offset: u32, len_bytes: u32) -> bool {
+        self.superseded.has(offset, len_bytes)
     }
 
     /// Whether frames in it are known to be damaged: then compaction leaves it as it is.
@@ -104,6 +128,7 @@ impl Segments {
             damaged,
             removals,
             live_bytes,
+            superseded: Superseded::default(),
             retained,
             index,
         };
@@ -129,31 +154,32 @@ impl Segments {
         self.open.lock().remove(number);
     }
 
-    /// Counts an entry of an item that the index now points to.
+    /// Counts bytes of entries that the index points to.
     pub(crate) fn add_live(&self, number: u32, bytes: u64) {
         if let Some(segment) = self.known.read().get(&number) {
             segment.live_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 
-    /// Counts an entry of an item that the index pointed to before.
-    pub(crate) fn subtract_live(&self, number: u32, bytes: u64) {
-        if let Some(segment) = self.known.read().get(&number) {
-            // A retired segment starts from nothing when the store opens: an orderly close counts
-            // only those that the journal consists of.
-            let less = |live: u64| Some(live.saturating_sub(bytes));
-            let updated =
-                segment.live_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-            debug_assert!(updated.is_ok());
+    /// Counts a version that the index points to from now on.
+    pub(crate) fn count_live(&self, head: &Head) {
+        if !head.deleted {
+            self.add_live(head.segment, head.footprint_bytes());
         }
     }
 
-    /// Counts a tombstone that was superseded: what had to be retained of its segment for it can be
-    /// reclaimed.
-    pub(crate) fn release(&self, number: u32, bytes: u64) {
-        if let Some(segment) = self.get(number) {
-            let mut retained = segment.retained.lock();
-            retained.0 = retained.0.saturating_sub(bytes);
+    /// Counts a version whose entry the index no longer points to.
+    pub(crate) fn subtract_live(&self, head: &Head) {
+        if let Some(segment) = self.known.read().get(&head.segment) {
+            segment.subtract_live(head);
+        }
+    }
+
+    /// The same, because a newer version was applied, or a clear that removed it.
+    pub(crate) fn supersede(&self, head: &Head) {
+        if let Some(segment) = self.known.read().get(&head.segment) {
+            segment.superseded.note(head.offset, head.len_bytes);
+            segment.subtract_live(head);
         }
     }
 

@@ -51,6 +51,18 @@ mod imp {
         mutex.lock()
     }
 
+    /// Waits until nobody holds a mutex, for some microseconds at most. When this returns somebody may
+    /// hold it again.
+    pub(crate) fn await_unlocked<T>(mutex: &Mutex<T>) {
+        const LOOKS: u32 = 60;
+        for _ in 0..LOOKS {
+            if !mutex.is_locked() {
+                return;
+            }
+            spin_briefly();
+        }
+    }
+
     /// Passes some 50 ns.
     pub(crate) fn spin_briefly() {
         (0..4).for_each(|_| std::hint::spin_loop());
@@ -152,6 +164,9 @@ mod imp {
     }
 
     /// In a model no time passes.
+    pub(crate) fn await_unlocked<T>(_: &Mutex<T>) {}
+
+    /// The same.
     pub(crate) fn spin_briefly() {}
 
     /// loom's lock for many readers or one writer, with `parking_lot`'s signatures.

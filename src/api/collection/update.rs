@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 
-use crate::api::collection::Collection;
+use crate::api::collection::{Collection, decode};
 use crate::api::own_writes::OwnWrites;
 use crate::values::codec::Codec;
 use crate::values::error::{Conflict, Error, Result};
@@ -178,9 +178,15 @@ impl<T, C: Codec<T>> Collection<T, C> {
         mut f: impl FnMut(&mut T) -> Result<(), E>,
     ) -> Result<Item<T>, UpdateError<E>> {
         let mut attempts = self.retry().start();
+        let item_key = self.key(key)?;
         loop {
-            let mut item = match (self.get(key)?, &mut default) {
-                (Some(item), _) => item,
+            let stored = {
+                let engine = self.store.engine()?;
+                engine.await_writer(&item_key);
+                engine.read(&item_key)?
+            };
+            let mut item = match (stored, &mut default) {
+                (Some(version), _) => decode::<T, C>(&item_key, version)?,
                 (None, Some(default)) => Item::new(key, default()),
                 (None, None) => return Err(Error::not_found(self.name(), key).into()),
             };

@@ -56,7 +56,7 @@ fn find_kept(
     chains: &mut Chains,
     throttle: Throttle,
 ) -> Result<Vec<bool>> {
-    let mut kept = vec![false; piece.entries.len()];
+    let mut kept = vec![false; piece.places.len()];
     // In order of key, neighbours lie on one page of the index.
     throttle.for_each(maintenance, &piece.entries, ENTRIES, |engine, (key, revision, at)| {
         let purged = purgeable.get(key) == Some(revision);
@@ -236,7 +236,7 @@ mod tests {
 
     use crate::engine::compaction::reading::{LARGEST_NOTED, NOTE_BYTES, PIECE_BYTES};
     use crate::simulation::Simulation;
-    use crate::{Options, Precondition};
+    use crate::{HistoryPolicy, Options, Precondition};
 
     /// A regression: all entries of a segment, of up to 64 MiB, were noted at once, both when they
     /// were copied and when their heads were moved.
@@ -261,5 +261,51 @@ mod tests {
             assert_eq!(items.get(key.to_be_bytes()).unwrap().unwrap().value, vec![1; 20]);
         }
         assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    }
+
+    /// Entries that are too short to be noted one by one share 32 bytes with others.
+    #[test]
+    fn of_what_this_session_superseded_nothing_else_goes() {
+        let sim = Simulation::new(1);
+        sim.set_now_ms(0);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.raw("i").unwrap();
+        let write = |keys: &mut dyn Iterator<Item = u8>, value: u8| {
+            let upsert = |batch: crate::Batch, key: u8| {
+                let len = usize::from(key) % 60;
+                batch.upsert(&items, [key], &vec![value; len].into(), Precondition::Always)
+            };
+            keys.fold(store.batch(), upsert).commit().unwrap();
+        };
+        write(&mut (0..=255), 1);
+        (2..20).for_each(|value| write(&mut (0..=255).step_by(2), value));
+        assert!(store.compact().unwrap().reclaimed_bytes > 0);
+        for key in 0..=255_u8 {
+            let value = if key % 2 == 0 { 19 } else { 1 };
+            let stored = items.get([key]).unwrap().unwrap().value;
+            assert_eq!(stored, vec![value; usize::from(key) % 60]);
+        }
+        store.verify().unwrap();
+        assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
+    }
+
+    /// Looking up what is dead was most of what compaction cost.
+    #[test]
+    fn what_this_session_superseded_is_not_looked_up() {
+        for (versions, is_looked_up) in [(0, false), (1, true)] {
+            let sim = Simulation::new(1);
+            let history = HistoryPolicy::new().versions(versions);
+            let store = sim.open(&Options::new().history(history)).unwrap();
+            let items = store.raw("items").unwrap();
+            for round in 0..100_u8 {
+                items.upsert("one", &vec![round; 20].into(), Precondition::Always).unwrap();
+            }
+            LARGEST_NOTED.set(0);
+            assert!(store.compact().unwrap().reclaimed_bytes > 0);
+            let noted = LARGEST_NOTED.get();
+            assert!(noted > 0 && (noted > 100 * NOTE_BYTES) == is_looked_up, "{noted} bytes");
+            assert_eq!(items.get("one").unwrap().unwrap().value, vec![99; 20]);
+            assert_eq!(items.history("one").unwrap().len(), versions as usize + 1);
+        }
     }
 }

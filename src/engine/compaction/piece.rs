@@ -77,9 +77,17 @@ impl Piece {
         throttle: Throttle,
     ) -> Result<(Self, Option<Position>)> {
         let (mut piece, mut noted) = (Self::default(), Noted::default());
+        let superseded = {
+            let engine = maintenance.engine()?;
+            let known = engine.journal.segments().get(source.number);
+            // Where versions are kept, what is superseded may be wanted.
+            known.filter(|_| engine.history.depth() == 0)
+        };
+        let is_dead = |offset, len_bytes| {
+            superseded.as_ref().is_some_and(|known| known.is_superseded(offset, len_bytes))
+        };
         let next = read_span(maintenance, source, from, throttle, &mut |_, source, frame| {
-            noted.add_bytes(frame.body.len());
-            piece.add(rewrite, source, frame, &mut noted)?;
+            piece.add(rewrite, source, frame, &is_dead, &mut noted)?;
             Ok(noted.flow(PIECE_BYTES))
         })?;
         piece.entries.sort_unstable();
@@ -91,27 +99,37 @@ impl Piece {
         rewrite: &Rewrite,
         source: EntrySource<'_>,
         frame: &ScannedFrame<'_>,
+        is_dead: &dyn Fn(u32, u32) -> bool,
         noted: &mut Noted,
     ) -> Result<()> {
-        let first = self.entries.len();
+        let (first, before) = (self.places.len(), self.entries.len());
         let (mut is_as_is, mut removes) = (true, false);
         source.for_each_entry(frame, &mut |found| {
+            let (number, len_bytes) = (self.places.len(), found.record.len() as u32);
+            self.places.push((found.offset - frame.offset as u32, len_bytes));
+            if is_dead(found.offset, len_bytes) {
+                return Ok(());
+            }
             noted.add(&found.key);
             let incarnation = rewrite.incarnation_index(found.incarnation);
             is_as_is &= incarnation == Some(found.entry.incarnation);
             // A checkpoint holds what it changed in secondary indexes.
             is_as_is &= found.entry.index_changes.is_empty();
             removes |= !found.entry.kind().leaves_item();
-            self.places.push((found.offset - frame.offset as u32, found.record.len() as u32));
-            self.entries.push((found.key, found.revision, self.entries.len()));
+            self.entries.push((found.key, found.revision, number));
             Ok(())
         })?;
+        if self.entries.len() == before {
+            self.places.truncate(first);
+            return Ok(());
+        }
+        noted.add_bytes(frame.body.len());
         self.frames.push(PieceFrame {
             offset: frame.offset,
             revision: frame.revision,
             body: self.bodies.push(frame.body),
             body_checksum: frame.body_checksum,
-            entries: first..self.entries.len(),
+            entries: first..self.places.len(),
             is_as_is,
             removes,
         });
