@@ -12,7 +12,8 @@
 use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use ifmatch::{Collection, Durability, Options, Patch, Precondition, Raw, Store};
+use ifmatch::{Collection, Durability, Index, Options, Patch, Precondition, Raw, Store};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const ITEMS: u64 = 20_000;
@@ -39,7 +40,7 @@ struct Filled {
 
 /// An `Eventual` store that holds every item.
 fn filled(place: Place) -> Filled {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let folder = new_folder();
     let store = match place {
         Place::Memory => Store::in_memory(),
         Place::Disk => open(&folder),
@@ -53,6 +54,10 @@ fn filled(place: Place) -> Filled {
         batch.commit().expect("a batch");
     }
     Filled { store, items, folder }
+}
+
+fn new_folder() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
 fn open(folder: &TempDir) -> Store {
@@ -158,12 +163,74 @@ fn queue_after(bencher: Bencher<'_, '_>, gone_through: u64) {
 #[divan::bench(args = PLACES)]
 fn patch(bencher: Bencher<'_, '_>, place: Place) {
     let filled = filled(place);
-    let documents =
-        filled.store.collection::<serde_json::Value>("documents").expect("a collection");
-    let document = serde_json::json!({ "stock": 0, "name": "tent", "text": "x".repeat(980) });
+    let documents = filled.store.collection::<Value>("documents").expect("a collection");
+    let document = json!({ "stock": 0, "name": "tent", "text": "x".repeat(980) });
     documents.create("a", &document).expect("a document");
     let patch = Patch::new().incr("/stock", 1);
     bencher.bench_local(|| documents.patch("a", &patch, Precondition::Always).expect("a patch"));
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Indexed {
+    None,
+    Plain,
+    Unique,
+}
+
+const INDEXED: [Indexed; 3] = [Indexed::None, Indexed::Plain, Indexed::Unique];
+
+/// Documents of some 256 bytes with an address each, under no index or one of the address.
+fn users(indexed: Indexed) -> (TempDir, Collection<Value>) {
+    let folder = new_folder();
+    let store = open(&folder);
+    let users = store.collection("users").expect("a collection");
+    let index = match indexed {
+        Indexed::None => None,
+        Indexed::Plain => Some(Index::on("/email")),
+        Indexed::Unique => Some(Index::on("/email").unique()),
+    };
+    if let Some(index) = index {
+        users.ensure_index(index).expect("an index");
+    }
+    for first in (0..ITEMS).step_by(1_000) {
+        let batch = (first..first + 1_000)
+            .fold(store.batch(), |batch, n| batch.create(&users, key(n), &user(n, 0)));
+        batch.commit().expect("a batch");
+    }
+    (folder, users)
+}
+
+fn user(number: u64, visits: u64) -> Value {
+    // In no order, as addresses are.
+    let email = format!("{:016x}@example.org", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    json!({ "email": email, "visits": visits, "text": "x".repeat(190) })
+}
+
+#[divan::bench(args = INDEXED, sample_count = 200, sample_size = 100)]
+fn indexed_create(bencher: Bencher<'_, '_>, indexed: Indexed) {
+    let (_folder, users) = users(indexed);
+    let mut next = ITEMS;
+    bencher
+        .with_inputs(|| {
+            next += 1;
+            (key(next), user(next, 0))
+        })
+        .bench_local_values(|(key, user)| users.create(key, &user).expect("a create"));
+}
+
+/// What is indexed stays as it is.
+#[divan::bench(args = INDEXED, sample_count = 200, sample_size = 100)]
+fn indexed_replace(bencher: Bencher<'_, '_>, indexed: Indexed) {
+    let (_folder, users) = users(indexed);
+    let mut rng = fastrand::Rng::with_seed(1);
+    bencher
+        .with_inputs(|| {
+            let number = rng.u64(..ITEMS);
+            (key(number), user(number, rng.u64(..)))
+        })
+        .bench_local_values(|(key, user)| {
+            users.replace(key, &user, Precondition::Always).expect("a replace")
+        });
 }
 
 #[divan::bench(args = PLACES)]

@@ -5,7 +5,8 @@ use std::ops::{Bound, ControlFlow};
 use bytes::Bytes;
 
 use crate::engine::Engine;
-use crate::engine::scanned::{Gathering, Missing, ScannedItems, ScannedKeys};
+use crate::engine::scanned::{Gathering, Missing, ScannedItems};
+use crate::engine::scanned_keys::ScannedKeys;
 use crate::engine::snapshots::View;
 use crate::index::{CachedValue, CellRef, KeyRef, LeafCells, Shown};
 use crate::journal::content_sum::ContentSum;

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
+mod history;
+mod tombstones;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
-use proptest::prelude::*;
 
 use super::*;
 use crate::seams::thinned;
@@ -80,36 +82,6 @@ fn cells(index: &Index) -> BTreeMap<Vec<u8>, u64> {
     cells
 }
 
-#[derive(Debug, Clone)]
-enum Step {
-    Put(u8, u16),
-    PutMany(u8, u16, u16),
-    Remove(u8, u16, u16),
-    Get(u8, u16),
-    Clear(u8),
-    WriteBack,
-    Evict,
-    Scan(u8, u16, u16, bool),
-    Replace,
-    Reopen,
-}
-
-fn any_step() -> impl Strategy<Value = Step> {
-    let (c, n) = (0_u8..3, 0_u16..3_000);
-    prop_oneof![
-        4 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Put(c, n)),
-        3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::PutMany(c, n, m)),
-        3 => (c.clone(), n.clone(), 1_u16..900).prop_map(|(c, n, m)| Step::Remove(c, n, m)),
-        2 => (c.clone(), n.clone()).prop_map(|(c, n)| Step::Get(c, n)),
-        1 => c.clone().prop_map(Step::Clear),
-        2 => Just(Step::WriteBack),
-        2 => Just(Step::Evict),
-        2 => (c, n.clone(), n, any::<bool>()).prop_map(|(c, a, b, r)| Step::Scan(c, a, b, r)),
-        1 => Just(Step::Replace),
-        1 => Just(Step::Reopen),
-    ]
-}
-
 /// Evicts as if the index were far over its budget.
 fn evict_all(index: &Index) {
     for _ in 0..3 {
@@ -134,25 +106,6 @@ fn check_memory(index: &Index) {
     assert_eq!(index.memory.dirty_leaves.load(Ordering::Relaxed), dirty);
 }
 
-fn scan(index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
-    scan_for(Shown::All, index, c, a, b, reverse)
-}
-
-fn scan_for(shown: Shown, index: &Index, c: u8, a: u16, b: u16, reverse: bool) -> Vec<Vec<u8>> {
-    let (lower, upper) = (key(c, a), key(c, b));
-    let bounds = (Bound::Included(lower.key_bytes()), Bound::Excluded(upper.key_bytes()));
-    let mut keys = Vec::new();
-    index
-        .scan(lower.collection(), bounds, reverse, shown, |key, head, _| {
-            if shown == Shown::All || !head.deleted {
-                keys.push(key.to_vec());
-            }
-            ControlFlow::Continue(())
-        })
-        .unwrap();
-    keys
-}
-
 fn reopened(index: Index, backing: &Arc<dyn Backing>, cells_of_map: usize) -> Index {
     index.write_back(&mut |_| Ok(())).unwrap();
     let file = index.to_file(1, |_| (0, 0)).expect("all leaves are in the backing store");
@@ -167,103 +120,6 @@ fn reopened(index: Index, backing: &Arc<dyn Backing>, cells_of_map: usize) -> In
     assert_eq!(seen, cells_of_map);
     assert_eq!(cells(&proven), cells(&index));
     Index::from_file(decoded, Arc::clone(backing), SMALL).unwrap()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: thinned(16, 48), failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn any_history_reads_like_a_map(steps in prop::collection::vec(any_step(), 1..60)) {
-        let backings = MemoryBackings::new();
-        let (mut generation, mut backing) = (1, backings.open(1).unwrap());
-        let mut index = Index::new(SMALL);
-        index.attach(Arc::clone(&backing));
-        let mut map: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
-        let mut revision = 0;
-        for step in steps {
-            match step {
-                Step::Put(c, n) => {
-                    revision += 1;
-                    put(&index, &key(c, n), revision, Some(value(n)));
-                    map.insert(key(c, n).as_bytes().to_vec(), revision);
-                }
-                Step::PutMany(c, n, more) => for n in n..n + more {
-                    revision += 1;
-                    put(&index, &key(c, n), revision, None);
-                    map.insert(key(c, n).as_bytes().to_vec(), revision);
-                },
-                Step::Remove(c, n, more) => for n in n..n + more {
-                    let key = key(c, n);
-                    let pin = index.pin();
-                    index.make_resident(&key, &pin).unwrap();
-                    index.remove_if(&key, &pin, |_| true);
-                    map.remove(key.as_bytes());
-                },
-                Step::Get(c, n) => {
-                    let found = index.cell(&key(c, n)).unwrap();
-                    let expected = map.get(key(c, n).as_bytes()).map(|revision| head(*revision));
-                    prop_assert_eq!(found.as_ref().map(|cell| cell.head), expected);
-                    if let Some(value) = found.and_then(|cell| cell.value) {
-                        prop_assert_eq!(&*value.bytes, &[n as u8; 500][..]);
-                    }
-                }
-                Step::Clear(c) => {
-                    revision += 1;
-                    clear(&index, c, revision);
-                    let of = ItemKey::of_collection(key(c, 0).collection());
-                    map.retain(|key, _| !key.starts_with(of.as_bytes()));
-                    map.insert(of.as_bytes().to_vec(), revision);
-                }
-                Step::WriteBack => index.write_back(&mut |_| Ok(())).unwrap(),
-                Step::Evict => evict_all(&index),
-                Step::Scan(c, a, b, reverse) => {
-                    let mut found = scan(&index, c, a, b, reverse);
-                    if reverse {
-                        found.reverse();
-                    }
-                    let (lower, upper) = (key(c, a), key(c, b));
-                    let range = (lower.as_bytes().to_vec(), upper.as_bytes().to_vec());
-                    let expected: Vec<Vec<u8>> = if a < b {
-                        let prefix = lower.collection().len() + 1;
-                        map.range(range.0..range.1).map(|(key, _)| key[prefix..].to_vec()).collect()
-                    } else {
-                        Vec::new()
-                    };
-                    prop_assert_eq!(&found, &expected);
-                    let prefix = [lower.collection().as_bytes(), b"\0"].concat();
-                    let is_item = |key: &Vec<u8>| {
-                        !map[&[&*prefix, key].concat()].is_multiple_of(7)
-                    };
-                    let mut expected: Vec<_> = expected.into_iter().filter(is_item).collect();
-                    if reverse {
-                        expected.reverse();
-                    }
-                    let shown = Shown::ItemsAt(u64::MAX);
-                    prop_assert_eq!(scan_for(shown, &index, c, a, b, reverse), expected);
-                }
-                Step::Replace => {
-                    index.detach();
-                    let mut entries: Vec<(Vec<u8>, u64)> = map.clone().into_iter().collect();
-                    entries.sort_unstable_by_key(|(_, revision)| *revision);
-                    index.restore(|take| {
-                        for (joined, revision) in &entries {
-                            let (collection, low) = split_pair_key(joined).unwrap();
-                            let key = ItemKey::of_parts(collection, low, &[]).unwrap();
-                            take(&key, &head(*revision));
-                        }
-                        Ok(())
-                    }).unwrap();
-                    prop_assert!(!index.is_lost());
-                    generation += 1;
-                    backing = backings.open(generation).unwrap();
-                    index.attach(Arc::clone(&backing));
-                }
-                Step::Reopen => index = reopened(index, &backing, map.len()),
-            }
-            check_memory(&index);
-        }
-        prop_assert_eq!(cells(&index), map);
-    }
 }
 
 #[test]
@@ -448,105 +304,4 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
         found.retain(|key, _| map.contains_key(key));
         assert_eq!(found, map, "round {round}");
     }
-}
-
-/// Counts the pairs that are read.
-#[derive(Debug)]
-struct Counting {
-    pairs: Arc<dyn Backing>,
-    reads: AtomicU64,
-}
-
-impl Backing for Counting {
-    fn get(&self, key: &[u8]) -> Result<Option<Box<[u8]>>> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        self.pairs.get(key)
-    }
-    fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        self.pairs.insert(key, value)
-    }
-    fn remove(&self, key: &[u8]) -> Result<()> {
-        self.pairs.remove(key)
-    }
-    fn scan(
-        &self,
-        after: Option<&[u8]>,
-        limit: usize,
-        visit: &mut dyn FnMut(&[u8], &[u8]),
-    ) -> Result<()> {
-        self.pairs.scan(after, limit, visit)
-    }
-    fn flush(&self) -> Result<()> {
-        self.pairs.flush()
-    }
-    fn size_on_disk_bytes(&self) -> Result<u64> {
-        self.pairs.size_on_disk_bytes()
-    }
-}
-
-/// The first item of now or of a snapshot, or the last one, and how many cells were shown until then.
-fn first_item(index: &Index, reverse: bool, at: u64) -> (Option<Vec<u8>>, usize) {
-    let (mut found, mut shown) = (None, 0);
-    let all = (Bound::Unbounded, Bound::Unbounded);
-    index
-        .scan("alpha", all, reverse, Shown::ItemsAt(at), |key, head, _| {
-            shown += 1;
-            if head.deleted {
-                return ControlFlow::Continue(());
-            }
-            found = Some(key.to_vec());
-            ControlFlow::Break(())
-        })
-        .unwrap();
-    (found, shown)
-}
-
-/// A regression: in a queue, to whose end is written and from whose beginning is taken, finding the
-/// first item cost a look at every tombstone of thirty days.
-#[test]
-fn b8_leaves_that_hold_tombstones_only_are_passed_over_and_not_loaded() {
-    let pairs = MemoryBackings::new().open(1).unwrap();
-    let counting = Arc::new(Counting { pairs, reads: AtomicU64::new(0) });
-    let backing: Arc<dyn Backing> = counting.clone();
-    let index = Index::new(SMALL);
-    index.attach(Arc::clone(&backing));
-    // 3 000 tombstones, an item, 3 000 tombstones.
-    for n in 0..6_001 {
-        put(&index, &key(0, n), if n == 3_000 { 1 } else { 7 }, None);
-    }
-    let item = Some(key(0, 3_000).key_bytes().to_vec());
-    let check = |index: &Index, most_reads: u64| {
-        // Of now, and of a snapshot that is as old as the tombstones.
-        for (reverse, at) in [(false, u64::MAX), (true, u64::MAX), (false, 14), (true, 14)] {
-            evict_all(index);
-            let before = counting.reads.load(Ordering::Relaxed);
-            let (found, shown) = first_item(index, reverse, at);
-            let reads = counting.reads.load(Ordering::Relaxed) - before;
-            assert_eq!(found, item);
-            assert!(shown <= 128, "{shown} cells were shown");
-            assert!(reads <= most_reads, "{reads} leaves were loaded");
-        }
-    };
-    check(&index, 0);
-    index.write_back(&mut |_| Ok(())).unwrap();
-    check(&index, 1);
-
-    // An open knows nothing of the leaves, and learns it once.
-    let index = reopened(index, &backing, 6_001);
-    check(&index, 200);
-    check(&index, 1);
-
-    // What comes back is found, and is passed over when it is gone again.
-    for n in [5, 5_995] {
-        put(&index, &key(0, n), 8, None);
-        index.write_back(&mut |_| Ok(())).unwrap();
-        evict_all(&index);
-        let (found, _) = first_item(&index, n > 3_000, u64::MAX);
-        assert_eq!(found, Some(key(0, n).key_bytes().to_vec()));
-        put(&index, &key(0, n), 14, None);
-        index.write_back(&mut |_| Ok(())).unwrap();
-    }
-    check(&index, 1);
-    // An older snapshot sees through tombstones what was there.
-    assert!(first_item(&index, false, 6).1 >= 3_000);
 }

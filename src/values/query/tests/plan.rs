@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::values::query::entries::{entries, leading, split};
-use crate::values::query::filter::Filter;
+use crate::values::query::filter::{Condition, Filter};
 use crate::values::query::index::Index;
 use crate::values::query::plan::{CodeRange, Plan, plan};
 use crate::values::query::sort::{Sort, SortField};
@@ -214,6 +214,104 @@ fn read<'a>(rows: &'a BTreeSet<Vec<u8>>, plan: &Plan) -> Vec<&'a Vec<u8>> {
     read
 }
 
+/// Documents by their keys, what is asked of them, and the plan by which an index is read for it.
+struct Asked<'a> {
+    documents: BTreeMap<Vec<u8>, Value>,
+    condition: &'a Condition,
+    sort: Option<Sort>,
+    index: Index,
+    rows: BTreeSet<Vec<u8>>,
+    plan: Plan,
+}
+
+/// The values that an item is sorted by, and its key.
+type Place = (Vec<u8>, Vec<u8>);
+
+impl Asked<'_> {
+    fn parts(&self, row: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (code, key) = split(&self.index, row).unwrap();
+        (code.to_vec(), key.to_vec())
+    }
+
+    fn is_wanted(&self, document: &Value) -> bool {
+        let sorted = self.sort.as_ref().is_none_or(|sort| sort.code(document).is_some());
+        sorted && self.condition.matches(document)
+    }
+
+    fn rank(&self, document: &Value) -> Vec<u8> {
+        self.sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap())
+    }
+
+    /// Every item that is wanted is read, and none twice unless the plan says so.
+    fn check_all_are_read(&self) -> Result<(), TestCaseError> {
+        let plan = &self.plan;
+        let keys = read(&self.rows, plan).into_iter().map(|row| self.parts(row).1);
+        let keys: Vec<Vec<u8>> = keys.collect();
+        let set: BTreeSet<&Vec<u8>> = keys.iter().collect();
+        prop_assert!(plan.repeats || set.len() == keys.len(), "an item twice by {plan:?}");
+        for (key, document) in &self.documents {
+            let is_read = set.contains(key);
+            prop_assert!(
+                !self.is_wanted(document) || is_read,
+                "{document} is not read by {plan:?}"
+            );
+        }
+        Ok(())
+    }
+
+    /// What the plan decides without the document is so.
+    fn check_decided(&self) -> Result<(), TestCaseError> {
+        let (plan, mut met) = (&self.plan, BTreeSet::new());
+        for row in read(&self.rows, plan) {
+            let (code, key) = self.parts(row);
+            let Some(place) = plan.place(&self.index, &code) else { continue };
+            let document = &self.documents[&key];
+            prop_assert!(self.is_wanted(document), "{document} is decided to be found by {plan:?}");
+            if met.insert(key) {
+                let rank = self.rank(document);
+                prop_assert_eq!(place.as_slice(), rank, "the place of {} by {:?}", document, plan);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is given in the order of the sort, as far as the leading fields tell.
+    fn given(&self) -> Vec<Place> {
+        let mut seen = BTreeSet::new();
+        let mut groups: Vec<(Vec<u8>, Vec<Place>)> = Vec::new();
+        for row in read(&self.rows, &self.plan) {
+            let (code, key) = self.parts(row);
+            let document = &self.documents[&key];
+            if !self.is_wanted(document) || !seen.insert(key.clone()) {
+                continue;
+            }
+            let lead = leading(&self.index, &code, self.plan.ordered_fields()).to_vec();
+            let place = (self.rank(document), key);
+            match groups.last_mut() {
+                Some((last, group)) if *last == lead => group.push(place),
+                _ => groups.push((lead, vec![place])),
+            }
+        }
+        groups.iter_mut().for_each(|(_, group)| group.sort());
+        groups.into_iter().flat_map(|(_, group)| group).collect()
+    }
+
+    /// An ordered plan gives the order, and from a place in it on leaves out nothing that follows.
+    fn check_order(&self) -> Result<(), TestCaseError> {
+        let given = self.given();
+        prop_assert!(given.is_sorted(), "{given:?} by {:?}", self.plan);
+        for (at, (code, key)) in given.iter().enumerate() {
+            let mut rest = self.plan.clone();
+            rest.begin_at(code, key);
+            let read = read(&self.rows, &rest).into_iter().map(|row| self.parts(row).1);
+            let read: BTreeSet<Vec<u8>> = read.collect();
+            let missing = given[at + 1..].iter().find(|(_, key)| !read.contains(key));
+            prop_assert_eq!(missing, None, "after {:?} of {:?}", given[at], given);
+        }
+        Ok(())
+    }
+}
+
 proptest! {
     #[test]
     fn what_meets_the_filter_is_read_in_the_order_that_is_promised(
@@ -244,71 +342,16 @@ proptest! {
         let Some(plan) = plan(condition, sort.as_ref(), &[&index], &mut |_| 0) else {
             return Ok(());
         };
-        let rows: BTreeSet<Vec<u8>> = documents
-            .iter()
-            .flat_map(|(key, document)| {
-                entries(&index, document).unwrap().into_iter().map(move |code| [&code[..], key].concat())
-            })
-            .collect();
-        let read = read(&rows, &plan);
-        let parts = |row: &'_ Vec<u8>| {
-            let (code, key) = split(&index, row).unwrap();
-            (code.to_vec(), key.to_vec())
+        let rows_of = |(key, document): (&Vec<u8>, &Value)| {
+            let codes = entries(&index, document).unwrap();
+            codes.into_iter().map(|code| [&code[..], key].concat()).collect::<Vec<_>>()
         };
-        let keys: Vec<Vec<u8>> = read.iter().map(|row| parts(row).1).collect();
-        let set: BTreeSet<&Vec<u8>> = keys.iter().collect();
-        prop_assert!(plan.repeats || set.len() == keys.len(), "an item twice by {:?}", plan);
-        let wanted = |document: &Value| {
-            let sorted = sort.as_ref().is_none_or(|sort| sort.code(document).is_some());
-            sorted && condition.matches(document)
-        };
-        for (key, document) in &documents {
-            prop_assert!(!wanted(document) || set.contains(key), "{} is not read by {:?}", document, plan);
-        }
-        let mut met = BTreeSet::new();
-        for row in &read {
-            let (code, key) = parts(row);
-            let Some(place) = plan.place(&index, &code) else { continue };
-            let document = &documents[&key];
-            prop_assert!(wanted(document), "{} is decided to be found by {:?}", document, plan);
-            if met.insert(key) {
-                let rank = sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap());
-                prop_assert_eq!(place.as_slice(), rank, "the place of {} by {:?}", document, plan);
-            }
-        }
-        if !plan.ordered {
-            return Ok(());
-        }
-        // In the order of the sort, as far as the leading fields tell.
-        let mut seen = BTreeSet::new();
-        let mut groups: Vec<(Vec<u8>, Vec<_>)> = Vec::new();
-        for row in read {
-            let (code, key) = parts(row);
-            let document = &documents[&key];
-            if !wanted(document) || !seen.insert(key.clone()) {
-                continue;
-            }
-            let lead = leading(&index, &code, plan.ordered_fields()).to_vec();
-            let rank = sort.as_ref().map_or(Vec::new(), |sort| sort.code(document).unwrap());
-            match groups.last_mut() {
-                Some((last, group)) if *last == lead => group.push((rank, key)),
-                _ => groups.push((lead, vec![(rank, key)])),
-            }
-        }
-        let mut given = Vec::new();
-        for (_, mut group) in groups {
-            group.sort();
-            given.extend(group);
-        }
-        prop_assert!(given.is_sorted(), "{:?} by {:?}", given, plan);
-        // From a place in the order on, nothing that follows is left out.
-        for (at, (code, key)) in given.iter().enumerate() {
-            let mut rest = plan.clone();
-            rest.begin_at(code, key);
-            let read: BTreeSet<Vec<u8>> =
-                super::plan::read(&rows, &rest).into_iter().map(|row| parts(row).1).collect();
-            let missing = given[at + 1..].iter().find(|(_, key)| !read.contains(key));
-            prop_assert_eq!(missing, None, "after {:?} of {:?}", given[at], given);
+        let rows = documents.iter().flat_map(rows_of).collect();
+        let asked = Asked { documents, condition, sort, index, rows, plan };
+        asked.check_all_are_read()?;
+        asked.check_decided()?;
+        if asked.plan.ordered {
+            asked.check_order()?;
         }
     }
 }

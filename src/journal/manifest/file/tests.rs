@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::*;
+use crate::journal::dual_slot::MAX_STORED;
+use crate::journal::manifest::{CleanClose, RetainedBytes, SealedEnd, SegmentRecord};
+use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::seams::thinned;
 use crate::simulation::{Fault, FaultPlan, Operation, Simulation};
 use crate::values::precondition::Precondition;
