@@ -94,7 +94,8 @@ pub(crate) fn write<T>(store: &Store, mut write: impl FnMut(&Engine) -> Result<T
 
 /// Writes; where that finds the disk full, waits for a compaction that is under way and writes while
 /// nobody compacts: until then what is rewritten takes space beside its copy, or compaction has all
-/// that is set aside. No part of the store is held during the wait.
+/// that is set aside. Where that is not enough, a bloated index on disk is given up for it. No part of
+/// the store is held during the wait.
 fn with_space<T>(
     store: &Store,
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
@@ -107,7 +108,11 @@ fn with_space<T>(
         Some(maintenance) => {
             let engine = maintenance.engine()?;
             engine.journal.remove_dropped();
-            write(&engine)
+            let written = write(&engine);
+            if found_no_space(&written) && engine.frees_bloated_index() {
+                return write(&engine);
+            }
+            written
         }
         None => written,
     }

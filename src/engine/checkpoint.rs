@@ -192,6 +192,22 @@ impl Engine {
         self.take_checkpoint(&mut state).map(|()| true)
     }
 
+    /// The same for a write that finds no space, if the index is
+    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile.
+    pub(crate) fn frees_bloated_index(&self) -> bool {
+        if !self.index.is_bloated() {
+            return false;
+        }
+        log::warn!("the disk is full, and the index on disk is removed; a later one is smaller");
+        let lent = self.journal.lend_reserve();
+        let freed = self.free_index();
+        drop(lent);
+        freed.unwrap_or_else(|error| {
+            log::warn!("the index on disk could not be removed: {error}");
+            false
+        })
+    }
+
     /// Gives up the backing store and takes a checkpoint, which makes another.
     #[cfg(feature = "simulation")]
     pub(crate) fn replace_index(&self) -> Result<()> {

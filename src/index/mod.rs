@@ -104,6 +104,11 @@ struct Memory {
     dirty_leaves: AtomicU64,
 }
 
+/// About what a leaf takes in the backing store.
+pub(crate) const LEAF_PAIR_BYTES: u64 = 6 << 10;
+/// A backing store counts as bloated from so many times that on, and not below so many bytes.
+const BLOATED_TIMES: u64 = 3;
+const LEAST_BLOATED_BYTES: u64 = 2 << 20;
 /// What the index may occupy in any case.
 const LEAST_BYTES: u64 = 1 << 20;
 /// About what a leaf of usual keys occupies without values.
@@ -157,6 +162,15 @@ impl Index {
     /// How many leaves there are.
     pub(crate) fn leaves(&self) -> u64 {
         self.collections.read().values().map(|directory| directory.len() as u64).sum()
+    }
+
+    /// Whether the backing store takes several times what its leaves do, and all of these have room in
+    /// memory. sled keeps for a while what was replaced, and gives no space back.
+    pub(crate) fn is_bloated(&self) -> bool {
+        let leaves_bytes = self.leaves() * LEAF_PAIR_BYTES;
+        let least = LEAST_BLOATED_BYTES.max(BLOATED_TIMES * leaves_bytes);
+        self.leaves() * LEAF_BYTES <= self.memory.limit_bytes
+            && self.size_on_disk_bytes().is_ok_and(|bytes| bytes >= least)
     }
 
     /// Whether leaves that only a checkpoint lets leave memory take half of what all may.

@@ -280,6 +280,37 @@ impl Churning {
     }
 }
 
+/// A regression: the index on disk, which sled never makes smaller, took the space that was freed from
+/// outside, and writes were refused though most of what it held was dead.
+#[test]
+fn a2_a_write_on_a_full_disk_takes_the_space_of_a_bloated_index() {
+    side_by_side([(300, "16m")], |bytes, mounted| {
+        let store = Store::open(mounted.0.path().join("store")).unwrap();
+        let items = store.raw("items").unwrap();
+        let value = Bytes::from(vec![7; bytes]);
+        let write = |number| items.upsert(Filling::key(number), &value, Precondition::Always);
+        let index_bytes = || store.stats().unwrap().index_bytes;
+        (0..100_000).find(|round| {
+            (0..3_000).for_each(|number| assert!(write(number).is_ok()));
+            // Takes a checkpoint.
+            store.compact().unwrap();
+            assert!(*round < 10_000, "the index stays at {} bytes", index_bytes());
+            index_bytes() > 4 << 20
+        });
+        // Everything else is taken.
+        let mut other = File::create(mounted.0.path().join("other")).unwrap();
+        for step in [1 << 16, 1 << 12] {
+            while other.write_all(&vec![1; step]).is_ok() {}
+        }
+        for number in 0..12_000 {
+            write(number).unwrap();
+        }
+        assert!(index_bytes() < 4 << 20, "{} bytes", index_bytes());
+        assert_eq!(items.len().unwrap(), 12_000);
+        store.close().unwrap();
+    });
+}
+
 /// A regression: deletes and compaction were refused on a full disk, and it could be freed from
 /// outside only.
 #[test]

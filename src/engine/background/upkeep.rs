@@ -7,6 +7,7 @@ use crate::engine::compaction::{MANY_SMALL_SEGMENTS, compact_some, frame_bytes};
 use crate::engine::shared::Shared;
 use crate::engine::sweep_pass;
 use crate::engine::throttle::Throttle;
+use crate::index::LEAF_PAIR_BYTES;
 use crate::seams::sync::Ordering;
 use crate::values::error::Error;
 
@@ -17,8 +18,6 @@ const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
 /// An idle store takes a checkpoint when the last one is this far behind: replaying less than
 /// that costs less than a flush of the index.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
-/// About what a leaf takes in the backing store.
-const LEAF_PAIR_BYTES: u64 = 6 << 10;
 /// How often segments are looked at that a snapshot keeps.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
 /// How long an expired item stays before it is swept.
