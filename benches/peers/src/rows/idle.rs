@@ -40,6 +40,7 @@ const ROWS: [Row; 8] = [
     row("many-memory", "memory of each of {many}", Unit::MiB, &[]),
 ];
 const CACHE_BYTES: u64 = 1 << 20;
+const PAUSE: Duration = Duration::from_secs(5);
 
 fn run(plan: &Plan, report: &mut Report) -> Outcome {
     let [writes, wakes, idle, busy, empty, many @ ..] = &ROWS;
@@ -77,6 +78,8 @@ pub fn idle(column: &Column, dir: &Path, items: u64, milliseconds: u64) -> Outco
     let busy = descriptors() - before;
     drop(session);
     engine.settle()?;
+    // What is begun only after a pause comes before the rest.
+    thread::sleep(PAUSE);
     rest();
     let (writes, wakes) = (write_calls(), wake_ups());
     thread::sleep(Duration::from_millis(milliseconds));
