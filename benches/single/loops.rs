@@ -1,0 +1,108 @@
+//! One operation over and over, to be run under a profiler:
+//! `cargo run --release -p ifmatch-benches --example loops -- OPERATION [COUNT [THREADS [ITEMS]]]`.
+//!
+//! The operation is `get`, `replace` (a read, and a replace with If-Match), `durable` (the same, synced),
+//! `update` (of one key) or `patch` (of one document). Prints what one takes, and how many syncs there
+//! were. Values have 256 bytes.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::thread;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ifmatch::{Collection, Durability, Options, Patch, Precondition, Raw};
+
+const VALUE_BYTES: usize = 256;
+const BATCH: u64 = 1_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Get,
+    Replace,
+    Durable,
+    Update,
+    Patch,
+}
+
+fn key(number: u64) -> String {
+    format!("item-{number:016}")
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let operation = match arguments.first().map(String::as_str) {
+        Some("get") => Operation::Get,
+        Some("replace") => Operation::Replace,
+        Some("durable") => Operation::Durable,
+        Some("update") => Operation::Update,
+        Some("patch") => Operation::Patch,
+        _ => return Err("usage: get|replace|durable|update|patch [COUNT [THREADS [ITEMS]]]".into()),
+    };
+    let number = |at: usize, default| arguments.get(at).map_or(Ok(default), |text| text.parse());
+    let (count, threads, items) = (number(1, 100_000)?, number(2, 1)?.max(1), number(3, 200_000)?);
+
+    let folder = tempfile::tempdir()?;
+    let durability = match operation {
+        Operation::Durable => Durability::Immediate,
+        _ => Durability::Eventual,
+    };
+    let store = Options::new().durability(durability).open(folder.path().join("loops.ifm"))?;
+    let (raw, documents) = (store.raw("items")?, store.collection("documents")?);
+    let value = Bytes::from(vec![7; VALUE_BYTES]);
+    for first in (0..items).step_by(BATCH as usize) {
+        let numbers = first..items.min(first + BATCH);
+        numbers.fold(store.batch(), |batch, n| batch.create(&raw, key(n), &value)).commit()?;
+    }
+    documents.create("one", &serde_json::json!({ "count": 0, "text": "x".repeat(1_000) }))?;
+    store.sync()?;
+
+    let (began, syncs) = (Instant::now(), store.stats()?.syncs);
+    let run = |thread| run(operation, &raw, &documents, (thread, count / threads, items));
+    thread::scope(|scope| {
+        let spawn = |thread| scope.spawn(move || run(thread));
+        let running: Vec<_> = (0..threads).map(spawn).collect();
+        running.into_iter().try_for_each(|thread| thread.join().expect("no thread panics"))
+    })?;
+    let each = began.elapsed().as_secs_f64() * 1e6 / (count / threads * threads).max(1) as f64;
+    println!("{each:.2} µs each, {} syncs", store.stats()?.syncs - syncs);
+    store.close()?;
+    Ok(())
+}
+
+fn run(
+    operation: Operation,
+    raw: &Collection<Bytes, Raw>,
+    documents: &Collection<serde_json::Value>,
+    (thread, count, items): (u64, u64, u64),
+) -> Result<(), ifmatch::Error> {
+    let mut random = fastrand::Rng::with_seed(thread);
+    let fresh = |random: &mut fastrand::Rng| {
+        let mut value = vec![0; VALUE_BYTES];
+        value[..8].copy_from_slice(&random.u64(..).to_le_bytes());
+        Bytes::from(value)
+    };
+    for _ in 0..count {
+        let key = key(random.u64(..items.max(1)));
+        match operation {
+            Operation::Get => drop(black_box(raw.get(&key)?)),
+            Operation::Update => {
+                let value = fresh(&mut random);
+                raw.update(self::key(0), |stored| *stored = value.clone())?;
+            }
+            Operation::Patch => {
+                let patch = Patch::new().set("/count", random.u32(..));
+                documents.patch("one", &patch, Precondition::Always)?;
+            }
+            Operation::Replace | Operation::Durable => {
+                let Some(seen) = raw.get(&key)? else { continue };
+                match raw.replace(&key, &fresh(&mut random), seen.etag()) {
+                    // Another thread was faster.
+                    Err(ifmatch::Error::PreconditionFailed(_)) => {}
+                    replaced => drop(replaced?),
+                }
+            }
+        }
+    }
+    Ok(())
+}
