@@ -121,7 +121,8 @@ fn a_document_is_found_edited_and_saved() {
     terminal.keys(&["s"]);
     terminal.shows(&["documents   3", "live,"]);
     terminal.keys(&["q"]);
-    // The shell is back, and the store is closed.
+    // The shell is back, which shows its own screen again, and the store is closed.
+    terminal.shows(&["EDITOR="]);
     terminal.keys(&[&format!("{IFMATCH} get shop.ifm prices apricot --raw"), "Enter"]);
     terminal.shows(&[r#"{"name":"Apricot","eur":0.9,"tags":["ripe","local"]}"#]);
 }
