@@ -21,6 +21,9 @@ use crate::values::retry::RetryPolicy;
 const MAX_BUILDS: u32 = 8;
 /// How long a write that finds the disk full waits for a compaction.
 const LONGEST_WAIT_FOR_SPACE: Duration = Duration::from_secs(5);
+/// How often it tries again when the index was freed, and after what waits.
+const CLOSING_LOOKS: u32 = 10;
+const CLOSING_LOOK: Duration = Duration::from_millis(10);
 
 /// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
 /// document was changed in the meantime is tried again, as often as the policy allows.
@@ -108,9 +111,16 @@ fn with_space<T>(
         Some(maintenance) => {
             let engine = maintenance.engine()?;
             engine.journal.remove_dropped();
-            let written = write(&engine);
+            let mut written = write(&engine);
             if found_no_space(&written) && engine.frees_bloated_index() {
-                return write(&engine);
+                // sled closes its file on a thread of its own: until then that takes its space.
+                for _ in 0..CLOSING_LOOKS {
+                    written = write(&engine);
+                    if !found_no_space(&written) {
+                        break;
+                    }
+                    std::thread::sleep(CLOSING_LOOK);
+                }
             }
             written
         }

@@ -193,10 +193,13 @@ impl Engine {
     }
 
     /// The same for a write that finds no space, if the index is
-    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile.
+    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile. Whether there is
+    /// none on disk now: a checkpoint that found no space may have freed it as well.
     pub(crate) fn frees_bloated_index(&self) -> bool {
         if !self.index.is_bloated() {
-            return false;
+            // After a checkpoint that is about to remove it.
+            let _ended = self.checkpoints.lock();
+            return !self.index.is_on_disk();
         }
         log::warn!("the disk is full, and the index on disk is removed; a later one is smaller");
         let lent = self.journal.lend_reserve();
