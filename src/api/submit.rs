@@ -110,12 +110,15 @@ fn with_space<T>(
     match store.shared().maintenance_within(LONGEST_WAIT_FOR_SPACE) {
         Some(maintenance) => {
             let engine = maintenance.engine()?;
+            // A checkpoint may replace it before it is looked at again.
+            let was_bloated = engine.index.is_bloated();
             engine.journal.remove_dropped();
             let mut written = write(&engine);
-            if found_no_space(&written) && engine.frees_bloated_index() {
-                // sled closes its file on a thread of its own: until then that takes its space.
+            if found_no_space(&written) && (engine.frees_bloated_index() || was_bloated) {
+                drop(engine);
+                // Its space is free when the last thread that uses it lets go, maybe a moment later.
                 for _ in 0..CLOSING_LOOKS {
-                    written = write(&engine);
+                    written = write(&*maintenance.engine()?);
                     if !found_no_space(&written) {
                         break;
                     }

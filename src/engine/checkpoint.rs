@@ -193,13 +193,13 @@ impl Engine {
     }
 
     /// The same for a write that finds no space, if the index is
-    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile. Whether there is
-    /// none on disk now: a checkpoint that found no space may have freed it as well.
+    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile. Whether there may
+    /// be space now: a checkpoint that found none may have freed or replaced it as well.
     pub(crate) fn frees_bloated_index(&self) -> bool {
         if !self.index.is_bloated() {
-            // After a checkpoint that is about to remove it.
+            let is_under_way = self.checkpoints.try_lock().is_none();
             let _ended = self.checkpoints.lock();
-            return !self.index.is_on_disk();
+            return is_under_way || !self.index.is_on_disk();
         }
         log::warn!("the disk is full, and the index on disk is removed; a later one is smaller");
         let lent = self.journal.lend_reserve();
