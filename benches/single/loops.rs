@@ -2,19 +2,21 @@
 //! `cargo run --release -p ifmatch-benches --example loops -- OPERATION [COUNT [THREADS [ITEMS]]]`.
 //!
 //! The operation is `get`, `replace` (a read, and a replace with If-Match), `durable` (the same, synced),
-//! `update` (of one key) or `patch` (of one document). Prints what one takes, and how many syncs there
-//! were. Values have 256 bytes.
+//! `update` (of one key), `patch` (of one document), `batch` (of 100 replaces), or `scan` or `keys` (of
+//! all items). Prints what one takes, and how many syncs there were. Values have 256 bytes.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ifmatch::{Collection, Durability, Options, Patch, Precondition, Raw};
+use ifmatch::{Collection, Durability, Options, Patch, Precondition, Raw, Store};
 
 const VALUE_BYTES: usize = 256;
 const BATCH: u64 = 1_000;
+const BATCHED: u64 = 100;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -23,6 +25,9 @@ enum Operation {
     Durable,
     Update,
     Patch,
+    Batch,
+    Scan,
+    Keys,
 }
 
 fn key(number: u64) -> String {
@@ -37,7 +42,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("durable") => Operation::Durable,
         Some("update") => Operation::Update,
         Some("patch") => Operation::Patch,
-        _ => return Err("usage: get|replace|durable|update|patch [COUNT [THREADS [ITEMS]]]".into()),
+        Some("batch") => Operation::Batch,
+        Some("scan") => Operation::Scan,
+        Some("keys") => Operation::Keys,
+        _ => {
+            let operations = "get|replace|durable|update|patch|batch|scan|keys";
+            return Err(format!("usage: {operations} [COUNT [THREADS [ITEMS]]]").into());
+        }
     };
     let number = |at: usize, default| arguments.get(at).map_or(Ok(default), |text| text.parse());
     let (count, threads, items) = (number(1, 100_000)?, number(2, 1)?.max(1), number(3, 200_000)?);
@@ -58,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     store.sync()?;
 
     let (began, syncs) = (Instant::now(), store.stats()?.syncs);
-    let run = |thread| run(operation, &raw, &documents, (thread, count / threads, items));
+    let run = |thread| run(operation, &store, &raw, &documents, (thread, count / threads, items));
     thread::scope(|scope| {
         let spawn = |thread| scope.spawn(move || run(thread));
         let running: Vec<_> = (0..threads).map(spawn).collect();
@@ -72,6 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn run(
     operation: Operation,
+    store: &Store,
     raw: &Collection<Bytes, Raw>,
     documents: &Collection<serde_json::Value>,
     (thread, count, items): (u64, u64, u64),
@@ -89,6 +101,27 @@ fn run(
             Operation::Update => {
                 let value = fresh(&mut random);
                 raw.update(self::key(0), |stored| *stored = value.clone())?;
+            }
+            Operation::Batch => {
+                let keys = (0..BATCHED).map(|_| self::key(random.u64(..items.max(1))));
+                let replaced = keys.collect::<BTreeSet<_>>().into_iter().try_fold(
+                    store.batch(),
+                    |batch, key| match raw.get(&key)? {
+                        Some(seen) => Ok(batch.replace(raw, key, &fresh(&mut random), seen.etag())),
+                        None => Ok::<_, ifmatch::Error>(batch),
+                    },
+                )?;
+                match replaced.commit() {
+                    // Another thread was faster.
+                    Err(ifmatch::Error::Batch { .. }) => {}
+                    replaced => drop(replaced?),
+                }
+            }
+            Operation::Scan => {
+                raw.iter()?.try_for_each(|item| item.map(|it| drop(black_box(it))))?
+            }
+            Operation::Keys => {
+                raw.keys()?.try_for_each(|key| key.map(|key| drop(black_box(key))))?
             }
             Operation::Patch => {
                 let patch = Patch::new().set("/count", random.u32(..));

@@ -241,8 +241,14 @@ trait Take {
     /// The next cells are these of a leaf.
     fn begin_leaf(&mut self, _: &LeafCells<'_>) {}
 
-    /// Takes a cell, with its value if that is in memory; whether it wants more.
-    fn take(&mut self, cell: &CellRef<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool;
+    /// Takes a cell, with its value if that is in memory; whether it wants more. Who needs no head
+    /// does not read it.
+    fn take(
+        &mut self,
+        cell: &CellRef<'_>,
+        head: impl FnOnce() -> Head,
+        value: Option<CachedValue<'_>>,
+    ) -> bool;
 }
 
 struct TakeItems<'a> {
@@ -262,10 +268,16 @@ impl Take for TakeItems<'_> {
     }
 
     #[inline(always)]
-    fn take(&mut self, cell: &CellRef<'_>, head: &Head, value: Option<CachedValue<'_>>) -> bool {
+    fn take(
+        &mut self,
+        cell: &CellRef<'_>,
+        head: impl FnOnce() -> Head,
+        value: Option<CachedValue<'_>>,
+    ) -> bool {
+        let head = head();
         self.left.cells -= 1;
         self.left.value_bytes = self.left.value_bytes.saturating_sub(u64::from(head.len_bytes));
-        self.gathering.push(cell.key, head, value);
+        self.gathering.push(cell.key(), &head, value);
         self.left.cells > 0
             && self.left.value_bytes > 0
             && self.gathering.cells_in_memory() < CELLS_IN_MEMORY
@@ -287,7 +299,12 @@ impl Take for TakeKeys<'_> {
     }
 
     #[inline(always)]
-    fn take(&mut self, cell: &CellRef<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
+    fn take(
+        &mut self,
+        cell: &CellRef<'_>,
+        _: impl FnOnce() -> Head,
+        _: Option<CachedValue<'_>>,
+    ) -> bool {
         self.keys.push(cell.key_span());
         self.keys.len() < self.limit
     }
@@ -303,7 +320,12 @@ impl Take for CountItems<'_> {
     }
 
     #[inline(always)]
-    fn take(&mut self, _: &CellRef<'_>, _: &Head, _: Option<CachedValue<'_>>) -> bool {
+    fn take(
+        &mut self,
+        _: &CellRef<'_>,
+        _: impl FnOnce() -> Head,
+        _: Option<CachedValue<'_>>,
+    ) -> bool {
         *self.count += 1;
         true
     }
@@ -316,12 +338,13 @@ fn take_live(
     looked_at: &mut usize,
     taker: &mut impl Take,
 ) -> ControlFlow<Vec<u8>> {
+    let all_live = cells.are_live();
     for cell in cells {
-        let head = cell.head();
         *looked_at += 1;
-        let more = !head.is_live(now_ms) || taker.take(&cell, &head, cell.value());
+        let is_live = all_live || cell.head().is_live(now_ms);
+        let more = !is_live || taker.take(&cell, || cell.head(), cell.value());
         if !more || *looked_at >= CELLS_AT_ONCE {
-            return ControlFlow::Break(cell.key.to_vec());
+            return ControlFlow::Break(cell.key().to_vec());
         }
     }
     ControlFlow::Continue(())
@@ -338,15 +361,15 @@ fn take_seen(
     for cell in cells {
         let now = cell.head();
         *looked_at += 1;
-        let more = match seen(cell.key, &now)?.filter(|seen| seen.is_live(now_ms)) {
+        let more = match seen(cell.key(), &now)?.filter(|seen| seen.is_live(now_ms)) {
             Some(seen) => {
                 let value = cell.value().filter(|_| seen.revision == now.revision);
-                taker.take(&cell, &seen, value)
+                taker.take(&cell, || seen, value)
             }
             None => true,
         };
         if !more || *looked_at >= CELLS_AT_ONCE {
-            return Ok(ControlFlow::Break(cell.key.to_vec()));
+            return Ok(ControlFlow::Break(cell.key().to_vec()));
         }
     }
     Ok(ControlFlow::Continue(()))

@@ -71,7 +71,11 @@ impl ScannedKeys {
             let ScannedKey { leaf, suffix } = self.keys.get(at)?;
             let (start, prefix_len) = self.leaves.get(*leaf as usize)?;
             let keys = self.bytes.get(*start..)?;
-            Some([keys.get(..*prefix_len)?, keys.get(suffix.range())?].concat())
+            let (prefix, suffix) = (keys.get(..*prefix_len)?, keys.get(suffix.range())?);
+            let mut key = Vec::with_capacity(prefix.len() + suffix.len());
+            key.extend_from_slice(prefix);
+            key.extend_from_slice(suffix);
+            Some(key)
         };
         found().unwrap_or_default()
     }

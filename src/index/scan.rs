@@ -59,7 +59,7 @@ impl Index {
         mut visit: impl Visit,
     ) -> Result<()> {
         self.scan_leaves(collection, bounds, reverse, shown, &mut |mut cells: LeafCells<'_>| {
-            cells.try_for_each(|cell| visit(cell.key, &cell.head(), cell.value()))
+            cells.try_for_each(|cell| visit(cell.key(), &cell.head(), cell.value()))
         })
     }
 
@@ -252,10 +252,10 @@ impl Index {
         let mut last = None;
         let mut show = |cells: LeafCells<'_>| {
             for cell in cells {
-                visit(&directory.collection, cell.key, &cell.head());
+                visit(&directory.collection, cell.key(), &cell.head());
                 *left -= 1;
                 if *left == 0 {
-                    last = Some(cell.key.to_vec());
+                    last = Some(cell.key().to_vec());
                     return ControlFlow::Break(());
                 }
             }

@@ -1,9 +1,9 @@
-//! A head of any kind packed to one cache line, with the place of its key.
+//! A head of any kind, packed to one cache line.
 
 use crate::values::etag::ETag;
 use crate::values::head::Head;
 
-/// A cell of a leaf.
+/// The head of a cell.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cell {
     etag: [u8; 16],
@@ -15,10 +15,6 @@ pub(super) struct Cell {
     offset: u32,
     len_bytes: u32,
     checksum: u32,
-    /// Where the suffix of the cell's key begins in the leaf's keys.
-    start: u16,
-    /// Length of the suffix.
-    len: u16,
     flags: u8,
 }
 
@@ -28,9 +24,8 @@ const DELETED: u8 = 1;
 const EXPIRES: u8 = 2;
 
 impl Cell {
-    /// A cell of this head, and the place of its key.
     #[inline]
-    pub(super) fn new(head: &Head, (start, len): (usize, usize)) -> Self {
+    pub(super) fn new(head: &Head) -> Self {
         let flags = if head.deleted { DELETED } else { 0 };
         Self {
             etag: head.etag.0,
@@ -41,8 +36,6 @@ impl Cell {
             offset: head.offset,
             len_bytes: head.len_bytes,
             checksum: head.checksum,
-            start: start as u16,
-            len: len as u16,
             flags: flags | if head.expires_ms.is_some() { EXPIRES } else { 0 },
         }
     }
@@ -60,16 +53,5 @@ impl Cell {
             expires_ms: (self.flags & EXPIRES != 0).then_some(self.expires_ms),
             deleted: self.flags & DELETED != 0,
         }
-    }
-
-    /// Where the suffix of the key lies in the leaf's keys: its start and its length.
-    #[inline]
-    pub(super) fn span(&self) -> (usize, usize) {
-        (usize::from(self.start), usize::from(self.len))
-    }
-
-    #[inline]
-    pub(super) fn set_span(&mut self, (start, len): (usize, usize)) {
-        (self.start, self.len) = (start as u16, len as u16);
     }
 }

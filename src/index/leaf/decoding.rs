@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::cells::Cells;
 use super::encoding::{BARE, CHECKSUM_BYTES, HEADS, revision_width};
-use super::keys::MAX_KEY_BYTES;
+use super::keys::{KeySpan, MAX_KEY_BYTES};
 use super::{Leaf, MAX_CELLS, MAX_ENCODED_BYTES, Slot, bound_bytes, prints};
 use crate::values::head::Head;
 
@@ -33,7 +33,7 @@ impl Leaf {
             if start + suffix.len() > header.keys_bytes {
                 return None;
             }
-            leaf.cells.push(&head, (start, suffix.len()));
+            leaf.cells.push(&head, KeySpan::new(start, suffix.len()));
             leaf.prints.set(Slot::new(index), prints::of(suffix));
             push_short(&mut leaf.keys, key.get(place.prefix..)?, suffix.len());
         }

@@ -65,7 +65,7 @@ impl Leaf {
         out.extend_from_slice(more);
         let mut before: &[u8] = &[];
         for entry in self.iter() {
-            let suffix = entry.key.suffix.get(cut..).unwrap_or_default();
+            let suffix = entry.key().suffix.get(cut..).unwrap_or_default();
             let (shared, rest) = suffix.split_at(common_prefix(before, suffix));
             push_length(out, shared.len());
             push_length(out, rest.len());

@@ -25,6 +25,12 @@ pub(crate) struct KeySpan {
 
 impl KeySpan {
     #[inline]
+    pub(super) fn new(start: usize, len: usize) -> Self {
+        debug_assert!(start + len <= usize::from(u16::MAX), "keys of a leaf are too long");
+        Self { start: start as u16, len: len as u16 }
+    }
+
+    #[inline]
     pub(crate) fn range(self) -> Range<usize> {
         let start = usize::from(self.start);
         start..start + usize::from(self.len)
@@ -79,8 +85,7 @@ impl Leaf {
     #[expect(clippy::indexing_slicing, reason = "every cell's span lies within the keys")]
     #[inline]
     pub(super) fn suffix(&self, slot: Slot) -> &[u8] {
-        let (start, len) = self.cells.span(slot);
-        &self.keys[start..start + len]
+        &self.keys[self.cells.span(slot).range()]
     }
 
     /// The key of a cell.
@@ -106,18 +111,16 @@ impl Leaf {
         let mut keys = Vec::with_capacity(self.keys.len() + moved.len() * self.cells.len());
         keys.extend_from_slice(prefix);
         for slot in self.cells.slots() {
-            let (start, len) = self.cells.span(slot);
             keys.extend_from_slice(moved);
-            keys.extend_from_slice(self.keys.get(start..start + len).unwrap_or_default());
+            keys.extend_from_slice(self.suffix(slot));
         }
         let (mut start, more) = (prefix.len(), moved.len());
-        self.cells.move_spans(|slot, (_, len)| {
-            let (from, len) = (start, len + more);
-            start += len;
-            let suffix = keys.get(from..start).unwrap_or_default();
-            self.prints.set(slot, prints::of(suffix));
-            (from, len)
-        });
+        for (index, span) in self.cells.spans_mut().iter_mut().enumerate() {
+            *span = KeySpan::new(start, usize::from(span.len) + more);
+            start = span.range().end;
+            let suffix = keys.get(span.range()).unwrap_or_default();
+            self.prints.set(Slot::new(index), prints::of(suffix));
+        }
         debug_assert_eq!(start, keys.len(), "keys and cells do not agree");
         self.prefix_len -= more as u16;
         self.keys = keys;
@@ -125,13 +128,11 @@ impl Leaf {
 
     /// Takes a cell's suffix out of the keys and closes the gap.
     pub(super) fn remove_key(&mut self, slot: Slot) {
-        let (gap, gap_len) = self.cells.span(slot);
-        self.keys.drain(gap..gap + gap_len);
-        self.cells.move_spans(
-            |_, (start, len)| {
-                if start > gap { (start - gap_len, len) } else { (start, len) }
-            },
-        );
+        let gap = self.cells.span(slot);
+        self.keys.drain(gap.range());
+        for span in self.cells.spans_mut().iter_mut().filter(|span| span.start > gap.start) {
+            span.start -= gap.len;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the leaf: find, read, put, remove, room and memory |
-//! | `cells.rs`, `cell.rs` | heads, each with the place of its key, packed as narrow as they all allow |
+//! | `cells.rs`, `cell.rs` | heads, packed as narrow as they all allow, and the places of their keys |
 //! | `prints.rs` | one byte of hash per cell, looked at before any key |
 //! | `keys.rs` | keys in one buffer after their common prefix, comparisons |
 //! | `values.rs`, `cached.rs`, `chunk.rs` | values held in memory in addition to the heads, and their eviction; one of them; the memory of short ones |
@@ -288,7 +288,7 @@ impl Leaf {
         let slot = Slot::new(self.len());
         let suffix = self.keys.get(start..).unwrap_or_default();
         self.prints.set(slot, prints::of(suffix));
-        self.cells.push(head, (start, suffix.len()));
+        self.cells.push(head, KeySpan::new(start, suffix.len()));
         self.insert_in_order(rank, slot);
     }
 }

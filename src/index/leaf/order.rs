@@ -10,12 +10,16 @@ use crate::values::head::Head;
 /// A cell as an iteration shows it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CellRef<'a> {
-    pub(crate) key: KeyRef<'a>,
     leaf: &'a Leaf,
     slot: Slot,
 }
 
 impl<'a> CellRef<'a> {
+    #[inline]
+    pub(crate) fn key(&self) -> KeyRef<'a> {
+        self.leaf.key(self.slot)
+    }
+
     #[inline]
     pub(crate) fn head(&self) -> Head {
         self.leaf.head(self.slot)
@@ -24,8 +28,7 @@ impl<'a> CellRef<'a> {
     /// Where in the [keys](LeafCells::keys) of the leaf is what follows the prefix in this one.
     #[inline]
     pub(crate) fn key_span(&self) -> KeySpan {
-        let (start, len) = self.leaf.cells.span(self.slot);
-        KeySpan { start: start as u16, len: len as u16 }
+        self.leaf.cells.span(self.slot)
     }
 
     #[inline]
@@ -44,8 +47,7 @@ pub(crate) struct Range<'a> {
 impl<'a> Range<'a> {
     #[inline(always)]
     fn entry(&self, slot: u8) -> CellRef<'a> {
-        let (leaf, slot) = (self.leaf, Slot(slot));
-        CellRef { key: leaf.key(slot), leaf, slot }
+        CellRef { leaf: self.leaf, slot: Slot(slot) }
     }
 }
 
@@ -80,6 +82,12 @@ pub(crate) struct LeafCells<'a> {
 }
 
 impl LeafCells<'_> {
+    /// Whether every cell of the leaf is of an item that does not expire.
+    #[inline]
+    pub(crate) fn are_live(&self) -> bool {
+        self.range.leaf.cells.are_live()
+    }
+
     /// What all keys of the leaf begin with.
     pub(crate) fn prefix(&self) -> &[u8] {
         self.range.leaf.prefix()

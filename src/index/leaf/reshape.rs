@@ -144,7 +144,7 @@ impl Leaf {
 
     /// Whether any key of `right` is at most this leaf's last.
     fn is_above(&self, right: &Self) -> bool {
-        let last = self.iter().next_back().map(|entry| entry.key);
+        let last = self.iter().next_back().map(|entry| entry.key());
         let first = right.key_at(0).map(|key| key.to_vec());
         last.zip(first).is_some_and(|(last, first)| last.compare(&first).is_ge())
     }

@@ -47,7 +47,7 @@ fn leaf_of(keys: &[&str]) -> Leaf {
 }
 
 fn keys(leaf: &Leaf) -> Vec<String> {
-    leaf.iter().map(|entry| String::from_utf8(entry.key.to_vec()).unwrap()).collect()
+    leaf.iter().map(|entry| String::from_utf8(entry.key().to_vec()).unwrap()).collect()
 }
 
 fn number(n: usize) -> Vec<u8> {
@@ -159,7 +159,7 @@ fn memory_without_values_is_given_back() {
         let taken = leaf.memory_bytes() - bare;
         assert!(taken <= bytes * 2 + count * 2 * 32 + 300, "{taken} for {count} of {bytes}");
         if round % 8 == 7 {
-            leaf.iter().for_each(|cell| leaf.touch(leaf.find(&cell.key.to_vec()).unwrap()));
+            leaf.iter().for_each(|cell| leaf.touch(leaf.find(&cell.key().to_vec()).unwrap()));
             leaf.evict_cold_values();
             let taken = leaf.memory_bytes() - bare;
             assert!(taken <= bytes * 9 / 8 + count * 2 * 32, "{taken} for {count} of {bytes}");
@@ -279,7 +279,7 @@ fn the_empty_key_is_the_first() {
     let mut bytes = Vec::new();
     leaf.encode(&mut bytes);
     let leaf = Leaf::decode(&bytes).unwrap();
-    let keys: Vec<_> = leaf.iter().map(|cell| cell.key.to_vec()).collect();
+    let keys: Vec<_> = leaf.iter().map(|cell| cell.key().to_vec()).collect();
     assert_eq!(keys, [&b""[..], b"b"]);
     assert!(leaf.find(b"").is_some_and(|slot| leaf.head(slot) == head(2)));
 }
@@ -299,7 +299,7 @@ fn longest_keys_fit_fourteen_times_whatever_they_share() {
         assert!(bytes.len() <= leaf.bound_bytes() && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
         let decoded = Leaf::decode(&bytes).unwrap();
         assert!(leaf.iter().zip(decoded.iter()).all(|(one, other)| {
-            one.key.to_vec() == other.key.to_vec() && one.head() == other.head()
+            one.key().to_vec() == other.key().to_vec() && one.head() == other.head()
         }));
     }
 }

@@ -249,8 +249,8 @@ fn compare_range(leaf: &Leaf, model: &Model, low: &Bound<Vec<u8>>, high: &Bound<
     let expected: Vec<_> = model.keys().filter(|key| inside(key)).cloned().collect();
     let range = leaf.range(low.as_ref().map(|key| &key[..]), high.as_ref().map(|key| &key[..]));
     assert_eq!(range.len(), expected.len());
-    let back: Vec<_> = range.clone().rev().map(|entry| entry.key.to_vec()).collect();
-    assert!(range.map(|entry| entry.key.to_vec()).eq(expected.iter().cloned()));
+    let back: Vec<_> = range.clone().rev().map(|entry| entry.key().to_vec()).collect();
+    assert!(range.map(|entry| entry.key().to_vec()).eq(expected.iter().cloned()));
     assert!(back.into_iter().eq(expected.into_iter().rev()));
 }
 
@@ -263,19 +263,21 @@ fn check(leaf: &Leaf, model: &Model) {
     assert_eq!(leaf.len(), model.len());
     assert!(leaf.len() <= MAX_CELLS && leaf.bound_bytes() <= MAX_ENCODED_BYTES);
     for (rank, (entry, (key, cell))) in leaf.iter().zip(model).enumerate() {
-        assert_eq!(&entry.key.to_vec(), key);
+        assert_eq!(&entry.key().to_vec(), key);
         let slot = leaf.at(rank).unwrap();
         assert_eq!(leaf.find(key), Some(slot));
         assert_eq!((entry.head(), leaf.head(slot)), (cell.head, cell.head));
         assert_eq!(entry.value().map(|value| value.bytes()), cell.value);
         assert_eq!(leaf.values.is_touched(slot), cell.touched);
-        assert!(entry.key.compare(key).is_eq() && entry.key.len() == key.len());
-        let print = prints::of(entry.key.suffix);
+        assert!(entry.key().compare(key).is_eq() && entry.key().len() == key.len());
+        let print = prints::of(entry.key().suffix);
         assert_eq!(leaf.prints.find(print, leaf.len(), |found| found == slot), Some(slot));
         let beside = [&key[..], &[0]].concat();
         assert_eq!(leaf.find(&beside).is_some(), model.contains_key(&beside));
     }
-    let spans: usize = leaf.iter().map(|entry| entry.key.suffix.len()).sum();
+    let lives = |cell: &ModelCell| !cell.head.deleted && cell.head.expires_ms.is_none();
+    assert_eq!(leaf.cells.are_live(), model.values().all(lives));
+    let spans: usize = leaf.iter().map(|entry| entry.key().suffix.len()).sum();
     assert_eq!(spans + leaf.prefix().len(), leaf.keys.len(), "no gaps between the keys");
     assert_eq!(leaf.memory_bytes(), memory_bytes(leaf, model));
 }
