@@ -289,7 +289,7 @@ impl Batch {
         if let Some((index, source)) = self.failed {
             return Err(Error::Batch { index, source: Box::new(source) });
         }
-        match submit::commit(&self.store, &mut self.operations, &RetryPolicy::new()) {
+        match submit::commit(&self.store, &mut self.operations, &RetryPolicy::new(), None) {
             Ok(committed) => Ok(Committed::new(&self.operations, committed)),
             Err(failed) => Err(match failed.index {
                 Some(index) => Error::Batch { index, source: Box::new(failed.error) },

@@ -27,17 +27,10 @@ const CLOSING_LOOK: Duration = Duration::from_millis(10);
 
 /// Decides the operations in order and applies all of them, or none. Only a patch or filter whose
 /// document was changed in the meantime is tried again, as often as the policy allows.
+///
+/// `check` decodes patched documents in the place of the operations' own check. Its last call was
+/// with the document that was committed.
 pub(crate) fn commit(
-    store: &Store,
-    operations: &mut [Operation],
-    retry: &RetryPolicy,
-) -> Result<Committed, Failed> {
-    commit_checked(store, operations, retry, None)
-}
-
-/// As [`commit`], where `check` decodes patched documents in the place of the operations' own
-/// check. It was called last with the document that was committed.
-pub(crate) fn commit_checked(
     store: &Store,
     operations: &mut [Operation],
     retry: &RetryPolicy,

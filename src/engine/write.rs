@@ -1,28 +1,28 @@
 //! Writing: deciding, appending and applying one commit.
 
-use std::collections::{HashMap, HashSet};
+mod recording;
+mod refusal;
+
+use std::collections::HashSet;
 use std::mem;
 
+use self::refusal::unknown;
 use crate::engine::Engine;
-use crate::engine::Version;
-use crate::engine::catalog::{CollectionRecord, check_same, record_key};
+use crate::engine::catalog::CollectionRecord;
 use crate::engine::change::{Change, Prepared, PreparedVersion, Record};
 use crate::engine::operation::{
-    Action, Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
+    Attempt, Committed, Current, Expiry, Failed, KeyState, NewValue, Operation, Refusal,
 };
 use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::secondary::unique::{Claims, Hindrance, changes_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{Pinned, ReadValue};
-use crate::journal::append::{Appended, CommitFailure};
+use crate::journal::append::Appended;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
-use crate::seams::sync::Ordering;
 use crate::values::Few;
-use crate::values::codec::CodecId;
-use crate::values::error::{Conflict, Error, Result};
+use crate::values::error::{Error, Result};
 use crate::values::head::Head;
-use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
 use crate::values::short_hash::ShortMap;
@@ -110,21 +110,6 @@ impl Engine {
         }
     }
 
-    /// Another handle may have recorded another codec since the look outside the locks.
-    fn check_codecs(&self, operations: &[Operation], unrecorded: &[Record]) -> Result<(), Failed> {
-        for record in unrecorded {
-            let at = |error| Failed { index: Some(record.index), error };
-            self.catalog.check(record.collection(), record.codec).map_err(at)?;
-        }
-        for (index, operation) in operations.iter().enumerate() {
-            let at = |error| Failed { index: Some(index), error };
-            if let Some(collection) = operation.recorded_collection() {
-                self.catalog.check(collection, operation.codec).map_err(at)?;
-            }
-        }
-        Ok(())
-    }
-
     /// What the commit changes in secondary indexes, with the leaves of these rows pinned, too.
     fn rows_of_commit<'a>(
         &'a self,
@@ -150,90 +135,9 @@ impl Engine {
         Ok(self.plan_rows(&rows, changes, pin, items)?)
     }
 
-    /// What becomes of an attempt that cannot change indexes as it has to.
-    fn hindered(
-        &self,
-        operations: &[Operation],
-        changes: &[Change<'_>],
-        hindrance: Hindrance,
-    ) -> Result<Attempt, Failed> {
-        let (at, error) = match hindrance {
-            Hindrance::Locks => return Ok(Attempt::NeedsLocks),
-            Hindrance::Unbuilt(index) => return Ok(Attempt::NeedsIndex(index)),
-            Hindrance::Failed(error) => return Err(error.into()),
-            Hindrance::Refused(at, error) => (at, error),
-        };
-        if matches!(error, Error::NotUnique { .. }) {
-            self.counters.count_conflict();
-        }
-        let key = changes.get(at).map(Change::key);
-        let index = operations.iter().rposition(|operation| Some(&operation.key) == key);
-        Err(Failed { index, error })
-    }
-
-    /// Finds which collections have to be recorded, and locks the stripes of all keys.
-    fn lock_recorded(
-        &self,
-        operations: &[Operation],
-        claims: &Claims,
-    ) -> Result<(Vec<Record>, Locked<'_>), Failed> {
-        loop {
-            let drops = self.catalog.drops().load(Ordering::Acquire);
-            let unrecorded = self.unrecorded(operations, drops)?;
-            let keys = operations.iter().map(|operation| &operation.key);
-            let keys = keys.chain(unrecorded.iter().map(|record| &record.key));
-            let keys = keys.chain(claims.keys());
-            let locked = self.stripes.lock(keys.map(ItemKey::as_bytes));
-            // A collection that was dropped since has to be recorded again.
-            if self.catalog.drops().load(Ordering::Acquire) == drops {
-                return Ok((unrecorded, locked));
-            }
-        }
-    }
-
-    /// Takes over the collections' records that a commit wrote.
-    fn note_records(&self, operations: &[Operation]) {
-        for operation in operations {
-            if let (Some(collection), Action::Upsert(value)) =
-                (operation.recorded_collection(), &operation.action)
-                && let Some(record) = CollectionRecord::decode(&value.bytes)
-            {
-                self.catalog.record(collection, record);
-            }
-        }
-    }
-
     /// An item before any operation has changed it.
     pub(crate) fn state_of(&self, key: &ItemKey, now_ms: u64) -> Result<KeyState> {
         Ok(KeyState::new(key, self.head(key)?, now_ms))
-    }
-
-    /// The collections among the operations' that no write has recorded yet, `drops` having been
-    /// dropped before.
-    fn unrecorded(&self, operations: &[Operation], drops: u64) -> Result<Vec<Record>, Failed> {
-        let mut records: Vec<Record> = Vec::new();
-        // A batch may be of as many collections as operations.
-        let mut known: HashMap<&str, CodecId> = HashMap::new();
-        for (index, operation) in operations.iter().enumerate() {
-            if operation.recorded_at == Some(drops) {
-                continue;
-            }
-            let name = operation.key.collection();
-            let at = |error| Failed { index: Some(index), error };
-            // A sweep puts nothing into a collection, so it need not know its form; and a record has
-            // no record of its own.
-            let needs_none = matches!(operation.action, Action::Expire) || name.is_empty();
-            if needs_none || self.catalog.check(name, operation.codec).map_err(at)? {
-                continue;
-            }
-            if let Some(codec) = known.insert(name, operation.codec) {
-                check_same(name, codec, operation.codec).map_err(at)?;
-                continue;
-            }
-            let key = record_key(name).map_err(at)?;
-            records.push(Record { key, codec: operation.codec, index });
-        }
-        Ok(records)
     }
 
     /// Lays out the frame: the final state of each changed key, one entry each.
@@ -320,57 +224,6 @@ impl Engine {
         }
         segments.count_live(head);
     }
-
-    /// Turns a refusal into the verb's error, reading the current version that it carries.
-    fn refuse(
-        &self,
-        operations: &[Operation],
-        index: usize,
-        refusal: Refusal,
-    ) -> Result<Attempt, Failed> {
-        let at = |error| Failed { index: Some(index), error };
-        if matches!(refusal, Refusal::AlreadyExists(_) | Refusal::PreconditionFailed(_)) {
-            self.counters.count_conflict();
-        }
-        #[expect(clippy::expect_used, reason = "`decide` counts the operations themselves")]
-        let operation = operations.get(index).expect("an operation that was decided");
-        let conflict = |current, status| self.conflict(operation, current, status).map_err(at);
-        Err(at(match refusal {
-            Refusal::NeedsPatch(base) => return Ok(Attempt::NeedsPatch { index, base }),
-            Refusal::NotFound => Error::absent(&operation.key),
-            Refusal::AlreadyExists(current) => Error::AlreadyExists(conflict(current, 409)?),
-            Refusal::PreconditionFailed(current) => {
-                Error::PreconditionFailed(conflict(current, 412)?)
-            }
-            Refusal::Error(error) => error,
-        }))
-    }
-
-    /// What an operation ran into, with the current version read.
-    pub(crate) fn conflict(
-        &self,
-        operation: &Operation,
-        current: Current,
-        http_status: u16,
-    ) -> Result<Box<Conflict>> {
-        let key = &operation.key;
-        let current = match current {
-            Current::Absent => None,
-            Current::Stored(head) => {
-                // One that is gone by now has a newer version in its place, or none.
-                let version = match self.version_of(key, &head)? {
-                    Some(version) => Some(version),
-                    None => self.read(key)?,
-                };
-                version.map(|Version { meta, value }| Item::stored(key.item_key(), value, meta))
-            }
-            Current::Pending(value) => {
-                Some(Item::stored(key.item_key(), value.bytes, Meta::UNSAVED))
-            }
-        };
-        let (collection, codec) = (key.collection(), operation.codec);
-        Ok(Box::new(Conflict::new(collection, key.key(), codec, current, http_status)))
-    }
 }
 
 /// Decides every operation, in order, against the items as the earlier ones leave them; `heads` are
@@ -444,10 +297,4 @@ fn check_size(states: &[KeyState]) -> Result<()> {
         return Err(Error::TooLarge { what: "batch", unit: "bytes", actual, limit });
     }
     Ok(())
-}
-
-fn unknown(metas: &[Meta], failure: CommitFailure) -> Failed {
-    let CommitFailure { source, cause } = failure;
-    let meta = Box::new(metas.first().copied().unwrap_or(Meta::UNSAVED));
-    Error::CommitUnknown { meta, source, cause }.into()
 }

@@ -8,27 +8,24 @@
 //! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use crate::journal::content_sum::{ContentSum, Contents};
 use crate::journal::copy_guard::CopyCount;
-use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::gather::Gathering;
-use crate::journal::group_commit::PoisonOnPanic;
 use crate::journal::index_sums::{IndexMove, move_sums};
-use crate::journal::manifest::{Manifest, ManifestFile, SegmentRecord};
+use crate::journal::manifest::SegmentRecord;
 use crate::journal::notify::Notifier;
 use crate::journal::prepared::PreparedSegment;
+use crate::journal::recover::Recovered;
 use crate::journal::reserve::Reserve;
+use crate::journal::revision_skip::REVISION_SKIP;
 use crate::journal::room::Room;
 use crate::journal::segments::Segments;
-use crate::journal::state::{Active, ManifestState, Purged, State, Unapplied};
+use crate::journal::state::{ManifestState, Purged, State, Unapplied};
 use crate::journal::waiters::{Goal, Marks, Waiters, Woken};
-use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::seams::sync::{
     AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock_soon,
@@ -36,20 +33,10 @@ use crate::seams::sync::{
 use crate::storage::Disk;
 use crate::storage::layout::segment_path;
 use crate::values::Few;
-use crate::values::error::{Error, Result};
+use crate::values::error::Result;
 use crate::values::etag::{ETag, PendingTag};
 use crate::values::key::ItemKey;
 use crate::values::options::Durability;
-
-/// Revisions that an unclean open skips, so that none given before the crash is given again.
-pub(crate) const REVISION_SKIP: u64 = 1 << 20;
-
-/// A revision to continue after: a multiple of the skip above the last one that is kept, and at
-/// least one skip above any that may have been given.
-pub(crate) fn skip_beyond(last_revision: u64, highest: u64) -> u64 {
-    let skips = highest.saturating_sub(last_revision).div_ceil(REVISION_SKIP) + 1;
-    (last_revision + skips * REVISION_SKIP).min(MAX_STORED)
-}
 
 /// Un-synced commits after which a writer syncs first: half of what an unclean open skips.
 const MAX_UNSYNCED_COMMITS: u64 = REVISION_SKIP / 2;
@@ -89,9 +76,9 @@ pub(crate) struct Journal {
     pub(super) applied: AtomicU64,
     pub(super) durable: AtomicU64,
     pub(super) syncs: AtomicU64,
-    failed: AtomicBool,
+    pub(super) failed: AtomicBool,
     /// The text of the first failure; set before `failed` is.
-    cause: OnceLock<Arc<str>>,
+    pub(super) cause: OnceLock<Arc<str>>,
     pub(super) notifier: Arc<Notifier>,
 }
 
@@ -146,34 +133,6 @@ pub(crate) struct Extent {
     pub(crate) end_offset: u64,
 }
 
-/// Why a commit that was appended is not known to survive.
-#[derive(Debug)]
-pub(crate) struct CommitFailure {
-    /// What failed, where this thread was the one to see it.
-    pub(crate) source: Option<io::Error>,
-    /// The text of the first failure, whichever thread saw it.
-    pub(crate) cause: Arc<str>,
-}
-
-impl From<CommitFailure> for Error {
-    /// For those who made no commit of their own and only asked for one more sync.
-    fn from(failure: CommitFailure) -> Self {
-        Self::Poisoned { cause: failure.cause }
-    }
-}
-
-/// What an opened journal starts from.
-#[derive(Debug)]
-pub(crate) struct Start {
-    pub(crate) manifest_file: ManifestFile,
-    pub(crate) manifest: Manifest,
-    pub(crate) watermark: Watermark,
-    pub(crate) active: Option<Active>,
-    pub(crate) last_revision: u64,
-    pub(crate) next_revision: u64,
-    pub(crate) content: Contents,
-}
-
 impl Journal {
     /// Locks the state, which is held for about a microsecond at a time.
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -189,31 +148,33 @@ impl Journal {
         }
     }
 
+    /// The journal that an open has recovered. `content` is the count and sum of each collection's
+    /// items.
     pub(crate) fn new(
-        disk: Arc<dyn Disk>,
-        store: PathBuf,
+        recovered: Recovered,
+        content: Contents,
+        segments: Segments,
         entropy: Entropy,
         durability: Durability,
-        segments: Segments,
-        start: Start,
     ) -> Self {
-        let last = start.last_revision;
-        let written_up_to = start.active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
+        let Recovered { disk, store, manifest_file, manifest, watermark, active, .. } = recovered;
+        let (last, next_revision) = (recovered.last_revision, recovered.next_revision);
+        let written_up_to = active.as_ref().map_or(0, |a| pack(a.number, a.tail.offset));
         let reserve = Reserve::new(&disk, &store);
         Self {
             disk,
             store,
             entropy,
-            incarnation: start.manifest.incarnation,
+            incarnation: manifest.incarnation,
             durability,
             state: Mutex::new(State {
-                next_revision: start.next_revision,
-                opened_at: start.next_revision - 1,
-                active: start.active,
+                next_revision,
+                opened_at: next_revision - 1,
+                active,
                 buffer: Vec::new(),
                 flight: None,
                 spare: Vec::new(),
-                watermark: Some(start.watermark),
+                watermark: Some(watermark),
                 appended: last,
                 appended_bytes: 0,
                 written: last,
@@ -225,14 +186,11 @@ impl Journal {
                 writing: false,
                 syncing: false,
                 failed: false,
-                content: start.content,
+                content,
                 indexes: BTreeMap::new(),
                 opened_for_writing: false,
             }),
-            manifest: Mutex::new(ManifestState {
-                file: start.manifest_file,
-                current: start.manifest,
-            }),
+            manifest: Mutex::new(ManifestState { file: manifest_file, current: manifest }),
             prepared: Mutex::new(None),
             prepared_number: AtomicU32::new(0),
             idle: Condvar::new(),
@@ -291,62 +249,13 @@ impl Journal {
         manifest.purges += 1;
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
-    }
-
-    /// # Errors
-    /// [`Error::Poisoned`] once a failure has ended writing.
-    pub(crate) fn check_poison(&self) -> Result<()> {
-        if self.is_poisoned() { Err(self.poisoned()) } else { Ok(()) }
-    }
-
-    /// The error of everything that is asked for after writing has ended.
-    pub(crate) fn poisoned(&self) -> Error {
-        Error::Poisoned { cause: self.poison_cause() }
-    }
-
-    /// Why writing has ended.
-    #[expect(clippy::expect_used, reason = "`fail` sets the cause before it says that it failed")]
-    pub(crate) fn poison_cause(&self) -> Arc<str> {
-        Arc::clone(self.cause.get().expect("a journal that failed has a cause"))
-    }
-
-    /// Ends writing for good: nothing later is acknowledged, and the first cause is remembered.
-    pub(crate) fn poison(&self, cause: impl fmt::Display) {
-        let mut state = self.lock();
-        self.fail(&mut state, cause);
-    }
-
-    /// Has the next open build the index anew instead of believing it. One sync.
-    pub(crate) fn distrust_index(&self) {
-        let watermark = Watermark::load(&*self.disk, &self.store);
-        if let Err(error) = watermark.and_then(|(watermark, _)| watermark.set_opening(true)) {
-            log::warn!("the index could not be marked for a rebuild at the next open: {error}");
-        }
-    }
-
-    /// Poisons when it is dropped, as by a panic, and not forgotten.
-    pub(crate) fn poison_on_panic(&self) -> PoisonOnPanic<'_> {
-        PoisonOnPanic::new(self)
-    }
-
-    pub(super) fn fail(&self, state: &mut State, cause: impl fmt::Display) {
-        self.cause.get_or_init(|| cause.to_string().into());
-        state.failed = true;
-        self.failed.store(true, Ordering::Release);
-        self.notifier.fail();
-        self.idle.notify_all();
-        let mut woken = Woken::default();
-        state.waiters.release_all(&mut woken);
-    }
-
     /// Gives a commit its revision, its tags and its place in the journal. After this it *is*
     /// made: the caller applies it and calls [`finish`](Self::finish), or poisons.
     ///
     /// # Errors
-    /// [`Error::Poisoned`]; [`Error::Io`] when there is no room and none can be had, and
-    /// [`Error::Corrupt`] when no revision is left, with nothing changed.
+    /// - [`Error::Poisoned`](crate::Error::Poisoned).
+    /// - [`Error::Io`](crate::Error::Io) when there is no room and none can be made; nothing is changed.
+    /// - [`Error::Corrupt`](crate::Error::Corrupt) when no revision is left; nothing is changed.
     pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
         let mut state = self.lock();
         self.check_revisions(&state)?;

@@ -10,8 +10,9 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::journal::append::{CommitFailure, Journal, pack};
+use crate::journal::append::{Journal, pack};
 use crate::journal::in_flight::Flight;
+use crate::journal::poison::CommitFailure;
 use crate::journal::state::State;
 use crate::journal::waiters::{Call, Goal, Need, Woken};
 use crate::seams::sync::{MutexGuard, Ordering, spin_briefly};
@@ -306,21 +307,5 @@ impl State {
             self.spare = flight.bytes;
             self.spare.clear();
         }
-    }
-}
-
-/// Releases those who wait when the one that they wait for panics: a leader, or a writer between
-/// appending and having applied. Forgotten when all went well.
-pub(crate) struct PoisonOnPanic<'a>(&'a Journal);
-
-impl<'a> PoisonOnPanic<'a> {
-    pub(super) fn new(journal: &'a Journal) -> Self {
-        Self(journal)
-    }
-}
-
-impl Drop for PoisonOnPanic<'_> {
-    fn drop(&mut self) {
-        self.0.poison("a thread panicked in the middle of a commit");
     }
 }

@@ -1,7 +1,8 @@
 //! When a commit counts: applied when it and all before it are in the index, durable when they are
 //! synced as well. Revisions become visible in their order, whatever order writers come in.
 
-use crate::journal::append::{CommitFailure, Journal};
+use crate::journal::append::Journal;
+use crate::journal::poison::CommitFailure;
 use crate::journal::state::State;
 use crate::journal::waiters::{Goal, Need, Woken};
 use crate::seams::sync::Ordering;

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::journal::append::REVISION_SKIP;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
+use crate::journal::revision_skip::REVISION_SKIP;
 use crate::journal::salvage::segment_numbers;
 use crate::journal::scanner::{FrameScanner, Position};
 use crate::journal::segment::{OpenSegment, SegmentFacts, ensure_folder};

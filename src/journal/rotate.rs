@@ -6,9 +6,7 @@ use std::io;
 use crate::journal::append::{Journal, pack};
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
-use crate::journal::manifest::{
-    Checkpoint, CleanClose, IndexRecord, Manifest, RetiredSegment, SealedEnd, SegmentRecord,
-};
+use crate::journal::manifest::{SealedEnd, SegmentRecord};
 use crate::journal::prepared::PreparedSegment;
 use crate::journal::room::{BEGIN_BYTES, Filling, Room};
 use crate::journal::scanner::Position;
@@ -105,18 +103,6 @@ impl Journal {
         }
         let reason = "it says that all revisions were given";
         Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
-    }
-
-    /// Says in MANIFEST that the store is in use, synced before the first frame.
-    fn clear_clean_mark(&self, state: &mut State) -> Result<()> {
-        let mut manifest = self.manifest.lock();
-        let mut next = manifest.current.clone();
-        next.clean = None;
-        let replaced = manifest.file.replace(&next);
-        replaced.inspect_err(|error| self.fail(state, error))?;
-        manifest.current = next;
-        state.opened_for_writing = true;
-        Ok(())
     }
 
     /// How large segments get: a tenth of what lives in the journal, so that compaction can
@@ -298,120 +284,6 @@ impl Journal {
         self.written_up_to.store(pack(active_number, end.offset), Ordering::Release);
         self.set_synced(state, state.appended);
         Ok(())
-    }
-}
-
-impl Journal {
-    /// Records that the index on disk holds every commit up to the checkpoint's revision, and points
-    /// into none of these segments that were dropped before it began.
-    pub(crate) fn record_checkpoint(
-        &self,
-        checkpoint: Checkpoint,
-        indexes: Vec<IndexRecord>,
-        dropped: &[RetiredSegment],
-        clock_ms: u64,
-    ) -> Result<()> {
-        self.change_manifest(|manifest| {
-            manifest.checkpoint = checkpoint;
-            manifest.indexes = indexes;
-            let is_dropped =
-                |retired: &RetiredSegment| dropped.iter().any(|d| d.number == retired.number);
-            manifest.retired.retain(|retired| !is_dropped(retired));
-            manifest.clock_ms = manifest.clock_ms.max(clock_ms);
-        })
-    }
-
-    /// Records that followers which have not come past a damaged frame of this revision may miss a
-    /// removal that it held: for them it is as if compaction had dropped the tombstone.
-    ///
-    /// # Errors
-    /// As [`record_checkpoint`](Self::record_checkpoint).
-    pub(crate) fn note_lost_removals(&self, up_to: u64) -> Result<()> {
-        if up_to <= self.purged().newest {
-            return Ok(());
-        }
-        self.change_manifest(|manifest| {
-            manifest.purge_floor = manifest.purge_floor.max(up_to);
-            manifest.purges += 1;
-        })
-    }
-
-    /// Replaces MANIFEST by a changed one.
-    ///
-    /// # Errors
-    /// [`Error::TooManySegments`] and [`Error::Io`] with nothing changed when there is no room for it.
-    /// After any other nobody knows which of them is on disk, so that poisons.
-    pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
-        self.change_manifest_if(|| true, change).map(drop)
-    }
-
-    /// As [`change_manifest`](Self::change_manifest), if a condition holds while it is locked.
-    pub(super) fn change_manifest_if(
-        &self,
-        condition: impl FnOnce() -> bool,
-        change: impl FnOnce(&mut Manifest),
-    ) -> Result<bool> {
-        let mut manifest = self.manifest.lock();
-        if !condition() {
-            return Ok(false);
-        }
-        let mut changed = manifest.current.clone();
-        change(&mut changed);
-        // Whatever happens to a store's files, it was not closed in order any more.
-        changed.clean = None;
-        changed.retained = self.segments.retained(&changed.segments);
-        manifest.file.make_room(&mut changed, false)?;
-        match manifest.file.replace(&changed) {
-            Ok(()) => manifest.current = changed,
-            Err(error) => {
-                drop(manifest);
-                self.poison(&error);
-                return Err(error);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.
-    pub(crate) fn record_close(
-        self,
-        checkpoint: Checkpoint,
-        index_digest: [u8; 32],
-        clock_ms: u64,
-    ) -> Result<()> {
-        let state = self.lock();
-        if state.failed {
-            return Err(self.poisoned());
-        }
-        self.remove_prepared();
-        self.remove_dropped();
-        let mut manifest = self.manifest.lock();
-        let mut changed = manifest.current.clone();
-        changed.prepared = 0;
-        changed.checkpoint = checkpoint;
-        changed.indexes = state.index_records();
-        let tail = state.active.as_ref();
-        changed.clean = Some(CleanClose {
-            revision: checkpoint.revision,
-            tail_offset: tail.map_or(0, |active| active.tail.offset),
-            must_rotate: tail.is_some_and(|active| active.must_rotate),
-            index_digest,
-        });
-        changed.revision_floor = changed.revision_floor.max(state.next_revision - 1);
-        for record in &mut changed.segments {
-            record.live_bytes = self.segments.live_bytes(record.number);
-        }
-        changed.retained = self.segments.retained(&changed.segments);
-        if checkpoint.next_expiry_ms <= clock_ms {
-            // Readers may have found an item expired, and it must stay so.
-            changed.clock_ms = changed.clock_ms.max(clock_ms);
-        }
-        if changed == manifest.current {
-            return Ok(());
-        }
-        changed.clock_ms = changed.clock_ms.max(clock_ms);
-        manifest.file.make_room(&mut changed, false)?;
-        manifest.file.replace_both(&changed)
     }
 }
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use crate::journal::append::REVISION_SKIP;
 use crate::journal::entries::EntrySource;
 use crate::journal::frame::Body;
 use crate::journal::manifest::{Manifest, SealedEnd, SegmentRecord};
+use crate::journal::revision_skip::REVISION_SKIP;
 use crate::journal::scanner::{DamagedStretch, Position, ScannedFrame};
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, SegmentFacts};
 use crate::journal::skip_damaged::Remains;

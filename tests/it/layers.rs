@@ -100,3 +100,29 @@ fn few_files_are_loose() {
         fs::read_dir(root).unwrap().filter(|entry| entry.as_ref().unwrap().path().is_file());
     assert_eq!(loose.count(), OUTSIDE.len());
 }
+
+/// The modules' table of `docs/design.md` says where to change something, so it must name every file;
+/// where it names a folder, the files in it may be named by the table of the folder's `mod.rs`.
+#[test]
+fn the_map_names_every_file() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let design = fs::read_to_string(manifest.join("docs/design.md")).unwrap();
+    let map = design.split("\n## Modules").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let map = map.expect("docs/design.md has a section on modules");
+    let root = manifest.join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let is_named = |file: &PathBuf| {
+        let inside = file.strip_prefix(&root).unwrap();
+        let name = inside.file_name().and_then(|name| name.to_str()).unwrap();
+        let folder = fs::read_to_string(file.with_file_name("mod.rs")).unwrap_or_default();
+        let is_outside = inside.components().count() == 1 || is_test_file(inside);
+        let is_small = name == "mod.rs" && inside.components().count() == 2;
+        is_outside
+            || is_small
+            || map.contains(&format!("(../src/{})", inside.display()))
+            || folder.lines().any(|line| line.starts_with("//! |") && line.contains(name))
+    };
+    files.retain(|file| !is_named(file));
+    assert!(files.is_empty(), "docs/design.md, Modules, does not name {files:#?}");
+}

@@ -158,7 +158,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         if self.recorded_default()? == record.default_ttl_ms {
             return Ok(());
         }
-        self.run(&mut [Operation::record(self.name(), record)?]).map(drop)
+        self.run(&mut [Operation::record(self.name(), record)?], None).map(drop)
     }
 
     /// How long items live that are created in this collection through a handle that sets no

@@ -196,20 +196,13 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     fn write(&self, key: &[u8], action: Action, precondition: Precondition) -> Result<Meta> {
-        self.run(&mut [self.operation(key, action, precondition)?])
+        self.run(&mut [self.operation(key, action, precondition)?], None)
     }
 
-    /// Commits one operation.
-    fn run(&self, operations: &mut [Operation; 1]) -> Result<Meta> {
-        self.run_checked(operations, None)
-    }
-
-    fn run_checked(
-        &self,
-        operations: &mut [Operation; 1],
-        check: Option<&mut Check<'_>>,
-    ) -> Result<Meta> {
-        let committed = submit::commit_checked(&self.store, operations, &self.retry, check);
+    /// Commits one operation. `check` decodes a patched document in the place of the operation's own
+    /// check.
+    fn run(&self, operations: &mut [Operation; 1], check: Option<&mut Check<'_>>) -> Result<Meta> {
+        let committed = submit::commit(&self.store, operations, &self.retry, check);
         let committed = committed.map_err(|failed| failed.error)?;
         let nothing = Error::Internal { what: "a commit of one operation wrote nothing" };
         committed.metas.first().copied().ok_or(nothing)

@@ -71,7 +71,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
             document = Some(decode_json::<T>(bytes, CodecStep::CheckPatched)?);
             Ok(())
         };
-        let meta = self.run_checked(&mut operations, Some(&mut check))?;
+        let meta = self.run(&mut operations, Some(&mut check))?;
         let [operation] = operations;
         let nothing = Error::Internal { what: "a patch was committed and never applied" };
         Ok(Item::stored(operation.key.item_key(), document.ok_or(nothing)?, meta))

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use crate::engine::environment::Environment;
 use crate::index::{Backings, GuardedBackings};
 use crate::journal::Journal;
-use crate::journal::append::{Start, skip_beyond};
 use crate::journal::manifest::{Loaded, ManifestFile};
 use crate::journal::recover::{Recovered, recover, remove_unnamed};
+use crate::journal::revision_skip::skip_beyond;
 use crate::journal::segments::Segments;
 use crate::journal::watermark::Watermark;
 use crate::seams::clock::millis;
@@ -86,24 +86,9 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     let mut clock_ms = recovered.manifest.clock_ms.max(index.newest_clock_ms);
     note_lost_removals(&mut recovered, index.removals_lost)?;
     let history = adopt_wishes(environment, &mut recovered, options, &mut clock_ms)?;
-    let Recovered { manifest_file, manifest, watermark, active, .. } = recovered;
-    let start = Start {
-        manifest_file,
-        manifest,
-        watermark,
-        active,
-        last_revision: recovered.last_revision,
-        next_revision: recovered.next_revision,
-        content: std::mem::take(&mut index.content),
-    };
-    let journal = Journal::new(
-        environment.disk.clone(),
-        path.to_owned(),
-        environment.entropy.clone(),
-        options.durability,
-        segments,
-        start,
-    );
+    let content = std::mem::take(&mut index.content);
+    let (entropy, durability) = (environment.entropy.clone(), options.durability);
+    let journal = Journal::new(recovered, content, segments, entropy, durability);
     let backings = environment.backings.clone();
     Ok(Opened { lock, backings, journal, index, damage, clock_ms, history })
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::engine::environment::Environment;
 use crate::engine::opening::index::is_whole;
-use crate::journal::append::skip_beyond;
 use crate::journal::dual_slot::MAX_STORED;
 use crate::journal::frame::FrameBuilder;
 use crate::journal::manifest::{Loaded, Manifest, ManifestFile, SegmentRecord};
 use crate::journal::recover::{Recovered, Unproven, is_outdated, recover};
+use crate::journal::revision_skip::skip_beyond;
 use crate::journal::salvage::{Salvaged, salvage, segment_numbers, segment_numbers_in};
 use crate::journal::segment::{OpenSegment, SEGMENT_HEADER_BYTES, ensure_folder};
 use crate::journal::skip_damaged::survey;

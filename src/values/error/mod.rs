@@ -3,19 +3,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `mod.rs` | [`Error`] |
+//! | `construct.rs` | how the crate makes one |
 //! | `about.rs` | the item that it is about, and its HTTP status |
 //! | `display.rs` | its texts |
 //! | `kind.rs` | [`ErrorKind`] |
-//! | `conflict.rs`, `codec.rs` | [`Conflict`] and [`CodecError`], which errors carry |
+//! | `conflict.rs`, `codec.rs`, `index_failure.rs` | [`Conflict`], [`CodecError`] and [`IndexFailure`], which errors carry |
 
 mod about;
 mod codec;
 mod conflict;
+mod construct;
 mod display;
+mod index_failure;
 mod kind;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,6 @@ use bytes::Bytes;
 
 use crate::values::damage::DamagedItem;
 use crate::values::item::Meta;
-use crate::values::key::ItemKey;
 use crate::values::patch::PatchError;
 use crate::values::query::filter::FilterError;
 use crate::values::query::index::IndexError;
@@ -31,7 +33,9 @@ use crate::values::query::index::IndexError;
 pub use codec::CodecError;
 pub(crate) use codec::CodecStep;
 pub use conflict::Conflict;
+pub(crate) use construct::MovedAway;
 pub(crate) use display::FailedCall;
+pub use index_failure::IndexFailure;
 pub use kind::ErrorKind;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -326,78 +330,6 @@ impl Error {
     pub fn not_found(collection: impl Into<String>, key: impl AsRef<[u8]>) -> Self {
         let key = Bytes::copy_from_slice(key.as_ref());
         Self::NotFound { collection: collection.into(), key }
-    }
-
-    /// Whether there was no space on the disk.
-    pub(crate) fn is_full_disk(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
-    }
-
-    pub(crate) fn absent(item: &ItemKey) -> Self {
-        Self::NotFound { collection: item.collection().to_owned(), key: item.key() }
-    }
-
-    /// Names the item in an error of a codec or of the journal, which do not know it.
-    pub(crate) fn with_item(self, collection: &str, key: &[u8]) -> Self {
-        match self {
-            Self::Codec(error) => Self::Codec(Box::new(error.with_item(collection, key))),
-            Self::Corrupt { file, offset, reason, item: None, stepped_over } => {
-                let item = Some(Box::new(DamagedItem::new(collection, key)));
-                Self::Corrupt { file, offset, reason, item, stepped_over }
-            }
-            other => other,
-        }
-    }
-
-    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| match source.get_ref().and_then(|inner| inner.downcast_ref()) {
-            Some(MovedAway { path }) => Self::Moved { path: path.clone() },
-            None => Self::Io { operation, path: path.to_owned(), source },
-        }
-    }
-
-    pub(crate) fn corrupt(file: &Path, offset: u64, reason: &'static str) -> Self {
-        let file = file.to_owned();
-        Self::Corrupt { file, offset, reason, item: None, stepped_over: false }
-    }
-
-    /// Notes that an open comes past the damage if the index is whole.
-    pub(crate) fn stepped_over(mut self) -> Self {
-        if let Self::Corrupt { stepped_over, .. } = &mut self {
-            *stepped_over = true;
-        }
-        self
-    }
-}
-
-/// What a disk says, inside an [`io::Error`], of a call by a path that does not lead to the locked
-/// directory any more; it becomes [`Error::Moved`].
-#[derive(Debug, thiserror::Error)]
-#[error("{path:?} does not lead to the directory that was locked")]
-pub(crate) struct MovedAway {
-    pub(crate) path: PathBuf,
-}
-
-/// A failure inside the backing store, without the engine's own types.
-///
-/// ```
-/// fn explain(error: &ifmatch::Error) -> String {
-///     match error {
-///         ifmatch::Error::IndexUnavailable(why) => format!("the index failed, try again: {why}"),
-///         other => other.to_string(),
-///     }
-/// }
-/// assert_eq!(explain(&ifmatch::Error::Closed), "the store is closed; open it again");
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct IndexFailure {
-    message: String,
-}
-
-impl IndexFailure {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into() }
     }
 }
 

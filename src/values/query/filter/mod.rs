@@ -2,12 +2,15 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `mod.rs` | [`Filter`] and how it is built |
+//! | `mod.rs` | [`Filter`] and what it is built with |
+//! | `build.rs` | building one, within the limits |
+//! | `condition.rs` | the parts of one |
 //! | `matching.rs` | whether a document meets one |
 //! | `json.rs` | its form in serde |
 //! | `text.rs`, `parser.rs` | its text form: written, read |
 //! | `error.rs` | what is wrong with one |
 
+mod build;
 mod condition;
 mod error;
 mod json;
@@ -20,17 +23,10 @@ mod text;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::condition::Size;
+use self::build::{MAX_PARTS, pointer, written};
 pub(crate) use self::condition::{Comparison, Condition};
 pub use self::error::{FilterError, ParseFilterError};
 use super::order::kind;
-use super::pointer::Pointer;
-use crate::values::checked_json;
-
-/// How deep conditions nest at most.
-const MAX_DEPTH: usize = 32;
-/// The most conditions, groups and listed values of a filter.
-const MAX_PARTS: usize = 1_000;
 
 /// A condition on a JSON document, for [`find`](crate::Collection::find) and
 /// [`Precondition::matching`](crate::Precondition::matching).
@@ -346,56 +342,4 @@ impl Filter {
     pub(crate) fn condition(&self) -> Result<&Condition, &FilterError> {
         self.condition.as_ref()
     }
-
-    fn compare(path: &str, comparison: Comparison, value: &impl Serialize) -> Self {
-        Self::of(|| {
-            let value = written(path, value)?;
-            Ok(Condition::Compare { path: pointer(path)?, comparison, value })
-        })
-    }
-
-    fn group(
-        filters: impl IntoIterator<Item = Filter>,
-        join: fn(Vec<Condition>) -> Condition,
-        parts_of: fn(Condition) -> Result<Vec<Condition>, Condition>,
-    ) -> Self {
-        Self::of(|| {
-            let mut parts = Vec::new();
-            for filter in filters {
-                match parts_of(filter.condition?) {
-                    Ok(inner) => parts.extend(inner),
-                    Err(condition) => parts.push(condition),
-                }
-            }
-            match parts.pop() {
-                Some(only) if parts.is_empty() => Ok(only),
-                last => {
-                    parts.extend(last);
-                    Ok(join(parts))
-                }
-            }
-        })
-    }
-
-    /// Keeps what is built, if it is within the limits.
-    fn of(build: impl FnOnce() -> Result<Condition, FilterError>) -> Self {
-        let within = |condition: Condition| match condition.size(0) {
-            Size { depth, .. } if depth > MAX_DEPTH => Err(FilterError::TooDeep),
-            Size { parts, .. } if parts > MAX_PARTS => Err(FilterError::TooLarge),
-            _ => Ok(condition),
-        };
-        Self { condition: build().and_then(within) }
-    }
-}
-
-/// The value as a document would hold it: it goes by way of the text, as a patch's does.
-fn written(path: &str, value: &impl Serialize) -> Result<Value, FilterError> {
-    let json = checked_json::to_vec(value).map_err(|error| error.to_string());
-    let value = json.and_then(|json| serde_json::from_slice(&json).map_err(|e| e.to_string()));
-    value.map_err(|reason| FilterError::InvalidValue { path: path.to_owned(), reason })
-}
-
-fn pointer(path: &str) -> Result<Pointer, FilterError> {
-    let invalid = |reason| FilterError::InvalidPath { path: path.to_owned(), reason };
-    Pointer::parse(path).map_err(invalid)
 }

@@ -12,8 +12,9 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::build::MAX_DEPTH;
 use super::text::ends_path;
-use super::{Comparison, Filter, MAX_DEPTH, ParseFilterError};
+use super::{Comparison, Filter, ParseFilterError};
 
 /// The longest text that is read, in bytes.
 const MAX_TEXT_BYTES: usize = 64 << 10;

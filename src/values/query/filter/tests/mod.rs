@@ -6,7 +6,8 @@ mod forms;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Condition, Filter, FilterError, MAX_DEPTH, MAX_PARTS};
+use super::build::{MAX_DEPTH, MAX_PARTS};
+use super::{Condition, Filter, FilterError};
 use crate::values::query::order::compare;
 use crate::values::query::tests::values;
 
