@@ -136,7 +136,7 @@
 //! In the repository:
 //!
 //! - `docs/guide`: the guide, from the first store in five minutes to recipes, errors and tuning.
-//!   It also sets other stores' snippets beside this crate's.
+//!   It also compares other stores' snippets with this crate's.
 //! - `docs/finding.md`: filters, indexes and finds.
 //! - `docs/sync.md`: sync, three-way merge and undo, built from the change feed and history.
 //! - `docs/design.md`: how it works, and why. `docs/format.md`: every byte on disk.

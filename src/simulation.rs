@@ -62,8 +62,8 @@ impl Simulation {
     }
 
     /// Another directory of the same disk, under the same clock, with an index of its own, which is
-    /// empty. A crash or kill copies the whole disk and only this index, so in the copy the index of
-    /// every other directory is lost.
+    /// empty. A crash or kill copies the whole disk and only this index, so in the copy the index
+    /// of every other directory is lost.
     #[must_use]
     pub fn at(&self, path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -113,7 +113,7 @@ impl Simulation {
     }
 
     /// What a loss of power may leave: see [`SimulatedDisk::crash`]. The index is by chance as it
-    /// was flushed, older, ahead of the journal, torn or gone. This disk goes on as it was.
+    /// was flushed, older, ahead of the journal, torn or gone. This disk stays as it was.
     #[must_use]
     pub fn crash(&self, rng: &mut fastrand::Rng) -> Self {
         Self { disk: self.disk.crash(rng), backings: self.backings.crash(rng), ..self.next(rng) }
@@ -126,14 +126,15 @@ impl Simulation {
         Self { disk: self.disk.kill(), backings: self.backings.kill(rng), ..self.next(rng) }
     }
 
-    /// Another process of the same boot that goes to the same path, with backings of its own.
+    /// Another process of the same boot that uses the same path, with backings of its own.
     #[must_use]
     pub fn other_process(&self) -> Self {
         Self { disk: self.disk.other_process(), ..self.at(self.path.clone()) }
     }
 
-    /// Ends this process by a kill, as [`SimulatedDisk::end_process`] does, and returns the next one:
-    /// of the same boot and on the same disk, with an index that lost some of its last changes.
+    /// Ends this process by a kill, as [`SimulatedDisk::end_process`] does, and returns the next
+    /// one: of the same boot and on the same disk, with an index that lost some of its last
+    /// changes.
     #[must_use]
     pub fn restart(&self, rng: &mut fastrand::Rng) -> Self {
         self.disk.end_process();
@@ -175,8 +176,8 @@ impl Simulation {
         Ok(store.engine()?.snapshots.saved_heads())
     }
 
-    /// Gives up the oldest snapshot, as compaction does for want of disk space; whether there was
-    /// one.
+    /// Gives up the oldest snapshot, as compaction does when disk space is short. Returns whether
+    /// there was one.
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).
@@ -210,8 +211,8 @@ impl Simulation {
         store.engine()?.checkpoint()
     }
 
-    /// Gives up the index on disk and makes another, as a checkpoint does when the backing store has
-    /// failed.
+    /// Gives up the index on disk and makes another, as a checkpoint does when the backing store
+    /// has failed.
     ///
     /// # Errors
     /// As a checkpoint.
@@ -219,8 +220,8 @@ impl Simulation {
         store.engine()?.replace_index()
     }
 
-    /// Keeps compaction from taking anything out of the journal, as a backup that is under way
-    /// does, until what it gives is dropped.
+    /// Keeps compaction from removing anything from the journal, as a backup in progress does,
+    /// until the returned guard is dropped.
     ///
     /// # Errors
     /// [`Error::Closed`](crate::Error::Closed).

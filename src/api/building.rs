@@ -6,7 +6,8 @@ use crate::api::submit;
 use crate::engine::Secondary;
 use crate::values::error::Result;
 
-/// Builds an index that is not built, and tells how far that has come. The lock of builds is held.
+/// Builds an index that is not built, and reports how far that has come. The caller holds the lock
+/// of builds.
 pub(crate) fn build(
     store: &Store,
     collection: &str,
@@ -17,7 +18,7 @@ pub(crate) fn build(
     loop {
         let goes_on = store.engine()?.build_step(&mut build)?;
         let done_items = build.done_items();
-        // Writers add and remove items meanwhile.
+        // Writers add and remove items during the build.
         let there = store.engine()?.item_count(collection);
         let total_items = if goes_on { there.max(done_items) } else { done_items };
         on_progress(IndexProgress { done_items, total_items });

@@ -104,7 +104,7 @@ impl Store {
             damaged_segments: journal.segments().damaged() as u64,
             live_bytes,
             dead_bytes: frame_bytes.saturating_sub(live_bytes),
-            // What cannot be measured at the moment is no failure of the others.
+            // What cannot be measured at the moment does not fail the other figures.
             index_bytes: engine.index.size_on_disk_bytes().unwrap_or(0),
             syncs: journal.syncs(),
             snapshots: engine.snapshots.alive(),

@@ -55,7 +55,8 @@ pub struct Store {
     handle: Arc<Handle>,
 }
 
-/// Closes the store when the user's last clone goes, whatever the store's own thread is doing.
+/// Closes the store when the user's last clone is dropped, whatever the store's own threads are
+/// doing.
 struct Handle {
     shared: Arc<Shared>,
     /// `None` for a store in memory.
@@ -239,12 +240,13 @@ impl Store {
     }
 
     /// Closes the store: waits for operations in progress, syncs the journal, flushes the index and
-    /// writes the mark that tells the next open that nothing has to be replayed. From then on every
-    /// other clone returns [`Error::Closed`], and the directory can be opened again.
+    /// writes the mark by which the next open knows that nothing has to be replayed. From then on
+    /// every other clone returns [`Error::Closed`], and the directory can be opened again.
     ///
     /// # Errors
     /// - [`Error::Closed`] when a clone has closed it already.
-    /// - [`Error::Poisoned`] when an earlier failure ended writing, or the journal's last sync fails.
+    /// - [`Error::Poisoned`] when an earlier failure ended writing, or the journal's last sync
+    ///   fails.
     /// - [`Error::Io`] when the system refuses a call for the checkpoint or for the mark.
     ///
     /// The store is closed in every case, and the next open recovers what was acknowledged.

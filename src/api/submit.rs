@@ -1,5 +1,5 @@
 //! From a verb to its commit: patches, and the filters of preconditions, are applied first, outside
-//! of every lock, and applied again where another writer came in between.
+//! of every lock, and again if another writer has changed the document since.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::values::retry::RetryPolicy;
 const MAX_BUILDS: u32 = 8;
 /// How long a write that finds the disk full waits for a compaction.
 const LONGEST_WAIT_FOR_SPACE: Duration = Duration::from_secs(5);
-/// How often it tries again when the index was freed, and after what waits.
+/// How often a write tries again when the index was freed, and how long it waits between two tries.
 const CLOSING_LOOKS: u32 = 10;
 const CLOSING_LOOK: Duration = Duration::from_millis(10);
 
@@ -74,7 +74,7 @@ pub(crate) fn commit(
     }
 }
 
-/// Removes what is in a collection.
+/// Removes every item of a collection.
 pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Result<ClearedItems> {
     let cleared = write(store, |engine| engine.clear(collection, clearing))?;
     if cleared.written {
@@ -83,15 +83,15 @@ pub(crate) fn clear(store: &Store, collection: &str, clearing: Clearing) -> Resu
     Ok(cleared)
 }
 
-/// Writes what is no operation on items, and waits for space as [`commit`] does.
+/// Writes something other than operations on items, and waits for space as [`commit`] does.
 pub(crate) fn write<T>(store: &Store, mut write: impl FnMut(&Engine) -> Result<T>) -> Result<T> {
     with_space(store, |engine| Ok(write(engine)?)).map_err(|failed| failed.error)
 }
 
-/// Writes; where that finds the disk full, waits for a compaction that is under way and writes while
-/// nobody compacts: until then what is rewritten takes space beside its copy, or compaction has all
-/// that is set aside. Where that is not enough, a bloated index on disk is given up for it. No part of
-/// the store is held during the wait.
+/// Writes. If that finds the disk full, waits for a compaction that is under way, and writes again
+/// while nobody compacts: during a compaction the old segments and their copy take space, or
+/// compaction uses all that is set aside. If that is not enough, gives up a bloated index on disk,
+/// and writes again. No part of the store is held during the wait.
 fn with_space<T>(
     store: &Store,
     mut write: impl FnMut(&Engine) -> Result<T, Failed>,
@@ -109,7 +109,7 @@ fn with_space<T>(
             let mut written = write(&engine);
             if found_no_space(&written) && (engine.frees_bloated_index() || was_bloated) {
                 drop(engine);
-                // Its space is free when the last thread that uses it lets go, maybe a moment later.
+                // The index's space is free once the last thread that uses it is done.
                 for _ in 0..CLOSING_LOOKS {
                     written = write(&*maintenance.engine()?);
                     if !found_no_space(&written) {
@@ -128,8 +128,9 @@ fn found_no_space<T>(written: &Result<T, Failed>) -> bool {
     matches!(written, Err(failed) if failed.error.is_full_disk())
 }
 
-/// What a writer does for upkeep when its commit is made: says so, does what earlier runs left, and
-/// waits for compaction to keep up. No failure in it is the commit's.
+/// What a writer does for upkeep after its commit: reports the commit, works off the backlog of
+/// earlier sessions, and waits for compaction to keep up. A failure in here does not fail the
+/// commit.
 fn help_upkeep(store: &Store, is_seal_near: bool) {
     let background = store.background();
     background.note_commit();
@@ -152,11 +153,11 @@ fn help_upkeep(store: &Store, is_seal_near: bool) {
 }
 
 /// Applies each filter and patch to what its document probably is when the commit decides: the
-/// stored version, as the operations before it leave it. Each is applied once, unless its document has
-/// changed since. Where an operation would be refused it stops; the commit will say so, or not.
+/// stored version, as the operations before it leave it. Each is applied once, unless its document
+/// has changed since. Stops at an operation that would be refused; the commit decides again.
 ///
-/// The document's type decodes itself in here, which is user code: the store is held only while
-/// it is read.
+/// The document's type decodes itself in here, which is user code: the store is held only for the
+/// reads.
 fn apply_patches(
     store: &Store,
     operations: &mut [Operation],
@@ -187,7 +188,7 @@ fn apply_patches(
         let bytes = match &base {
             Base::Stored(head) => {
                 let version = store.engine()?.version_of(&operation.key, head).map_err(at)?;
-                // Superseded in the meantime: the commit will ask for the newer version.
+                // Superseded since: the commit will ask for the newer version.
                 let Some(version) = version else { return Ok(()) };
                 version.value
             }
@@ -202,7 +203,7 @@ fn apply_patches(
 }
 
 /// Applies the filter, and where that holds the patch, of an operation to a version; whether the
-/// operation goes through then.
+/// operation succeeds then.
 fn apply_to(
     operation: &mut Operation,
     state: &mut KeyState,

@@ -118,7 +118,7 @@ impl Store {
                     report.advance(read_bytes);
                     report.tell();
                 }
-                // Compaction has removed it meanwhile, and put another in its place.
+                // Compaction has removed it since, and put another in its place.
                 Err(Error::Corrupt { .. }) if journal.segments().get(extent.number).is_none() => {
                     let mut left = journal.extents();
                     left.retain(|extent| extent.last_revision > after);
@@ -198,7 +198,7 @@ impl Store {
     }
 }
 
-/// Tells the caller how far a verification has come.
+/// Reports to the caller how far a verification has come.
 struct Report<F> {
     on_progress: F,
     done_bytes: u64,

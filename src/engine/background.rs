@@ -44,10 +44,11 @@ pub(crate) struct Background {
     /// How many commits there were, and [`IDLE`].
     commits: AtomicU64,
     /// Whether there is something that upkeep can compact.
-    behind: AtomicBool,
+    can_compact: AtomicBool,
     /// How long each write waits for compaction to keep up, in microseconds.
     write_delay_us: AtomicU64,
-    /// Whether runs before this one left so much that its first write does it.
+    /// Whether earlier sessions left so large a backlog that this session's first write works it
+    /// off.
     backlog: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -94,7 +95,7 @@ impl Background {
             seal_is_near: AtomicBool::new(false),
             watches: Arc::new(AtomicU64::new(0)),
             commits: AtomicU64::new(IDLE),
-            behind: AtomicBool::new(false),
+            can_compact: AtomicBool::new(false),
             write_delay_us: AtomicU64::new(0),
             backlog: AtomicBool::new(false),
             threads: Mutex::default(),
@@ -148,8 +149,8 @@ impl Background {
         is_first(&self.sync_requested).then_some(interval)
     }
 
-    /// Has the next segment made and what is written synced now, where no writer syncs; else says that
-    /// nobody does.
+    /// Has the next segment made and what is written synced now, where no writer syncs; else says
+    /// that nobody does.
     pub(crate) fn prepare_seal(&self) -> bool {
         if self.sync_interval.is_none() {
             return false;
@@ -174,18 +175,19 @@ impl Background {
         Watching(Arc::clone(&self.watches))
     }
 
-    /// Whether it is for this writer to do what runs before this one left; only the first is told.
+    /// Whether the caller has to work off the backlog of earlier sessions; true for one caller
+    /// only.
     pub(crate) fn take_backlog(&self) -> bool {
         self.backlog.load(Ordering::Relaxed) && self.backlog.swap(false, Ordering::Relaxed)
     }
 
-    /// Lets a writer wait when dead bytes come into being faster than compaction reclaims them;
-    /// `delay_us` tells now and then how long. No lock is held during the wait.
+    /// Lets a writer wait when writers make dead bytes faster than compaction reclaims them.
+    /// `delay_us` computes the wait; it is called once in a while. No lock is held during the wait.
     pub(crate) fn wait_for_compaction(&self, delay_us: impl FnOnce() -> u64) {
         let commits = self.commits.load(Ordering::Relaxed) & !IDLE;
         if commits.is_multiple_of(DELAY_LOOK_COMMITS) {
-            let behind = self.behind.load(Ordering::Relaxed);
-            self.write_delay_us.store(if behind { delay_us() } else { 0 }, Ordering::Relaxed);
+            let can_compact = self.can_compact.load(Ordering::Relaxed);
+            self.write_delay_us.store(if can_compact { delay_us() } else { 0 }, Ordering::Relaxed);
         }
         let delay_us = self.write_delay_us.load(Ordering::Relaxed);
         // One of some writes waits for all of them: short waits take longer than they should.
@@ -218,7 +220,7 @@ impl Background {
         }
     }
 
-    /// Waits for one of the wishes to be due and takes it; false when the store closes.
+    /// Waits until a deadline has passed and clears it; false when the store closes.
     fn wait_until_due(&self, deadline: fn(&mut Deadlines) -> &mut Option<Instant>) -> bool {
         let mut deadlines = self.deadlines.lock();
         loop {
@@ -237,7 +239,7 @@ impl Background {
     }
 
     fn sync(&self, shared: &Shared) -> Result<(), Error> {
-        // Before the sync: whatever is written during it wishes for another.
+        // Before the sync: what is written during it requests another.
         self.sync_requested.store(false, Ordering::Release);
         self.sync_is_urgent.store(false, Ordering::Release);
         let engine = shared.engine()?;
@@ -260,8 +262,8 @@ impl Background {
         self.commits.fetch_and(!IDLE, Ordering::AcqRel) & !IDLE
     }
 
-    /// Lets upkeep look again at this time at the latest and with the next commit, or soon if there
-    /// were others than these.
+    /// Lets upkeep look again at `until` at the latest and with the next commit, or soon if there
+    /// were commits after the number that it has seen.
     pub(crate) fn idle(&self, commits: u64, until: Option<Instant>) {
         let resting = commits | IDLE;
         let rests =
@@ -270,7 +272,7 @@ impl Background {
         self.deadlines.lock().wake_by(again_at);
     }
 
-    /// When upkeep looks again without being told of a commit.
+    /// When upkeep looks again if there is no commit.
     #[cfg(test)]
     pub(crate) fn next_look(&self) -> Option<Instant> {
         self.deadlines.lock().tick_at

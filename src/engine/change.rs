@@ -1,4 +1,4 @@
-//! What a commit does to its keys, laid out as the frame that says so.
+//! What a commit does to its keys, laid out as a frame.
 
 use bytes::Bytes;
 
@@ -20,9 +20,9 @@ use crate::values::revision::Revision;
 pub(super) struct Prepared {
     pub(super) commit: PreparedCommit,
     pub(super) versions: Few<PreparedVersion>,
-    /// What the first entries are: those of the records with these numbers.
+    /// The first entries record collections: the indexes of these among the commit's records.
     pub(super) recorded: Vec<usize>,
-    /// What it changes in secondary indexes.
+    /// Its changes of secondary indexes.
     pub(super) rows: IndexPlan,
 }
 
@@ -53,7 +53,7 @@ impl Record {
 
 #[cfg(test)]
 thread_local! {
-    /// How often this thread has looked at a record's name: the work that new collections cost.
+    /// How often this thread has looked at a record's name: the cost of new collections.
     static LOOKS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
@@ -77,12 +77,13 @@ impl<'a> Change<'a> {
         Self { key, kind, before, parent, modified_ms, ahead_ms, expires_ms, value }
     }
 
-    /// A clear of the whole collection that the key represents; the value says what goes.
+    /// A clear of the whole collection that the key represents; the value says what it removes.
     pub(super) fn cleared(key: &'a ItemKey, value: &'a NewValue, now_ms: u64) -> Self {
         Self { kind: EntryKind::Cleared, ..Self::created(key, value, now_ms) }
     }
 
-    /// The difference that a key's final state makes; `None` from absent to absent.
+    /// The change from a key's state before the commit to its final state; `None` if it was and
+    /// stays absent.
     pub(super) fn of(state: &'a KeyState, now_ms: u64, catalog: &Catalog) -> Option<Self> {
         let before = state.before.as_ref().filter(|head| !head.deleted);
         let present = before.filter(|head| head.is_live(now_ms));
@@ -108,7 +109,8 @@ impl<'a> Change<'a> {
             Expiry::After(ttl_ms) => expires_at(now_ms, ttl_ms),
             Expiry::At(at_ms) => Some(at_ms),
         });
-        // An expired item that no sweep has met is replaced in the count and sum as well.
+        // The content sum still counts an expired item that no sweep has removed, so it is the
+        // parent.
         let parent = before.map(|head| head.etag);
         Some(Self {
             key: &state.key,
@@ -130,7 +132,7 @@ impl<'a> Change<'a> {
         self.parent
     }
 
-    /// The version that goes, expired or not; not a tombstone.
+    /// The head of the version that is replaced or removed, expired or not; `None` for a tombstone.
     pub(super) fn displaced(&self) -> Option<&Head> {
         self.before.as_ref().filter(|head| !head.deleted)
     }
@@ -140,14 +142,14 @@ impl<'a> Change<'a> {
         self.value.map(|value| &value.bytes)
     }
 
-    /// The collection that this puts an item into, if it does.
+    /// The collection that this puts an item into; `None` for a removal.
     pub(super) fn puts_into(&self) -> Option<&'a str> {
         self.value.is_some().then(|| self.key.collection())
     }
 }
 
 impl Prepared {
-    /// Adds an entry. `index_changes` is what it says of secondary indexes.
+    /// Adds the entry of a change. `index_changes` are its encoded changes of secondary indexes.
     pub(super) fn push(
         &mut self,
         incarnation: &[u8; 16],
@@ -158,7 +160,7 @@ impl Prepared {
         let (value, hash) = change.value.map_or_else(no_value, |value| (&*value.bytes, value.hash));
         let entry = Entry {
             kind: change.kind as u8,
-            // A segment that the writer makes names its own incarnation first.
+            // The writer's own incarnation is the first in the header of its segment.
             incarnation: 0,
             ordinal: self.commit.entries.len() as u16,
             parent: change.parent.map(|tag| tag.0),
@@ -190,7 +192,8 @@ impl Prepared {
         });
     }
 
-    /// The keys of these versions, for those who must tell several operations apart.
+    /// The keys of the versions that the operations wrote; empty for a single operation, whose
+    /// caller knows the key.
     pub(super) fn keys_written(&self, operations: usize) -> Vec<ItemKey> {
         if operations < 2 {
             return Vec::new();
@@ -203,7 +206,7 @@ impl Prepared {
             .collect()
     }
 
-    /// The versions that the operations wrote, with the tags that the journal gave.
+    /// The versions that the operations wrote, with the tags that the journal has assigned.
     pub(super) fn metas(&self, revision: u64) -> Few<Meta> {
         let written = self.commit.entries.iter().zip(&self.versions).skip(self.recorded.len());
         let meta = |(entry, version): (&PreparedEntry, &PreparedVersion)| Meta {
@@ -224,8 +227,8 @@ mod tests {
     use super::LOOKS;
     use crate::Store;
 
-    /// A regression: the names of a batch's new collections were compared each with each, two of the
-    /// three times under the locks, and all other writers waited.
+    /// A regression: the names of a batch's new collections were compared each with each, two of
+    /// the three times under the locks, and all other writers waited.
     #[test]
     fn b13_new_collections_of_a_batch_cost_work_in_proportion_to_their_number() {
         const COLLECTIONS: u64 = 2_000;

@@ -19,7 +19,7 @@ const NO_GENERATION: u64 = u64::MAX;
 /// More bytes whose heads were moved than this are worth a checkpoint: an open after a crash reads
 /// them again.
 const MOST_MOVED_BYTES: u64 = 64 << 20;
-/// So many segments that are gone are listed at most.
+/// The most removed segments that MANIFEST lists before a checkpoint is worth taking.
 const MOST_DROPPED: usize = 512;
 
 /// What the index on disk holds.
@@ -45,8 +45,8 @@ pub(super) struct Relocated {
     moved_at: u64,
     /// Bytes of these segments that no checkpoint has come after.
     bytes: u64,
-    /// Snapshots with lower numbers began before the last head left a retired segment, and may read by
-    /// its old place. A later one finds every head in its new place.
+    /// Snapshots with lower numbers began before the last head left a retired segment, and may read
+    /// by its old place. A later one finds every head in its new place.
     left: HashMap<u32, u64>,
     /// The same of segments that are not in there.
     snapshots_below: u64,
@@ -60,8 +60,8 @@ impl Engine {
     }
 
     /// Makes everything up to now part of the index on disk, so that the next open need not replay
-    /// it. Costs a write of each leaf that was changed and some syncs; others read and write
-    /// during it. Where no index can be had on disk it records that, and where the journal is.
+    /// it. Costs a write of each leaf that was changed and some syncs; others read and write during
+    /// it. Where no index can be made on disk, it records that and how far the journal reaches.
     ///
     /// # Errors
     /// - [`Error::Poisoned`].
@@ -134,8 +134,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives the changed leaves to the backing store; whether one holds them all. One that has
-    /// failed is given up and replaced by another, where that can be had.
+    /// Writes the changed leaves to the backing store; returns whether it holds all leaves now. A
+    /// backing store that has failed is given up and, where possible, replaced by another.
     fn write_index(&self, state: &mut CheckpointState) -> Result<bool> {
         let durable = &mut |revision: u64| Ok(self.journal.make_durable(revision)?);
         if self.index.is_on_disk() && !self.index.is_lost() {
@@ -178,8 +178,8 @@ impl Engine {
         Ok(false)
     }
 
-    /// Frees the space of the index on disk: it is in memory only until a checkpoint finds space for
-    /// another. Whether there was one. Called while the reserve is lent.
+    /// Frees the space of the index on disk: it is in memory only until a checkpoint finds space
+    /// for another. Whether there was one. Called while the reserve is lent.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -193,8 +193,9 @@ impl Engine {
     }
 
     /// The same for a write that finds no space, if the index is
-    /// [bloated](crate::index::Index::is_bloated). What is set aside is used meanwhile. Whether there may
-    /// be space now: a checkpoint that found none may have freed or replaced it as well.
+    /// [bloated](crate::index::Index::is_bloated). Uses the space that is set aside. Returns
+    /// whether there may be space now: a checkpoint that found none may have freed or replaced the
+    /// index too.
     pub(crate) fn frees_bloated_index(&self) -> bool {
         if !self.index.is_bloated() {
             let is_under_way = self.checkpoints.try_lock().is_none();
@@ -240,17 +241,19 @@ impl Engine {
         let mut relocated = self.relocated.lock();
         relocated.segments.insert(segment);
         relocated.bytes += bytes;
-        // A checkpoint that is under way may have written some of the leaves before they were changed.
+        // A checkpoint that is under way may have written some of the leaves before they were
+        // changed.
         relocated.moved_at = self.checkpoints_begun.load(Ordering::Acquire);
         let below = self.snapshots.next_number();
         relocated.snapshots_below = below;
         for retired in retired {
-            // What one before had replaced was left by all heads then.
+            // By an earlier rewrite: all heads left it then.
             relocated.left.entry(retired.number).or_insert(below);
         }
     }
 
-    /// Whether the index on disk holds all moves of heads, and MANIFEST lists no segment that is gone.
+    /// Whether the index on disk holds all moves of heads, and MANIFEST lists no segment that is
+    /// gone.
     pub(crate) fn moves_are_durable(&self) -> bool {
         self.are_moves_in(&self.checkpoints.lock()) && self.journal.dropped_segments().is_empty()
     }
@@ -261,8 +264,8 @@ impl Engine {
         relocated.segments.is_empty() || state.completed > relocated.moved_at
     }
 
-    /// Whether so many heads were moved since the last checkpoint that an open after a crash would
-    /// take long to move them again.
+    /// Whether the heads moved since the last checkpoint are so many that an open after a crash
+    /// would take long to move them again.
     pub(crate) fn moves_want_checkpoint(&self) -> bool {
         self.relocated.lock().bytes > MOST_MOVED_BYTES
             || self.journal.dropped_segments().len() > MOST_DROPPED

@@ -22,7 +22,7 @@ use crate::values::key::ItemKey;
 /// How many heads of the index are looked at in one go.
 const HEADS: usize = 4_096;
 
-/// What is to be copied, beside the frames that are whole.
+/// What is to be copied, in addition to the frames that are whole.
 #[derive(Debug, Default)]
 pub(crate) struct Rescued {
     /// What lives at the snapshot.

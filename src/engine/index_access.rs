@@ -1,4 +1,4 @@
-//! The engine's way to its index: where leaves are lost, the journal gives them back first.
+//! The engine's way to its index: lost leaves are first restored from the journal.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -17,8 +17,8 @@ use crate::values::key::ItemKey;
 const RESTORATION_WAIT: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Looks into the index. Leaves that the backing store cannot give are restored from the journal,
-    /// once for all who need them.
+    /// Calls `look` with the index. If leaves cannot be loaded from the backing store, restores
+    /// them from the journal, once for all threads that need them, and calls `look` again.
     ///
     /// # Errors
     /// [`Error::IndexUnavailable`] when that takes longer than half a minute, or the
@@ -60,8 +60,8 @@ impl Engine {
         }
     }
 
-    /// Fills what the index has lost from the journal. From then on it is in memory only, until a
-    /// checkpoint has made another backing store. Called with nothing pinned.
+    /// Restores from the journal what the index has lost. From then on the index is in memory only,
+    /// until a checkpoint has made another backing store. The caller pins nothing.
     pub(crate) fn restore_index(&self) -> Result<()> {
         let Some(_only) = self.restoring.try_lock_for(RESTORATION_WAIT) else {
             let reason = "the index is being rebuilt from the journal; try again";
@@ -72,7 +72,7 @@ impl Engine {
         }
         self.index.detach();
         self.give_up_lost_rows();
-        // Compaction must not take anything out of the journal during this.
+        // Compaction must not remove anything from the journal during this.
         let (_guard, _) = self.journal.guard_copy();
         self.journal.write_out();
         self.index.restore(|take| {
@@ -94,7 +94,7 @@ impl Engine {
     }
 
     /// Takes the newest heads of a damaged journal, if its content proves that no item needs what
-    /// cannot be read. All heads are in memory meanwhile.
+    /// cannot be read. Needs memory for all heads.
     ///
     /// # Errors
     /// [`Error::Corrupt`] where an item is lost.

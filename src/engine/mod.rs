@@ -5,14 +5,13 @@
 //!
 //! 1. Values are encoded and hashed by the caller. The stripes of all keys are locked.
 //! 2. Each operation is decided on the index's heads, later ones seeing earlier ones.
-//! 3. The journal gives revision, tags and place, and buffers the frame.
-//! 4. The heads go into the index and the items into the cache, while readers of these stripes
-//!    wait; a head that a snapshot reads is saved before it is displaced. Then the stripes are
-//!    released.
+//! 3. The journal assigns revision, tags and place, and buffers the frame.
+//! 4. Heads and values are put into the index, while readers of these stripes wait. A head that a
+//!    snapshot reads is saved before it is displaced. Then the stripes are released.
 //! 5. The caller waits until the frame is written or synced. Only then is it acknowledged.
 //!
-//! **Lock order:** checkpoints → stripes in ascending order → the journal's state → MANIFEST. The lock of the
-//! snapshots is a leaf. No user code runs under any of them.
+//! **Lock order:** checkpoints → stripes in ascending order → the journal's state → MANIFEST. The
+//! lock of the snapshots is a leaf. No user code runs under any of them.
 
 pub(crate) mod background;
 mod catalog;
@@ -78,7 +77,7 @@ use catalog::Catalog;
 use snapshots::Snapshots;
 use stripes::Stripes;
 
-/// One open store: what its operations work on. It is gone when the store is closed.
+/// One open store: what its operations work on. Closing the store drops it.
 pub(crate) struct Engine {
     pub(crate) journal: Journal,
     pub(crate) index: Index,
@@ -93,7 +92,7 @@ pub(crate) struct Engine {
     catalog: Catalog,
     pub(crate) secondaries: Secondaries,
     stripes: Stripes,
-    /// Held by who restores what the index has lost.
+    /// Held by the thread that restores what the index has lost.
     restoring: parking_lot::Mutex<()>,
     checkpoints: Mutex<CheckpointState>,
     /// How many checkpoints of this session have begun.
@@ -175,7 +174,7 @@ impl Engine {
         self.journal.at_newest(|revision| self.snapshots.begin(revision))
     }
 
-    /// Whether this collection is recorded with this codec; not recorded at all is no error.
+    /// Whether this collection is recorded with this codec; false if it is not recorded at all.
     ///
     /// # Errors
     /// [`Error::CodecMismatch`](crate::Error::CodecMismatch).

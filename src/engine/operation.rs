@@ -1,4 +1,4 @@
-//! What a verb asks of the commit path, and what becomes of it.
+//! What a verb asks of the commit path, and the answers.
 
 mod decision;
 
@@ -28,9 +28,9 @@ pub(crate) struct Operation {
     pub(crate) codec: CodecId,
     pub(crate) precondition: Precondition,
     pub(crate) action: Action,
-    /// What became of the precondition's filter, if it has one.
+    /// The result of the precondition's filter, if it has one.
     pub(crate) judged: Option<Judged>,
-    /// The collection was found recorded with this codec when so many were dropped.
+    /// The count of dropped collections at which its collection was found recorded with this codec.
     pub(crate) recorded_at: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) enum Action {
     Patch(PatchPlan),
     Delete,
     Check,
-    /// Takes the item away if it is expired, and leaves it alone if it is not: the sweep's.
+    /// Removes the item if it is expired, and leaves it alone if it is not: the sweep's.
     Expire,
 }
 
@@ -69,11 +69,11 @@ pub(crate) struct NewValue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expiry {
     Never,
-    /// When the version before it would have; without one, as [`Default`](Self::Default).
+    /// When the version before it would have expired; without one, as [`Default`](Self::Default).
     Keep,
-    /// As the collection records for what is created in it.
+    /// After the collection's default time to live, if it records one.
     Default,
-    /// So many milliseconds after the commit.
+    /// This number of milliseconds after the commit.
     After(u64),
     /// At this instant, in milliseconds since 1970.
     At(u64),
@@ -96,7 +96,7 @@ impl NewValue {
 /// Decodes a patched document as its collection's type.
 pub(crate) type Check<'a> = dyn FnMut(&[u8]) -> Result<()> + 'a;
 
-/// A patch, and what it makes of one particular version.
+/// A patch, and its result for one particular version.
 ///
 /// Applying a patch reads and parses a document and runs the type's own decoding, so it is done
 /// outside of every lock; under the lock only the version that it was applied to is compared.
@@ -153,7 +153,7 @@ impl Operation {
         !self.has_filter() || self.judged.as_ref().is_some_and(|judged| judged.base == base)
     }
 
-    /// Applies the precondition's filter to a version's bytes, and keeps what came of it.
+    /// Applies the precondition's filter to a version's bytes, and keeps the result.
     pub(crate) fn judge(&mut self, base: BaseId, bytes: &[u8]) {
         let Precondition::Matching(filter) = &self.precondition else { return };
         let meets = meets(filter, bytes);
@@ -162,7 +162,7 @@ impl Operation {
         self.judged = Some(Judged { base, meets });
     }
 
-    /// The value that it brings.
+    /// The value that it writes.
     pub(crate) fn value_mut(&mut self) -> Option<&mut NewValue> {
         match &mut self.action {
             Action::Create(value) | Action::Replace(value) | Action::Upsert(value) => Some(value),
@@ -188,8 +188,8 @@ impl PatchPlan {
         matches!(self.computed, Some((_, Err(_))))
     }
 
-    /// Applies the patch to a version's bytes, and keeps what came of it. `check` decodes the
-    /// patched document.
+    /// Applies the patch to a version's bytes, and keeps the result. `check` decodes the patched
+    /// document.
     pub(crate) fn compute(
         &mut self,
         key: &ItemKey,
@@ -197,7 +197,8 @@ impl PatchPlan {
         bytes: &[u8],
         check: &mut Check<'_>,
     ) {
-        // What a splice has left as it is may be what the type refuses, and the tree mends.
+        // A type may refuse what a splice leaves as it was; a patch of the whole document may mend
+        // it.
         let spliced = self.patch.spliced(bytes).filter(|patched| check(patched).is_ok());
         let patched = spliced.map_or_else(
             || {
@@ -220,7 +221,7 @@ pub(crate) fn meets(filter: &Filter, json: &[u8]) -> Result<bool> {
     filter.matches(&document).map_err(Error::from)
 }
 
-/// What one attempt at a commit came to.
+/// The outcome of one attempt at a commit.
 #[derive(Debug)]
 pub(crate) enum Attempt {
     Done(Committed),
@@ -230,13 +231,13 @@ pub(crate) enum Attempt {
         index: usize,
         base: Base,
     },
-    /// More has to be locked, and perhaps swept, before it can be told whether values are unique.
+    /// More has to be locked, and perhaps swept, before it is known whether values are unique.
     NeedsLocks,
-    /// A unique index has to be built first: without its rows nothing can be told.
+    /// A unique index has to be built first: without its rows that is not known.
     NeedsIndex(Arc<Secondary>),
 }
 
-/// What a commit came to.
+/// What a commit wrote.
 #[derive(Debug, Clone)]
 pub(crate) struct Committed {
     pub(crate) revision: u64,
@@ -244,7 +245,8 @@ pub(crate) struct Committed {
     pub(crate) metas: Few<Meta>,
     /// The keys of these versions, where there were several operations.
     pub(crate) keys: Vec<ItemKey>,
-    /// Whether the journal should be synced soon, see [`Appended`](crate::journal::append::Appended).
+    /// Whether the journal should be synced soon, see
+    /// [`Appended`](crate::journal::append::Appended).
     pub(crate) is_seal_near: bool,
 }
 

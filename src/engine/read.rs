@@ -49,8 +49,8 @@ impl Engine {
         Ok(version.filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
     }
 
-    /// Lets the writer finish that is at an item, for some microseconds at most: who is about to read
-    /// the item and to write what it makes of it would read in vain.
+    /// Lets a writer that is at an item finish, for some microseconds at most: an update that reads
+    /// the item now would read in vain.
     pub(crate) fn await_writer(&self, key: &ItemKey) {
         self.stripes.of(key.as_bytes()).await_writer();
     }
@@ -99,8 +99,8 @@ impl Engine {
         self.version_seen(view, key, false)
     }
 
-    /// As [`read_at`](Self::read_at), for an item that an index leads to: fills the cache, too, as it
-    /// is likely to be found again.
+    /// As [`read_at`](Self::read_at), for an item that an index leads to: fills the cache, too, as
+    /// it is likely to be found again.
     pub(crate) fn read_found(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
         self.version_seen(view, key, true)
     }
@@ -136,7 +136,8 @@ impl Engine {
         missing.map_or(Ok(None), |head| Err(self.no_segment(&head)))
     }
 
-    /// The cell that an item has or, where its collection was cleared after the view began, had then.
+    /// The cell of an item; if its collection was cleared after the view began, the cell before
+    /// that.
     fn cell_at(&self, view: &View, key: &ItemKey) -> Result<Option<Cell>> {
         let cell = self.with_index(|index| index.cell(key))?;
         // After the look: what is cleared is saved before it leaves the index.
@@ -335,7 +336,8 @@ impl Engine {
         Ok(found)
     }
 
-    /// What a look into the index gives while no commit is being applied under the stripe.
+    /// Looks into the index while no commit is being applied under the stripe: repeats `look` if
+    /// one was.
     #[inline]
     fn at_rest<T>(&self, stripe: &Stripe, look: impl Fn() -> Result<T>) -> Result<T> {
         for _ in 0..OPTIMISTIC_READS {

@@ -23,7 +23,7 @@ impl Engine {
         Ok(match self.head(key)? {
             Some(head) if head.revision > revision => EntryStatus::Superseded,
             None if self.is_cleared_after(key, revision)? => EntryStatus::Superseded,
-            // Without a head the index would be behind the journal: kept.
+            // Without a head the index would lack a commit of the journal: kept.
             Some(_) | None => EntryStatus::Newest,
         })
     }
@@ -59,8 +59,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps what maintenance has loaded and changed in the index within its budget. A checkpoint lets
-    /// changed leaves leave memory; where none can be written they stay.
+    /// Keeps what maintenance has loaded and changed in the index within its budget. A checkpoint
+    /// lets changed leaves leave memory; where none can be written they stay.
     pub(crate) fn keep_within_budget(&self) -> Result<()> {
         self.index.evict();
         if self.index.wants_checkpoint() && self.index.is_on_disk() {

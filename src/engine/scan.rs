@@ -16,8 +16,8 @@ use crate::values::key::ItemKey;
 
 /// Entries are read together when no more than this lies between them.
 const GAP_BYTES: u64 = 4 << 10;
-/// How many cells whose values are in memory one window takes. They fit into a processor's cache, so
-/// that who takes the items finds them there.
+/// How many cells whose values are in memory one window takes. They fit into a processor's cache,
+/// so that who takes the items finds them there.
 const CELLS_IN_MEMORY: usize = 512;
 /// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
@@ -30,7 +30,7 @@ pub(crate) struct Span<'a> {
     pub(crate) reverse: bool,
 }
 
-/// The most that a scan reads at once: this number of cells, and about so many bytes of their
+/// The most that a scan reads at once: a number of cells, and about a number of bytes of their
 /// entries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -38,17 +38,17 @@ pub(crate) struct Window {
     pub(crate) value_bytes: u64,
 }
 
-/// The key that a scan goes on after; `None` where it has come to the end.
+/// The key after which a scan continues; `None` at the end.
 pub(crate) type GoOn = Option<Vec<u8>>;
 
-/// Cells of a walk, and the item after which it goes on.
+/// Cells of a walk, and the item after which it continues.
 pub(crate) type WalkedHeads = (Vec<(ItemKey, Head)>, Option<ItemKey>);
 
 /// What one step of a verification has looked at.
 pub(crate) struct VerifiedHeads {
     /// Bytes of the items' entries.
     pub(crate) read_bytes: u64,
-    /// Where the next step goes on; `None` after the last cell.
+    /// Where the next step continues; `None` after the last cell.
     pub(crate) last: Option<ItemKey>,
 }
 
@@ -331,7 +331,8 @@ impl Take for CountItems<'_> {
     }
 }
 
-/// Takes those of a leaf's cells that are live; breaks with the key of the last one that was looked at.
+/// Takes those of a leaf's cells that are live; breaks with the key of the last one that was looked
+/// at.
 fn take_live(
     cells: LeafCells<'_>,
     now_ms: u64,
@@ -350,7 +351,7 @@ fn take_live(
     ControlFlow::Continue(())
 }
 
-/// As [`take_live`], with the heads that `seen` gives for the cells.
+/// As [`take_live`], with the heads that `seen` returns for the cells.
 fn take_seen(
     cells: LeafCells<'_>,
     now_ms: u64,

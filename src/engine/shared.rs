@@ -10,7 +10,7 @@ use crate::seams::sync::{ShardedLock, ShardedLockReadGuard};
 use crate::values::damage::Damage;
 use crate::values::error::{Error, Result};
 
-/// What the handles and the background thread share.
+/// What the handles and the background threads share.
 pub(crate) struct Shared {
     /// Read by every operation for as long as it is under way; emptied by close, which so waits
     /// for them. No user code runs while it is held.
@@ -18,21 +18,21 @@ pub(crate) struct Shared {
     pub(crate) background: Background,
     /// Held by the thread that compacts.
     pub(crate) maintenance: parking_lot::Mutex<()>,
-    /// Held by whoever builds a secondary index.
+    /// Held by a thread that builds a secondary index.
     pub(crate) building: parking_lot::Mutex<()>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) damage: Option<Damage>,
 }
 
-/// Keeps a store from closing. When it is dropped, tasks are woken that the operation has news
-/// for: after the guard, since to wake a task is to run the user's code.
+/// Keeps a store from closing. When it is dropped, it releases the store and then wakes the tasks
+/// that the operation has news for: a waker is the user's code.
 pub(crate) struct EngineGuard<'a> {
     pub(crate) engine: ShardedLockReadGuard<'a, Option<Engine>>,
     _wake: Option<WakeLater<'a>>,
 }
 
-/// Keeps others from compacting and from taking a checkpoint. Tasks that this work has news for are
-/// woken when it is over, unless another operation comes by before.
+/// Keeps others from compacting and from taking a checkpoint. When it is dropped, it wakes the
+/// tasks that this work has news for, unless another operation has woken them before.
 pub(crate) struct MaintenanceGuard<'a> {
     shared: &'a Shared,
     _only: parking_lot::MutexGuard<'a, ()>,
@@ -40,7 +40,7 @@ pub(crate) struct MaintenanceGuard<'a> {
 }
 
 impl MaintenanceGuard<'_> {
-    /// As [`Shared::engine`], but that no task is woken: the user's code may want to compact.
+    /// As [`Shared::engine`], but wakes no task: a waker may want to compact.
     pub(crate) fn engine(&self) -> Result<EngineGuard<'_>> {
         self.shared.guard(None)
     }
@@ -60,8 +60,8 @@ impl Shared {
         self.guard(Some(self.notifier.wake_later()))
     }
 
-    /// As [`engine`](Self::engine), but that no task is woken: for a thread that another one waits for,
-    /// which the user's code would wait for if it closed the store.
+    /// As [`engine`](Self::engine), but wakes no task: for a thread that another thread waits for.
+    /// A waker that closes the store would wait for that thread too.
     pub(crate) fn engine_without_waking(&self) -> Result<EngineGuard<'_>> {
         self.guard(None)
     }
@@ -78,13 +78,13 @@ impl Shared {
         &self.background
     }
 
-    /// Waits until nobody compacts. Taken before the store's parts are.
+    /// Waits until nobody compacts. Taken before the engine is.
     pub(crate) fn maintenance(&self) -> MaintenanceGuard<'_> {
         let _wake = self.notifier.wake_later();
         MaintenanceGuard { shared: self, _only: self.maintenance.lock(), _wake }
     }
 
-    /// The same, for this long at most.
+    /// As [`maintenance`](Self::maintenance), but waits for this long at most.
     pub(crate) fn maintenance_within(&self, longest: Duration) -> Option<MaintenanceGuard<'_>> {
         let _wake = self.notifier.wake_later();
         let _only = self.maintenance.try_lock_for(longest)?;

@@ -28,7 +28,7 @@ const STRIPES: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Stripes {
     stripes: Vec<Stripe>,
-    /// Random, so that nobody chooses keys that all have one stripe.
+    /// Random, so that nobody can choose keys that all have one stripe.
     seed: u64,
 }
 
@@ -57,7 +57,7 @@ impl Stripes {
         self.at(self.index_of(key))
     }
 
-    #[expect(clippy::indexing_slicing, reason = "index_of gives an index below STRIPES")]
+    #[expect(clippy::indexing_slicing, reason = "index_of returns an index below STRIPES")]
     pub(crate) fn at(&self, index: usize) -> &Stripe {
         &self.stripes[index]
     }
@@ -123,8 +123,8 @@ pub(crate) struct Locked<'a> {
 }
 
 impl<'a> Locked<'a> {
-    /// Locks the stripes of these keys in addition, where none of them is taken by another; whether
-    /// all are locked now. Never waits, so the order does not matter.
+    /// Locks the stripes of these keys in addition, until one of them is taken by another thread;
+    /// returns whether all are locked now. Never waits, so the order does not matter.
     pub(crate) fn try_extend<'k>(
         &mut self,
         all: &'a Stripes,
@@ -142,7 +142,7 @@ impl<'a> Locked<'a> {
         true
     }
 
-    /// Tells readers to wait: from here until the release the commit is being applied.
+    /// Makes readers wait: from here until the release the commit is being applied.
     pub(crate) fn begin_apply(&mut self) {
         self.applying = true;
         for (stripe, _) in &self.stripes {
@@ -155,8 +155,8 @@ impl<'a> Locked<'a> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if std::mem::take(&mut self.applying) {
-            // All become even before any lock is released, and each only after all was applied:
-            // who has seen one change of a commit waits for the others.
+            // All become even before any lock is released, and each only after all was applied: a
+            // reader that has seen one change of a commit waits for the others.
             for (stripe, _) in &self.stripes {
                 stripe.sequence.fetch_add(1, Ordering::Release);
             }

@@ -1,4 +1,4 @@
-//! Expired items: when the next one is due, and the sweep that takes away those that are.
+//! Expired items: when the next one is due, and the sweep that removes them.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use crate::values::precondition::Precondition;
 /// The heads that one step looks at, and the entries that it writes, at most.
 const STEP_HEADS: usize = 512;
 const STEP_ENTRIES: usize = 256;
-/// The store's thread rests between two passes for this many times as long as the last one took,
-/// so that items which expire one by one do not keep it reading the whole index.
+/// Between two passes the store's thread waits for this multiple of the time that the last one
+/// took, so that items that expire one by one do not keep it reading the whole index.
 const REST_FACTOR: u32 = 16;
 const LEAST_REST: Duration = Duration::from_secs(1);
 
-/// When items expire, as far as a store must know to sweep only when there is something to sweep.
+/// When the next item expires, so that a store sweeps only when there is something to sweep.
 #[derive(Debug)]
 pub(crate) struct Expiries {
-    /// Nothing expires before this, except what the pass under way has still to look at;
-    /// `u64::MAX` when nothing does.
+    /// A lower bound of the earliest expiry; `u64::MAX` when nothing expires. Does not cover the
+    /// heads that the pass under way has yet to visit.
     next_ms: AtomicU64,
     /// Taken before stripes, and held for a step of the sweep: there is one pass at a time, and
     /// the thread that sweeps continues with it.
@@ -39,20 +39,20 @@ struct Passes {
 #[derive(Debug)]
 struct Pass {
     begun: Instant,
-    /// The bound that made it begin, which holds until it is done.
+    /// The bound that made it begin; it still counts until the pass is finished.
     due_ms: u64,
     /// The key that it has come to.
     after: Option<ItemKey>,
-    /// The earliest expiry that it met and that is to come.
+    /// The earliest expiry in the future among the heads that it has visited.
     earliest_ms: u64,
 }
 
 /// What one step of a sweep did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SweepStep {
-    /// The items that it took away.
+    /// How many items it removed.
     pub(crate) swept: u64,
-    /// Whether the pass goes on.
+    /// Whether the pass is not finished.
     pub(crate) more: bool,
 }
 
@@ -70,8 +70,8 @@ impl Expiries {
         Self { next_ms: AtomicU64::new(u64::MAX), passes: Mutex::new(Passes::default()) }
     }
 
-    /// Says that an item expires then. Called when its head is in the index: a pass that begins
-    /// between the two would otherwise forget the bound and not meet the item.
+    /// Notes that an item expires at this time. Called when its head is in the index: otherwise a
+    /// pass that begins in between would drop the bound and miss the item.
     pub(crate) fn note(&self, expires_ms: u64) {
         self.next_ms.fetch_min(expires_ms, Ordering::AcqRel);
     }
@@ -88,16 +88,19 @@ impl Expiries {
 }
 
 impl Engine {
-    /// Takes one step of a sweep: goes on with the pass under way or, if an item is due, begins
-    /// one. Looks at a bounded number of heads and takes away, in one commit, those that are
-    /// expired. After an error the next step tries the same again.
+    /// Takes one step of a sweep: continues the pass under way or, if an item is due, begins one.
+    /// Looks at a bounded number of heads and removes, in one commit, the items that are expired.
+    /// After an error the next step tries the same again.
+    ///
+    /// # Errors
+    /// As any write and any look into the index.
     pub(crate) fn sweep_step(&self) -> Result<SweepStep> {
         let mut passes = self.expiries.passes.lock();
         if passes.under_way.is_none() {
             if self.expiries.next_ms.load(Ordering::Acquire) > self.clock.now_ms() {
                 return Ok(SweepStep { swept: 0, more: false });
             }
-            // From here on it is lowered by writes that the pass may not meet.
+            // From here on writes lower it whose items the pass may miss.
             let due_ms = self.expiries.next_ms.swap(u64::MAX, Ordering::AcqRel);
             passes.under_way = Some(Pass::begin(due_ms));
         }
@@ -139,7 +142,7 @@ impl Engine {
         if !found.expired.is_empty() {
             let mut operations: Vec<Operation> =
                 found.expired.into_iter().map(Operation::expire).collect();
-            // Under the stripes it is decided again: an item may have been renewed.
+            // The commit decides again under the stripes: an item may have been renewed.
             if let Attempt::Done(committed) =
                 self.commit(&mut operations).map_err(|failed| failed.error)?
             {
@@ -151,7 +154,8 @@ impl Engine {
         Ok(SweepStep { swept, more })
     }
 
-    /// Looks at the heads after an item, at most `heads` of them and up to `expired` expired ones.
+    /// Looks at the heads after an item: at most [`STEP_HEADS`], and at most [`STEP_ENTRIES`]
+    /// expired ones.
     fn look(&self, after: Option<&ItemKey>) -> Result<Found> {
         let now_ms = self.clock.now_ms();
         let (heads, last) = self.walk_heads(after, STEP_HEADS)?;
@@ -177,7 +181,7 @@ impl Engine {
 
 impl Operation {
     pub(in crate::engine) fn expire(key: ItemKey) -> Self {
-        // Of no meaning: nothing is encoded.
+        // Without meaning: nothing is encoded.
         let codec = CodecId::Raw;
         Self::new(key, codec, Precondition::Always, Action::Expire)
     }
@@ -244,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_looks_at_so_many_heads_and_writes_so_many_entries() {
+    fn a_step_is_bounded_in_heads_and_in_entries() {
         let store = Store::in_memory();
         let (gone, kept) = (gone(&store), store.collection("numbers").unwrap());
         let mut batch = store.batch();

@@ -1,4 +1,4 @@
-//! Sweeping a store: steps of a pass, taken by the store's thread or all at once.
+//! Sweeping a store: one step of a pass by the store's thread, or a whole pass at once.
 
 use crate::engine::Engine;
 use crate::engine::SweepStep;
@@ -7,7 +7,7 @@ use crate::engine::shared::Shared;
 use crate::values::error::Result;
 
 /// Takes one step of a sweep, if any item is expired or a pass is under way: looks at some hundred
-/// heads and takes away the expired items among them. Costs nothing while nothing is due.
+/// heads and removes the expired items among them. Costs nothing while nothing is due.
 ///
 /// # Errors
 /// As any write.
@@ -20,8 +20,10 @@ pub(crate) fn step(engine: &Engine, background: &Background) -> Result<SweepStep
 }
 
 impl Shared {
-    /// Runs a whole pass, or what is left of the one under way; returns how many items it took
-    /// away.
+    /// Runs a whole pass, or the rest of the one under way; returns how many items it removed.
+    ///
+    /// # Errors
+    /// As any write, and [`Error::Closed`](crate::Error::Closed).
     pub(crate) fn sweep(&self) -> Result<u64> {
         let mut swept = 0;
         loop {

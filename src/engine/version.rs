@@ -7,7 +7,7 @@ use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::revision::Revision;
 
-/// What names a version, and its stored bytes.
+/// A version's metadata, and its stored bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     pub(crate) meta: Meta,
@@ -27,6 +27,7 @@ impl Version {
         Self { meta, value: value.bytes }
     }
 
+    /// Whether it is not expired.
     pub(crate) fn is_live(&self, now_ms: u64) -> bool {
         self.meta.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
     }

@@ -77,8 +77,8 @@ impl Engine {
         self.head(key).map(live)
     }
 
-    /// The entries of an item, the newest first, from each to the one that it displaced, until one is
-    /// not in the journal any more.
+    /// The entries of an item, the newest first, from each to the one that it displaced, until one
+    /// is not in the journal any more.
     fn chain(
         &self,
         key: &ItemKey,
@@ -144,7 +144,7 @@ impl Engine {
             damage = met.stretch.covers(revision).then(|| met.error());
             Ok(())
         })?;
-        // What compaction has dropped is not there either, and cannot be told from what is damaged.
+        // What compaction has dropped is missing too, and looks the same as what is damaged.
         damage.map_or(Ok(found), Err)
     }
 }

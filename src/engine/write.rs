@@ -110,7 +110,8 @@ impl Engine {
         }
     }
 
-    /// What the commit changes in secondary indexes, with the leaves of these rows pinned, too.
+    /// What the commit changes in secondary indexes. The pin that it returns covers the leaves of
+    /// these rows, too.
     fn rows_of_commit<'a>(
         &'a self,
         operations: &[Operation],
@@ -126,8 +127,8 @@ impl Engine {
         }
         let mut pin = Some(pin);
         if changes_unique(&rows) {
-            // To look for values may need room. The stripes are held: what was decided stays right
-            // without the pin.
+            // The search for values may need memory. What was decided stays right without the pin,
+            // as the stripes are held.
             pin = None;
             self.claim_unique(&rows, changes, claims, locked)?;
         }
@@ -153,7 +154,7 @@ impl Engine {
             .filter_map(Change::puts_into)
             .filter(|_| !unrecorded.is_empty())
             .collect();
-        // Recorded by another writer since the look outside the locks, or about to be.
+        // Another writer may have recorded the collection since the look outside the locks.
         let written = |(_, record): &(usize, &Record)| {
             let name = record.collection();
             filled.contains(name) && !self.catalog.is_recorded(name)
@@ -189,7 +190,7 @@ impl Engine {
     }
 
     /// Puts heads and values into the index; readers of the stripes wait. The leaves are in memory,
-    /// so nothing here can fail.
+    /// so nothing here does I/O or fails.
     fn apply(
         &self,
         locked: &mut Locked<'_>,
@@ -203,12 +204,12 @@ impl Engine {
         for (entry, version) in commit.entries.iter().zip(versions) {
             let head = head_of(entry, &version, appended);
             let before = version.before.as_ref();
-            // Before the row changes, so that who finds the new head finds the old one saved.
+            // Before the cell changes: a snapshot that finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             let parent = version.parent;
             let value = version.value.map(|bytes| ReadValue { parent, bytes });
             self.index.put(&entry.key, &head, value, pin);
-            // After: a sweep that begins between the two would not meet the item.
+            // After the cell: a sweep that begins in between would miss the item.
             if let Some(expires_ms) = head.expires_ms {
                 self.expiries.note(expires_ms);
             }
@@ -286,7 +287,7 @@ pub(super) fn head_of(
     }
 }
 
-/// Patches may have made a batch larger than it was when it was added up.
+/// Checks the size of a batch again: its patches may have made it larger.
 fn check_size(states: &[KeyState]) -> Result<()> {
     let len = |state: &KeyState| match &state.current {
         Current::Pending(value) => value.bytes.len() as u64,

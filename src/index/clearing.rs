@@ -1,8 +1,8 @@
 //! Clearing a collection: an empty directory takes the place of its own in one step, and what the
 //! old one held is let go of afterwards, leaf by leaf.
 //!
-//! Snapshots that began before go on to read the old directory. Nothing else finds it, so no cell in
-//! it changes any more.
+//! Snapshots that began before go on to read the old directory. Nothing else finds it, so no cell
+//! in it changes any more.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ pub(crate) struct ClearedLeaves(pub(super) Arc<Directory>);
 
 /// What happens to each of the leaves that are let go of.
 pub(crate) trait LetGo {
-    /// Takes a head that went with the clear.
+    /// Takes a head that the clear has removed.
     fn take(&mut self, head: &Head);
 
     /// Whether a leaf of this size stays in memory, for snapshots; it counts for them from now on.
@@ -34,15 +34,16 @@ impl Index {
         self.directory(collection).map(ClearedLeaves)
     }
 
-    /// Puts an empty directory in the place of a collection's, whose one cell is the tombstone of the
-    /// whole collection. No I/O, nothing that can fail, and the same for any number of items.
+    /// Puts an empty directory in the place of a collection's, whose one cell is the tombstone of
+    /// the whole collection. No I/O, nothing that can fail, and the same for any number of items.
     pub(crate) fn replace_with_tombstone(&self, collection: &str, tombstone: &Head) {
         let mut leaf = Leaf::new();
         leaf.put(&[], tombstone, None);
         self.memory.grew(0, leaf.memory_bytes());
         self.memory.dirty_leaves.fetch_add(1, Ordering::AcqRel);
         let handle = Arc::new(LeafHandle::resident(Box::default(), None, Leaf::new()));
-        // Under the leaf's lock: who finds the leaf empty has seen what came before the clear.
+        // Under the leaf's lock: a thread that finds the leaf empty has seen what preceded the
+        // clear.
         handle.write().leaf = Some(leaf);
         let directory = Arc::new(Directory::of(collection, vec![handle]));
         self.collections.write().insert(collection.into(), directory);
@@ -50,7 +51,7 @@ impl Index {
 
     /// Lets go of the leaves of a cleared collection: of their memory, and of their pairs in the
     /// backing store, which the next checkpoint removes. Others read and write, but no checkpoint
-    /// is taken meanwhile. The leaves that are kept hold heads and no values.
+    /// is taken during the call. The leaves that are kept hold heads and no values.
     ///
     /// # Errors
     /// What loading a leaf fails with, after all others were let go of. The heads of that leaf are
@@ -111,9 +112,9 @@ impl Index {
         self.look_in(&cleared.0, key.key_bytes(), Cell::of)
     }
 
-    /// Clears a collection for those who replay the journal, and shows the heads that went. Cells that
-    /// are newer than the clear go too: their entries are still to be replayed. Nobody else uses
-    /// the index meanwhile.
+    /// Clears a collection during a replay of the journal, and shows the heads that were removed.
+    /// Cells that are newer than the clear are removed too: their entries are still to be replayed.
+    /// Nobody else uses the index during the call.
     ///
     /// # Errors
     /// What loading a leaf fails with.

@@ -16,11 +16,11 @@
 //! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
 //! | [`opening`] | an index from its directory file, from its pairs, or from nothing |
 //! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its cells |
-//! | [`backing`] | the ordered map on disk: sled behind a guard, or memory |
+//! | [`backing`] | the ordered map on disk: sled and its guard, or memory |
 //!
-//! **Lock order:** residency → leaves, in ascending order of key → directory; collections → directory.
-//! A read locks a leaf under the locks of collections and directory, but waits for none there. No
-//! lock of the index is held while the backing store is called or anything waits.
+//! **Lock order:** residency → leaves, in ascending order of key → directory; collections →
+//! directory. A read locks a leaf under the locks of collections and directory, but waits for none
+//! there. No lock of the index is held while the backing store is called or anything waits.
 
 pub(crate) mod backing;
 mod cells;
@@ -78,15 +78,16 @@ pub(crate) struct Index {
     collections: sync::ShardedLock<Collections>,
     /// `None` while the index is in memory only: nothing may leave memory then.
     backing: RwLock<Option<Arc<dyn Backing>>>,
-    /// Whether cells that are not in memory cannot be had from the backing store any more.
+    /// Whether cells that are not in memory can no longer be loaded from the backing store.
     lost: AtomicBool,
-    /// Shared by who relies on leaves to stay in memory, exclusive for who evicts them.
+    /// Shared by a thread that relies on leaves to stay in memory, exclusive for one that evicts
+    /// them.
     residency: sync::RwLock<()>,
     memory: Memory,
     hand: Mutex<Hand>,
     /// Pairs of merged leaves and of cleared collections, which the backing store still holds.
     merged_pairs: Mutex<Vec<Vec<u8>>>,
-    /// Whether leaves are being given to the backing store. No leaf is merged then.
+    /// Whether leaves are being written to the backing store. No leaf is merged then.
     writing_back: sync::AtomicBool,
     /// Keys of small leaves that were not merged for that reason.
     unmerged: Mutex<Vec<ItemKey>>,
@@ -106,8 +107,9 @@ struct Memory {
 
 /// About what a leaf takes in the backing store.
 pub(crate) const LEAF_PAIR_BYTES: u64 = 6 << 10;
-/// A backing store counts as bloated from so many times that on, and not below so many bytes.
+/// A backing store counts as bloated from this multiple of what its leaves take on.
 const BLOATED_TIMES: u64 = 3;
+/// A smaller backing store never counts as bloated.
 const LEAST_BLOATED_BYTES: u64 = 2 << 20;
 /// What the index may occupy in any case.
 const LEAST_BYTES: u64 = 1 << 20;
@@ -164,8 +166,8 @@ impl Index {
         self.collections.read().values().map(|directory| directory.len() as u64).sum()
     }
 
-    /// Whether the backing store takes several times what its leaves do, and all of these have room in
-    /// memory. sled keeps for a while what was replaced, and gives no space back.
+    /// Whether the backing store takes several times what its leaves do, and all of these have room
+    /// in memory. sled keeps for a while what was replaced, and its file never shrinks.
     pub(crate) fn is_bloated(&self) -> bool {
         let leaves_bytes = self.leaves() * LEAF_PAIR_BYTES;
         let least = LEAST_BLOATED_BYTES.max(BLOATED_TIMES * leaves_bytes);
@@ -209,7 +211,7 @@ impl Index {
         Arc::clone(collections.entry(collection.into()).or_insert_with(new))
     }
 
-    /// Up to so many collections from this name on, in order of name.
+    /// Up to `limit` collections from this name on, in order of name.
     fn directories_from(&self, name: &str, limit: usize) -> Vec<Arc<Directory>> {
         let collections = self.collections.read();
         let from = collections.range::<str, _>((Bound::Included(name), Bound::Unbounded));

@@ -18,8 +18,8 @@ use crate::values::key::ItemKey;
 /// How many pairs of the backing store are read at a time.
 const PAIRS: usize = 256;
 
-/// All leaves of an index whose pairs are all in the backing store: what a close writes, and the
-/// next open goes by.
+/// All leaves of an index whose pairs are all in the backing store: what a close writes and the
+/// next open relies on.
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct DirectoryFile {
     pub(crate) generation: u64,
@@ -58,8 +58,8 @@ impl DirectoryFile {
 }
 
 impl Index {
-    /// What the next open may go by, where every leaf is in the backing store as it is. `content`
-    /// gives how many items a collection has, and their sum.
+    /// What the next open may rely on; `None` unless every leaf is in the backing store as it is.
+    /// `content` returns how many items a collection has, and their sum.
     pub(crate) fn to_file(
         &self,
         generation: u64,

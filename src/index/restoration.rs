@@ -35,7 +35,7 @@ impl Index {
         *self.backing.write() = Some(backing);
     }
 
-    /// Gives up the backing store. What is in it only is lost.
+    /// Gives up the backing store. What is only there is lost.
     pub(crate) fn detach(&self) {
         let _residency = self.residency.write();
         *self.backing.write() = None;

@@ -159,8 +159,8 @@ fn a_leaf_that_was_let_go_of_takes_no_value() {
     assert!(index.cleared_cell(&leaves, &key(0, 1)).unwrap().unwrap().value.is_none());
 }
 
-/// Where memory is full a value that is read once is not kept: reads at random would displace what is
-/// read often, and each cost an eviction.
+/// Where memory is full a value that is read once is not kept: reads at random would displace what
+/// is read often, and each cost an eviction.
 #[test]
 fn in_a_full_memory_a_value_is_kept_when_it_is_wanted_again() {
     let index = Index::new(SMALL);
@@ -180,9 +180,8 @@ fn in_a_full_memory_a_value_is_kept_when_it_is_wanted_again() {
     assert!(value_of(2).is_some());
 }
 
-/// The hand counted leaves that are not in memory as looked at. In a collection far larger than
-/// memory it then took so long to come round that what was written meanwhile was several times the
-/// budget.
+/// A regression: the hand counted leaves that are not in memory as looked at. In a collection far
+/// larger than memory one turn took so long that several times the budget was written during it.
 #[test]
 fn leaves_that_are_not_in_memory_do_not_hold_up_the_hand() {
     let index = Index::new(SMALL);
@@ -216,7 +215,7 @@ fn a_cell_that_is_not_the_one_that_was_written_is_not_believed() {
     backing.insert(&pair_key("alpha", b""), &older).unwrap();
     assert!(index.cell(&key(0, 1)).is_err());
     assert!(index.is_lost());
-    // What is in memory goes on.
+    // What is in memory still works.
     put(&index, &key(1, 1), 3, None);
     assert_eq!(index.head(&key(1, 1)).unwrap().unwrap().revision, 3);
 }

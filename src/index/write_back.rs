@@ -1,9 +1,9 @@
-//! Giving changed leaves to the backing store.
+//! Writing changed leaves to the backing store.
 //!
-//! The order makes every prefix of the calls a whole index, with the journal from the last
-//! checkpoint on: pairs are inserted in descending order of key, and pairs of merged leaves are
-//! removed after all inserts. A pair counts only for keys below the next pair's key. So the pair of a
-//! leaf that was split goes on to count for all of its old range until the pair that was split
+//! Every prefix of the calls leaves a whole index, together with the journal from the last
+//! checkpoint on. For that, pairs are inserted in descending order of key, and pairs of merged
+//! leaves are removed after all inserts. A pair counts only for keys below the next pair's key. So
+//! the pair of a leaf that was split counts for all of its old range until the pair that was split
 //! off is there, and the pair of a merged leaf counts until it is removed.
 
 use std::ops::Range;
@@ -15,7 +15,7 @@ use crate::index::leaf_handle::{LeafHandle, LeafState, Writing};
 use crate::index::{Backing, Index, pair_key};
 use crate::values::error::{Error, IndexFailure, Result};
 
-/// How many leaves are encoded before they are given to the backing store.
+/// How many leaves are encoded before they are written to the backing store.
 #[cfg(not(all(test, loom)))]
 const PIECE: usize = 64;
 /// In models one, so that others get in between.
@@ -26,7 +26,7 @@ const PIECE: usize = 1;
 struct EncodedLeaf {
     handle: Arc<LeafHandle>,
     key: Vec<u8>,
-    /// Where it lies among the bytes of its piece.
+    /// Where its bytes are among those of its piece.
     place: Range<usize>,
     checksum: u32,
 }
@@ -37,19 +37,20 @@ impl Index {
         self.memory.dirty_leaves.load(Ordering::Acquire) == 0 && self.merged_pairs.lock().is_empty()
     }
 
-    /// Gives every leaf that was changed before the call to the backing store, and flushes it.
-    /// `make_durable` makes the journal durable up to a revision: no pair gets there that is ahead
-    /// of the journal. Others read and write during the call. There is one such call at a time.
+    /// Writes every leaf that was changed before the call to the backing store, and flushes it.
+    /// `make_durable` makes the journal durable up to a revision: no pair is written that is ahead
+    /// of the durable journal. Others read and write during the call. There is one such call at a
+    /// time.
     ///
     /// # Errors
-    /// What `make_durable` and the backing store fail with. The leaves that were not written stay
-    /// changed.
+    /// Those of `make_durable` and of the backing store. The leaves that were not written stay
+    /// dirty.
     pub(crate) fn write_back(&self, make_durable: &mut dyn FnMut(u64) -> Result<()>) -> Result<()> {
         let Some(backing) = self.backing.read().clone() else {
             return Err(Error::IndexUnavailable(IndexFailure::new("the index is in memory only")));
         };
-        // No leaf is merged from here on: the pairs of those that were merged before go at the end,
-        // when the leaves that took them in are written.
+        // No leaf is merged from here on. The pairs of leaves that were merged before are removed
+        // at the end, when the leaves that absorbed them are written.
         self.writing_back.store(true, Ordering::Release);
         let written = self.write_all(&*backing, make_durable);
         self.writing_back.store(false, Ordering::Release);
@@ -76,8 +77,9 @@ impl Index {
         backing.flush()
     }
 
-    /// Writes the changed leaves of a collection, from the last to the first. Each is looked up from
-    /// where the one after it begins, so what a split moves is met before or after the split.
+    /// Writes the changed leaves of a collection, from the last to the first. Each leaf is looked
+    /// up by the first key of the one after it, so cells that a split moves are written on one side
+    /// or the other.
     fn write_directory(
         &self,
         backing: &dyn Backing,
@@ -85,8 +87,8 @@ impl Index {
         make_durable: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<()> {
         let mut upper: Option<Box<[u8]>> = None;
-        // One buffer for all pieces: many short-lived ones among what the backing store keeps would
-        // leave gaps in memory that nothing fills.
+        // One buffer for all pieces: many short-lived buffers between allocations that the backing
+        // store keeps would fragment the heap.
         let mut bytes = Vec::new();
         loop {
             bytes.clear();
@@ -96,7 +98,7 @@ impl Index {
                 let handle = directory.leaf_below(upper.as_deref());
                 let mut state = handle.write();
                 if state.merged || state.high != upper {
-                    // Split since it was looked up: a leaf after it comes first.
+                    // Split or merged since it was looked up: look again.
                     continue;
                 }
                 at_first = handle.low.is_empty();
@@ -151,7 +153,7 @@ impl Index {
     }
 }
 
-/// Encodes a leaf that is changed, and its newest revision; `None` for one that is not.
+/// Encodes a dirty leaf; returns it with its newest revision, or `None` for a clean one.
 fn encode(
     directory: &Directory,
     handle: &Arc<LeafHandle>,

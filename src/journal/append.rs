@@ -1,11 +1,11 @@
-//! Appending: how a commit gets its revision and its place, and when it counts as applied and
-//! durable.
+//! Appending: how a commit gets its revision and its place in the journal.
 //!
 //! A writer appends its frame to a buffer under the journal's short lock, applies it to the index
-//! outside of it, and then waits, see [`group_commit`](crate::journal::group_commit), until the frame
-//! is written (`Eventual`) or synced (`Immediate`).
+//! outside of it, and then waits, see [`group_commit`](crate::journal::group_commit), until the
+//! frame is written (`Eventual`) or synced (`Immediate`).
 //!
-//! **Lock order:** stripe → `state` → `manifest`, or the signal's. Nothing here takes a stripe.
+//! **Lock order:** stripe → `state` → `manifest` or the notifier's lock. Nothing here takes a
+//! stripe.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -57,19 +57,20 @@ pub(crate) struct Journal {
     /// The number of a segment that was made ahead, or is being made; 0 for none. Set under
     /// `manifest`.
     pub(super) prepared_number: AtomicU32,
-    /// Nobody writes or syncs any more, or writing has ended.
+    /// Signalled when nobody writes or syncs any more, or when writing has ended.
     pub(super) idle: Condvar,
     pub(super) segments: Segments,
     pub(super) copies: CopyCount,
     pub(super) reserve: Arc<Reserve>,
-    /// Segments that were dropped and whose files are still there; taken last of all.
+    /// Segments that were dropped and whose files are still there. This lock is taken last of all.
     pub(super) dropped_files: Mutex<Vec<u32>>,
-    /// Held by the thread that removes them; taken before that.
+    /// Held by the thread that removes them; taken before `dropped_files`.
     pub(super) removing: Mutex<()>,
     /// Up to where the active segment's file holds what was appended: segment in the upper half,
     /// offset in the lower.
     pub(super) written_up_to: AtomicU64,
-    /// As [`State::appended`], [`State::written`] and [`State::synced`], for those who look without the lock.
+    /// As [`State::appended`], [`State::written`] and [`State::synced`], for readers without the
+    /// lock.
     pub(super) appended: AtomicU64,
     pub(super) written: AtomicU64,
     pub(super) synced: AtomicU64,
@@ -82,7 +83,7 @@ pub(crate) struct Journal {
     pub(super) notifier: Arc<Notifier>,
 }
 
-/// A commit, complete except for what only the journal can give it.
+/// A commit, complete except for what the journal assigns: revision, tags and place.
 #[derive(Debug)]
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
@@ -103,14 +104,14 @@ pub(crate) struct PreparedEntry {
     pub(crate) etag: ETag,
 }
 
-/// Where a commit went.
+/// Where a commit was appended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Appended {
     pub(crate) revision: u64,
     pub(crate) segment: u32,
     pub(crate) frame_offset: u32,
-    /// Whether it is the first commit of a last part of its segment: what is in the segment should
-    /// be synced now, so that little is left when it is sealed and everybody waits.
+    /// Whether the segment is nearly full since this commit: it should be synced now, so that its
+    /// seal syncs little while every writer waits.
     pub(crate) is_seal_near: bool,
 }
 
@@ -139,7 +140,7 @@ impl Journal {
         lock_soon(&self.state)
     }
 
-    /// How far the journal has come, looked at without its lock.
+    /// The revisions that the journal has reached, read without its lock.
     pub(super) fn marks(&self) -> Marks {
         Marks {
             written: self.written.load(Ordering::Acquire),
@@ -216,7 +217,7 @@ impl Journal {
         &self.incarnation
     }
 
-    /// What those who follow the journal wait on.
+    /// Wakes the threads and tasks that follow the journal.
     pub(crate) fn notifier(&self) -> &Arc<Notifier> {
         &self.notifier
     }
@@ -235,13 +236,13 @@ impl Journal {
         self.manifest.lock().current.checkpoint.revision
     }
 
-    /// What tombstones compaction has dropped.
+    /// Which tombstones compaction has dropped.
     pub(crate) fn purged(&self) -> Purged {
         let manifest = &self.manifest.lock().current;
         Purged { newest: manifest.purge_floor, count: manifest.purges }
     }
 
-    /// Stands for compaction that drops a tombstone.
+    /// Does what a compaction records when it drops a tombstone.
     #[cfg(test)]
     pub(crate) fn note_purge(&self, revision: u64) {
         let manifest = &mut self.manifest.lock().current;
@@ -249,12 +250,13 @@ impl Journal {
         manifest.purges += 1;
     }
 
-    /// Gives a commit its revision, its tags and its place in the journal. After this it *is*
-    /// made: the caller applies it and calls [`finish`](Self::finish), or poisons.
+    /// Assigns a commit its revision, its tags and its place in the journal. From then on the
+    /// commit *is* made: the caller applies it and calls [`finish`](Self::finish), or poisons.
     ///
     /// # Errors
     /// - [`Error::Poisoned`](crate::Error::Poisoned).
-    /// - [`Error::Io`](crate::Error::Io) when there is no room and none can be made; nothing is changed.
+    /// - [`Error::Io`](crate::Error::Io) when there is no room and none can be made; nothing is
+    ///   changed.
     /// - [`Error::Corrupt`](crate::Error::Corrupt) when no revision is left; nothing is changed.
     pub(crate) fn append(&self, commit: &mut PreparedCommit) -> Result<Appended> {
         let mut state = self.lock();
@@ -264,7 +266,7 @@ impl Journal {
             self.wait(state, Goal::synced(all), Woken::default())?;
             state = self.lock();
         }
-        // What takes nothing but items away may use what is set aside.
+        // A commit that only removes items may use the space that is set aside.
         let frees = commit.entries.iter().all(|entry| !entry.leaves_item);
         state = self.make_room(state, Room { bytes: commit.frame.len() as u64, frees })?;
         let state = &mut *state;
@@ -287,8 +289,8 @@ impl Journal {
         move_sums(&mut state.indexes, &commit.index_moves);
         let check = state.content.total().check();
         let frame_offset = active.tail.offset;
-        let (bytes, behind) = commit.frame.finish(revision, check, active.tail);
-        active.tail = behind;
+        let (bytes, end) = commit.frame.finish(revision, check, active.tail);
+        active.tail = end;
         state.buffer.extend_from_slice(bytes);
         state.appended_bytes += bytes.len() as u64;
         state.next_revision = revision + 1;
@@ -301,13 +303,13 @@ impl Journal {
         Ok(Appended { revision, segment: active.number, frame_offset, is_seal_near })
     }
 
-    /// The newest revision given, and the count and sum of the live items at it.
+    /// The newest revision appended, and the count and sum of the live items at it.
     pub(crate) fn content(&self) -> (u64, ContentSum) {
         let state = self.lock();
         (state.appended, state.content.total())
     }
 
-    /// The count and sum of a collection's live items at the newest revision given.
+    /// The count and sum of a collection's live items at the newest revision appended.
     pub(crate) fn content_of(&self, collection: &str) -> ContentSum {
         self.lock().content.of(collection)
     }

@@ -1,4 +1,4 @@
-//! Count and sum over the live items: what proves an index to be the journal's.
+//! Count and sum over the live items: they prove that an index matches the journal.
 
 use std::collections::HashMap;
 
@@ -9,9 +9,9 @@ use crate::values::key::ItemKey;
 
 /// How many items are live, and the wrapping sum of a hash of each.
 ///
-/// The journal moves it with every entry it appends, from the entry alone; a scan of the index
-/// must come to the same. Two indexes that differ in any live item's key or tag differ in the sum,
-/// except for one chance in 2^128.
+/// The journal updates it with every entry that it appends, from the entry alone. A scan of the
+/// index must compute the same. Two indexes that differ in the key or tag of a live item have
+/// different sums, except with a chance of one in 2^128.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub(crate) struct ContentSum {
     pub(crate) count: u64,
@@ -25,25 +25,25 @@ impl ContentSum {
         self.sum = self.sum.wrapping_add(item_hash(key, etag));
     }
 
-    /// Takes away an item that was replaced or removed.
+    /// Subtracts an item that was replaced or removed.
     pub(crate) fn subtract(&mut self, key: &[u8], etag: ETag) {
         self.count = self.count.wrapping_sub(1);
         self.sum = self.sum.wrapping_sub(item_hash(key, etag));
     }
 
-    /// 32 bits of it, which each frame holds: whether what an index holds is what the journal says,
-    /// where damaged frames keep the whole sum from being known.
+    /// 32 bits of it, which each frame holds. They show whether an index matches the journal where
+    /// damaged frames hide the whole sum.
     pub(crate) fn check(&self) -> u32 {
         (self.sum as u32).wrapping_add(self.count as u32)
     }
 
-    /// Moves by the difference that another sum is.
+    /// Adds another sum, or a difference of sums.
     pub(crate) fn merge(&mut self, difference: Self) {
         self.count = self.count.wrapping_add(difference.count);
         self.sum = self.sum.wrapping_add(difference.sum);
     }
 
-    /// Moves by one entry of the journal: its parent goes, and what it wrote comes.
+    /// Applies one entry of the journal: subtracts its parent, and adds the version that it wrote.
     pub(crate) fn apply(&mut self, key: &[u8], parent: Option<ETag>, written: Option<ETag>) {
         if let Some(parent) = parent {
             self.subtract(key, parent);
@@ -55,7 +55,7 @@ impl ContentSum {
 }
 
 impl ContentSum {
-    /// The value of the entry that clears a collection: what goes with it.
+    /// The value of the entry that clears a collection: the content that it removes.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         let fields = self.count.to_le_bytes().into_iter().chain(self.sum.to_le_bytes());
@@ -71,10 +71,10 @@ impl ContentSum {
         Some(Self { count: u64::from_le_bytes(*count), sum })
     }
 
-    /// How long a count and sum are in a cleared collection's entry.
+    /// The length of a count and sum in a cleared collection's entry.
     const BYTES: usize = 24;
 
-    /// Takes away several items at once.
+    /// Subtracts several items at once.
     pub(crate) fn subtract_all(&mut self, gone: Self) {
         self.count = self.count.wrapping_sub(gone.count);
         self.sum = self.sum.wrapping_sub(gone.sum);
@@ -86,9 +86,9 @@ impl ContentSum {
 pub(crate) struct Contents {
     total: ContentSum,
     collections: Vec<ContentSum>,
-    /// By name, where in the list.
+    /// The position of each collection's content in `collections`.
     positions: HashMap<Box<[u8]>, usize>,
-    /// The name that was looked up last, and its position: mostly it is the next one as well.
+    /// The name that was looked up last, and its position: mostly the next look-up is the same.
     recent: (Box<[u8]>, usize),
 }
 
@@ -102,7 +102,7 @@ impl Contents {
         at.and_then(|at| self.collections.get(*at)).copied().unwrap_or_default()
     }
 
-    /// Takes over what a collection holds, as an orderly close has recorded it.
+    /// Sets the content of a collection to what an orderly close has recorded.
     pub(crate) fn set(&mut self, collection: &str, content: ContentSum) {
         let of = self.collection_mut(collection.as_bytes());
         let before = std::mem::replace(of, content);
@@ -130,7 +130,7 @@ impl Contents {
         self.total.merge(change);
     }
 
-    /// Takes away everything that a collection holds.
+    /// Subtracts the whole content of a collection.
     pub(crate) fn clear(&mut self, collection: &str) {
         let gone = std::mem::take(self.collection_mut(collection.as_bytes()));
         self.total.subtract_all(gone);
@@ -156,7 +156,7 @@ fn item_hash(key: &[u8], etag: ETag) -> u128 {
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let mix = |hash: u128, word: [u8; 8]| {
         let mixed = (hash ^ u128::from(u64::from_le_bytes(word))).wrapping_mul(PRIME);
-        // What a product moves up comes down again.
+        // A product moves bits up only; this moves them down again.
         mixed ^ (mixed >> 67)
     };
     let seed = (u128::from_le_bytes(etag.0) | 1).wrapping_add((key.len() as u128) << 64);

@@ -48,8 +48,8 @@ impl<'s> EntrySource<'s> {
     /// Calls `f` with each entry of a commit, in their order.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when the frame is no commit or one of its entries is malformed, and what
-    /// `f` fails with.
+    /// [`Error::Corrupt`] when the frame is not a commit or one of its entries is malformed, and
+    /// the errors of `f`.
     pub(crate) fn for_each_entry<'a>(
         self,
         frame: &ScannedFrame<'a>,

@@ -1,5 +1,5 @@
-//! Reading commits in order of revision, from any revision on, while the journal goes on being
-//! written and compacted.
+//! Reading commits in order of revision, from any revision on, while the journal is written and
+//! compacted.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl FrameReader {
         Self { after: revision, at: None }
     }
 
-    /// The revision above which the next read goes on.
+    /// The revision above which the next read continues.
     pub(crate) fn revision(&self) -> u64 {
         self.after
     }
@@ -69,8 +69,8 @@ impl FrameReader {
         self.read_over_damage(journal, up_to, visit, &mut |damage| Err(damage.error()))
     }
 
-    /// As [`read`](Self::read), over damaged frames with which `on_damage` agrees; it is called before
-    /// any commit that follows them.
+    /// As [`read`](Self::read), over damaged frames with which `on_damage` agrees; it is called
+    /// before any commit that follows them.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Io`], and what the visitor or `on_damage` fails with.
@@ -156,10 +156,10 @@ impl FrameReader {
             } else {
                 ControlFlow::Continue(())
             };
-            let behind = scan.position();
-            known.remember(revision, behind);
+            let end = scan.position();
+            known.remember(revision, end);
             if revision >= self.after {
-                (self.after, self.at) = (revision, Some((segment, behind)));
+                (self.after, self.at) = (revision, Some((segment, end)));
             }
             if flow.is_break() {
                 return Ok(flow);

@@ -3,7 +3,7 @@
 //! Writers that one sync has released come back at about the same time. A sync that begins with the
 //! first of them leaves the others to the next one, and from then on two groups of half the size
 //! take turns. So a leader waits until as many commits have come as writers were at work last: no
-//! longer than a sync takes, and ever more seldom where they do not come.
+//! longer than a sync takes, and less and less often if they do not come.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const MAX_MISSES: u32 = 6;
 /// What is known of the last groups.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
-    /// How many commits were synced last or had come meanwhile.
+    /// How many commits the last sync covered, or met while it ran.
     expected: u64,
     /// How long the last sync took.
     sync_time: Duration,

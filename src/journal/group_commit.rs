@@ -1,9 +1,9 @@
-//! Group commit: one of those who wait writes and syncs for all.
+//! Group commit: one waiting thread writes and syncs for all.
 //!
-//! Whoever waits and finds nobody at work leads: it writes the buffer for all, syncs if that is
-//! what is waited for, and wakes those for whom it is done, and one that leads next where some are
-//! left. The leader holds no lock while it works, and none when it wakes. Writing and syncing have
-//! a leader each, so that an `Eventual` write does not wait for a sync.
+//! A thread that waits and finds nobody at work leads: it writes the buffer for all, syncs if that
+//! is what it waits for, and wakes the threads whose goal is reached. If others are left, it wakes
+//! one of them to lead next. The leader holds no lock while it works, and none when it wakes.
+//! Writing and syncing have a leader each, so that an `Eventual` write does not wait for a sync.
 
 use std::io;
 use std::mem;
@@ -20,7 +20,7 @@ use crate::storage::DiskFile;
 use crate::values::error::{FailedCall, Result};
 use crate::values::options::Durability;
 
-/// A buffer larger than this is given back to the allocator after it was written.
+/// A buffer larger than this is freed after it was written.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
 
 /// How often a writer looks whether another has written its frame, before it sleeps until then.
@@ -31,8 +31,11 @@ const LOOKS: u32 = 40;
 const LOOKS: u32 = 1;
 
 impl Journal {
-    /// Waits until a goal is reached, and leads where nobody does, having woken these when the lock
-    /// is released. Holds no lock when it returns.
+    /// Waits until a goal is reached, and leads where nobody does. Wakes `woken` once the lock is
+    /// released. Holds no lock when it returns.
+    ///
+    /// # Errors
+    /// [`CommitFailure`] once writing has ended.
     pub(super) fn wait<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -69,14 +72,14 @@ impl Journal {
         }
     }
 
-    /// Whether a goal is reached and told to those who ask, looked at without the journal's lock:
-    /// under it the marks move first, and what is durable is published after them.
+    /// Whether a goal is reached and published. Takes no lock: under the journal's lock the marks
+    /// move first, and what is durable is published after them.
     fn is_reached(&self, goal: Goal) -> bool {
         goal.need(self.marks()).is_none() && self.durable() >= goal.synced.min(goal.applied)
     }
 
-    /// Lets the leader that is writing finish, for some microseconds: to sleep and be woken takes
-    /// longer than most writes.
+    /// Lets the leader that is writing finish, for some microseconds: sleeping and being woken
+    /// takes longer than most writes.
     fn watch(&self, goal: Goal, looks: &mut u32) {
         let before = self.written.load(Ordering::Acquire);
         while *looks < LOOKS {
@@ -102,7 +105,7 @@ impl Journal {
         self.publish_durable(state);
     }
 
-    /// Takes out those for whom this was done, to be woken when no lock is held any more.
+    /// Moves the waiters for whom this was done to `woken`, to be woken when no lock is held.
     pub(super) fn release(&self, state: &mut State, done: Need, woken: &mut Woken) {
         let led = match done {
             Need::Sync => state.syncing,
@@ -122,7 +125,7 @@ impl Journal {
         woken: &mut Woken,
     ) -> Result<(), CommitFailure> {
         let mut state = self.write_buffer(state, woken)?;
-        // Also those who wait to sync what was being written.
+        // Also the threads that wait to sync what was being written.
         self.release(&mut state, Need::Write, woken);
         drop(state);
         woken.wake();
@@ -176,7 +179,7 @@ impl Journal {
         if !state.buffer.is_empty() && !state.writing {
             let written = self.write_buffer(state, woken);
             state = written.inspect_err(|_| self.lock().syncing = false)?;
-            // They need not wait for the sync.
+            // `Eventual` writers need not wait for the sync.
             self.release(&mut state, Need::Write, woken);
         }
         let goal = state.written;
@@ -222,13 +225,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Waits for those who will want the same sync, where that pays.
+    /// Waits for writers that will want the same sync, where that pays.
     fn gather<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         woken: &mut Woken,
     ) -> MutexGuard<'a, State> {
-        // Who waits for a leader to end holds up all who would come.
+        // A thread that waits for the leader to end holds up the writers that would come.
         if self.durability == Durability::Eventual || state.idle_waiters > 0 {
             return state;
         }
@@ -243,7 +246,7 @@ impl Journal {
         state
     }
 
-    /// Ends writing because of what the system says of a segment's file.
+    /// Ends writing because the system refused a call to a segment's file.
     fn fail_at(
         &self,
         state: &mut State,
@@ -273,9 +276,9 @@ impl Journal {
 }
 
 impl State {
-    /// What somebody else does before this can be done. Whoever wants a sync while one is under way
-    /// waits for the next, which will cover all that gathered in the meantime. A write need not wait
-    /// for a sync, nor a sync for a write that it need not cover.
+    /// What somebody else does before this can be done. A thread that wants a sync while one is
+    /// under way waits for the next, which covers everything appended until it begins. A write need
+    /// not wait for a sync, nor a sync for a write that it need not cover.
     fn obstacle(&self, need: Need, goal: Goal) -> Option<Need> {
         let busy = match need {
             Need::Sync if self.syncing => true,

@@ -7,7 +7,7 @@
 //!   parent changes nothing.
 //! - An index that is listed: the codes of the removed rows, and the places of the added ones in
 //!   the ordered set of the new value's codes.
-//! - An index marked as lost: what the version before had in it is not known, because that could
+//! - An index marked as lost: the rows of the version before are not known, because that could
 //!   not be read. The index has to be built anew.
 
 use bincode::{BorrowDecode, Encode, config};

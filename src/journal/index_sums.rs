@@ -34,7 +34,7 @@ pub(super) fn move_sums(sums: &mut BTreeMap<u64, IndexSum>, moves: &[IndexMove])
         match (difference, sums.get_mut(declared)) {
             (Some(difference), Some(index)) => index.content.merge(*difference),
             (None, Some(_)) => drop(sums.remove(declared)),
-            // It was dropped or lost meanwhile.
+            // It was dropped or lost since.
             (_, None) => {}
         }
     }

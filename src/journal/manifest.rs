@@ -22,8 +22,8 @@ pub(crate) struct Manifest {
     pub(crate) incarnation: [u8; 16],
     /// In ascending order of revision; the last may be the active one.
     pub(crate) segments: Vec<SegmentRecord>,
-    /// Segments that compaction has replaced by one of `segments`, listed until the index on disk is
-    /// known to point into none of them. Their files may be gone.
+    /// Segments that compaction has replaced by one of `segments`, listed until the index on disk
+    /// is known to point into none of them. Their files may be gone.
     pub(crate) retired: Vec<RetiredSegment>,
     /// No file of this number or above has been written to.
     pub(crate) next_segment: u32,
@@ -40,19 +40,19 @@ pub(crate) struct Manifest {
     pub(crate) clean: Option<CleanClose>,
     /// How often compaction has dropped tombstones.
     pub(crate) purges: u64,
-    /// Whether a repair has cut the journal and no index was built of it since: the checkpoint is
-    /// none, and nothing can be proven by it.
+    /// Whether a repair has cut the journal and no index was built of it since: the checkpoint
+    /// is empty, and nothing can be proven by it.
     pub(crate) repaired: bool,
-    /// What compaction had to keep of segments, where there is room to say so.
+    /// What compaction had to keep of segments, where there is room to list it.
     pub(crate) retained: Vec<RetainedBytes>,
     /// Commits up to this revision say nothing of the clock: it was set back after them.
     pub(crate) clock_since: u64,
-    /// What is kept of the past; none where nobody has said so.
+    /// Which superseded versions are kept; `None` where no open has set it.
     pub(crate) history: Option<PolicyRecord>,
     /// The secondary indexes that are built, as of the checkpoint.
     pub(crate) indexes: Vec<IndexRecord>,
-    /// The number of a segment that was made ahead when compaction took the next one, else 0: one of
-    /// it that holds commits means that this is an older MANIFEST.
+    /// The number of a segment that was made ahead when compaction took the next one, else 0: one
+    /// of it that holds commits means that this is an older MANIFEST.
     pub(crate) prepared: u32,
 }
 
@@ -92,13 +92,13 @@ impl Manifest {
         // A list takes no memory beyond what a slot full of records does, whatever length it says.
         let config = config::standard().with_limit::<DECODED_BYTES>();
         let (mut manifest, _): (Self, _) = bincode::decode_from_slice(&payload, config).ok()?;
-        // Those that went before they were counted.
+        // Those that were dropped before they were counted.
         manifest.purges = manifest.purges.max(u64::from(manifest.purge_floor > 0));
         Some(manifest).filter(Self::is_plausible)
     }
 
-    /// Whether frames end after their segment's header, and no number is so great that one above
-    /// it may not be had.
+    /// Whether frames end after their segment's header, and no number is so great that there is
+    /// none above it.
     fn is_plausible(&self) -> bool {
         let Checkpoint { revision, index_generation, .. } = self.checkpoint;
         let counts = [
@@ -188,7 +188,7 @@ pub(crate) struct RetainedBytes {
     pub(crate) until_ms: u64,
 }
 
-/// A segment that is no part of the journal any more, while the index may still point into it.
+/// A segment that is no longer part of the journal, while the index may still point into it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct RetiredSegment {
     pub(crate) number: u32,
@@ -213,12 +213,12 @@ pub(crate) struct Checkpoint {
     pub(crate) index_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
     pub(crate) next_expiry_ms: u64,
-    /// Whether no index on disk belongs to it: it was taken while the index could be had in memory
+    /// Whether no index on disk belongs to it: it was taken while the index was in memory
     /// only.
     pub(crate) index_lost: bool,
 }
 
-/// What an orderly close leaves behind, so that the next open need not read the journal.
+/// What an orderly close records, so that the next open need not read the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct CleanClose {
     /// The last revision of the journal.

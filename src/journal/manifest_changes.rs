@@ -7,8 +7,11 @@ use crate::journal::watermark::Watermark;
 use crate::values::error::Result;
 
 impl Journal {
-    /// Records that the index on disk holds every commit up to the checkpoint's revision, and points
-    /// into none of these segments that were dropped before it began.
+    /// Records that the index on disk holds every commit up to the checkpoint's revision, and that
+    /// it points into none of these segments, which were dropped before the checkpoint began.
+    ///
+    /// # Errors
+    /// As [`change_manifest`](Self::change_manifest).
     pub(crate) fn record_checkpoint(
         &self,
         checkpoint: Checkpoint,
@@ -26,7 +29,10 @@ impl Journal {
         })
     }
 
-    /// Leaves the mark of an orderly close; nothing is written where MANIFEST says so already.
+    /// Leaves the mark of an orderly close. Writes nothing if MANIFEST has it already.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`](crate::Error::Poisoned), and those of a replacement of MANIFEST.
     pub(crate) fn record_close(
         self,
         checkpoint: Checkpoint,
@@ -68,7 +74,8 @@ impl Journal {
         manifest.file.replace_both(&changed)
     }
 
-    /// Says in MANIFEST that the store is in use, synced before the first frame.
+    /// Removes the mark of an orderly close from MANIFEST, and syncs that before the first frame. A
+    /// failure poisons.
     pub(super) fn clear_clean_mark(&self, state: &mut State) -> Result<()> {
         let mut manifest = self.manifest.lock();
         let mut next = manifest.current.clone();
@@ -80,11 +87,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Records that followers which have not come past a damaged frame of this revision may miss a
-    /// removal that it held: for them it is as if compaction had dropped the tombstone.
+    /// Records that followers which have not passed a damaged frame of this revision may miss a
+    /// removal that it held: to them the removal's tombstone counts as dropped by compaction.
     ///
     /// # Errors
-    /// As [`record_checkpoint`](Self::record_checkpoint).
+    /// As [`change_manifest`](Self::change_manifest).
     pub(crate) fn note_lost_removals(&self, up_to: u64) -> Result<()> {
         if up_to <= self.purged().newest {
             return Ok(());
@@ -95,12 +102,12 @@ impl Journal {
         })
     }
 
-    /// Replaces MANIFEST by a changed one.
+    /// Replaces MANIFEST by a changed one, durably.
     ///
     /// # Errors
-    /// [`Error::TooManySegments`](crate::Error::TooManySegments) and [`Error::Io`](crate::Error::Io)
-    /// when there is no room for it; nothing is changed. After any other error it is not known which
-    /// of the two is on disk, so that poisons.
+    /// [`Error::TooManySegments`](crate::Error::TooManySegments) and
+    /// [`Error::Io`](crate::Error::Io) when there is no room for it; nothing is changed. After any
+    /// other error it is not known which of the two is on disk, so that poisons.
     pub(super) fn change_manifest(&self, change: impl FnOnce(&mut Manifest)) -> Result<()> {
         self.change_manifest_if(|| true, change).map(drop)
     }
@@ -117,7 +124,7 @@ impl Journal {
         }
         let mut changed = manifest.current.clone();
         change(&mut changed);
-        // Whatever happens to a store's files, it was not closed in order any more.
+        // After any change of its files the store is no longer one that was closed in order.
         changed.clean = None;
         changed.retained = self.segments.retained(&changed.segments);
         manifest.file.make_room(&mut changed, false)?;
@@ -132,7 +139,7 @@ impl Journal {
         Ok(true)
     }
 
-    /// Has the next open build the index anew instead of believing it. One sync.
+    /// Makes the next open build the index anew instead of believing it. Costs one sync.
     pub(crate) fn distrust_index(&self) {
         let watermark = Watermark::load(&*self.disk, &self.store);
         if let Err(error) = watermark.and_then(|(watermark, _)| watermark.set_opening(true)) {

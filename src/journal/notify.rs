@@ -90,7 +90,7 @@ impl Notifier {
         true
     }
 
-    /// Wakes the tasks that there is news for when what it gives is dropped.
+    /// Returns a guard. When it is dropped, it wakes the tasks that there is news for.
     pub(crate) fn wake_later(&self) -> WakeLater<'_> {
         WakeLater(self)
     }
@@ -154,7 +154,7 @@ mod tasks {
     }
 
     impl Notifier {
-        /// Gives a name for [`register`](Self::register).
+        /// Returns a new name for [`register`](Self::register).
         pub(crate) fn task_id(&self) -> TaskId {
             let mut state = self.state.lock();
             state.tasks.last_id += 1;

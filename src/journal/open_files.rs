@@ -1,18 +1,19 @@
-//! Segment files that reading keeps open: few as a rule, more where they are read at random.
+//! Segment files that reading keeps open: few as a rule, more if many segments are read at random.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::storage::DiskFile;
 
-/// How many files a store keeps open, unless it has to open them again and again.
+/// How many files a store keeps open, unless it has to reopen them often.
 const FILES: usize = 16;
-/// How often a file has to be opened in the place of another before one more is kept open. A walk
-/// through many segments, which reads each once, so adds hardly any.
+/// How often a file has to be opened in the place of another before one more is kept open. So a
+/// walk that reads each of many segments once adds hardly any.
 const OPENED_AGAIN: usize = 32;
-/// How many files a store may keep open in addition to these, so that it has 32 handles at most.
+/// How many files a store may keep open in addition, so that it has 32 handles at most.
 const MORE_OF_STORE: usize = 8;
-/// The same of all stores of the process: some systems give a process no more than 256 handles.
+/// How many files all stores of the process may keep open in addition: some systems allow a process
+/// no more than 256 handles.
 const MORE_FILES: usize = 128;
 
 /// The additional files that the stores of this process keep open.
@@ -22,9 +23,9 @@ static MORE: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug, Default)]
 pub(super) struct OpenFiles {
     files: Vec<OpenFile>,
-    /// Where the look for a file to close goes on.
+    /// Where the search for a file to close continues.
     hand: usize,
-    /// How many files were opened in the place of others since the room for them grew.
+    /// How many files were opened in the place of others since room for one more was made.
     opened_again: usize,
     /// How much of [`MORE_FILES`] this store has.
     more: usize,
@@ -46,14 +47,14 @@ impl OpenFiles {
         Some(Arc::clone(&open.file))
     }
 
-    /// Keeps a file open that was not, and closes another where there is no room.
+    /// Adds an open file, and closes another if there is no room.
     pub(super) fn insert(&mut self, number: u32, file: Arc<dyn DiskFile>) {
         let open = OpenFile { number, file, used: false };
         if self.files.len() < FILES + self.more || self.has_more_room() {
             self.files.push(open);
             return;
         }
-        // One turn clears every flag, so the second comes to a file that was not used.
+        // One turn clears every flag, so the second turn finds a file that was not used.
         let count = self.files.len();
         loop {
             self.hand = (self.hand + 1) % count;
@@ -70,7 +71,7 @@ impl OpenFiles {
         self.files.retain(|open| open.number != number);
     }
 
-    /// Makes room for one file more, if files were closed too often for want of it.
+    /// Makes room for one more file, if files were closed too often for lack of room.
     fn has_more_room(&mut self) -> bool {
         self.opened_again += 1;
         if self.opened_again < OPENED_AGAIN {
@@ -129,7 +130,7 @@ mod tests {
         open.remove(7);
         assert!(open.get(7).is_none());
         assert_eq!(read_all(&mut open, &file, most as u32), 1);
-        // Others have what is left; what was granted comes back.
+        // Other tests use the rest of the budget; what this one was granted comes back.
         let granted = open.more;
         assert!(granted == MORE_OF_STORE && MORE.load(Ordering::Relaxed) >= granted);
         let _ = read_all(&mut open, &file, 4_000);

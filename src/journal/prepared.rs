@@ -29,8 +29,8 @@ pub(super) struct PreparedSegment {
 }
 
 impl Journal {
-    /// Makes the next segment's file, unless there is one or the disk is full. A failure is no one's:
-    /// the rotation makes the file itself then.
+    /// Makes the next segment's file, unless there is one or the disk is full. A failure is not
+    /// reported: the rotation makes the file itself then.
     pub(crate) fn prepare_segment(&self) {
         if self.is_poisoned() || self.is_short_of_space() {
             return;
@@ -95,8 +95,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The number for a segment that compaction makes: not that of the file that was made ahead, which
-    /// MANIFEST then notes.
+    /// The number for a segment that compaction makes: not that of the file that was made ahead,
+    /// which MANIFEST then notes.
     pub(super) fn take_number(&self, manifest: &mut Manifest) -> u32 {
         let prepared = self.prepared_number.load(Ordering::Acquire);
         if prepared >= manifest.next_segment {
@@ -123,7 +123,7 @@ impl Journal {
         }
     }
 
-    /// Removes the file of a segment that holds nothing. One that stays goes at the next open.
+    /// Removes the file of a segment that holds nothing. If that fails, the next open removes it.
     pub(super) fn remove_unused(&self, number: u32) {
         let path = segment_path(&self.store, number);
         if let Err(error) = self.disk.remove_file(&path) {
@@ -228,8 +228,8 @@ mod tests {
         assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
     }
 
-    /// A regression: a copy took the number over, and what a crash left of a compaction that had taken
-    /// it there passed for commits of a newer MANIFEST: the copy did not open any more.
+    /// A regression: a copy took the number over, and what a crash left of a compaction that had
+    /// taken it there passed for commits of a newer MANIFEST: the copy did not open any more.
     #[test]
     fn a_copy_says_nothing_of_what_was_made_ahead_in_the_original() {
         let sim = Simulation::new(1);

@@ -1,5 +1,6 @@
-//! When a commit counts: applied when it and all before it are in the index, durable when they are
-//! synced as well. Revisions become visible in their order, whatever order writers come in.
+//! When a commit is visible and when it is durable: *applied* when it and all before it are in the
+//! index, *durable* when they are synced as well. Revisions become visible in ascending order,
+//! whatever the order in which writers apply them.
 
 use crate::journal::append::Journal;
 use crate::journal::poison::CommitFailure;
@@ -10,12 +11,12 @@ use crate::values::error::Result;
 use crate::values::options::Durability;
 
 impl Journal {
-    /// The newest revision below which every commit is applied to the index.
+    /// The revision up to which every commit is applied to the index.
     pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
 
-    /// The newest revision below which every commit is applied and synced.
+    /// The revision up to which every commit is applied and synced.
     pub(crate) fn durable(&self) -> u64 {
         self.durable.load(Ordering::Acquire)
     }
@@ -46,13 +47,14 @@ impl Journal {
         if self.durable() >= revision { Ok(()) } else { self.sync().map(drop) }
     }
 
-    /// The newest revision given.
+    /// The newest revision of a commit that was appended.
     pub(crate) fn appended(&self) -> u64 {
         self.appended.load(Ordering::Acquire)
     }
 
-    /// Gives the newest revision to `begin` while none newer can be given, and returns when every
-    /// commit up to it is applied. `begin` takes no lock but a leaf.
+    /// Calls `begin` with the newest revision, while no commit can get a newer one. Returns when
+    /// every commit up to that revision is applied. `begin` may take only locks that are last in
+    /// their order.
     ///
     /// # Errors
     /// [`Error::Poisoned`](crate::Error::Poisoned) when a failure left one of them unapplied.

@@ -18,7 +18,7 @@ use crate::storage::Disk;
 use crate::storage::layout::{MANIFEST_FILE, segment_path};
 use crate::values::error::{Error, Result};
 
-/// The journal as an open found it, before anything of this run is written.
+/// The journal as an open found it, before this session writes anything.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) disk: Arc<dyn Disk>,
@@ -35,9 +35,9 @@ pub(crate) struct Recovered {
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
     pub(crate) next_revision: u64,
-    /// Present when the last run closed in order and nothing contradicts it.
+    /// Present when the last session closed in order and nothing contradicts it.
     pub(crate) clean: Option<CleanClose>,
-    /// Segments of which a full read has found frames damaged, and the first in each.
+    /// Segments in which a full read has found damaged frames, and the error of the first in each.
     pub(crate) damaged: Vec<(u32, Error)>,
 }
 
@@ -51,8 +51,8 @@ pub(crate) struct FoundSegment {
 }
 
 impl Recovered {
-    /// Makes durable what this session goes by and was only read so far. After an unclean end it
-    /// may be in the system's cache and not on the disk, and the next crash would show that.
+    /// Makes durable what this session relies on and has only read so far. After an unclean end it
+    /// may be in the system's cache alone, and the next crash would lose it.
     pub(crate) fn settle(&mut self) -> Result<()> {
         if self.clean.is_none() {
             self.manifest_file.settle(&self.manifest)?;
@@ -61,7 +61,7 @@ impl Recovered {
         Ok(())
     }
 
-    /// What an entry says of the clock, 0 where that was set back after it.
+    /// What an entry says of the clock; 0 if the clock was set back after it.
     pub(crate) fn clock_of(&self, found: &FoundEntry<'_, '_>) -> u64 {
         if found.revision > self.manifest.clock_since { found.entry.clock_ms() } else { 0 }
     }
@@ -114,7 +114,7 @@ pub(crate) fn recover(
     let retired = open_retired(&**disk, store, &manifest)?;
     let used = last_revision.max(manifest.revision_floor);
     let next_revision = used + 1 + if clean.is_some() { 0 } else { REVISION_SKIP };
-    // Beyond that nothing is given; see `Journal::append`.
+    // There is no revision beyond that; see `Journal::append`.
     let next_revision = next_revision.min(MAX_STORED + 1);
     Ok(Recovered {
         disk: Arc::clone(disk),
@@ -139,14 +139,14 @@ pub(crate) struct Ends {
     pub(crate) segments: Vec<FoundSegment>,
     pub(crate) active: Option<Active>,
     pub(crate) last_revision: u64,
-    /// Present when the last run closed in order and nothing contradicts it.
+    /// Present when the last session closed in order and nothing contradicts it.
     pub(crate) clean: Option<CleanClose>,
-    /// The frames at the end that nobody knows to be synced.
+    /// The frames at the end that are not known to be synced.
     pub(crate) unproven: Option<Unproven>,
 }
 
 /// Opens the segments that the manifest names and finds where the last one ends, by reading alone.
-/// Damage before the end is stepped over: whether anything current is lost by it, the index tells.
+/// Damage before the end is stepped over: the index shows whether anything current is lost by it.
 ///
 /// # Errors
 /// [`Error::Corrupt`] where a segment, or the last frames that were synced, are missing.
@@ -174,7 +174,7 @@ pub(crate) fn find_ends(
                     Some(clean) => {
                         last_revision = clean.revision;
                         let position = clean.position(&segment);
-                        // A file that was cut short is not written to behind the gap.
+                        // Nothing is written after the gap of a file that was cut short.
                         let is_cut = segment.facts.len_bytes < position.offset;
                         Tail { position, must_rotate: clean.must_rotate || is_cut }
                     }
@@ -207,7 +207,7 @@ pub(crate) fn find_ends(
 }
 
 /// The segments that compaction has replaced and not removed yet. One that is missing or damaged
-/// is no loss: an index that points into it is built anew.
+/// costs nothing: an index that points into it is built anew.
 fn open_retired(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<Vec<FoundSegment>> {
     let mut retired = Vec::with_capacity(manifest.retired.len());
     for record in &manifest.retired {
@@ -248,16 +248,17 @@ impl CleanClose {
     }
 }
 
-/// Whether a valid frame follows where an orderly close says that the journal ends: then the mark
-/// is older than the journal.
+/// Whether a valid frame follows the end that an orderly close has recorded: then the record is
+/// older than the journal.
 fn goes_on(segment: &OpenSegment, clean: &CleanClose) -> bool {
     let mut header = [0; FRAME_HEADER_BYTES];
     segment.file.read_exact_at(&mut header, clean.tail_offset).is_ok()
         && FrameHeader::decode(&header, clean.position(segment)).is_some()
 }
 
-/// Scans the last segment to its first invalid frame above the watermark, as those below it were
-/// synced and are damaged; returns where in it the frames above the watermark begin, too.
+/// Scans the last segment to its first invalid frame above the watermark: invalid frames below it
+/// were synced, so they are damaged and passed over. Also returns where the frames above the
+/// watermark begin.
 fn find_tail(
     segment: &OpenSegment,
     mark: u64,
@@ -274,7 +275,7 @@ fn find_tail(
             }
             end = scan.position();
         }
-        // A seal ends it, too: the crash came before MANIFEST said so.
+        // A seal ends it, too: the crash came before MANIFEST recorded it.
         let sealed = scan.position() != end;
         if sealed || *last_revision >= mark || !scan.skip_to_header(u64::MAX, mark)? {
             break;
@@ -310,8 +311,8 @@ impl Unproven {
     }
 }
 
-/// Removes segment files that MANIFEST does not name, which a crash left; if MANIFEST is too old
-/// to name them, that is [`Error::Corrupt`], and they stay.
+/// Removes segment files that MANIFEST does not name, which a crash left. A file that cannot be
+/// removed stays until the next open.
 pub(crate) fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<()> {
     for number in unnamed(disk, store, manifest)? {
         let path = segment_path(store, number);
@@ -323,14 +324,14 @@ pub(crate) fn remove_unnamed(disk: &dyn Disk, store: &Path, manifest: &Manifest)
     Ok(())
 }
 
-/// Whether a segment that MANIFEST cannot know of yet holds commits.
+/// Whether a segment that is newer than MANIFEST holds commits.
 pub(crate) fn is_outdated(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<bool> {
     let numbers = unnamed(disk, store, manifest)?.into_iter();
     let is_unknown =
         |number: &u32| *number >= manifest.next_segment || *number == manifest.prepared;
     for number in numbers.filter(is_unknown) {
         match OpenSegment::open(disk, store, number) {
-            // A seal alone is no commit: a crash may come between it and MANIFEST.
+            // A seal alone does not count: a crash may come between it and MANIFEST.
             Ok(segment) if segment.holds_commits()? => return Ok(true),
             // A header that cannot be read belongs to a segment that was never finished.
             Ok(_) | Err(Error::Corrupt { .. }) => {}

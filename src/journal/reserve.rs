@@ -43,7 +43,7 @@ struct Held {
     goal_bytes: u64,
     /// How long it was when it was made whole, or as whole as there was space.
     full_bytes: u64,
-    /// Whether compaction uses it: nobody makes it whole meanwhile.
+    /// Whether compaction uses it: nobody makes it whole until that is over.
     lent: bool,
     /// Whether it was cut, or could not be made whole, and was not made whole since.
     short: bool,
@@ -73,11 +73,11 @@ impl Reserve {
         self.is_whole.store(false, Ordering::Release);
     }
 
-    /// Makes the file so long.
+    /// Makes the file this long.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is no space. What there was of it is kept. Any other failure is
-    /// logged, and the store goes on without: the system refuses a call for the moment.
+    /// [`Error::Io`] when there is no space; what could be reserved is kept. Any other failure is
+    /// logged, and the store continues without a reserve: the system refuses a call for the moment.
     fn make_whole(&self, goal_bytes: u64) -> Result<()> {
         let mut held = self.held.lock();
         held.goal_bytes = goal_bytes;
@@ -250,9 +250,9 @@ impl Journal {
         self.reserve.look_again();
     }
 
-    /// Calls `f`, which needs so much space, and again with some of what is set aside while it finds
-    /// none. While a compaction has its part of that, free space is the compaction's: then what is
-    /// left is cut before.
+    /// Calls `f`, which needs so much space, and again with some of what is set aside while it
+    /// finds none. While a compaction has its part of that, free space is the compaction's: then
+    /// what is left is cut before.
     pub(super) fn with_reserve<T>(
         &self,
         needed_bytes: u64,

@@ -1,10 +1,10 @@
-//! Rewriting segments: what is worth keeping of some neighbours goes into one new segment, which
-//! takes their place.
+//! Rewriting segments: what is worth keeping of neighbouring segments is copied into one new
+//! segment, which takes their place.
 //!
-//! Crash-safe at every step: the new number is taken in MANIFEST first, so a file of that number
-//! is never mistaken for a part of the journal; the new segment is whole and synced before one
-//! replacement of MANIFEST names it and retires its sources; and these go only when every head has
-//! moved. MANIFEST lists them until the index on stable storage has it from a checkpoint: an open
+//! Crash-safe at every step: the new number is taken in MANIFEST first, so a file of that number is
+//! never mistaken for a part of the journal; the new segment is whole and synced before one
+//! replacement of MANIFEST names it and retires its sources; and these are removed only when every
+//! head has moved. MANIFEST lists them until a checkpoint has written the moved heads: an open
 //! after a crash moves the heads again, by what replaced their segments.
 
 use crate::journal::append::Journal;
@@ -126,7 +126,7 @@ impl Journal {
                 let at = at.expect("MANIFEST lists the sources of a rewrite");
                 manifest.segments.retain(|record| !is_source(record));
                 manifest.segments.insert(at, record);
-                // What a source had replaced in turn now lives on in this segment, too.
+                // What a source has replaced in turn is now in this segment.
                 for retired in &mut manifest.retired {
                     if sources.iter().any(|source| source.number == retired.replaced_by) {
                         retired.replaced_by = number;
@@ -146,9 +146,9 @@ impl Journal {
         switched
     }
 
-    /// Lets go of retired segments, which no head points into any more. MANIFEST lists them until the
-    /// next checkpoint, as the index on stable storage may point into them until then. Their files
-    /// go with the next [`remove_dropped`](Self::remove_dropped).
+    /// Lets go of retired segments, which no head points into any more. MANIFEST lists them until
+    /// the next checkpoint, as the index on stable storage may point into them until then. Their
+    /// files go with the next [`remove_dropped`](Self::remove_dropped).
     pub(crate) fn drop_retired(&self, numbers: &[u32]) {
         for number in numbers {
             self.segments.remove(*number);
@@ -168,7 +168,7 @@ impl Journal {
         let numbers = std::mem::take(&mut *self.dropped_files.lock());
         for number in numbers {
             let path = segment_path(&self.store, number);
-            // One that stays goes at a later open.
+            // One that cannot be removed now is removed at a later open.
             if let Err(error) = self.disk.remove_file(&path)
                 && error.kind() != std::io::ErrorKind::NotFound
             {

@@ -9,28 +9,28 @@ use crate::storage::layout::segment_path;
 use crate::values::error::{Error, Result};
 use crate::values::options::Durability;
 
-/// How far ahead of its frames a segment is filled with zeros: little at first, then as much
-/// again as it holds, up to the limit.
+/// How far ahead of its frames a segment is filled with zeros: little at first, then as far as it
+/// is filled with frames, up to the limit.
 const FIRST_RESERVE_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 1 << 20;
-/// Shorter segments are not synced before they are sealed.
+/// Segments of a smaller capacity are not synced before they are sealed.
 const LEAST_SYNCED_AHEAD_BYTES: u64 = 1 << 20;
-/// What is in a segment is synced when so small a part of it is left, so that its seal syncs little
-/// while everybody waits.
+/// A segment is synced when a quarter of it is left, a sixteenth, and a sixty-fourth, so that its
+/// seal syncs little while every writer waits.
 const SYNCED_AHEAD_PARTS: [u64; 3] = [4, 16, 64];
-/// How much of that is made at a time: a nearly full disk may have room for a part.
+/// How many bytes are filled at a time: a nearly full disk may have room for a part.
 const RESERVE_STEP_BYTES: u64 = 64 << 10;
 /// How far ahead is filled while the disk is full.
 const SCARCE_RESERVE_BYTES: u64 = 4 << 10;
 
-/// About what it takes to begin a segment: its header, some zeros, a longer MANIFEST.
+/// About how many bytes it takes to begin a segment: its header, some zeros, a longer MANIFEST.
 pub(super) const BEGIN_BYTES: u64 = 32 << 10;
 
-/// What a frame needs.
+/// The room that a frame needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room {
     pub(super) bytes: u64,
-    /// Whether it may use what is set aside for freeing space.
+    /// Whether it frees space, and so may use the space that is set aside.
     pub(super) frees: bool,
 }
 
@@ -43,9 +43,9 @@ pub(super) struct Filling {
 }
 
 impl Active {
-    /// Whether the frame that begins here, the last one, is the first to reach into the segment's last
-    /// quarter, or into the last quarter of that, and so on. Small segments have none of these: to
-    /// sync them takes no longer.
+    /// Whether the frame at this offset, the newest one, is the first to reach into the segment's
+    /// last quarter, sixteenth or sixty-fourth. False for small segments: their seal has little to
+    /// sync.
     pub(super) fn comes_near_seal(&self, frame_offset: u64) -> bool {
         let reaches = |part: &u64| {
             let near = self.capacity - self.capacity / part;
@@ -54,18 +54,21 @@ impl Active {
         self.capacity >= LEAST_SYNCED_AHEAD_BYTES && SYNCED_AHEAD_PARTS.iter().any(reaches)
     }
 
-    /// How much longer the file has to be for a frame of this length, on a full disk.
+    /// How many bytes longer the file has to be for a frame of this length, on a full disk.
     pub(super) fn lacks(&self, frame_bytes: u64) -> u64 {
         let needed = self.tail.offset + frame_bytes + SEAL_ROOM_BYTES;
         if needed <= self.reserved { 0 } else { needed + SCARCE_RESERVE_BYTES - self.reserved }
     }
 
-    /// Makes room in the file up to beyond a frame of this length, so that writing the frame needs
+    /// Makes room in the file for a frame of this length and more, so that writing the frame needs
     /// no new space.
     ///
-    /// Where each commit is synced the room is filled with zeros, so that syncing it need not change
-    /// what the file system knows of the file. Where syncs are few the space is only reserved:
-    /// zeros would double what is written.
+    /// If each commit is synced, the room is filled with zeros, so that a sync need not write the
+    /// file system's metadata. If syncs are few, the space is only reserved: zeros would double
+    /// what is written.
+    ///
+    /// # Errors
+    /// [`Error::Io`], of kind `StorageFull` when there is no room for this frame.
     pub(super) fn reserve(
         &mut self,
         store: &Path,
@@ -115,7 +118,8 @@ mod tests {
     use crate::simulation::Simulation;
     use crate::{Durability, Options, Precondition};
 
-    /// Else all that the last interval wrote is synced while everybody waits for the next segment.
+    /// Otherwise everything of the last interval is synced while every writer waits for the next
+    /// segment.
     #[test]
     fn what_is_in_a_segment_is_synced_before_it_is_sealed() {
         let sim = Simulation::new(1);

@@ -33,7 +33,8 @@ impl Journal {
     /// another call that may find the disk full.
     ///
     /// # Errors
-    /// [`Error::Io`] with nothing changed; [`Error::Poisoned`].
+    /// - [`Error::Io`], of kind `StorageFull` when there is no room; nothing is changed.
+    /// - [`Error::Poisoned`].
     pub(super) fn make_room<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -81,7 +82,8 @@ impl Journal {
         Ok(state)
     }
 
-    /// Begins the next segment, with space set aside or with what was.
+    /// Begins the next segment: with the space that is set aside for a commit that frees space, and
+    /// else while the reserve grows.
     fn begin_next(&self, state: &mut State, room: Room) -> Result<()> {
         if room.frees {
             self.recheck_reserve();
@@ -96,24 +98,24 @@ impl Journal {
         Filling { durability: self.durability, scarce: self.is_short_of_space() }
     }
 
-    /// Refuses to give a revision that no reader would believe.
+    /// Refuses a revision that no reader would accept.
     pub(super) fn check_revisions(&self, state: &State) -> Result<()> {
         if state.next_revision <= MAX_STORED {
             return Ok(());
         }
-        let reason = "it says that all revisions were given";
+        let reason = "it says that all revisions were used";
         Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
     }
 
-    /// How large segments get: a tenth of what lives in the journal, so that compaction can
-    /// choose and most of a small store's files are open, within 1 and 64 MiB.
+    /// How large segments get: a tenth of the journal's live bytes, at least 1 and at most 64 MiB.
+    /// So compaction has a choice, and most files of a small store can stay open.
     pub(crate) fn segment_capacity(&self) -> u64 {
         let share = self.segments.total_live_bytes() / 10;
         share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 
-    /// Seals the active segment and begins the next when it holds anything dead, so that
-    /// compaction can reach it.
+    /// Seals the active segment and begins the next if it holds dead bytes, so that compaction can
+    /// reclaim them.
     pub(crate) fn seal_if_dead(&self) -> Result<()> {
         let state = self.lock();
         let dead = state.active.as_ref().is_some_and(|active| {
@@ -131,11 +133,11 @@ impl Journal {
         self.with_reserve(0, || self.rotate(&mut state, 0))
     }
 
-    /// Seals the active segment, if there is one, and begins the next. Holds the journal's lock
-    /// for some syncs, once per segment.
+    /// Seals the active segment, if there is one, and begins the next. Costs some syncs under the
+    /// journal's lock, once for each segment.
     fn rotate(&self, state: &mut State, frame_bytes: u64) -> Result<()> {
         self.check_revisions(state)?;
-        // Twice what the last one came to hold, which after a crash may be little.
+        // Twice what the last one holds, which after a crash may be little.
         let previous_bytes = state.active.as_ref().map_or(0, |active| active.tail.offset);
         let wanted = (previous_bytes * 2).max(FIRST_SEGMENT_BYTES).min(self.segment_capacity());
         let frames = SEGMENT_HEADER_BYTES + frame_bytes + SEAL_ROOM_BYTES;
@@ -143,7 +145,7 @@ impl Journal {
         if let Some(active) = &mut state.active {
             active.reserve(&self.store, 0, self.filling())?;
         }
-        // Waits for one that is just being made: to make another would take longer.
+        // Waits for a segment that is being made ahead: to make another would take longer.
         let mut prepared = self.prepared.lock();
         self.check_prepared(&mut prepared)?;
         let mut manifest = self.manifest.lock();
@@ -174,7 +176,8 @@ impl Journal {
         let first_revision = state.next_revision;
         let next = self.create_segment(number, first_revision, capacity, frame_bytes, prepared)?;
 
-        // From here on a failure leaves open which segments the store has, so it ends writing.
+        // From here on it is unknown after a failure which segments the store has, so that ends
+        // writing.
         self.seal(state).inspect_err(|error| self.fail(state, error))?;
         let replaced = manifest.file.replace(&changed);
         replaced.inspect_err(|error| self.fail(state, error))?;
@@ -183,7 +186,7 @@ impl Journal {
         self.segments.add(number, vec![self.incarnation], next.tail.seed);
         self.segments.note_removals(number, false);
         if let Some(sealed) = &state.active {
-            // Gives back what was filled ahead; after the seal nothing is ever read.
+            // Frees what was filled ahead: nothing after the seal is ever read.
             let cut = sealed.file.set_len(sealed.tail.offset + SEAL_ROOM_BYTES);
             if let Err(error) = cut {
                 let path = segment_path(&self.store, sealed.number);
@@ -194,17 +197,17 @@ impl Journal {
         self.written_up_to.store(pack(number, next.tail.offset), Ordering::Release);
         state.active = Some(next);
         state.opened_for_writing = true;
-        // The seal was written and synced for them, and nobody else tells them.
+        // The seal was written and synced on their behalf, and nobody else wakes them.
         let mut woken = Woken::default();
         self.release(state, Need::Write, &mut woken);
         self.release(state, Need::Sync, &mut woken);
         Ok(())
     }
 
-    /// The first number, from this one on, of which there is no file. A file that an earlier attempt
-    /// could not remove stays until the next open: here nothing says whose it is.
+    /// The first number, from this one on, of which there is no file. A file that an earlier
+    /// attempt could not remove stays until the next open, which knows whose it is.
     pub(super) fn free_number(&self, from: u32) -> Result<u32> {
-        /// So many attempts may have failed.
+        /// The most files that failed attempts may have left.
         const MOST_TAKEN: u32 = 1_000;
         for number in from..from.saturating_add(MOST_TAKEN) {
             let path = segment_path(&self.store, number);
@@ -216,8 +219,8 @@ impl Journal {
         Err(Error::io("creating", &path)(io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// Makes a segment's file, synced with its name, that has room for a frame of this length; of one
-    /// that was made ahead, if there is one.
+    /// Makes a segment's file that has room for a frame of this length, and syncs it and its name.
+    /// Uses the file that was made ahead, if there is one.
     fn create_segment(
         &self,
         number: u32,
@@ -273,14 +276,14 @@ impl Journal {
         let written = active.file.write_all_at(&state.buffer, start);
         let synced = written.and_then(|()| active.file.sync_data());
         if let Err(error) = synced {
-            // Only the seal goes: what was appended before stays readable.
+            // Only the seal is removed: what was appended before stays readable.
             state.buffer.truncate((end.offset - start) as usize);
             return Err(Error::io("syncing", &path)(error));
         }
         state.buffer.clear();
         let active_number = active.number;
         self.set_written(state, state.appended);
-        // Should MANIFEST fail next, this stays the active segment, and all of it is durable.
+        // If MANIFEST fails next, this stays the active segment, and all of it is durable.
         self.written_up_to.store(pack(active_number, end.offset), Ordering::Release);
         self.set_synced(state, state.appended);
         Ok(())

@@ -20,19 +20,18 @@ use crate::values::key::ItemKey;
 pub(crate) struct Salvaged {
     pub(crate) records: Vec<SegmentRecord>,
     pub(crate) last_revision: u64,
-    /// A revision that no lost commit was above, as far as can be known.
+    /// The highest revision that a lost commit may have had, as far as can be known.
     pub(crate) highest_seen: u64,
     pub(crate) damage: Option<Error>,
-    /// Where the frames of the last of the records end, when no seal follows them: damage does, or
-    /// nothing.
+    /// Where the frames of the last record end, if no seal follows them but damage or nothing.
     pub(crate) unsealed_end: Option<Position>,
     /// Segments after the damage, whole files.
     pub(crate) dropped: Vec<u32>,
     pub(crate) lost_bytes: u64,
-    /// The records of these indexes represent segments that are to be made of what is left of
-    /// damaged ones.
+    /// What is left of damaged segments, to be written into new ones; each with its index in
+    /// `records`.
     pub(crate) rewrites: Vec<(usize, Remains)>,
-    /// Where damage is, in the middle as well, if all that is whole was kept.
+    /// The damaged stretches, if everything whole was kept, also after damage.
     pub(crate) gone: Vec<(PathBuf, DamagedStretch)>,
     /// Items whose newest version is gone, as far as damaged frames name them.
     pub(crate) lost_items: Vec<ItemKey>,
@@ -85,7 +84,7 @@ pub(crate) fn salvage(
         let number = records.last().map_or(1, |record| record.number);
         let path = segment_path(store, number);
         let offset = prefix.records.last().and_then(|r| r.sealed).map_or(0, |end| end.offset);
-        // What follows the end is not frames any more, if it is there at all.
+        // No frames follow the end, if anything does.
         prefix.lost_bytes += file_len(disk, &path).saturating_sub(offset);
         prefix.damage = Some(Error::corrupt(&path, offset, "frames that were synced are missing"));
     }
@@ -93,8 +92,8 @@ pub(crate) fn salvage(
     Ok(prefix)
 }
 
-/// Whether a segment may follow a revision: its own begin at the next, or at one that a crash, a
-/// repair or a restore has made of it.
+/// Whether a segment may follow a revision: its first revision is the next one, or the next one
+/// after the skips of a crash, a repair or a restore.
 pub(super) fn joins(last_revision: u64, first_revision: u64) -> bool {
     first_revision.saturating_sub(last_revision + 1).is_multiple_of(REVISION_SKIP)
 }
@@ -137,7 +136,7 @@ impl Salvaged {
         });
         let mut end = scan.position();
         let mut sealed = false;
-        // Compaction drops commits, and what it makes of a segment covers them all the same.
+        // A segment that compaction has made also covers the commits that it has dropped.
         let mut covered = record.sealed.map_or(0, |end| end.last_revision);
         let mut malformed = None;
         while let Some(frame) = scan.next()? {
@@ -214,9 +213,9 @@ pub(super) fn records_of<'a>(
 /// The segments that lie in the journal's folder and are parts of it, in order of revision, for a
 /// store whose manifest is lost.
 ///
-/// Compaction leaves segments behind that say the same twice: of sealed ones whose revisions
-/// overlap the newest counts, and one without a seal that begins inside another was not finished.
-/// One whose header cannot be read is left over, too, unless there is a gap that it may have
+/// Compaction may leave two segments with the same commits. Of sealed ones whose revisions overlap
+/// the newest counts. One without a seal whose first revision is inside another was not finished.
+/// One whose header cannot be read is taken for a leftover, unless there is a gap that it may have
 /// filled.
 fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     let mut readable = Vec::new();
@@ -229,7 +228,7 @@ fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     }
     readable.sort_by_key(|found| std::cmp::Reverse(found.record.number));
     let mut parts: Vec<Found> = Vec::new();
-    // The seal of one without commits lies below its first revision: it overlaps none.
+    // A segment without commits has a seal below its first revision, so it overlaps none.
     let (sealed, unsealed): (Vec<Found>, Vec<Found>) =
         readable.into_iter().partition(|found| found.seal.is_some());
     for found in sealed.into_iter().chain(unsealed) {
@@ -245,28 +244,28 @@ fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     parts.sort_by_key(|part| (part.record.first_revision, part.record.number));
     let mut records: Vec<SegmentRecord> = parts.iter().map(|part| part.record).collect();
     let gaps = gaps(&parts);
-    // From the last on, so that the places of those before stay as they are.
+    // From the last to the first, so that the indexes of those before stay right.
     let mut placed: Vec<(usize, u32)> = unreadable
         .into_iter()
         .filter_map(|number| Some((gap_of(number, &gaps, &records)?, number)))
         .collect();
     placed.sort_unstable();
     for (at, number) in placed.into_iter().rev() {
-        // No revision is known of it.
+        // Its revisions are unknown.
         let record = SegmentRecord { number, first_revision: 0, sealed: None, live_bytes: 0 };
         records.insert(at, record);
     }
     Ok(records)
 }
 
-/// Where a segment may be missing: before the parts of these indexes, which do not join those
-/// before them, or after all, unless the last is the one that was being written.
+/// Where a segment may be missing, as indexes into `parts`: before a part that does not join the
+/// one before it, or after all, unless the last part is the one that was being written.
 fn gaps(parts: &[Found]) -> Vec<usize> {
     let mut gaps = Vec::new();
     let mut covered = Some(0u64);
     for (index, part) in parts.iter().enumerate() {
         let Some(last) = covered else {
-            // Damaged, and with nothing kept after it.
+            // The part before has no seal: it is damaged, and nothing after it is kept.
             gaps.push(parts.len());
             return gaps;
         };
@@ -281,14 +280,15 @@ fn gaps(parts: &[Found]) -> Vec<usize> {
     gaps
 }
 
-/// The gap that a segment without a readable header is taken to have filled: one between a lower
-/// and a higher number, as all are that compaction has not rewritten, or else the first.
+/// The gap that a segment without a readable header is taken to have filled: the one between a
+/// lower and a higher number, where a segment is unless compaction has written it, or else the
+/// first gap.
 fn gap_of(number: u32, gaps: &[usize], records: &[SegmentRecord]) -> Option<usize> {
     let fits = |gap: &usize| {
         let before = gap.checked_sub(1).and_then(|index| records.get(index));
-        let behind = records.get(*gap);
+        let after = records.get(*gap);
         before.is_none_or(|record| record.number < number)
-            && behind.is_none_or(|record| number < record.number)
+            && after.is_none_or(|record| number < record.number)
     };
     gaps.iter().copied().find(fits).or(gaps.first().copied())
 }
@@ -314,7 +314,7 @@ struct Found {
 }
 
 impl Found {
-    /// Gives nothing where the header cannot be read.
+    /// `None` where the header cannot be read.
     fn read(disk: &dyn Disk, store: &Path, number: u32) -> Result<Option<Self>> {
         let segment = match OpenSegment::open(disk, store, number) {
             Ok(segment) => segment,

@@ -79,7 +79,7 @@ pub(crate) struct FrameScanner {
     over: Option<(u64, u64)>,
     damage: Vec<DamagedStretch>,
     last: Option<Found>,
-    /// What the last header says, if there is one up to where the scan stands.
+    /// What the last header says, if there is one before the scan's position.
     content_check: Option<u32>,
     buffer: Vec<u8>,
     buffer_start: u64,
@@ -108,28 +108,28 @@ impl FrameScanner {
         Self { last_revision, ..self }
     }
 
-    /// The same scan, which steps over damage: frames reach up to `end_offset`, with revisions up to
-    /// `last_revision`. What it steps over, [`take_damage`](Self::take_damage) gives.
+    /// The same scan, which steps over damage: frames reach up to `end_offset`, with revisions up
+    /// to `last_revision`. [`take_damage`](Self::take_damage) returns what it stepped over.
     pub(crate) fn over_damage(self, end_offset: u64, last_revision: u64) -> Self {
         Self { over: Some((end_offset, last_revision)), ..self }
     }
 
-    /// Position of the scan: after the last valid frame.
+    /// The position of the scan: after the last valid frame.
     pub(crate) fn position(&self) -> Position {
         self.next
     }
 
-    /// The last revision up to where the scan stands, as far as it is known.
+    /// The last revision before the scan's position, as far as it is known.
     pub(crate) fn last_revision(&self) -> u64 {
         self.last_revision
     }
 
-    /// Goes on behind a commit of this revision, which the caller has checked.
+    /// Continues after a commit of this revision, which the caller has checked.
     pub(crate) fn pass(&mut self, revision: u64) {
         self.last_revision = revision;
     }
 
-    /// Goes on from another place between two frames.
+    /// Continues from another place between two frames.
     pub(crate) fn go_to(&mut self, offset: u64) {
         self.next.offset = offset;
     }
@@ -337,8 +337,8 @@ mod tests {
     use crate::journal::frame::FrameBuilder;
     use crate::storage::{Disk, MemoryDisk};
 
-    /// What a scan tells of frames that follow each other: the revisions of commits, and whether it
-    /// reaches the end.
+    /// What a scan reports of frames that follow each other: the revisions of commits, and whether
+    /// it reaches the end.
     fn scan_commits(after: u64, frames: Vec<(FrameBuilder, u64)>) -> Result<(Vec<u64>, bool)> {
         let (disk, path) = (MemoryDisk::new(), PathBuf::from("segment"));
         let file = disk.open(&path, true).unwrap();
@@ -346,9 +346,9 @@ mod tests {
         let mut position = first;
         for (mut frame, revision) in frames {
             frame.complete();
-            let (bytes, behind) = frame.finish(revision, 0, position);
+            let (bytes, end) = frame.finish(revision, 0, position);
             file.write_all_at(bytes, position.offset).unwrap();
-            position = behind;
+            position = end;
         }
         let mut scan = FrameScanner::new(file, path, position.offset, first).after(after);
         let mut revisions = Vec::new();

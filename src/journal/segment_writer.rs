@@ -1,4 +1,4 @@
-//! Writing a whole segment of frames that are already there, as compaction and copies do.
+//! Writing a whole segment of frames that exist already, as compaction and copies do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,7 +32,8 @@ impl SegmentWriter {
     /// Creates the file of a segment in a store's folder.
     ///
     /// # Errors
-    /// [`Error::Io`], also when there are more incarnations than a header has room for.
+    /// [`Error::Io`], of kind `InvalidInput` when a header has no room for this number of
+    /// incarnations.
     pub(crate) fn create(
         disk: &dyn Disk,
         store: &Path,
@@ -82,7 +83,7 @@ impl SegmentWriter {
         Ok(begin)
     }
 
-    /// The same for a body that another segment's frame held with this checksum.
+    /// As [`push`](Self::push), for the body of another segment's frame, which has this checksum.
     pub(crate) fn push_body(
         &mut self,
         body: &[u8],
@@ -90,10 +91,10 @@ impl SegmentWriter {
         revision: u64,
     ) -> Result<u64> {
         let begin = self.tail.offset;
-        let (header, behind) = header_of_body(body, body_checksum, revision, self.tail);
+        let (header, end) = header_of_body(body, body_checksum, revision, self.tail);
         self.buffer.extend_from_slice(&header);
         self.buffer.extend_from_slice(body);
-        self.tail = behind;
+        self.tail = end;
         self.write_if_much()?;
         Ok(begin)
     }
@@ -102,8 +103,8 @@ impl SegmentWriter {
         if self.buffer.len() >= WRITE_BYTES { self.write_up_to(self.tail.offset) } else { Ok(()) }
     }
 
-    /// Ends the segment with a seal, at a revision that may be above its last frame's, and makes
-    /// its contents durable; its name is the caller's to sync.
+    /// Ends the segment with a seal, at a revision that may be above its last frame's, and syncs
+    /// its contents. The caller syncs its name.
     pub(crate) fn seal(&mut self, last_revision: u64) -> Result<SegmentRecord> {
         let end = self.buffer_frame(&mut FrameBuilder::seal(), last_revision);
         self.write_up_to(end.offset)?;
@@ -117,9 +118,9 @@ impl SegmentWriter {
     }
 
     fn buffer_frame(&mut self, frame: &mut FrameBuilder, revision: u64) -> Position {
-        let (bytes, behind) = frame.finish(revision, 0, self.tail);
+        let (bytes, end) = frame.finish(revision, 0, self.tail);
         self.buffer.extend_from_slice(bytes);
-        behind
+        end
     }
 
     fn write_up_to(&mut self, end: u64) -> Result<()> {

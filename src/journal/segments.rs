@@ -18,7 +18,7 @@ use crate::storage::{Disk, DiskFile};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 
-/// The least distance of two places that are remembered of a segment.
+/// The least distance between two places of a segment that are remembered.
 const INDEX_BYTES: u64 = 64 << 10;
 
 /// The segments of a store, as readers see them.
@@ -27,13 +27,13 @@ pub(crate) struct Segments {
     disk: Arc<dyn Disk>,
     store: PathBuf,
     known: RwLock<BTreeMap<u32, Arc<KnownSegment>>>,
-    /// Of `sync`, so that models see a segment go.
+    /// A lock of `sync`, so that models see a segment being removed.
     open: sync::Mutex<OpenFiles>,
-    /// How much is allocated to note what is superseded.
+    /// How many parts are allocated to note superseded entries.
     superseded_parts: AtomicUsize,
 }
 
-/// What reading needs to know of a segment.
+/// What readers and compaction know of a segment.
 #[derive(Debug)]
 pub(crate) struct KnownSegment {
     pub(crate) path: PathBuf,
@@ -42,25 +42,26 @@ pub(crate) struct KnownSegment {
     seed: u32,
     /// Whether a reader met frames that are damaged.
     damaged: AtomicBool,
-    /// Whether an entry in it may be a removal. Of one that an earlier session wrote nobody knows.
+    /// Whether an entry in it may be a removal; true if an earlier session wrote it, as that is
+    /// unknown.
     removals: AtomicBool,
     /// Bytes of the entries that the index's heads of items point to.
     live_bytes: AtomicU64,
     superseded: Superseded,
-    /// Bytes that compaction had to keep in addition to those, and until when that need not be
-    /// looked at again.
+    /// Bytes that compaction had to keep in addition to the live ones, and the time in milliseconds
+    /// until which it need not look again.
     retained: Mutex<(u64, u64)>,
-    /// Some places between frames, each after the given revision, as readers came by.
+    /// Some places between frames that readers have passed, each with the revision before it.
     index: Mutex<Vec<(u64, Position)>>,
 }
 
 impl KnownSegment {
-    /// The last known place before which there is no revision above this one, and the revision
-    /// before it, 0 where that is the beginning.
+    /// The last remembered place that no frame of a higher revision precedes, and the revision
+    /// before it; the segment's first place and 0 if there is none.
     pub(crate) fn place_after(&self, revision: u64) -> (u64, Position) {
         let index = self.index.lock();
-        let behind = index.partition_point(|(before, _)| *before <= revision);
-        let found = behind.checked_sub(1).and_then(|at| index.get(at)).copied();
+        let above = index.partition_point(|(before, _)| *before <= revision);
+        let found = above.checked_sub(1).and_then(|at| index.get(at)).copied();
         found.unwrap_or((0, self.first_place()))
     }
 
@@ -69,8 +70,8 @@ impl KnownSegment {
         Position { offset: SEGMENT_HEADER_BYTES, seed: self.seed }
     }
 
-    /// Counts a version whose entry the index no longer points to. A tombstone was not counted as live:
-    /// what had to be retained of the segment for it can be reclaimed.
+    /// Counts a version whose entry the index no longer points to. A tombstone was not counted as
+    /// live: what had to be retained of the segment for it can be reclaimed.
     fn subtract_live(&self, head: &Head) {
         let bytes = head.footprint_bytes();
         if head.deleted {
@@ -95,7 +96,7 @@ impl KnownSegment {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Remembers that frames in it are damaged; what cannot be read is told to the log, once.
+    /// Remembers that frames in it are damaged. The first call writes a line to the log.
     pub(crate) fn note_damage(&self, error: &Error) {
         if !self.damaged.swap(true, Ordering::Relaxed) {
             log::warn!("a segment is damaged, and what is whole of it stays in use: {error}");
@@ -138,7 +139,7 @@ impl Segments {
         self.known.write().insert(number, Arc::new(known));
     }
 
-    /// Says whether an entry of a segment is a removal.
+    /// Records whether an entry of a segment is a removal.
     pub(crate) fn note_removals(&self, number: u32, any: bool) {
         if let Some(segment) = self.known.read().get(&number) {
             segment.removals.store(any, Ordering::Relaxed);
@@ -154,7 +155,7 @@ impl Segments {
     /// Forgets a segment, before its file is removed.
     pub(crate) fn remove(&self, number: u32) {
         if let Some(segment) = self.known.write().remove(&number) {
-            // Under the map's lock alone anything is noted.
+            // Nothing more is noted: that takes the map's lock.
             self.superseded_parts.fetch_sub(segment.superseded.parts(), Ordering::Relaxed);
         }
         self.open.lock().remove(number);
@@ -181,7 +182,8 @@ impl Segments {
         }
     }
 
-    /// The same, because a newer version was applied, or a clear that removed it.
+    /// As [`subtract_live`](Self::subtract_live), for a version that a newer one or a clear
+    /// supersedes: notes that, too.
     pub(crate) fn supersede(&self, head: &Head) {
         if let Some(segment) = self.known.read().get(&head.segment) {
             segment.superseded.note(head.offset, head.len_bytes, &self.superseded_parts);
@@ -236,8 +238,8 @@ impl Segments {
         file.len().map_err(Error::io("reading the length of", &path))
     }
 
-    /// Records how many bytes a segment holds that are not live and cannot be reclaimed, and
-    /// until when that is to be believed.
+    /// Records how many bytes of a segment are not live and cannot be reclaimed, and until when
+    /// that holds.
     pub(crate) fn retain(&self, number: u32, bytes: u64, until_ms: u64) {
         if let Some(segment) = self.get(number) {
             *segment.retained.lock() = (bytes, until_ms);
@@ -250,7 +252,7 @@ impl Segments {
         if now_ms < held.1 { held.0 } else { 0 }
     }
 
-    /// What is known to be held of these segments.
+    /// What compaction had to keep of these segments.
     pub(crate) fn retained(&self, records: &[SegmentRecord]) -> Vec<RetainedBytes> {
         let known = self.known.read();
         let held = records.iter().filter_map(|record| {
@@ -260,7 +262,7 @@ impl Segments {
         held.filter(|held| held.bytes > 0).collect()
     }
 
-    /// A segment, unless compaction has removed it, or it never was.
+    /// A segment; `None` if compaction has removed it, or there never was one.
     pub(crate) fn get(&self, number: u32) -> Option<Arc<KnownSegment>> {
         self.known.read().get(&number).cloned()
     }
@@ -278,13 +280,17 @@ impl Segments {
         Ok(Some(file))
     }
 
-    /// Closes the files that reading has opened, since nobody seems to need them.
+    /// Closes the files that reading has opened. The next read opens its own again.
     pub(crate) fn close_files(&self) {
         // Closed without the lock.
         drop(std::mem::take(&mut *self.open.lock()));
     }
 
-    /// Reads this number of bytes of a segment; `None` as [`get`](Self::get).
+    /// Reads `len_bytes` of a segment; `None` as [`get`](Self::get).
+    ///
+    /// # Errors
+    /// - [`Error::Corrupt`] when the file ends before them.
+    /// - [`Error::Io`] when the system refuses a call.
     pub(crate) fn read(&self, number: u32, offset: u32, len_bytes: u32) -> Result<Option<Vec<u8>>> {
         let mut bytes = vec![0; len_bytes as usize];
         let Some(file) = self.file(number)? else { return Ok(None) };

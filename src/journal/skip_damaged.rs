@@ -140,7 +140,7 @@ impl Survivors {
         error: Error,
     ) {
         let path = segment_path(store, record.number);
-        // Of one that is found without a manifest no revision is known: the next one tells.
+        // Without a manifest no revision of it is known: the next segment shows it.
         let last = record.sealed.map_or(self.highest_seen, |end| end.last_revision);
         let stretch = self.stretch_up_to(0, file_len(disk, &path), last);
         self.lose(error, &path, stretch);
@@ -267,7 +267,7 @@ impl Walk<'_> {
         let (end, highest) = match self.ending {
             Ending::Closed(end, _) if begin >= end => return Ok(false),
             Ending::At(end, highest) | Ending::Closed(end, highest) => (end, highest),
-            // What was not synced before a crash may be torn, and is no damage.
+            // What was not synced before a crash may be torn, which is not damage.
             Ending::Torn(mark) if self.last_revision >= mark => return Ok(false),
             Ending::Torn(_) | Ending::Seal => (u64::MAX, u64::MAX),
         };
@@ -275,7 +275,7 @@ impl Walk<'_> {
             let (end_offset, last_revision) = match self.ending {
                 Ending::At(end, highest) | Ending::Closed(end, highest) => (end, highest),
                 Ending::Torn(mark) => (self.segment.facts.len_bytes, mark),
-                // Only the seal may be missing; the next segment tells.
+                // Only the seal may be missing; the next segment shows whether more is.
                 Ending::Seal => return Ok(false),
             };
             let first_revision = self.last_revision + 1;

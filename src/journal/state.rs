@@ -33,8 +33,8 @@ pub(crate) struct Purged {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(super) next_revision: u64,
-    /// The revision below this run's first. Before that is given, MANIFEST says that no later open
-    /// goes below.
+    /// The revision before the first of this session. Before that one is used, MANIFEST says that
+    /// no later open uses a lower one.
     pub(super) opened_at: u64,
     pub(super) active: Option<Active>,
     /// Frames that nobody has begun to write; they belong at the end of the active segment.
@@ -75,23 +75,23 @@ pub(super) struct Unapplied {
 pub(crate) struct Active {
     pub(crate) number: u32,
     pub(crate) file: Arc<dyn DiskFile>,
-    /// Where the next frame goes: after everything appended, written or not.
+    /// Where the next frame begins: after everything appended, written or not.
     pub(crate) tail: Position,
     /// Up to where the file is filled with frames or zeros.
     pub(crate) reserved: u64,
     /// The length at which the segment is sealed.
     pub(crate) capacity: u64,
-    /// Whether the next frame goes to a new segment in any case, as after a crash.
+    /// Whether the next frame begins a new segment in any case, as after a crash.
     pub(crate) must_rotate: bool,
 }
 
 impl State {
-    /// Revisions given in this session that are not synced, and the next.
+    /// The number of this session's revisions that are not synced, and one more.
     pub(super) fn unsynced_commits(&self) -> u64 {
         self.next_revision - self.synced_in_session()
     }
 
-    /// The newest revision that is synced, or the one before the first that this session gives.
+    /// The newest revision that is synced, or the one before the first of this session.
     pub(super) fn synced_in_session(&self) -> u64 {
         self.synced.max(self.opened_at)
     }

@@ -1,14 +1,15 @@
-//! Which entries of a segment this session has superseded, so that compaction need not look them up.
+//! Which entries of a segment this session has superseded, so that compaction need not look them
+//! up.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Bytes of a segment for which there is one bit. Of entries that are at least as long no two begin in
-/// the same bytes; shorter ones are not noted.
+/// Bytes of a segment for which there is one bit. Of entries that are at least as long no two begin
+/// in the same bytes; shorter ones are not noted.
 const BYTES_PER_BIT: u32 = 32;
 /// Bytes of a segment whose bits are allocated together, once one of them is set.
 const BYTES_PER_PART: u32 = 1 << 20;
-/// Entries behind these are not noted.
+/// Entries after these parts are not noted.
 const PARTS: usize = 64;
 const WORDS: usize = (BYTES_PER_PART / BYTES_PER_BIT / u64::BITS) as usize;
 /// The most parts of all segments of a store: 4 MiB. In the others nothing is noted.
@@ -16,7 +17,7 @@ const MAX_PARTS: usize = 1 << 10;
 
 /// A bit for each place where an entry may begin.
 ///
-/// What is noted is certain, and stays so. What is not noted may be superseded all the same.
+/// An entry that is noted is superseded, for good. One that is not noted may be superseded too.
 #[derive(Debug)]
 pub(super) struct Superseded([OnceLock<Box<Part>>; PARTS]);
 
@@ -29,7 +30,8 @@ impl Default for Superseded {
 }
 
 impl Superseded {
-    /// Notes the entry that begins at this offset of the segment; `parts` counts those of all segments.
+    /// Notes the entry that begins at this offset of the segment; `parts` counts those of all
+    /// segments.
     pub(super) fn note(&self, offset: u32, len_bytes: u32, parts: &AtomicUsize) {
         let Some((part, word, bit)) = place_of(offset, len_bytes) else { return };
         let Some(part) = self.0.get(part) else { return };
@@ -41,8 +43,8 @@ impl Superseded {
             Box::new([const { AtomicU64::new(0) }; WORDS])
         });
         if let Some(word) = words.get(word) {
-            // Release: who finds the bit finds the newer entry appended, and can wait until it is
-            // durable.
+            // Release: a thread that finds the bit finds the newer entry appended, and can wait
+            // until that is durable.
             word.fetch_or(bit, Ordering::Release);
         }
     }

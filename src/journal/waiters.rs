@@ -1,7 +1,7 @@
-//! Those who wait for the journal, each at a seat of its own.
+//! The threads that wait for the journal, each at a seat of its own.
 //!
-//! Nobody waits for a signal that all share: a thread that is woken has what it waits for, and then
-//! takes no lock, or is the one that leads next. A leader wakes when it holds no lock; a rotation and
+//! No two threads share a signal. A thread that is woken has what it waits for, and then takes no
+//! lock, or it leads next. A leader wakes when it holds no lock; a rotation and
 //! a failure, which are rare, wake under the journal's.
 //!
 //! Whenever the journal's lock is released and someone waits for a write or a sync, somebody leads
@@ -32,7 +32,7 @@ pub(super) struct Goal {
     pub(super) applied: u64,
 }
 
-/// What is still to be done for someone.
+/// What has to be done next for a waiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Need {
     Sync,
@@ -71,7 +71,7 @@ impl Goal {
     }
 }
 
-/// Those who sleep, by what they wait for, in the order in which they came.
+/// The threads that sleep, by what they wait for, in the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     write: Vec<Waiter>,
@@ -101,20 +101,20 @@ pub(super) struct Seat {
     called: Condvar,
 }
 
-/// Those who are to be woken, once no lock is held. Wakes them when it is dropped.
+/// The threads to wake once no lock is held. Wakes them when it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct Woken(Vec<(Arc<Seat>, Call)>);
 
 impl Waiters {
-    /// Gives a seat to someone who waits for this to be done.
+    /// Adds a thread that waits for this to be done; returns its seat.
     pub(super) fn add(&mut self, goal: Goal, wait_for: Need) -> Arc<Seat> {
         let seat = Arc::new(Seat { call: Mutex::new(None), called: Condvar::new() });
         self.list(wait_for).push(Waiter { goal, seat: Arc::clone(&seat) });
         seat
     }
 
-    /// Takes out those for whom this was done. `led` says whether somebody goes on doing it;
-    /// otherwise the first for whom it was not done is taken, too, to lead.
+    /// Removes the waiters for whom this was done, so that they can be woken. `led` says whether
+    /// somebody continues to do it. If not, the first waiter that is left is removed too, to lead.
     pub(super) fn release(&mut self, done: Need, marks: Marks, led: bool, woken: &mut Woken) {
         for waiter in mem::take(self.list(done)) {
             match waiter.goal.need(marks) {
@@ -130,7 +130,7 @@ impl Waiters {
         }
     }
 
-    /// Takes out everybody.
+    /// Removes every waiter, to be woken.
     pub(super) fn release_all(&mut self, woken: &mut Woken) {
         for list in [&mut self.write, &mut self.sync, &mut self.apply] {
             woken.0.extend(list.drain(..).map(|waiter| (waiter.seat, Call::Look)));
@@ -177,8 +177,8 @@ impl Drop for Woken {
 
 #[cfg(test)]
 impl Journal {
-    /// Stands for a writer that waits until everything appended is synced, which somebody else does;
-    /// tells whether it was woken for that.
+    /// Waits as a writer does until everything appended is synced by somebody else. The function
+    /// that it returns says whether it was woken for that.
     pub(crate) fn stand_in_line(&self) -> impl Fn() -> bool {
         let mut state = self.lock();
         let goal = Goal::synced(state.appended);

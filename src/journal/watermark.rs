@@ -1,8 +1,9 @@
 //! WATERMARK: how far the journal was last synced, and whether an index is just being opened.
 //!
-//! The mark is written after each sync of the journal and never synced for itself, so after a crash
-//! it may be old, never ahead; what MANIFEST says of checkpoint and seals is a bound below it. It tells a torn tail, which a crash may
-//! leave, from damage to frames that were synced, which it may not.
+//! The mark is written after each sync of the journal and never synced for itself. So after a crash
+//! it may be old, but never ahead; checkpoint and seals in MANIFEST are a lower bound of it. By the
+//! mark an open distinguishes a torn tail, which a crash may leave, from damage to frames that were
+//! synced.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl Watermark {
         Ok(newest(&*file, &path)?.1)
     }
 
-    /// Whose a file of this name is, where no MANIFEST tells, by what its sectors begin with.
+    /// Whose a file of this name is, where there is no MANIFEST, by what its sectors begin with.
     pub(crate) fn provenance(disk: &dyn Disk, store: &Path) -> Result<Provenance> {
         let path = store.join(WATERMARK_FILE);
         match disk.kind(&path).map_err(Error::io("looking for", &path))? {

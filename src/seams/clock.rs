@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Where the wall time comes from; tests put their own in.
+/// Where the wall time comes from; tests use a source of their own.
 pub(crate) type TimeSource = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// A clock that never goes back, within a run and, through [`raise`](Self::raise), across opens.
+/// A clock that never goes back, within a session and, through [`raise`](Self::raise), across
+/// opens.
 pub(crate) struct Clock {
     source: TimeSource,
     highest_ms: AtomicU64,
@@ -19,13 +20,13 @@ impl Clock {
         Self { source, highest_ms: AtomicU64::new(0) }
     }
 
-    /// Milliseconds since 1970, at least as many as any earlier call gave.
+    /// Milliseconds since 1970, at least as many as any earlier call returned.
     pub(crate) fn now_ms(&self) -> u64 {
         let now = millis((self.source)());
         self.highest_ms.fetch_max(now, Ordering::AcqRel).max(now)
     }
 
-    /// Makes sure that no later reading is below one that an earlier run recorded.
+    /// Makes sure that no later reading is below one that an earlier session recorded.
     pub(crate) fn raise(&self, at_least_ms: u64) {
         self.highest_ms.fetch_max(at_least_ms, Ordering::AcqRel);
     }

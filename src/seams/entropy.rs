@@ -12,7 +12,7 @@ type Filler = dyn Fn(&mut [u8]) + Send + Sync;
 
 impl Entropy {
     /// The operating system's generator. Where it fails, which no supported system does once it
-    /// has started, a seeded generator stands in: incarnations must differ, not be secret.
+    /// has started, a seeded generator is used: incarnations must differ, but need not be secret.
     pub(crate) fn system() -> Self {
         Self(Arc::new(|bytes| {
             if getrandom::fill(bytes).is_err() {
@@ -21,7 +21,7 @@ impl Entropy {
         }))
     }
 
-    /// A generator that gives the same bytes for the same seed.
+    /// A generator that makes the same bytes for the same seed.
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn seeded(seed: u64) -> Self {
         let generator = std::sync::Mutex::new(fastrand::Rng::with_seed(seed));

@@ -51,8 +51,8 @@ mod imp {
         mutex.lock()
     }
 
-    /// Waits until nobody holds a mutex, for some microseconds at most. When this returns somebody may
-    /// hold it again.
+    /// Waits until nobody holds a mutex, for some microseconds at most. When this returns somebody
+    /// may hold it again.
     pub(crate) fn await_unlocked<T>(mutex: &Mutex<T>) {
         const LOOKS: u32 = 60;
         for _ in 0..LOOKS {
@@ -119,7 +119,7 @@ mod imp {
     pub(crate) mod thread {
         pub(crate) use loom::thread::{Builder, JoinHandle, current, yield_now};
 
-        /// loom hands the size on to where it counts machine words; what it gives by itself is a
+        /// loom hands the size on to where it counts machine words; its own default is a
         /// quarter of this.
         const STACK_WORDS: usize = 0x4000;
 
@@ -193,13 +193,13 @@ mod imp {
         }
     }
 
-    /// A lock for many readers or one writer, of which `try_read` never waits. loom's own does:
-    /// whoever is about to try it is held up for as long as another has it.
+    /// A lock for many readers or one writer whose `try_read` never waits. loom's own does: a
+    /// thread that is about to try it waits for as long as another has it.
     #[derive(Debug)]
     pub(crate) struct TryRwLock<T> {
         /// How many read, or are about to see that they cannot, and [`WRITER`].
         held: loom::sync::atomic::AtomicUsize,
-        /// Nobody waits for it: who locks it has been let in above.
+        /// Nobody waits for it: `held` has let in the thread that locks it.
         value: std::sync::RwLock<T>,
     }
 

@@ -11,8 +11,8 @@ use crate::values::error::{Error, Result};
 pub(crate) fn sync_ancestors(disk: &dyn Disk, path: &Path) -> Result<()> {
     for ancestor in path.ancestors().skip(1) {
         match disk.sync_dir(ancestor) {
-            // A directory that we may not read is not one that we made, and one of a file system
-            // that cannot sync directories, or is read-only, can be had no better.
+            // We did not make a directory that we may not read. Where the file system cannot sync
+            // directories, or is read-only, nothing more can be done.
             Err(error) if cannot_be_synced(error.kind()) => {}
             synced => synced.map_err(Error::io("syncing", ancestor))?,
         }

@@ -18,7 +18,8 @@ pub(crate) const RESERVE_FILE: &str = "RESERVE";
 pub(crate) const JOURNAL_FOLDER: &str = "journal";
 /// Where a repair moves the segments that it leaves out.
 pub(crate) const DAMAGED_FOLDER: &str = "damaged";
-/// What an orderly close knows of the index: all leaves, and the checksums of their pairs in the backing store.
+/// What an orderly close knows of the index: all leaves, and the checksums of their pairs in the
+/// backing store.
 pub(crate) const INDEX_FILE: &str = "INDEX";
 /// What the name of an index's folder begins with; its generation follows.
 pub(crate) const INDEX_FOLDER_PREFIX: &str = "index-";
@@ -31,7 +32,7 @@ pub(crate) fn segment_path(store: &Path, number: u32) -> PathBuf {
     store.join(JOURNAL_FOLDER).join(format!("{number:010}.seg"))
 }
 
-/// The number that a segment's file name gives it.
+/// The number in the name of a segment's file.
 pub(crate) fn segment_number(file_name: &str) -> Option<u32> {
     let digits = file_name.strip_suffix(".seg").filter(|digits| digits.len() == 10)?;
     let number = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?;

@@ -13,8 +13,8 @@ use crate::seams::sync::Mutex;
 /// A disk that is gone with its last handle. Clones share their files.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryDisk {
-    // Not `crate::seams::sync`'s mutex: names are no part of what models explore, and nothing that a
-    // model could pre-empt happens while this is held.
+    // Not `crate::seams::sync`'s mutex: models do not explore names, and nothing that a model could
+    // pre-empt happens while this is held.
     shared: Arc<std::sync::Mutex<Shared>>,
 }
 

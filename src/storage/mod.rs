@@ -1,7 +1,7 @@
-//! The seam to the file system: every byte of the journal goes through [`Disk`].
+//! The seam to the file system: every byte of the journal passes through [`Disk`].
 //!
 //! Three implementations pass one conformance suite (`conformance`): the operating system's files
-//! ([`RealDisk`]), plain memory for `Store::in_memory` ([`MemoryDisk`]), and, behind the feature
+//! ([`RealDisk`]), plain memory for `Store::in_memory` ([`MemoryDisk`]), and, with the feature
 //! `simulation`, a disk that loses, reorders, tears and refuses (`SimulatedDisk`).
 //!
 //! The index does not pass through here: it is a cache of the journal and is proven or rebuilt

@@ -133,7 +133,7 @@ impl<F> Names<F> {
         self.entries.remove(path);
     }
 
-    /// Gives everything at and below a path another one; what was there is dropped.
+    /// Moves everything at and below a path to another path; what was there is dropped.
     pub(super) fn move_tree(&mut self, from: &Path, to: &Path) {
         self.take_tree(to);
         for (path, entry) in std::mem::take(&mut self.entries) {

@@ -10,7 +10,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What tells a file from every other one, as long as it is open: volume and number.
+/// What distinguishes a file from every other one, as long as it is open: volume and number.
 pub(super) type FileIdentity = (u64, u64);
 
 /// How a file of a store is opened: a link in its place is refused, and one that is made can be
@@ -72,7 +72,8 @@ pub(super) fn plain(path: PathBuf) -> PathBuf {
 }
 
 /// A resolved path as the user would write it: `C:\x` and not `\\?\C:\x`, where both mean the same.
-/// The names below it may go beyond the 260 characters that Windows takes: std lengthens them itself.
+/// The names below it may go beyond the 260 characters that Windows takes: std lengthens them
+/// itself.
 #[cfg(windows)]
 pub(super) fn plain(path: PathBuf) -> PathBuf {
     dunce::simplified(&path).to_owned()
@@ -98,7 +99,7 @@ pub(super) fn write_at(file: &File, buf: &[u8], offset: u64) -> io::Result<usize
 }
 
 /// Reads with an explicit offset. `seek_read` also moves the handle's cursor, which nothing here
-/// uses, so many threads may share the handle.
+/// uses. So any number of threads may share the handle.
 #[cfg(windows)]
 pub(super) fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buf, offset)
@@ -117,7 +118,7 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Flushes a directory, where its file system can; `docs/design.md` tells what holds where it
+/// Flushes a directory, where its file system can; `docs/design.md` says what holds where it
 /// cannot.
 #[cfg(windows)]
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -180,7 +181,7 @@ pub(super) fn allocate(_file: &File, _offset: u64, _len: u64) -> io::Result<bool
     Ok(false)
 }
 
-/// Gives every way of having no space left the one kind `StorageFull`, with the system's error as
+/// Turns every error for a lack of space into the kind `StorageFull`, with the system's error as
 /// its source: a quota that is used up, and Windows' second code for a full disk.
 pub(super) fn name_full_disk(error: io::Error) -> io::Error {
     #[cfg(windows)]

@@ -33,7 +33,7 @@ impl Disk for RealDisk {
             match found.canonicalize() {
                 Ok(mut resolved) => {
                     for part in path.strip_prefix(existing).into_iter().flat_map(Path::components) {
-                        // What does not exist is no link, so its parent is what the text says.
+                        // What does not exist is not a link, so its parent is what the text says.
                         match part {
                             Component::ParentDir => drop(resolved.pop()),
                             Component::Normal(name) => resolved.push(name),
@@ -258,7 +258,7 @@ mod tests {
         assert!(!held.is_at_path().unwrap() && other.is_at_path().unwrap());
     }
 
-    /// The text that `canonicalize` gives on Windows begins with `\\?\`.
+    /// The text that `canonicalize` returns on Windows begins with `\\?\`.
     #[test]
     fn a_resolved_path_is_one_that_users_write() {
         let root = tempfile::tempdir().unwrap();

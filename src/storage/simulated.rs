@@ -4,7 +4,7 @@
 //! is durable only after a sync of the file, its name only after a sync of the directory, a write
 //! is torn at sectors and each sector kept or lost for itself, and a failed sync calls the pages
 //! clean that it did not write (as on Linux). [`SimulatedDisk::crash`] draws one image of what a
-//! power cut may leave, [`SimulatedDisk::kill`] gives what the end of the process leaves.
+//! power cut may leave, [`SimulatedDisk::kill`] returns what the end of the process leaves.
 
 mod content;
 mod crash;
@@ -36,7 +36,7 @@ use media::{FileId, Media, Opened};
 /// Equal calls in equal order and an equal seed give equal images.
 #[derive(Clone, Default)]
 pub struct SimulatedDisk {
-    // Of std, not of `crate::seams::sync`: this disk stands outside of what models explore.
+    // Of std, not of `crate::seams::sync`: this disk is outside of what models explore.
     state: Arc<Mutex<State>>,
     process: Arc<Process>,
 }
@@ -89,8 +89,8 @@ impl SimulatedDisk {
         Self { state: Arc::clone(&self.state), process: Arc::default() }
     }
 
-    /// Ends the process that this handle belongs to, as a kill does: its locks are free, what it has
-    /// written is there, and nothing that is left of it in a test does anything any more.
+    /// Ends the process that this handle belongs to, as a kill does: its locks are free, what it
+    /// has written is there, and nothing that is left of it in a test does anything any more.
     pub fn end_process(&self) {
         // Under the lock: no call of it is half done.
         let mut state = self.state();
@@ -128,7 +128,7 @@ impl SimulatedDisk {
     }
 
     /// Limits the sum of all files' lengths in bytes. What would grow a file beyond it fails with
-    /// `StorageFull` and changes nothing; overwriting in place goes on.
+    /// `StorageFull` and changes nothing; overwriting in place still works.
     pub fn set_capacity(&self, capacity: Option<u64>) {
         self.state().capacity = capacity;
     }

@@ -162,7 +162,7 @@ fn undecodable(source: impl Into<BoxError>) -> Error {
     codec_error(CodecStep::Decode, source)
 }
 
-/// Gives bytes to any type that can be made of bytes: `Bytes`, byte buffers.
+/// Deserializes bytes into any type that can be made of bytes: `Bytes`, byte buffers.
 struct BytesDeserializer(Bytes);
 
 impl<'de> serde::Deserializer<'de> for BytesDeserializer {

@@ -35,7 +35,7 @@ impl<X> Limited<X> {
         Limited { inner, depth: self.depth }
     }
 
-    /// Goes one level down, if there is one.
+    /// One level deeper, unless that is too deep.
     fn deeper<E: Error>(self) -> Result<Self, E> {
         let depth = self.depth + 1;
         if depth > MAX_DEPTH { Err(E::custom(TOO_DEEP)) } else { Ok(Self { depth, ..self }) }
@@ -154,7 +154,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Limited<V> {
         this.inner.visit_map(entries)
     }
 
-    /// A variant without content is no level; see [`VariantAccess`] for the others.
+    /// A variant without content does not count as a level; see [`VariantAccess`] for the others.
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
         let variant = self.same(variant);
         self.inner.visit_enum(variant)

@@ -149,7 +149,7 @@ impl PendingTag {
         let mut tag = [0; 16];
         let hash = blake3::hash(&self.0);
         tag.copy_from_slice(hash.as_bytes().split_at(16).0);
-        // The all-zero tag means "not saved"; the one hash in 2^128 that gives it is moved aside.
+        // The all-zero tag means "not saved"; the one hash in 2^128 that is zero is replaced.
         if tag == ETag::UNSAVED.0 {
             tag = [0xff; 16];
         }

@@ -80,7 +80,7 @@ impl Head {
 
     /// Takes one head from the front of `bytes`.
     ///
-    /// Where the front is no head the answer is `None`, and `bytes` stays as it is.
+    /// Returns `None` and leaves `bytes` as it is where the front is not a head.
     #[inline(always)]
     pub(crate) fn decode_from(bytes: &mut &[u8]) -> Option<Self> {
         let (head, len) = match bytes.first_chunk::<WINDOW_BYTES>() {
@@ -181,7 +181,7 @@ impl Head {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Control(u16);
 
-/// Where the width of a number stands in the control word: the lowest bit, and how many bits.
+/// Where the control word holds the width of a number: the lowest bit, and how many bits.
 type Field = (u32, u32);
 
 const REVISION: Field = (2, 3);

@@ -31,8 +31,8 @@ impl ItemKey {
         Self::of_parts(collection, key, &[])
     }
 
-    /// Stands for a collection as a whole: it has the empty key, which no item has. The tombstone
-    /// that a clear leaves is found by it.
+    /// The key of a collection as a whole: the empty key, which no item has. It finds the tombstone
+    /// that a clear leaves.
     pub(crate) fn of_collection(collection: &str) -> Self {
         Self::in_directory(collection, &[], &[])
     }
@@ -48,8 +48,8 @@ impl ItemKey {
         self.collection_len == 0
     }
 
-    /// Joins a collection's name and the key of a cell of the index, which comes in two parts and is
-    /// empty where the cell is [the collection's](Self::of_collection).
+    /// Joins a collection's name and the key of a cell of the index, which comes in two parts and
+    /// is empty where the cell is [the collection's](Self::of_collection).
     pub(crate) fn of_parts(collection: &str, first: &[u8], second: &[u8]) -> Result<Self> {
         if !first.is_empty() || !second.is_empty() {
             check_len(first.len() + second.len())?;

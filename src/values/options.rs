@@ -78,16 +78,16 @@ pub enum OnDamage {
     /// Read the whole journal and keep every commit before the first damage. If no item needs what
     /// is damaged, nothing is cut. Otherwise the store continues as a new incarnation, and
     /// [`Store::damage`](crate::Store::damage) reports what is gone. An item whose newest version
-    /// comes after the damage goes back to the version before it, unless compaction has dropped
+    /// comes after the damage returns to the version before it, unless compaction has dropped
     /// that version; a [`HistoryPolicy`](crate::HistoryPolicy) with versions keeps it. Costs a read
     /// of every byte at every open, so set this only for a repair.
     KeepPrefix,
     /// Read the whole journal, keep every whole commit, before and after the damage, and continue
     /// as a new incarnation. [`Store::damage`](crate::Store::damage) reports what is gone. The
-    /// result may be a state that the store never had. An item whose newest version is damaged goes
-    /// back to its newest whole version, or is absent; if its removal is damaged, it may be present
-    /// again. Other items keep their newest versions. A commit, also a batch, is kept whole or not
-    /// at all.
+    /// result may be a state that the store never had. An item whose newest version is damaged
+    /// returns to its newest whole version, or is absent; if its removal is damaged, it may be
+    /// present again. Other items keep their newest versions. A commit, also a batch, is kept whole
+    /// or not at all.
     ///
     /// Damaged segments are rewritten without what is damaged. The old files are moved to the
     /// folder `damaged`, where they take space until somebody removes them. Costs what

@@ -14,7 +14,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     /// the commit. From that instant on the item is absent to every read and every precondition.
     /// The store reclaims its space later, in the background.
     ///
-    /// A write keeps the item's own expiry, unless the handle that it goes through says otherwise:
+    /// A write keeps the item's own expiry, unless its handle says otherwise:
     ///
     /// | handle | an item that exists | an item that is created |
     /// |---|---|---|
@@ -45,8 +45,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
     ///
     /// If the system's clock was ahead when the store read it, the store's clock stands still until
     /// the system's has caught up. Items that expire before that time are gone early, and no item
-    /// expires meanwhile. [`Options::reset_clock`](crate::Options::reset_clock) sets the store's
-    /// clock back. Tests set a [`ManualClock`](crate::ManualClock).
+    /// expires during the wait. [`Options::reset_clock`](crate::Options::reset_clock) sets the
+    /// store's clock back. Tests set a [`ManualClock`](crate::ManualClock).
     ///
     /// ```
     /// # fn main() -> Result<(), ifmatch::Error> {

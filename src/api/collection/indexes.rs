@@ -59,8 +59,8 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
     ///
     /// # Errors
     /// - [`Error::Index`] when the definition is not valid, or the collection has an index of these
-    ///   fields that is [unique](Index::unique) where this is not, or the other way round: drop that
-    ///   one first.
+    ///   fields that is [unique](Index::unique) where this is not, or the other way round: drop
+    ///   that one first.
     /// - [`Error::NotUnique`] when two items have one value in a new unique index, with their keys.
     /// - [`Error::TooLarge`] for a 65th index of a collection or a 1 025th of a store, and when an
     ///   item would have more than 1 000 entries in it. A write of such an item fails in the same
@@ -92,10 +92,10 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
         self.ensure_index_with_progress(index, |_| {})
     }
 
-    /// As [`ensure_index`](Self::ensure_index), telling a function how far a new index has come:
-    /// after every 256 items, and at the end, on the calling thread. An index that is there is not
-    /// told of, nor is the check of a unique one, which reads only its entries. Of an index that is
-    /// lost or cleared meanwhile it is told again from the beginning.
+    /// As [`ensure_index`](Self::ensure_index), and calls a function with the progress of a new
+    /// index: after every 256 items, and at the end, on the calling thread. It is not called for an
+    /// index that exists, nor during the check of a unique one, which reads only its entries. If
+    /// the index is lost or cleared during the build, the progress starts again.
     ///
     /// The function may read. It must not make an index, nor write to a collection with a unique
     /// index: such a call waits for the index under way, and hangs. If the function panics, a new
@@ -139,7 +139,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
             building::check_unique(&self.store, self.name(), &name)
         };
         let mut made = make();
-        // The collection was cleared meanwhile, and the index is built; or rows were lost.
+        // The collection was cleared during the build, and the index is built; or rows were lost.
         if let Err(Error::IndexUnavailable(_)) = made {
             made = make();
         }

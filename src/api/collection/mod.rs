@@ -86,10 +86,10 @@ pub struct Collection<T, C = Json> {
 struct Name {
     name: String,
     codec: CodecId,
-    /// One more than the count of drops at which the codec was found recorded, and the same; 0
-    /// before.
+    /// One more than the count of drops at which the collection was found recorded with this codec;
+    /// 0 before.
     recorded: AtomicU64,
-    /// How many collections were dropped: then the record may be another one, or none.
+    /// How many collections were dropped. After a drop the record may be another one, or missing.
     drops: Arc<AtomicU64>,
 }
 
@@ -151,7 +151,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
     }
 
     pub(crate) fn check_codec(&self) -> Result<()> {
-        // Before the look.
+        // Read before the look.
         let now = self.name.drops.load(Ordering::Acquire) + 1;
         if self.name.recorded.load(Ordering::Relaxed) != now
             && self.store.engine()?.check_codec(self.name(), self.name.codec)?
@@ -174,7 +174,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
         Ok(operation)
     }
 
-    /// Refuses a filter that is no filter, and one on documents that are not JSON.
+    /// Refuses a filter that is not valid, and one on documents that are not JSON.
     fn check_precondition(&self, precondition: &Precondition) -> Result<()> {
         let Precondition::Matching(filter) = precondition else { return Ok(()) };
         if self.name.codec != CodecId::Json {
@@ -199,8 +199,8 @@ impl<T, C: Codec<T>> Collection<T, C> {
         self.run(&mut [self.operation(key, action, precondition)?], None)
     }
 
-    /// Commits one operation. `check` decodes a patched document in the place of the operation's own
-    /// check.
+    /// Commits one operation. `check` decodes a patched document in the place of the operation's
+    /// own check.
     fn run(&self, operations: &mut [Operation; 1], check: Option<&mut Check<'_>>) -> Result<Meta> {
         let committed = submit::commit(&self.store, operations, &self.retry, check);
         let committed = committed.map_err(|failed| failed.error)?;

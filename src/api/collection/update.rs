@@ -70,7 +70,7 @@ impl<E: fmt::Display> fmt::Display for UpdateError<E> {
 }
 
 impl<E: std::error::Error> std::error::Error for UpdateError<E> {
-    /// What is behind the closure's or the store's error, whose text this one's includes.
+    /// The cause of the closure's or the store's error, whose text is part of this one's.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Aborted(error) => error.source(),

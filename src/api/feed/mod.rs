@@ -1,6 +1,6 @@
 //! The change feed: what became of which item, in the order of the commits, from any place on.
 //!
-//! The journal is the feed: [`reader`] goes through its frames and returns their entries. It sees
+//! The journal is the feed: [`reader`] reads its frames and returns their entries. It sees
 //! only what is durable, and takes the store's guard for one chunk at a time, never between two
 //! changes and never while it waits. [`Changes`] ends where nothing more is durable, [`Watch`]
 //! waits there for more.

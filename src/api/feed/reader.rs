@@ -36,14 +36,14 @@ pub(crate) struct Selected {
 pub(crate) struct Feed {
     selected: Option<Selected>,
     frames: FrameReader,
-    /// Behind everything that was read or passed over.
+    /// After everything that was read or passed over.
     read: Cursor,
-    /// Behind the last change that was taken.
+    /// After the last change that was taken.
     taken: Cursor,
     changes: VecDeque<Change>,
 }
 
-/// What reading on has led to.
+/// The result of reading on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refill {
     Found,
@@ -140,7 +140,8 @@ impl Feed {
             journal,
             up_to,
             &mut |frame| gathered.add(frame),
-            // Superseded changes may be missing; each item's newest is told, or that it cannot be.
+            // Superseded changes may be missing. Each item's newest change is reported, or the
+            // damage.
             &mut |damage| match engine.newest_change_in(&damage.stretch, collection)? {
                 Some(key) => Err(damage.error().with_item(key.collection(), key.key_bytes())),
                 None => Ok(()),
@@ -150,7 +151,7 @@ impl Feed {
         // After everything was read: compaction counts when it drops a tombstone.
         if !from.bears(journal.purged()) {
             self.frames = FrameReader::after(self.read.done());
-            // Who begins at the start and has got nothing yet begins again.
+            // A reader that begins at the start and has returned nothing yet begins again.
             return Ok(if self.read.is_start() { Refill::More } else { Refill::Compacted });
         }
         let reached = match visited {
@@ -162,9 +163,9 @@ impl Feed {
             // Met again when what precedes it was handed out.
             Err(_) => false,
         };
-        let behind = if reached { up_to } else { self.frames.revision() };
+        let passed = if reached { up_to } else { self.frames.revision() };
         self.taken = from;
-        let read = if behind > from.done() { from.after_commit(behind) } else { from };
+        let read = if passed > from.done() { from.after_commit(passed) } else { from };
         self.read = read.settled(purged.newest);
         self.changes = gathered.changes;
         Ok(match reached {
@@ -248,9 +249,9 @@ impl<'a> Gathered<'a> {
         selected && !self.from.is_behind(revision, entry.ordinal)
     }
 
-    /// Whether a later clear has taken away what an entry did: that is told in its place. It may be
-    /// in another form, too, than a collection of that name is in now. Not where the clear may
-    /// still be undone by a crash.
+    /// Whether a later clear has taken away what an entry did: then the feed shows the clear alone.
+    /// The entry may also have another codec than the collection of that name has now. False while
+    /// a crash may still undo the clear.
     fn is_cleared(&mut self, collection: &str, revision: u64) -> Result<bool> {
         if self.cleared.0 != collection {
             let tombstone = self.engine.head(&ItemKey::of_collection(collection))?;

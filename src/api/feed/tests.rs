@@ -215,10 +215,10 @@ fn what_a_roll_that_failed_has_made_durable_is_told() {
             })
         });
         let changes = store.changes(Cursor::START).unwrap().map_while(Result::ok);
-        let told: Vec<String> = changes.map(|c| c.key_str().unwrap().to_owned()).collect();
+        let shown: Vec<String> = changes.map(|c| c.key_str().unwrap().to_owned()).collect();
         if created.is_ok() {
             acknowledged += u64::from(store.stats().unwrap().poisoned);
-            assert_eq!(told.get(1).map(String::as_str), Some("among"), "after {calls} calls");
+            assert_eq!(shown.get(1).map(String::as_str), Some("among"), "after {calls} calls");
         }
     }
     assert!(acknowledged > 0, "no roll failed after what was appended was durable");
@@ -236,12 +236,12 @@ fn an_item_that_has_expired_and_is_not_swept_is_told_as_expired() {
     assert_eq!(again.parent(), Some(superseded));
 
     let changes = all(&store, from);
-    let told: Vec<_> = changes
+    let shown: Vec<_> = changes
         .iter()
         .map(|c| (c.key_str().unwrap(), c.kind(), c.etag(), c.value().map(|value| &value[..])))
         .collect();
     assert_eq!(
-        told,
+        shown,
         [
             ("gone", ChangeKind::Expired, gone, None),
             // As it was written: what became of it follows.
@@ -255,7 +255,7 @@ fn an_item_that_has_expired_and_is_not_swept_is_told_as_expired() {
     assert_eq!(watched, changes[0]);
 }
 
-/// As above, of what `Eventual` writes had left to be synced.
+/// As above, of `Eventual` writes that were not synced yet.
 #[test]
 fn a_backup_beside_a_roll_that_failed_has_what_was_durable() {
     let mut poisoned = 0;

@@ -19,7 +19,7 @@ use crate::values::error::{Error, Result};
 /// It shows no change before it is durable, none twice, none out of order, and misses none. A slow
 /// watch costs writers nothing, because it reads from the journal. It does not keep the store open.
 /// Once the store is closed it returns [`Error::Closed`]. After a reopen, a watch from its
-/// [`cursor`](Self::cursor) continues with the changes that it had not received.
+/// [`cursor`](Self::cursor) continues with the changes that the watch has not returned.
 ///
 /// A watch is also an iterator, which blocks, and ends after its first error that is not about a
 /// single document. With the feature `stream`, `into_stream` turns it into an async stream.
@@ -152,7 +152,7 @@ impl<T> Watch<T> {
         }
         // Before the look: what becomes durable before the failure is seen by it.
         let failed = self.notifier.status().failed;
-        // The user's last clone may go meanwhile; then the store is closed here.
+        // If the user's last clone is dropped during this, the store is closed here.
         let store = self.store.upgrade()?;
         match self.feed.refill_from(&store)? {
             Refill::Reached(_) if failed => Err(store.engine()?.journal.poisoned()),

@@ -1,5 +1,5 @@
-//! Where a find gets its items from. Whatever the source, it gives each item once, as it was at the
-//! find's view, and says how much it has looked at.
+//! Where a find gets its items from. Every source returns each item once, as it was at the find's
+//! view, and counts what it has looked at.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::Bound;
@@ -16,7 +16,7 @@ use crate::values::query::entries::leading;
 use crate::values::query::plan::{CodeRange, Plan};
 use crate::values::short_bytes::ShortBytes;
 
-/// How many rows of an index are read at a time: few at first, for those who want few.
+/// How many rows of an index are read at a time: few at first, for a caller that wants few.
 const FIRST_ROWS: usize = 16;
 const MAX_ROWS: usize = 1_024;
 
@@ -37,7 +37,7 @@ pub(super) struct Candidate {
 pub(super) struct Source {
     pub(super) name: String,
     pub(super) ranges: u64,
-    /// Whether it gives one item at most.
+    /// Whether it leads to one item at most.
     pub(super) single: bool,
 }
 
@@ -108,17 +108,17 @@ pub(super) struct IndexRows {
     plan: Plan,
     /// The ranges that are still to be read, the next one first.
     ranges: VecDeque<CodeRange>,
-    /// Where the first of them goes on.
+    /// Where the first of them continues.
     go_on: Option<Vec<u8>>,
     rows: VecDeque<SecondaryRow>,
     step: usize,
-    /// The items that were given, where one may have several entries.
+    /// The items that were returned, where one may have several entries.
     given: HashSet<Vec<u8>>,
     looked_at: u64,
 }
 
 impl IndexRows {
-    /// `wanted` is how many items the find will give, if that is known.
+    /// `wanted` is how many items the find will return, if that is known.
     pub(super) fn new(
         store: Store,
         view: Arc<View>,
@@ -131,7 +131,7 @@ impl IndexRows {
             ranges = ranges.into_iter().rev().collect();
         }
         let (go_on, rows, given) = (None, VecDeque::new(), HashSet::new());
-        // One more tells that the last of them is the last of its group.
+        // One more shows that the last of them is the last of its group.
         let step = wanted.map_or(FIRST_ROWS, |wanted| wanted.saturating_add(1) as usize);
         let step = step.clamp(FIRST_ROWS, MAX_ROWS);
         Self { store, view, index, plan, ranges, go_on, rows, step, given, looked_at: 0 }

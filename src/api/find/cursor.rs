@@ -64,7 +64,7 @@ impl Rank {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FindCursor {
-    /// Tells the sorts apart.
+    /// A checksum of the sort, so that a find with another sort is refused.
     sort: u32,
     rank: Rank,
 }

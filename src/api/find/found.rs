@@ -74,7 +74,7 @@ impl<T> Found<T> {
     }
 }
 
-/// The keys of the items that a find gives, in its order.
+/// The keys of the items that a find returns, in its order.
 pub(super) fn keys<T: Serialize + DeserializeOwned>(find: Find<T>) -> Result<Vec<ShortBytes>> {
     let limit = find.limit.unwrap_or(u64::MAX);
     let (_, mut matches) = find.matches()?;

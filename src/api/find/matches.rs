@@ -16,13 +16,13 @@ use crate::values::query::plan::suggestion;
 use crate::values::query::sort::{Sort, SortField};
 use crate::values::short_bytes::ShortBytes;
 
-/// What is wanted.
+/// What a find looks for.
 #[derive(Debug)]
 pub(super) struct Query {
     condition: Condition,
     sort: Option<Sort>,
     after: Option<FindCursor>,
-    /// What of a document tells whether it is found, and where.
+    /// The parts of a document that decide whether it is found, and where.
     wanted: Wanted,
 }
 

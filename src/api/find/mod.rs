@@ -161,9 +161,9 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// 256 bytes of an item's values as an index holds them: strings with the same first 250 bytes
     /// may count as equal.
     ///
-    /// If no index gives the order of the first path, a sort reads all items before it returns the
+    /// If no index has the order of the first path, a sort reads all items before it returns the
     /// first. It holds the values and the key of each item that is found, at most 767 bytes each;
-    /// with a [`limit`](Self::limit), it holds no more items than that. If an index gives the
+    /// with a [`limit`](Self::limit), it holds no more items than that. If an index has the
     /// order, items are read as they are asked for; items with equal values may be read together.
     ///
     /// ```
@@ -211,7 +211,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
 
     /// Continues after a place in the order, which [`Found::cursor`] returns: the next page.
     ///
-    /// If an index gives the order, the page begins in the index where the page before ended.
+    /// If an index has the order, the page begins in the index where the page before ended.
     ///
     /// The place is a value and a key, not an item. So it stays valid whatever is written or
     /// removed between two pages. Each page shows its own moment: an item whose value changes
@@ -238,7 +238,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
         Self { after: Some(place), ..self }
     }
 
-    /// Returns the items. If a scan or an index gives their order, they are read as they are asked
+    /// Returns the items. If a scan or an index has their order, they are read as they are asked
     /// for. Otherwise all are read at once; see [`sort`](Self::sort).
     ///
     /// An item that cannot be decoded as `T` is an `Err` in its place, not the end.
@@ -248,7 +248,8 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     /// - [`Error::Filter`](crate::Error::Filter) when the filter or a path of the sort is not
     ///   valid, or the place to continue after is of another sort.
     /// - [`Error::ScanTooLong`](crate::Error::ScanTooLong) beyond
-    ///   [`Options::max_scanned_items`](crate::Options::max_scanned_items), which ends the iterator.
+    ///   [`Options::max_scanned_items`](crate::Options::max_scanned_items), which ends the
+    ///   iterator.
     /// - [`Error::SnapshotTooOld`](crate::Error::SnapshotTooOld) when writers replaced too much
     ///   during the find.
     /// - Those of every method; see [`Collection`].

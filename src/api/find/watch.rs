@@ -1,4 +1,4 @@
-//! What a find gives, as it changes.
+//! What a find returns, as it changes.
 
 use std::collections::HashSet;
 use std::marker::PhantomData;
@@ -79,9 +79,9 @@ impl<T> FoundChange<T> {
 /// | any of them meets the filter | the collection is cleared | [`Cleared`](FoundKind::Cleared), once |
 ///
 /// What an item was *before the watch was opened* is not kept. Of an item that was changed between
-/// the cursor and the opening, the first change is therefore `Entered` where it meets the filter, and
-/// `Left` where it does not and the item was there before. So is the first clear after the opening
-/// always shown. A list by key takes all of these as they are.
+/// the cursor and the opening, the first change is therefore `Entered` where it meets the filter,
+/// and `Left` where it does not and the item was there before. So is the first clear after the
+/// opening always shown. A list by key takes all of these as they are.
 ///
 /// Otherwise it is like a [`Watch`]: it shows no change before it is durable, none twice, and none
 /// out of order. It does not keep the store open. It is also an iterator, which blocks, and ends
@@ -124,8 +124,8 @@ pub struct WatchFound<T> {
     met: HashSet<Bytes>,
     /// The newest revision when the watch was opened.
     opened_at: u64,
-    /// Whether items may meet the filter that are no members: a clear, which is still to come, then
-    /// supersedes what changed between the cursor and the opening.
+    /// Whether items that are not members may meet the filter: a clear, which is still to come,
+    /// then supersedes what changed between the cursor and the opening.
     may_lack_members: bool,
     documents: PhantomData<fn() -> T>,
 }

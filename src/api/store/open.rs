@@ -88,8 +88,8 @@ impl Store {
         Self::open_at(environment, path, Some(path.to_owned()), options)
     }
 
-    /// Opens the store in this directory of the environment's disk; `shown` is what the user is told
-    /// about where it is.
+    /// Opens the store in this directory of the environment's disk; `shown` is the path that
+    /// [`Store::path`] returns.
     fn open_at(
         mut environment: Environment,
         path: &Path,

@@ -19,8 +19,8 @@ impl Wake for Woken {
     }
 }
 
-/// A regression: a task that was woken there and closed the store waited for upkeep, which waited for
-/// that thread.
+/// A regression: a task that was woken there and closed the store waited for upkeep, which waited
+/// for that thread.
 #[test]
 fn no_task_is_woken_by_a_thread_that_upkeep_waits_for() {
     let sim = Simulation::new(1);
@@ -56,7 +56,7 @@ impl log::Log for Logged {
     fn flush(&self) {}
 }
 
-/// A regression: upkeep ended and nobody was told, while the journal grew.
+/// A regression: upkeep ended without a line in the log, while the journal grew.
 #[test]
 fn c6_upkeep_that_ends_says_why() {
     log::set_logger(&LOGGED).unwrap();

@@ -13,10 +13,11 @@ use crate::values::error::Error;
 
 /// After this number of ticks without a commit a store is idle.
 const IDLE_TICKS: u32 = 10;
-/// While writes go on a checkpoint is taken after a seal when the last one is this far behind.
+/// While there are writes, a checkpoint is taken after a seal if the last one does not cover this
+/// much.
 const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
-/// An idle store takes a checkpoint when the last one is this far behind: replaying less than
-/// that costs less than a flush of the index.
+/// An idle store takes a checkpoint if the last one does not cover this much: replaying less costs
+/// less than a flush of the index.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
 /// How often segments are looked at that a snapshot keeps.
 const RETIRED_LOOK: Duration = Duration::from_secs(1);
@@ -49,7 +50,7 @@ impl Background {
     }
 
     /// Takes a checkpoint when a segment was sealed since the last one, or when a pause follows
-    /// enough writing, and compacts what is worth it; goes on looking while there are writes.
+    /// enough writing, and compacts what is worth it. Looks again while there are writes.
     fn tick(&self, shared: &Shared, seen: &mut Seen) -> Result<(), Error> {
         let commits = self.look();
         seen.ticks_at_rest = if commits == seen.commits { seen.ticks_at_rest + 1 } else { 0 };
@@ -62,7 +63,7 @@ impl Background {
             } else {
                 self.compact(shared, seen)?
             };
-            self.behind.store(more, Ordering::Relaxed);
+            self.can_compact.store(more, Ordering::Relaxed);
             if !more {
                 break;
             }
@@ -90,8 +91,8 @@ impl Background {
                 seen.sweep_at = None;
                 return Ok(None);
             };
-            // A pass under way goes on; the next begins when an item has been expired for a while,
-            // so that one that is written again at once keeps its chain of parents.
+            // A pass under way continues. The next begins when an item has been expired for a
+            // while, so that an item that is written again at once keeps its chain of parents.
             let begun = seen.sweep_at.filter(|_| wait.is_zero());
             let at = begun.or_else(|| began.checked_add(wait + SWEEP_GRACE));
             seen.sweep_at = at;
@@ -116,8 +117,8 @@ impl Background {
         }
     }
 
-    /// Compacts, and beside that removes what compaction has dropped and takes a checkpoint, if one is
-    /// due: most of the time of these goes to the disk.
+    /// Compacts. At the same time another thread removes what compaction has dropped and takes a
+    /// checkpoint, if one is due: both mostly wait for the disk.
     pub(super) fn compact_beside(
         &self,
         shared: &Shared,
@@ -126,14 +127,14 @@ impl Background {
     ) -> Result<bool, Error> {
         // By this thread, when the other one has ended.
         let _wake = shared.notifier.wake_later();
-        let beside = || {
+        let maintain_files = || {
             shared.engine_without_waking()?.journal.remove_dropped();
             if due { take_checkpoint(shared) } else { Ok(()) }
         };
         std::thread::scope(|scope| {
             let builder = std::thread::Builder::new().name("ifmatch-disk".to_owned());
-            let Ok(working) = builder.spawn_scoped(scope, beside) else {
-                beside()?;
+            let Ok(working) = builder.spawn_scoped(scope, maintain_files) else {
+                maintain_files()?;
                 return self.compact(shared, seen);
             };
             let compacted = loop {
@@ -158,25 +159,25 @@ impl Background {
     ) -> Result<bool, Error> {
         let engine = shared.engine()?;
         let position = engine.journal.position();
-        // Not in a run that only reads: it may have a full disk, which a flush does not survive.
+        // Not in a session that only reads: its disk may be full, which a flush does not survive.
         if position.appended_bytes == 0 {
             return Ok(false);
         }
         let written_bytes = seen.replayed_bytes + position.appended_bytes;
-        let behind = written_bytes.saturating_sub(seen.checkpoint_bytes);
+        let uncovered_bytes = written_bytes.saturating_sub(seen.checkpoint_bytes);
         let sealed = position.segment != seen.checkpoint_segment;
         let live = engine.journal.segments().total_live_bytes();
         let index_bytes = engine.index.leaves() * LEAF_PAIR_BYTES;
         let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
-        // Scattered writes change most leaves: to write them is worth as much of the journal.
+        // Scattered writes change most leaves: writing those costs as much as replaying this much.
         let enough = enough.max(index_bytes / 2);
-        // Each run that is not closed leaves a segment, and only what is covered is compacted.
+        // Each session that is not closed leaves a segment, and only what is covered is compacted.
         let many = engine.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
         let full = engine.index.wants_checkpoint();
         // Else an open after a crash moves these heads again.
         let moved = engine.moves_want_checkpoint() || idle && !engine.moves_are_durable();
-        let idle = idle && behind >= IDLE_CHECKPOINT_BYTES;
-        let due = (sealed && behind >= enough) || idle || many || full || moved;
+        let idle = idle && uncovered_bytes >= IDLE_CHECKPOINT_BYTES;
+        let due = (sealed && uncovered_bytes >= enough) || idle || many || full || moved;
         if due {
             seen.checkpoint_segment = position.segment;
             seen.checkpoint_bytes = written_bytes;
@@ -191,7 +192,7 @@ impl Background {
             return Ok(false);
         }
         match compact_some(shared, Throttle::HalfTime, || {
-            self.behind.store(true, Ordering::Relaxed)
+            self.can_compact.store(true, Ordering::Relaxed)
         }) {
             Err(error) if can_be_put_off(&error) || matches!(error, Error::Corrupt { .. }) => {
                 log::warn!("compaction is put off and will be tried again: {error}");
@@ -217,7 +218,7 @@ fn take_checkpoint(shared: &Shared) -> Result<(), Error> {
     }
 }
 
-/// Whether upkeep goes on after this error and tries again later: the system refused a call, or
+/// Whether upkeep continues after this error and tries again later: the system refused a call, or
 /// MANIFEST has no room, and nothing was changed.
 fn can_be_put_off(error: &Error) -> bool {
     matches!(

@@ -1,4 +1,4 @@
-//! A clear is wholly before or wholly after whatever is beside it.
+//! A clear is wholly before or wholly after every call of another thread.
 
 use std::ops::Bound;
 use std::sync::Arc;

@@ -29,7 +29,8 @@ fn relocating(rig: &Rig) -> JoinHandle<()> {
     thread::spawn(move || entry.relocate(&engine))
 }
 
-/// As [`relocating`], with no other head left to move, so that the old segment goes afterwards.
+/// As [`relocating`], with no other head left to move, so that the old segment is removed
+/// afterwards.
 fn relocating_the_last(rig: &Rig) -> JoinHandle<()> {
     let moved = switched(rig);
     relocate_all_but(rig, &moved, &[A]);

@@ -34,7 +34,7 @@ fn of_two_replaces_with_one_tag_exactly_one_wins() {
             both => panic!("one wins and one is refused, not {both:?}"),
         };
         assert_eq!(read(&rig.engine, A).as_ref(), Some(&winner));
-        assert_eq!(current_of(&conflict), Some(winner), "the loser is told what won");
+        assert_eq!(current_of(&conflict), Some(winner), "the loser gets the winner's version");
     });
 }
 

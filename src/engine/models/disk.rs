@@ -95,7 +95,7 @@ impl Trap {
             std::panic::resume_unwind(Box::new("trapped"));
         }
         if met(fail) {
-            // A call that fails takes its time as well, and others go on meanwhile.
+            // A call that fails takes time too, in which other threads work.
             thread::yield_now();
             return Err(io::Error::other("trapped"));
         }

@@ -39,7 +39,7 @@ impl Rig {
 
     fn assert_durable(&self, change: &Change) {
         let revision = change.revision().0;
-        assert!(self.disk.synced_revisions().contains(&revision), "told before it was durable");
+        assert!(self.disk.synced_revisions().contains(&revision), "reported before it was durable");
     }
 }
 
@@ -57,14 +57,14 @@ fn a_watch_is_told_of_each_commit_once_in_order_and_when_it_is_durable() {
             let items = rig.items.clone();
             thread::spawn(move || write(&items, key))
         });
-        let told = [(); 2].map(|()| {
+        let reported = [(); 2].map(|()| {
             let change = watch.recv().unwrap();
             rig.assert_durable(&change);
             change.revision().0
         });
         let mut made = writers.map(|writer| writer.join().unwrap());
         made.sort_unstable();
-        assert_eq!(told, made);
+        assert_eq!(reported, made);
         assert!(watch.try_recv().unwrap().is_none());
     });
 }
@@ -78,8 +78,8 @@ fn what_is_committed_while_a_watch_begins_is_before_it_or_is_told() {
         let writer = thread::spawn(move || write(&items, A));
         let began = rig.store.cursor().unwrap();
         let mut watch = rig.store.watch(began).unwrap();
-        let told = (began == before).then(|| watch.recv().unwrap().revision().0);
-        assert_eq!(told.unwrap_or_else(|| newest(&rig, before)), writer.join().unwrap());
+        let reported = (began == before).then(|| watch.recv().unwrap().revision().0);
+        assert_eq!(reported.unwrap_or_else(|| newest(&rig, before)), writer.join().unwrap());
         assert!(watch.try_recv().unwrap().is_none());
     });
 }

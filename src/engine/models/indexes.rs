@@ -1,4 +1,4 @@
-//! Secondary indexes beside what moves their rows, builds them and drops them.
+//! Secondary indexes while other threads move their rows, build them and drop them.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ fn check(engine: &Engine) -> bool {
     }
 }
 
-/// Declares an index, and builds it step by step beside whatever else goes on.
+/// Declares an index, and builds it step by step.
 fn build(engine: &Engine) {
     let mut build = engine.begin_build(DOCUMENTS, NAME).unwrap();
     while engine.build_step(&mut build).unwrap() {}

@@ -182,7 +182,7 @@ fn head_revision(engine: &Engine, key: &str) -> u64 {
     engine.head(&item_key(key)).unwrap().map_or(0, |head| head.revision)
 }
 
-/// Gives an item a head that the model makes up.
+/// Sets an item's head to one that the model makes up.
 fn set_head(engine: &Engine, key: &str, f: impl FnOnce(&Head) -> Head) {
     let key = item_key(key);
     let pin = engine.pin(std::iter::once(&key)).unwrap();

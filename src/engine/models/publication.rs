@@ -6,8 +6,8 @@ use super::{A, B, Rig, head_revision, replace};
 use crate::seams::sync::{model, thread};
 use crate::values::precondition::Precondition;
 
-/// Replaces an item beside another thread that replaces another; then `look` is asked what it
-/// sees. Gives that, and the other thread's revision.
+/// Replaces an item while another thread replaces another one, and then calls `look`. Returns what
+/// `look` returned, and the other thread's revision.
 fn beside_a_writer<T>(rig: &Rig, look: impl FnOnce() -> T) -> (T, u64) {
     let engine = Arc::clone(&rig.engine);
     let writer = thread::spawn(move || replace(&engine, A, "new", Precondition::Always).unwrap());

@@ -1,4 +1,4 @@
-//! A read gives one version whole: its tag with its value, and never an older one than before.
+//! A read returns one version whole: its tag with its value, and never an older one than before.
 
 use std::sync::Arc;
 

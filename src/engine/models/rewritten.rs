@@ -25,8 +25,8 @@ pub(super) struct Moved {
     record: CopiedRecord,
 }
 
-/// Gives the rig items [`A`] and [`B`], both "old", and deletes one at each of the keys; then
-/// seals the segment.
+/// Writes items [`A`] and [`B`], both "old", into the rig, and deletes one at each of the keys;
+/// then seals the segment.
 pub(super) fn sealed(rig: Rig, deleted: &[&str]) -> Rig {
     let (rig, _) = rig.with([(A, "older"), (B, "older")]);
     let old = |key| replacing(key, "old", Precondition::Always);

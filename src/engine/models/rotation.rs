@@ -9,7 +9,7 @@ use crate::journal::segment::SEGMENT_HEADER_BYTES;
 use crate::seams::sync::{model, thread};
 use crate::values::precondition::Precondition;
 
-/// Fills the first segment up to where so many more small frames fit, none or one.
+/// Fills the first segment until this number of small frames fits, none or one.
 fn fill(rig: &Rig, frames: u64) {
     /// The frame around the value, and the room that is kept for the seal.
     const AROUND_BYTES: u64 = 64 + 90;

@@ -1,4 +1,4 @@
-//! Heads that a crash left pointing into segments that compaction had replaced and removed.
+//! Heads that a crash left pointing into segments that compaction has replaced and removed.
 //!
 //! Compaction moves heads in memory and removes what it has replaced; a checkpoint makes the moves
 //! durable later. After a crash in between, an open moves the heads again, by what replaced their
@@ -64,8 +64,8 @@ impl Adrift {
 }
 
 impl Content {
-    /// Points the heads that are adrift at the entries of what replaced their segments. Reads each such
-    /// segment once, over damage.
+    /// Points the heads that are adrift at the entries of what replaced their segments. Reads each
+    /// such segment once, over damage.
     pub(super) fn relocate(&mut self, index: &Index, recovered: &Recovered) -> Result<()> {
         if self.adrift.is_empty() {
             return Ok(());
@@ -106,10 +106,10 @@ impl Content {
         Ok(())
     }
 
-    /// Ends it when the journal was replayed: points what is adrift still at the damaged segments that
-    /// hold it, so that who reads an item of them is told, and takes the other tombstones out of the
-    /// index, which compaction has dropped. Returns these segments; `None` where items are adrift
-    /// without any damage.
+    /// Ends the work when the journal was replayed. Points the heads that are still adrift at the
+    /// damaged segments that hold their entries, so that a read of such an item returns the damage.
+    /// Removes the other tombstones from the index, as compaction has dropped them. Returns these
+    /// segments; `None` where items are adrift without any damage.
     pub(super) fn settle(&mut self, index: &Index) -> Result<Option<Vec<(u32, Error)>>> {
         for key in std::mem::take(&mut self.adrift.tombstones) {
             let Some((collection, key)) = split_pair_key(&key) else { return Ok(None) };

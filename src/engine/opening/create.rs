@@ -36,7 +36,7 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
         let source = io::Error::new(io::ErrorKind::AlreadyExists, message);
         return Err(Error::io("creating a store in", path)(source));
     }
-    // What an unfinished copy or creation has left is no store either.
+    // What an unfinished copy or creation has left is not a store either.
     let unfinished = names.iter().any(|name| name == UNFINISHED_FILE);
     if !create && (unfinished || is_vacant(disk, path)?) {
         return Err(Error::io("opening", path)(io::Error::new(
@@ -47,7 +47,7 @@ pub(super) fn prepare_directory(disk: &dyn Disk, path: &Path, create: bool) -> R
     Ok(())
 }
 
-/// Whether nothing in a directory without MANIFEST tells of commits: no segment, and no mark of one
+/// Whether a directory without MANIFEST shows no sign of commits: no segment, and no mark of one
 /// that was synced.
 pub(super) fn is_vacant(disk: &dyn Disk, path: &Path) -> Result<bool> {
     Ok(segment_numbers(disk, path)?.is_empty() && Watermark::mark(disk, path)? == 0)
@@ -64,8 +64,9 @@ pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
     if !disk.exists(&manifest).map_err(Error::io("looking for", &manifest))? {
         clear_journal(disk, path)?;
     }
-    // Before and after: what the marker represents must be durable before it goes, and it must be
-    // gone for good before anything is written, lest it condemn that if MANIFEST is ever lost.
+    // Before and after: what the marker represents must be durable before it is removed, and its
+    // removal must be durable before anything is written, or it would condemn that if MANIFEST is
+    // lost.
     disk.sync_dir(path).map_err(Error::io("syncing", path))?;
     disk.remove_file(&marker).map_err(Error::io("removing", &marker))?;
     disk.sync_dir(path).map_err(Error::io("syncing", path))
@@ -73,9 +74,9 @@ pub(super) fn settle_unfinished(disk: &dyn Disk, path: &Path) -> Result<()> {
 
 /// The first name in a directory without MANIFEST that is not plainly a store's.
 ///
-/// A name alone is no proof, and what is taken for ours may be written to or removed. So there must
-/// be a segment or a mark that only this crate writes; without one each name must be what a
-/// creation or a copy that a crash cut short leaves behind.
+/// A name alone proves nothing, and what is taken for ours may be written to or removed. So there
+/// must be a segment or a mark that only this crate writes; without one each name must be what a
+/// creation or a copy leaves when a crash cuts it short.
 fn find_foreign(disk: &dyn Disk, path: &Path, names: &[String]) -> Result<Option<String>> {
     let is_known = |name: &&String| {
         KNOWN_FILES.contains(&name.as_str()) || name.starts_with(INDEX_FOLDER_PREFIX)
@@ -147,7 +148,7 @@ fn is_empty_file(disk: &dyn Disk, path: &Path) -> Result<bool> {
 pub(super) fn create(environment: &Environment, path: &Path) -> Result<(ManifestFile, Manifest)> {
     let disk = &*environment.disk;
     sync_ancestors(disk, path)?;
-    // What an attempt that a crash cut short left behind.
+    // Left by an attempt that a crash cut short.
     let watermark = path.join(WATERMARK_FILE);
     if disk.exists(&watermark).map_err(Error::io("looking for", &watermark))? {
         disk.remove_file(&watermark).map_err(Error::io("removing", &watermark))?;

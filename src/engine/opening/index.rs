@@ -1,5 +1,5 @@
-//! Getting an index that is the journal's: believed after an orderly close, proven after a crash,
-//! rebuilt when it is neither.
+//! Getting an index that matches the journal: believed after an orderly close, proven after a
+//! crash, and else rebuilt.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ pub(crate) struct OpenedIndex {
     /// Removals up to this revision may not be known to the index, as their frames are damaged; 0
     /// for none.
     pub(crate) removals_lost: u64,
-    /// What the rows of secondary indexes come to; `None` where the directory file was believed.
+    /// Count and sum of the rows of secondary indexes; `None` where the directory file was
+    /// believed.
     pub(crate) found_rows: Option<FoundRows>,
 }
 
@@ -50,13 +51,13 @@ pub(super) fn open(
     options: &Options,
 ) -> Result<OpenedIndex> {
     let backings = &*environment.backings;
-    // Then nothing is known to prove an index by.
+    // After a repair nothing proves an index.
     let distrust = recovered.manifest.repaired;
     let checkpoint = recovered.manifest.checkpoint;
     let on_progress = options.on_progress.as_ref();
     let mut report = Report { on_progress, progress: Progress { done_bytes: 0, total_bytes: 0 } };
-    // The marker is found when an earlier open did not survive its index: that one is not
-    // touched again.
+    // The marker is left by an open that did not survive its index. That index is not touched
+    // again.
     if !distrust && !checkpoint.index_lost && !recovered.watermark.is_opening()? {
         let believed = recovered.clean.as_ref();
         let believed = believed.and_then(|clean| directory_file(recovered, clean).transpose());
@@ -76,7 +77,7 @@ pub(super) fn open(
         recovered.watermark.set_opening(false)?;
         match opened {
             Ok(Some(opened)) => {
-                // What a replacement that was not finished has left.
+                // Left by a replacement of the index that was not finished.
                 if let Err(error) = backings.remove_all_but(opened.generation) {
                     log::warn!("an unfinished index could not be removed and is left: {error}");
                 }
@@ -90,7 +91,7 @@ pub(super) fn open(
         }
     }
     let rebuilt = rebuild(environment, recovered, distrust, options.cache_bytes, &mut report)?;
-    // While it is in memory only MANIFEST names the one that is not to be touched.
+    // While the index is in memory only, MANIFEST still names the one that is not to be touched.
     if rebuilt.index.is_on_disk() && recovered.watermark.is_opening()? {
         recovered.watermark.set_opening(false)?;
     }
@@ -206,7 +207,7 @@ fn prove(
 }
 
 /// Builds the index anew from the whole journal, and a backing store of the next generation for it
-/// where that can be had.
+/// if that can be made.
 fn rebuild(
     environment: &Environment,
     recovered: &mut Recovered,
@@ -220,14 +221,14 @@ fn rebuild(
     let generation = previous + 1;
     let on_disk = backings.remove_all_but(previous).and_then(|()| {
         built.index.attach(backings.open(generation)?);
-        // All of the journal that an open goes by is durable.
+        // All of the journal that an open relies on is durable.
         built.index.write_back(&mut |_| Ok(()))
     });
     if let Err(error) = on_disk {
         log::warn!("no index can be made on disk, so it stays in memory for now: {error}");
         built.index.detach();
         if built.index.is_lost() {
-            // Leaves that were written had left memory already.
+            // Leaves that were written may have left memory already.
             built = fill(recovered, damaged, cache_bytes, report)?;
         }
         built.generation = previous;

@@ -1,6 +1,6 @@
 //! Opening a store: its directory, its journal, and an index that is proven to be the journal's.
 //!
-//! Every step may be cut short by a crash and is then done again, or was never begun.
+//! A crash may interrupt every step; the next open then repeats it.
 
 mod adrift;
 mod content;
@@ -37,9 +37,9 @@ pub(crate) struct Opened {
     pub(crate) journal: Journal,
     pub(crate) index: OpenedIndex,
     pub(crate) damage: Option<Damage>,
-    /// The wall clock that this run must not go below.
+    /// The lowest time that this session's clock may show.
     pub(crate) clock_ms: u64,
-    /// What is kept of the past.
+    /// Which superseded versions are kept.
     pub(crate) history: HistoryPolicy,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) -> Result<Opened> {
     create::prepare_directory(&*environment.disk, path, options.create)?;
     let (directory, lock) = StoreDirectory::lock(&environment.disk, path)?;
-    // Again: what was looked at may have been replaced before the lock was had.
+    // Again: what was looked at may have been replaced before the lock was taken.
     create::prepare_directory(&*directory, path, options.create)?;
     let backings = Arc::new(GuardedBackings::new(environment.backings.clone(), directory.clone()));
     let environment = &Environment { disk: directory, backings, ..environment.clone() };
@@ -62,8 +62,8 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
         }
         opened => opened?,
     };
-    // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index,
-    // which may have been replaced before, can be computed from them again.
+    // Only now: an open that is refused leaves journal and MANIFEST as they were found. The index
+    // may have been replaced already, but it can be computed from them again.
     recovered.settle()?;
     remove_unnamed(disk, path, &recovered.manifest)?;
     let segments = Segments::new(environment.disk.clone(), path);
@@ -93,9 +93,10 @@ pub(crate) fn open(environment: &Environment, path: &Path, options: &Options) ->
     Ok(Opened { lock, backings, journal, index, damage, clock_ms, history })
 }
 
-/// Makes a copy that was never opened a store of its own, before anything is written to it: what
-/// it gives from now on, no other copy and not the original gives. Comes when all else of the open
-/// has gone well, and in one replacement of MANIFEST, so it is still a copy or is one no more.
+/// Makes a copy that was never opened a store of its own, before anything is written to it. From
+/// then on its tags and revisions are in no other copy and not in the original. Called when the
+/// rest of the open has succeeded. It is one replacement of MANIFEST, so a crash leaves either a
+/// copy or a store of its own.
 fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Result<()> {
     let mut manifest = recovered.manifest.clone();
     manifest.copied = false;
@@ -107,8 +108,8 @@ fn begin_incarnation(environment: &Environment, recovered: &mut Recovered) -> Re
     Ok(())
 }
 
-/// Records that followers which have not come past a damaged frame may miss a removal that it held:
-/// for them it is as if compaction had dropped the tombstone.
+/// Records that followers which have not passed a damaged frame may miss a removal that it held: to
+/// them the removal's tombstone counts as dropped by compaction.
 fn note_lost_removals(recovered: &mut Recovered, up_to: u64) -> Result<()> {
     if up_to <= recovered.manifest.purge_floor {
         return Ok(());
@@ -121,7 +122,7 @@ fn note_lost_removals(recovered: &mut Recovered, up_to: u64) -> Result<()> {
     Ok(())
 }
 
-/// Records what this open wants to be different from now on; returns the policy to go by.
+/// Records what this open's options change for later opens too; returns the history policy.
 fn adopt_wishes(
     environment: &Environment,
     recovered: &mut Recovered,
@@ -156,7 +157,7 @@ fn open_journal(
         Loaded::Found(found) => {
             let (file, manifest) = *found;
             if manifest.clean.is_none() {
-                // A run that was killed may have named the manifest and not synced that.
+                // A session that was killed may have named the manifest and not synced the name.
                 disk.sync_dir(path).map_err(Error::io("syncing", path))?;
             }
             match options.on_damage {

@@ -1,5 +1,5 @@
-//! Opening a damaged store: everything before the first damage is kept, or everything that is whole;
-//! what is damaged is moved aside, and the store goes on as a new incarnation.
+//! Opening a damaged store: everything before the first damage is kept, or everything that is
+//! whole. What is damaged is moved aside, and the store continues as a new incarnation.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +57,7 @@ pub(super) fn open(
         return keep(environment, path, prefix, watermark, Some((file, manifest)));
     }
     match recover(&environment.disk, path, file, manifest, (watermark, mark)) {
-        // The manifest contradicts the files: it is not the one to believe.
+        // The manifest contradicts the files, so it is not believed.
         Err(error @ Error::Corrupt { .. }) => {
             let watermark = Watermark::load(disk, path)?;
             without_manifest(environment, path, watermark, (error, on_damage))
@@ -79,7 +79,8 @@ fn read(
     }
 }
 
-/// The journal as it is, where nothing is damaged that any item needs: then there is nothing to cut.
+/// The journal as it is, where nothing is damaged that any item needs: then there is nothing to
+/// cut.
 fn with_all_that_counts(
     environment: &Environment,
     path: &Path,
@@ -141,7 +142,8 @@ fn keep(
             file
         }
         None => {
-            // The next index gets a higher number, and those that are there go once MANIFEST says so.
+            // The next index gets a higher number, and those that are there go once MANIFEST says
+            // so.
             manifest.checkpoint.index_generation = highest_generation(disk, path)?;
             let file = ManifestFile::create(disk, path, &manifest)?;
             disk.sync_dir(path).map_err(Error::io("syncing", path))?;
@@ -160,9 +162,9 @@ fn keep(
     Ok((recovered, damage))
 }
 
-/// Goes on with a journal of which every frame is whole, though the items in it are not those that
-/// count and sum speak of: nobody knows which of them is missing, or other than it was. As after any
-/// repair there is nothing to prove an index by until one was built.
+/// Opens a journal of which every frame is whole, although its items do not match count and sum: it
+/// is unknown which item is missing or changed. As after any repair, nothing proves an index until
+/// one is built.
 pub(super) fn go_on_unproven(
     environment: &Environment,
     recovered: &mut Recovered,
@@ -199,7 +201,8 @@ pub(super) fn go_on_unproven(
 fn next_number(disk: &dyn Disk, path: &Path, prefix: &Salvaged) -> Result<u32> {
     let numbers = prefix.records.iter().map(|record: &SegmentRecord| record.number);
     let highest = numbers.chain(prefix.dropped.iter().copied()).max().unwrap_or(0);
-    // Beside the parts of the journal there may be what a compaction or an earlier repair has left.
+    // In addition to the journal's parts there may be leftovers of a compaction or an earlier
+    // repair.
     let left = segment_numbers(disk, path)?;
     let moved_before = segment_numbers_in(disk, &path.join(DAMAGED_FOLDER))?;
     Ok(left.into_iter().chain(moved_before).fold(highest, u32::max) + 1)
@@ -315,7 +318,8 @@ fn move_aside(disk: &dyn Disk, store: &Path, numbers: &[u32]) -> Result<Vec<Path
     if numbers.is_empty() && !was_there {
         return Ok(Vec::new());
     }
-    // Also where an earlier repair has moved all of them: it may have ended before that was durable.
+    // Also where an earlier repair has moved all of them: it may have ended before that was
+    // durable.
     disk.create_dir_all(&aside).map_err(Error::io("creating", &aside))?;
     let mut moved = Vec::new();
     for number in numbers {

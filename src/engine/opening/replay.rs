@@ -1,4 +1,4 @@
-//! Every entry of the journal in order, over damage, as an open reads them.
+//! Reading every entry of the journal in order, as an open does: damage is stepped over.
 
 use crate::journal::content_sum::ContentSum;
 use crate::journal::entries::{EntrySource, FoundEntry};
@@ -15,8 +15,8 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub(super) struct Damage {
     /// The segments, and in each the first frame that is damaged.
     pub(super) segments: Vec<(u32, Error)>,
-    /// Whether commits after the checkpoint may be lost: then the sum of their entries is not that of
-    /// the items.
+    /// Whether commits after the checkpoint may be lost: then the sum of their entries is not that
+    /// of the items.
     above_checkpoint: bool,
     /// The highest revision that may be lost of those that were asked for.
     pub(super) removals_lost: u64,
@@ -25,8 +25,8 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    /// Whether what was found is everything that the journal says; `expected` is what the checkpoint
-    /// and the entries after it come to.
+    /// Whether what was found is everything that the journal says; `expected` is what the
+    /// checkpoint and the entries after it come to.
     pub(super) fn leaves(&self, found: &ContentSum, expected: &ContentSum) -> bool {
         if self.above_checkpoint {
             self.content_check == Some(found.check())
@@ -84,7 +84,7 @@ pub(super) fn for_each_entry(
     Ok(damage)
 }
 
-/// Tells the caller how far an open has come.
+/// Reports to the caller how far an open has come.
 pub(super) struct Report<'a> {
     pub(super) on_progress: Option<&'a OnProgress>,
     pub(super) progress: Progress,

@@ -1,4 +1,4 @@
-//! Whether an operation goes through, and what it makes of its item.
+//! Whether an operation is allowed, and how it changes its item.
 
 use crate::engine::operation::{Action, Base, Expiry, Judged, NewValue, Operation, PatchPlan};
 use crate::values::error::{Error, Result};
@@ -16,7 +16,7 @@ pub(crate) struct KeyState {
     pub(crate) current: Current,
     /// Whether an earlier operation of the commit has changed it.
     pub(crate) touched: bool,
-    /// Whether the commit takes it away because it is expired.
+    /// Whether the commit removes it because it is expired.
     pub(crate) swept: bool,
 }
 
@@ -56,7 +56,7 @@ impl From<Base> for Current {
     }
 }
 
-/// Why an operation does not go through; the current version is read after the locks are gone.
+/// Why an operation is refused; the current version is read after the locks are released.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     NotFound,
@@ -75,7 +75,7 @@ impl KeyState {
         Self { key: key.clone(), before, current, touched: false, swept: false }
     }
 
-    /// Decides one operation against this item and, if it goes through, changes the item.
+    /// Decides one operation against this item and, if it is allowed, changes the item.
     pub(crate) fn decide(&mut self, operation: &mut Operation) -> Result<(), Refusal> {
         let verb = match &operation.action {
             Action::Create(_) | Action::Upsert(_) => Verb::Upsert,
@@ -139,21 +139,21 @@ impl KeyState {
         }
     }
 
-    /// The item taken away, whatever it was.
+    /// The item as removed, whatever it was.
     pub(in crate::engine) fn removed(self) -> Self {
         Self { current: Current::Absent, touched: true, ..self }
     }
 
-    /// An item that is there and yet absent is expired: one that is live again, or gone, is not.
-    /// A sweep does nothing else to its items in the same commit.
+    /// Removes the item if it is expired: its head is not a tombstone, and yet it is absent. A
+    /// sweep does nothing else to its items in the same commit.
     pub(in crate::engine) fn sweep(&mut self) {
         let stored = self.before.is_some_and(|head| !head.deleted);
         self.swept = stored && matches!(self.current, Current::Absent);
         self.touched |= self.swept;
     }
 
-    /// The item with this value. What keeps the expiry of a version that the same commit wrote
-    /// takes that over, and what follows a removal in the same commit keeps none; otherwise it keeps
+    /// The item with this value. `Expiry::Keep` takes over the expiry of a value that the same
+    /// commit wrote, and becomes the default after a removal in the same commit; otherwise it keeps
     /// the stored version's.
     fn pending(&self, value: NewValue) -> Current {
         let expiry = match (&self.current, value.expiry) {

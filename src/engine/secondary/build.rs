@@ -3,8 +3,8 @@
 //! From the beginning of a build writers maintain the new rows. The builder walks the collection in
 //! order of key and adds the rows of each item under the item's stripe, if the item is still the
 //! version that it read: otherwise a writer has seen to it. At the end all stripes are held once,
-//! so every commit that was under way is applied. A build that is cut short leaves nothing: the next
-//! one begins with another directory, and MANIFEST names only indexes that are built.
+//! so every commit that was under way is applied. A build that is cut short leaves nothing: the
+//! next one begins with another directory, and MANIFEST names only indexes that are built.
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -66,7 +66,8 @@ impl Engine {
         Some(Build { index, after: None, done_items: 0 })
     }
 
-    /// Adds the rows of some more items; whether there are others. After the last the index is built.
+    /// Adds the rows of some more items; whether there are others. After the last the index is
+    /// built.
     ///
     /// # Errors What an item cannot be read with, [`Error::TooLarge`] for one with too many
     /// entries, and [`Error::IndexUnavailable`] where the index was lost or dropped in the
@@ -162,8 +163,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Gives up the indexes of which rows are lost: the journal does not give them back one by one.
-    /// Called between the loss and the restoration of the leaves.
+    /// Marks the indexes of which rows are lost for a new build: the journal does not hold rows one
+    /// by one. Called between the loss and the restoration of the leaves.
     pub(in crate::engine) fn give_up_lost_rows(&self) {
         // Perhaps the open has not come to its indexes yet.
         for rows in self.index.secondary_directories() {
@@ -212,7 +213,7 @@ impl Engine {
             Ok((found, last))
         })?;
         sum.merge(found);
-        // Behind all its keys, or behind the last one that was looked at.
+        // After all its keys, or after the last one that was looked at.
         Ok(Some(last.map_or((index.declared + 1, Vec::new()), |last| (index.declared, last))))
     }
 

@@ -29,8 +29,8 @@ impl Engine {
     /// indexes of its collection. The keys' stripes are locked, and their leaves pinned.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change; and
-    /// a unique index that is not built.
+    /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change;
+    /// and a unique index that is not built.
     pub(in crate::engine) fn item_rows(
         &self,
         changes: &[Change<'_>],
@@ -112,8 +112,8 @@ impl Engine {
         version.map(|version| version.value).ok_or_else(|| self.no_segment(head))
     }
 
-    /// What of the rows changes, with the leaves of these rows pinned besides. The items' are pinned
-    /// by `pin`; where that had to be dropped, `items` are pinned again.
+    /// Which of the rows change, with the leaves of these rows pinned in addition to the items'
+    /// leaves. Those are pinned by `pin`; if it is `None`, `items` are pinned again.
     pub(in crate::engine) fn plan_rows<'a, 'k>(
         &'a self,
         rows: &[ItemRows],
@@ -127,7 +127,7 @@ impl Engine {
         for (rows, (fate, code)) in fates() {
             keys.push(&rows.index.directory, code, rows.key.key_bytes());
             // An index that is built has no row that a version does not have.
-            let is_absent = rows.is_built && matches!(fate, Fate::Comes(_));
+            let is_absent = rows.is_built && matches!(fate, Fate::Added(_));
             pinned.push((&*rows.index.directory, is_absent));
         }
         let (pin, added_by) = self.pin_rows(&keys, &pinned, pin, items)?;
@@ -179,8 +179,8 @@ impl Engine {
         Ok((pin, heads.map(|head| head.map(|head| head.revision)).collect()))
     }
 
-    /// Changes the rows, before the commit counts as applied. Their leaves are in memory, so nothing
-    /// here can fail.
+    /// Changes the rows, before the commit counts as applied. Their leaves are in memory, so
+    /// nothing here can fail.
     pub(in crate::engine) fn apply_rows(&self, plan: &IndexPlan, pin: &Pinned<'_>, revision: u64) {
         let mut leaves = self.index.row_leaves(pin);
         for change in plan.changes.values() {
@@ -191,7 +191,7 @@ impl Engine {
             let directory = &change.index.directory;
             for (key, added_by) in &change.removed {
                 let head = Head::bare(*added_by);
-                // Before the row goes, so that who does not find it finds it saved.
+                // Before the row is removed: a reader that does not find it finds it saved.
                 self.snapshots.save(plan.keys.joined(*key), Some(&head), revision);
                 let key = ItemKey::in_directory(directory, plan.keys.in_directory(*key), &[]);
                 self.index.remove_if(&key, pin, |_| true);

@@ -9,7 +9,7 @@
 //! | [`maintain`] | what a commit changes in indexes |
 //! | [`unique`] | whether the values that a commit writes are unique |
 //! | [`rivals`] | items that share a value in a unique index |
-//! | [`build`] | adding what was there before, while writers go on |
+//! | [`build`] | adding the rows of items that exist, while writers continue |
 //! | [`settle`] | which indexes an open believes, and which it builds anew |
 //! | [`read`] | rows in order, as they were at a view |
 //!
@@ -19,7 +19,7 @@
 //!
 //! **What a view sees.** A view is begun first and asks then whether an index is built. If it is
 //! lost or dropped later, its rows stay as they were at that moment, and what was displaced before
-//! is saved, so the older view goes on reading them. They go when no older view is left.
+//! is saved, so the older view continues to read them. They are removed when no older view is left.
 
 pub(crate) mod build;
 mod declare;
@@ -66,7 +66,7 @@ pub(crate) struct Secondary {
     /// The number of the directory that its rows are in: another one for each time it is built.
     pub(crate) rows: u64,
     directory: Box<str>,
-    /// What of a document tells which rows it has.
+    /// The parts of a document that decide which rows it has.
     wanted: Wanted,
     state: AtomicU8,
     binding: AtomicU8,
@@ -114,7 +114,7 @@ pub(crate) struct Secondaries {
 #[derive(Debug, Default)]
 pub(crate) struct OfCollection {
     indexes: Vec<Arc<Secondary>>,
-    /// What of a document tells which rows it has in any of them.
+    /// The parts of a document that decide which rows it has in any of them.
     wanted: Wanted,
 }
 
@@ -208,8 +208,8 @@ impl Secondary {
         self.state() == State::Built && self.built_at.load(Ordering::Acquire) <= view.revision()
     }
 
-    /// A stored document, as far as it tells which rows it has; `None` where it is none, so that it
-    /// has no rows.
+    /// The parts of a stored document that decide which rows it has; `None` where the bytes are not
+    /// a document, so that there are no rows.
     fn document(&self, value: &[u8]) -> Option<Value> {
         self.wanted.read(value).ok()
     }

@@ -35,12 +35,12 @@ type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 impl Engine {
     /// Appends rows of an index as they were at a view, about `limit` of them and more only where
-    /// the view reads displaced ones. The bounds are those of a code, or of a code with the item's
-    /// key behind it. The index was [usable](Secondary::is_usable) when the view began to use it.
+    /// the view reads displaced ones. The bounds are those of a code, or of a code followed by the
+    /// item's key. The index was [usable](Secondary::is_usable) when the view began to use it.
     ///
     /// # Errors
-    /// [`Error::SnapshotTooOld`]; [`Error::IndexUnavailable`] when rows were lost
-    /// meanwhile: the same find may succeed later.
+    /// - [`Error::SnapshotTooOld`].
+    /// - [`Error::IndexUnavailable`] when rows were lost since: the same find may succeed later.
     pub(crate) fn scan_secondary(
         &self,
         view: &View,

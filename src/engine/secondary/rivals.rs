@@ -4,11 +4,12 @@
 //! A new unique index is built like any other. Then all stripes are held once, and from there on
 //! writers hold to it: no item comes to share a value any more. Then the rows are walked in order.
 //! Where two items have one value, both are locked and looked at: an expired one is swept, and two
-//! that live end the making of the index. After the last row its record is replaced by one that says
-//! that it binds. An open finds by that record what is still to be checked.
+//! that live end the making of the index. After the last row its record is replaced by one that
+//! says that it binds. An open finds by that record what is still to be checked.
 //!
-//! Two items that share a value from before writers hold to the index until it binds have their rows
-//! all that time, next to each other but for other items with the same code, so the walk meets both.
+//! Two items that share a value from before writers hold to the index until it binds keep their
+//! rows all that time. Only rows of items with the same code are between them, so the walk meets
+//! both.
 
 use std::collections::HashMap;
 use std::ops::{Bound, ControlFlow};
@@ -62,8 +63,8 @@ impl Rivals {
 }
 
 impl Engine {
-    /// Lets writers hold to a unique index that is built, and begins to compare the items that there
-    /// are; `None` where that was done, or is not to be done.
+    /// Lets writers hold to a unique index that is built, and begins to compare the items that
+    /// there are; `None` where that was done, or is not to be done.
     ///
     /// # Errors
     /// [`Error::IndexUnavailable`] where the index was lost in the meantime.

@@ -37,8 +37,8 @@ pub(crate) struct FoundRows {
 
 impl FoundRows {
     /// Adds a row, by its joined key, if it is one of a secondary index; whether it is. One that is
-    /// ahead of the journal's last revision counts twice, so that its index is not believed: no view
-    /// would see it.
+    /// ahead of the journal's last revision counts twice, so that its index is not believed: no
+    /// view would see it.
     pub(crate) fn add(&mut self, key: &[u8], head: &Head, last_revision: u64) -> bool {
         let name = key.get(..crate::index::secondary::NAME_BYTES);
         let name = name.and_then(|name| std::str::from_utf8(name).ok());
@@ -255,8 +255,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Builds an index, if it is not built, and goes on with what a new unique one needs besides;
-    /// whether anything was built. One that binds is built whatever the items are.
+    /// Builds an index, if it is not built, and then checks a new unique one; returns whether
+    /// anything was built. One that binds is built whatever the items are.
     fn build_whole(&self, index: &Secondary) -> Result<bool> {
         let (collection, name) = (&*index.collection, index.definition.name());
         let build = self.begin_build(collection, &name);

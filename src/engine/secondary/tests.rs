@@ -1,5 +1,5 @@
 //! Indexes against an oracle that reads every item: at rest, at snapshots, after closes, kills and
-//! losses of power, beside compaction, sweeps and lost leaves.
+//! losses of power, during compaction, sweeps and lost leaves.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -99,7 +99,8 @@ impl Rig {
         Self { sim, options, store, past, rng, now_ms, names: NAMES }
     }
 
-    /// An index whose rows have another directory than they get where all of the index is built anew.
+    /// An index whose rows have another directory than they get where all of the index is built
+    /// anew.
     fn ensure_second(&self) {
         self.notes().ensure_index(index("/deep/a")).unwrap();
         self.notes().drop_index("/deep/a").unwrap();
@@ -212,7 +213,7 @@ impl Rig {
         })
     }
 
-    /// The backing store gives nothing back any more.
+    /// The backing store returns nothing any more.
     fn lose_leaves(&mut self) {
         self.sim.fail_index_after(self.rng.u64(..20));
     }

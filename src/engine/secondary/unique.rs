@@ -1,15 +1,15 @@
 //! Whether the values that a commit writes are unique.
 //!
 //! A value of a unique index is locked as a key is: by the stripe of its row's key without the
-//! item's. A commit holds the stripes of the values that its items lose and get, in addition to those
-//! of its keys, so nobody else changes the rows of these values while it looks at them. Which values
-//! these are is known only when the items are locked. So the stripes are tried; where one is taken,
-//! all are released and locked anew, in order, and the commit is decided again.
+//! item's. A commit holds the stripes of the values that its items lose and get, in addition to
+//! those of its keys, so nobody else changes the rows of these values while it looks at them. Which
+//! values these are is known only when the items are locked. So the stripes are tried; where one is
+//! taken, all are released and locked anew, in order, and the commit is decided again.
 //!
 //! A batch is judged by its final state: an item of the batch holds what it has afterwards. A value
-//! that an expired item holds is free, and the commit that takes it takes that item away. A value that
-//! an item keeps is not compared with others, so that items which came to share one by a repair can
-//! be changed.
+//! that an expired item holds is free, and the commit that takes it takes that item away. A value
+//! that an item keeps is not compared with others, so that items which came to share one by a
+//! repair can be changed.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Bound, ControlFlow};
@@ -33,10 +33,10 @@ use crate::values::query::entries::{Codes, whole_entries};
 
 /// How many items with one code are looked at before others get a turn.
 const HOLDERS: usize = 256;
-/// How often an item is looked for that compaction moves meanwhile.
+/// How often an item is looked for that compaction keeps moving.
 const READS: usize = 16;
 
-/// What a commit locks, and which items it takes away, in addition to its operations.
+/// What a commit locks, and which items it removes, in addition to its operations.
 #[derive(Debug, Default)]
 pub(in crate::engine) struct Claims {
     /// Rows' keys without the items'.
@@ -247,8 +247,8 @@ impl Engine {
         })
     }
 
-    /// The newest version of an item, expired or not, with its value. Takes no stripe, for those who
-    /// hold some.
+    /// The newest version of an item, expired or not, with its value. Takes no stripe, for those
+    /// who hold some.
     pub(super) fn stored_value(&self, key: &ItemKey) -> Result<Option<(Head, Bytes)>> {
         let mut missing = None;
         for _ in 0..READS {

@@ -73,7 +73,7 @@ impl Layer {
 
 impl Kept {
     /// Moves the collections that were saved for a snapshot which has ended to an older one, and
-    /// gives back those that it does not read.
+    /// returns those that it does not read.
     pub(super) fn hand_down_cleared(&mut self, from: u64, to: u64) -> Vec<SavedCollection> {
         let Some(layer) = self.layers.get_mut(&from) else { return Vec::new() };
         let handed_down = std::mem::take(&mut layer.cleared);

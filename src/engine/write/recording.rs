@@ -1,4 +1,4 @@
-//! Which collections a commit has to record: those that it is the first to write to.
+//! Recording collections: the first commit to a collection also writes its record.
 
 use std::collections::HashMap;
 
@@ -14,6 +14,9 @@ use crate::values::key::ItemKey;
 
 impl Engine {
     /// Finds which collections have to be recorded, and locks the stripes of all keys.
+    ///
+    /// # Errors
+    /// [`Error::CodecMismatch`](crate::Error::CodecMismatch), with the operation's index.
     pub(super) fn lock_recorded(
         &self,
         operations: &[Operation],
@@ -33,15 +36,15 @@ impl Engine {
         }
     }
 
-    /// The collections among the operations' that no write has recorded yet, `drops` having been
-    /// dropped before.
+    /// The collections of the operations that no write has recorded yet. `drops` is the number of
+    /// collections that were dropped before this look.
     pub(super) fn unrecorded(
         &self,
         operations: &[Operation],
         drops: u64,
     ) -> Result<Vec<Record>, Failed> {
         let mut records: Vec<Record> = Vec::new();
-        // A batch may be of as many collections as operations.
+        // A batch may have as many collections as operations.
         let mut known: HashMap<&str, CodecId> = HashMap::new();
         for (index, operation) in operations.iter().enumerate() {
             if operation.recorded_at == Some(drops) {
@@ -49,8 +52,8 @@ impl Engine {
             }
             let name = operation.key.collection();
             let at = |error| Failed { index: Some(index), error };
-            // A sweep puts nothing into a collection, so it need not know its form; and a record has
-            // no record of its own.
+            // A sweep puts nothing into a collection, so it need not know its codec; and the
+            // collection of the records has no record.
             let needs_none = matches!(operation.action, Action::Expire) || name.is_empty();
             if needs_none || self.catalog.check(name, operation.codec).map_err(at)? {
                 continue;
@@ -84,7 +87,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes over the collections' records that a commit wrote.
+    /// Puts the collections' records that a commit wrote into the catalog.
     pub(super) fn note_records(&self, operations: &[Operation]) {
         for operation in operations {
             if let (Some(collection), Action::Upsert(value)) =

@@ -1,4 +1,4 @@
-//! What becomes of an attempt at a commit that does not go through.
+//! Attempts at a commit that are refused: what the caller gets.
 
 use crate::engine::change::Change;
 use crate::engine::operation::{Attempt, Current, Failed, Operation, Refusal};
@@ -9,7 +9,8 @@ use crate::values::error::{Conflict, Error, Result};
 use crate::values::item::{Item, Meta};
 
 impl Engine {
-    /// What becomes of an attempt that cannot change indexes as it has to.
+    /// The outcome of an attempt that cannot change the secondary indexes: more is needed first, or
+    /// it is refused.
     pub(super) fn hindered(
         &self,
         operations: &[Operation],
@@ -30,7 +31,7 @@ impl Engine {
         Err(Failed { index, error })
     }
 
-    /// Turns a refusal into the verb's error, reading the current version that it carries.
+    /// Turns a refusal into the verb's error, and reads the current version that the error carries.
     pub(super) fn refuse(
         &self,
         operations: &[Operation],
@@ -55,7 +56,7 @@ impl Engine {
         }))
     }
 
-    /// What an operation ran into, with the current version read.
+    /// The conflict of a refused operation, with the current version.
     pub(crate) fn conflict(
         &self,
         operation: &Operation,
@@ -66,7 +67,7 @@ impl Engine {
         let current = match current {
             Current::Absent => None,
             Current::Stored(head) => {
-                // One that is gone by now has a newer version in its place, or none.
+                // If it is superseded by now, the newest version is read.
                 let version = match self.version_of(key, &head)? {
                     Some(version) => Some(version),
                     None => self.read(key)?,

@@ -14,8 +14,8 @@ use crate::values::error::{Error, IndexFailure, Result};
 /// Runs calls into sled and remembers whether one of them failed.
 ///
 /// After the first failure no later call reaches sled: it does not keep its state consistent when
-/// it panics, and its reads miss what it could not write. What sled prints about a panic goes to
-/// the process's panic hook, which belongs to the program and is left alone.
+/// it panics, and its reads miss what it could not write. A panic of sled calls the process's
+/// panic hook, which belongs to the program and is left alone.
 ///
 /// Under `panic = "abort"` nothing can be caught here; the store's marker, synced before sled is
 /// opened, covers that.
@@ -201,7 +201,7 @@ mod tests {
         let limit = Duration::from_secs(60);
         let outcome = guard.call_within("flush", limit, || -> Result<(), _> { panic!("no") });
         assert_eq!(text(outcome), "flush: panic: no");
-        attempt_within("close", limit, || panic!("nobody is told"));
+        attempt_within("close", limit, || panic!("nobody waits for it any more"));
     }
 
     #[test]

@@ -76,8 +76,8 @@ impl Backings for SledBackings {
     }
 }
 
-/// Cuts the files of a folder that is about to be removed: where sled hangs it holds its file open, and
-/// the file's space would be taken for as long as the process lives.
+/// Cuts the files of a folder that is about to be removed: where sled hangs it holds its file open,
+/// and the file's space would be taken for as long as the process lives.
 fn free_blocks(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_file()) {
@@ -167,13 +167,13 @@ impl Backing for SledBacking {
         let db = db.clone();
         self.guard.call_within("flush the index", FLUSH_LIMIT, move || db.flush())?;
         // sled's flush is `sync_file_range`: neither metadata nor names, nor the device's cache.
-        // A sync that the system refuses is no failure of sled's.
+        // A sync that the system refuses is not a failure of sled.
         sync_tree(&self.dir).map_err(Error::io("syncing", &self.dir))
     }
 
     fn size_on_disk_bytes(&self) -> Result<u64> {
         match &self.db {
-            // A folder that cannot be listed is no failure of sled's.
+            // A folder that cannot be listed is not a failure of sled.
             Some(Db(db)) => match db.size_on_disk() {
                 Ok(bytes) => Ok(bytes),
                 Err(error) => {

@@ -1,4 +1,4 @@
-//! Taking commits out of a journal.
+//! Gathering commits of a journal, for a copy.
 
 use std::collections::HashMap;
 use std::mem;
@@ -12,7 +12,7 @@ use crate::journal::scanner::ScannedFrame;
 use crate::values::error::Result;
 use crate::values::key::ItemKey;
 
-/// How much is taken at a time.
+/// How many bytes are gathered at a time.
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// A commit on its way from one journal to another.
@@ -20,14 +20,15 @@ const CHUNK_BYTES: usize = 4 << 20;
 pub(crate) struct Loose {
     pub(crate) revision: u64,
     pub(crate) frame: FrameBuilder,
-    /// Those of the header of the segment that it was found in: its entries name them by index.
+    /// The incarnations in the header of the segment that it was found in: its entries name them by
+    /// index.
     pub(crate) incarnations: Arc<[[u8; 16]]>,
 }
 
-/// Gathers commits, and adds up what they leave.
+/// Gathers commits, and computes the content that they leave.
 #[derive(Debug)]
 pub(crate) struct Collector {
-    /// What is known up to its revision; later commits move the totals.
+    /// The content is known at its revision; later commits change it.
     known: Checkpoint,
     checkpoint: Checkpoint,
     newest_clock_ms: u64,
@@ -36,14 +37,13 @@ pub(crate) struct Collector {
     incarnations: Arc<[[u8; 16]]>,
     gathered: Vec<Loose>,
     gathered_bytes: usize,
-    /// Items of which the entries below a revision are left out.
+    /// Items whose entries below a revision are left out.
     absent: HashMap<ItemKey, u64>,
 }
 
 impl Collector {
-    /// Starts from the source's checkpoint. Of the journal before that not every entry needs to
-    /// be there, since compaction drops superseded ones, so it cannot be added up; what came
-    /// after it is whole.
+    /// Starts from the source's checkpoint. The content cannot be computed from the entries before
+    /// that, as compaction drops superseded ones. The journal after the checkpoint is complete.
     pub(crate) fn new(manifest: &Manifest) -> Self {
         Self {
             known: manifest.checkpoint,
@@ -57,8 +57,8 @@ impl Collector {
         }
     }
 
-    /// For a copy of a damaged journal, whose content at its end is known from elsewhere; without the
-    /// entries of these items below these revisions.
+    /// For a copy of a damaged journal, whose content at its end is known from the index. Leaves
+    /// out the entries of these items below these revisions.
     pub(crate) fn of_damaged(
         manifest: &Manifest,
         last_revision: u64,
@@ -69,10 +69,10 @@ impl Collector {
         Self { known, checkpoint: known, absent, ..Self::new(manifest) }
     }
 
-    /// Takes over a commit; returns whether that was enough for now.
+    /// Adds a commit; returns whether enough is gathered for now.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when one of its entries is malformed.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) when one of its entries is malformed.
     pub(crate) fn add(
         &mut self,
         source: EntrySource<'_>,
@@ -114,7 +114,7 @@ impl Collector {
         !self.absent.is_empty() && (below(&found.key) || cleared())
     }
 
-    /// Takes over a commit that was made elsewhere; returns whether that was enough for now.
+    /// Adds a commit whose content is computed already; returns whether enough is gathered for now.
     pub(crate) fn push(&mut self, commit: Loose) -> bool {
         self.gathered_bytes += commit.frame.len();
         self.gathered.push(commit);
@@ -127,7 +127,7 @@ impl Collector {
         mem::take(&mut self.gathered)
     }
 
-    /// The checkpoint of a copy that ends with this revision: by it the copy's first open proves
+    /// The checkpoint of a copy that ends with this revision. The copy's first open proves by it
     /// that every item is there.
     pub(crate) fn checkpoint_at(&self, last_revision: u64) -> Checkpoint {
         Checkpoint {

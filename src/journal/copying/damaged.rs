@@ -32,8 +32,9 @@ impl<'a> DamagedStore<'a> {
         Ok(Self { disk: ReadOnlyDisk(directory), path, _lock: lock })
     }
 
-    /// Copies every segment, the mark and MANIFEST, as far as there are any, byte for byte. The copy
-    /// is marked as one in MANIFEST; without one that can be read there is none in the copy either.
+    /// Copies every segment, the mark and MANIFEST, as far as there are any, byte for byte. The
+    /// copy is marked as one in MANIFEST; without one that can be read there is none in the copy
+    /// either.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Unsupported`].
@@ -83,7 +84,7 @@ impl<'a> DamagedStore<'a> {
     }
 }
 
-/// Copies a file, durably but for its name.
+/// Copies a file and syncs it, but not its name.
 fn copy_file(
     (disk, from): (&dyn Disk, &Path),
     (target, to): (&dyn Disk, &Path),

@@ -36,13 +36,13 @@ pub(crate) struct ClosedStore {
     _lock: ReadLock,
 }
 
-/// The lock of a store that is read, where one can be had.
+/// The lock of a store that is read, where one can be taken.
 pub(super) struct ReadLock {
     _held: Option<Arc<dyn HeldLock>>,
 }
 
 impl ReadLock {
-    /// The directory, and the lock or why it cannot be had.
+    /// The directory, and the lock or why it cannot be taken.
     ///
     /// # Errors
     /// [`Error::Locked`].
@@ -196,8 +196,8 @@ impl ClosedStore {
 }
 
 /// # Errors
-/// [`Error::Io`] of kind `NotFound` where there is neither MANIFEST nor a segment of a store that has
-/// lost it.
+/// [`Error::Io`] of kind `NotFound` where there is neither MANIFEST nor a segment of a store that
+/// has lost it.
 pub(super) fn check_present(disk: &Arc<dyn Disk>, path: &Path) -> Result<()> {
     let exists = |name: &str| {
         let path = path.join(name);

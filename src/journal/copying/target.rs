@@ -32,7 +32,7 @@ impl<'a> Target<'a> {
         }
         let (directory, lock) = StoreDirectory::lock(disk, path)?;
         let disk = &*directory;
-        // Another copy may have come and gone before the lock was had.
+        // Another copy may have been made before the lock was taken.
         check_free(disk, path)?;
         let marker = path.join(UNFINISHED_FILE);
         if exists(disk, &marker)? {

@@ -86,8 +86,8 @@ impl FrameBuilder {
         EntryRecord { at, len_bytes, checksum: record_checksum(record) }
     }
 
-    /// Writes an entry's fields one after another into room that was made for them: to let the vector
-    /// grow field by field takes three times as long.
+    /// Writes an entry's fields one after another into room that was made for them: to let the
+    /// vector grow field by field takes three times as long.
     fn encode_entry(&mut self, entry: &Entry<'_>) {
         let start = self.bytes.len();
         let names = entry.key.len() + entry.collection.len() + entry.index_changes.len();
@@ -119,8 +119,8 @@ impl FrameBuilder {
         self.bytes.len()
     }
 
-    /// Puts in what only the journal knows: the revision, a check of the content after the commit, 0
-    /// where that is not known, and the place; returns the frame and the place behind it.
+    /// Fills in what only the journal knows: the revision, a check of the content after the commit
+    /// (0 where that is not known), and the place. Returns the frame and the place after it.
     pub(crate) fn finish(
         &mut self,
         revision: u64,
@@ -137,7 +137,7 @@ impl FrameBuilder {
         if let Some(slot) = self.bytes.get_mut(..FRAME_HEADER_BYTES) {
             slot.copy_from_slice(&bytes);
         }
-        let behind = Position { offset: place.offset + self.bytes.len() as u64, ..place };
-        (&self.bytes, behind)
+        let end = Position { offset: place.offset + self.bytes.len() as u64, ..place };
+        (&self.bytes, end)
     }
 }

@@ -1,4 +1,4 @@
-//! One change of one item, as its bytes stand in a frame.
+//! One change of one item, as a frame stores it.
 
 use bincode::config;
 use bincode::{BorrowDecode, Encode};
@@ -12,8 +12,8 @@ pub(crate) enum EntryKind {
     Replaced = 1,
     Deleted = 2,
     Expired = 3,
-    /// Every item of the collection was removed. The key is empty, and the value says how many
-    /// items that were, and what their sum was.
+    /// Every item of the collection was removed. The key is empty, and the value holds their
+    /// count and sum.
     Cleared = 4,
 }
 
@@ -24,15 +24,15 @@ impl EntryKind {
             .find(|kind| *kind as u8 == byte)
     }
 
-    /// Whether the item is there after such an entry.
+    /// Whether the item exists after such an entry.
     pub(crate) fn leaves_item(self) -> bool {
         matches!(self, Self::Created | Self::Replaced)
     }
 }
 
 /// One change of one item, as the journal stores it. The tag is not stored: it is computed from
-/// these fields and the frame's revision, and compared to the one that the index or a successor
-/// holds.
+/// these fields and the frame's revision, and compared with the one in the index or in a later
+/// entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
 pub(crate) struct Entry<'a> {
     pub(crate) kind: u8,
@@ -45,7 +45,7 @@ pub(crate) struct Entry<'a> {
     /// through an item's history. Not part of the tag.
     pub(crate) previous: u64,
     pub(crate) modified_ms: u64,
-    /// How far `modified_ms` is ahead of the clock at the commit, as it is for a key that is written
+    /// How far `modified_ms` is ahead of the clock at the commit: more than 0 if a key is written
     /// more than once in a millisecond. Not part of the tag.
     pub(crate) ahead_ms: u64,
     pub(crate) expires_ms: Option<u64>,
@@ -58,7 +58,7 @@ pub(crate) struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    /// Reads the entry that `bytes` begins with, and its length.
+    /// Reads the entry at the front of `bytes`, and its length; `None` for anything else.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<(Self, usize)> {
         let (entry, used): (Self, usize) =
             bincode::borrow_decode_from_slice(bytes, config::standard()).ok()?;
@@ -70,7 +70,7 @@ impl<'a> Entry<'a> {
         EntryKind::from_byte(self.kind).unwrap_or(EntryKind::Deleted)
     }
 
-    /// What the store's clock said at the commit.
+    /// The reading of the store's clock at the commit.
     pub(crate) fn clock_ms(&self) -> u64 {
         self.modified_ms.saturating_sub(self.ahead_ms)
     }
@@ -84,6 +84,7 @@ impl<'a> Entry<'a> {
         self.pending_tag(incarnation, &value_hash(self.value)).at(revision)
     }
 
+    /// The tag, except for the revision, which the journal assigns later.
     pub(crate) fn pending_tag(&self, incarnation: &[u8; 16], value_hash: &[u8; 32]) -> PendingTag {
         PendingTag::new(&TagInput {
             incarnation,

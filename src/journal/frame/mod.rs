@@ -14,7 +14,8 @@ use crate::journal::index_changes::MAX_INDEX_CHANGES_BYTES;
 pub(crate) use builder::{EntryRecord, FrameBuilder, record_checksum};
 pub(crate) use entry::{Entry, EntryKind};
 
-/// Bytes before a frame's body: length, checksum, revision, checksum of the body, check of the content.
+/// Bytes before a frame's body: length, checksum, revision, checksum of the body, check of the
+/// content.
 pub(crate) const FRAME_HEADER_BYTES: usize = 24;
 /// The longest body: a batch's 64 MiB of values with the names and headers of 10 000 entries, and
 /// what they change in secondary indexes.
@@ -28,7 +29,7 @@ pub(crate) struct Position {
     pub(crate) seed: u32,
 }
 
-/// What a frame holds, from its first body byte.
+/// What a frame holds: the first byte of its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FrameKind {
     /// A commit: the count of its entries, then the entries.
@@ -37,7 +38,7 @@ pub(crate) enum FrameKind {
     Seal = 1,
 }
 
-/// The header of a frame whose body is known with its checksum, and the place behind the frame.
+/// The header of a frame whose body is known with its checksum, and the place after the frame.
 pub(crate) fn header_of_body(
     body: &[u8],
     body_checksum: u32,
@@ -56,8 +57,8 @@ pub(crate) struct FrameHeader {
     pub(crate) body_bytes: u32,
     pub(crate) revision: u64,
     pub(crate) body_checksum: u32,
-    /// The [check](crate::journal::content_sum::ContentSum::check) of the live items after the commit;
-    /// means nothing in a segment that compaction, a copy or a repair has written.
+    /// The [check](crate::journal::content_sum::ContentSum::check) of the live items after the
+    /// commit; without meaning in a segment that compaction, a copy or a repair has written.
     pub(crate) content_check: u32,
 }
 
@@ -99,9 +100,9 @@ impl FrameHeader {
 
     /// Reads the header of a frame that begins at this place.
     ///
-    /// Its checksum covers segment and offset: bytes that were a header elsewhere, such as those of
-    /// a store's file that is stored as a value, are none here. So a header can be looked for behind
-    /// a damaged one.
+    /// Its checksum covers segment and offset. So bytes that were a header elsewhere, such as those
+    /// of a store's file that is stored as a value, are not a header here, and a search after a
+    /// damaged frame finds only headers of this segment.
     pub(crate) fn decode(bytes: &[u8; FRAME_HEADER_BYTES], place: Position) -> Option<Self> {
         let [length, checksum, low, high, body_checksum, content_check] = fields(bytes);
         let header = Self {
@@ -116,7 +117,7 @@ impl FrameHeader {
     }
 }
 
-/// The little-endian numbers that a header consists of.
+/// The little-endian numbers of a header.
 fn fields(bytes: &[u8; FRAME_HEADER_BYTES]) -> [u32; FRAME_HEADER_BYTES / 4] {
     let mut numbers = [0; FRAME_HEADER_BYTES / 4];
     for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<4>().0) {
@@ -125,7 +126,7 @@ fn fields(bytes: &[u8; FRAME_HEADER_BYTES]) -> [u32; FRAME_HEADER_BYTES / 4] {
     numbers
 }
 
-/// A whole and valid frame's body, parsed.
+/// The parsed body of a valid frame.
 #[derive(Debug)]
 pub(crate) enum Body<'a> {
     Commit(Entries<'a>),
@@ -133,7 +134,7 @@ pub(crate) enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Parses a body whose checksum was right; `None` if it is not one that this version writes.
+    /// Parses a body whose checksum is right; `None` if it is not one that this version writes.
     pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
         let (kind, rest) = body.split_first()?;
         match *kind {
@@ -141,7 +142,7 @@ impl<'a> Body<'a> {
                 let (count, used): (u64, usize) =
                     bincode::decode_from_slice(rest, config::standard()).ok()?;
                 let rest = rest.get(used..)?;
-                // The count is bounded by the bytes: no entry is empty.
+                // An entry takes a byte at least, so a greater count is wrong.
                 (count <= rest.len() as u64).then_some(Self::Commit(Entries {
                     left: count,
                     rest,
@@ -162,7 +163,7 @@ pub(crate) struct Entries<'a> {
     at: u32,
 }
 
-/// An entry and where its record lies, counted from the frame's first byte.
+/// An entry and its record; `at` counts from the frame's first byte.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Placed<'a> {
     pub(crate) entry: Entry<'a>,
@@ -173,7 +174,8 @@ pub(crate) struct Placed<'a> {
 impl<'a> Iterator for Entries<'a> {
     type Item = Option<Placed<'a>>;
 
-    /// The next entry; `Some(None)` once when the bytes are not the entries that were counted.
+    /// The next entry; `Some(None)` once if the bytes are not the number of entries that the count
+    /// says.
     fn next(&mut self) -> Option<Self::Item> {
         if self.left == 0 {
             let surplus = !std::mem::take(&mut self.rest).is_empty();

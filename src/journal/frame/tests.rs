@@ -26,8 +26,8 @@ fn frame(revision: u64) -> (Vec<u8>, Position) {
     builder.push(&entry(b"one"));
     builder.push(&entry(b"two"));
     builder.complete();
-    let (bytes, behind) = builder.finish(revision, 5, PLACE);
-    (bytes.to_vec(), behind)
+    let (bytes, end) = builder.finish(revision, 5, PLACE);
+    (bytes.to_vec(), end)
 }
 
 fn header_of(frame: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
@@ -36,10 +36,10 @@ fn header_of(frame: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
 
 #[test]
 fn a_frame_reads_back_as_it_was_written() {
-    let (bytes, behind) = frame(9);
+    let (bytes, end) = frame(9);
     let header = FrameHeader::decode(&header_of(&bytes), PLACE).unwrap();
     assert_eq!((header.revision, header.content_check), (9, 5));
-    assert_eq!(behind, Position { offset: 4_096 + bytes.len() as u64, ..PLACE });
+    assert_eq!(end, Position { offset: 4_096 + bytes.len() as u64, ..PLACE });
     assert_eq!(header.body_bytes as usize, bytes.len() - FRAME_HEADER_BYTES);
     let body = &bytes[FRAME_HEADER_BYTES..];
     assert_eq!(header.body_checksum, crc32fast::hash(body));
@@ -133,5 +133,5 @@ fn a_commit_of_one_small_item_costs_few_bytes_beside_names_and_value() {
     let mut builder = FrameBuilder::commit(1);
     builder.push(&entry(&[1; 256]));
     let overhead = builder.len() - 256 - "products".len() - "01AC0".len();
-    assert!(overhead <= 64, "a frame spends {overhead} bytes beside names and value");
+    assert!(overhead <= 64, "a frame spends {overhead} bytes in addition to names and value");
 }

@@ -1,8 +1,8 @@
 //! The file of MANIFEST.
 //!
-//! Two slots hold the same contents. Replacing them writes and syncs one, and then writes the other,
-//! which the next replacement begins with: so at every moment one of them is whole, current and
-//! durable, and a crash leaves either the old or the new contents. The second slot is there for
+//! Two slots hold the same contents. Replacing them writes and syncs one, and then writes the
+//! other, which the next replacement begins with: so at every moment one of them is whole, current
+//! and durable, and a crash leaves either the old or the new contents. The second slot is there for
 //! damage to the first; the system writes it within seconds, and a close syncs it.
 
 use std::path::{Path, PathBuf};
@@ -135,13 +135,13 @@ impl ManifestFile {
         })
     }
 
-    /// Makes sure that [`replace`](Self::replace) has room for this manifest, in its slots and on the
-    /// disk; with `for_more` also that compaction has room for what it lists in addition to that.
-    /// What is held is left out where there is none for it.
+    /// Makes sure that [`replace`](Self::replace) has room for this manifest, in its slots and on
+    /// the disk; with `for_more` also that compaction has room for what it lists in addition to
+    /// that. What is held is left out where there is none for it.
     ///
     /// # Errors
-    /// [`Error::TooManySegments`] when there are too many segments; [`Error::Io`] when there is no space.
-    /// Either way MANIFEST says what it said before.
+    /// [`Error::TooManySegments`] when there are too many segments; [`Error::Io`] when there is no
+    /// space. Either way MANIFEST says what it said before.
     pub(crate) fn make_room(&mut self, manifest: &mut Manifest, for_more: bool) -> Result<()> {
         let limit = SLOT_BYTES - if for_more { COMPACTION_ROOM_BYTES } else { 0 };
         let mut made = self.encode(manifest, limit);
@@ -163,7 +163,7 @@ impl ManifestFile {
         if size > self.allocated {
             let goal = size.next_multiple_of(GROWTH_BYTES).min(SLOT_BYTES);
             for slot in 0..2 {
-                // Behind what either slot holds.
+                // After what either slot holds.
                 let at = slot * SLOT_BYTES + self.allocated;
                 let made = self.file.write_zeros(at, goal - self.allocated);
                 made.map_err(Error::io("reserving space in", &self.path))?;
@@ -174,8 +174,8 @@ impl ManifestFile {
     }
 
     /// Writes and syncs the slot that is not known to be durable, then writes the other: one sync,
-    /// and one more for the first replacement after an open. After an error the contents are the old or the new ones, and the caller must not go on as if it
-    /// knew which.
+    /// and one more for the first replacement after an open. After an error the contents are the
+    /// old or the new ones, and the caller must not go on as if it knew which.
     pub(crate) fn replace(&mut self, manifest: &Manifest) -> Result<()> {
         let payload = self.encode(manifest, SLOT_BYTES)?;
         self.sequence += 1;
@@ -204,8 +204,8 @@ impl ManifestFile {
     }
 
     /// Makes the slot durable that was read. The session that wrote it may have ended before it was
-    /// synced. A sync alone is not enough: the system takes a page whose sync has failed for clean and
-    /// does not write it again.
+    /// synced. A sync alone is not enough: the system takes a page whose sync has failed for clean
+    /// and does not write it again.
     fn prove(&mut self) -> Result<()> {
         let Some(found) = self.unproven.take() else { return Ok(()) };
         self.write_slot(1 - self.unsynced, &found)?;

@@ -51,7 +51,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The error with which a call of this kind does nothing at all, if that is what it does.
+    /// The error that a call of this kind returns without doing anything; `None` if it does
+    /// something.
     pub(super) fn refusal(self, operation: Operation) -> Option<io::Error> {
         match self {
             Self::Error(kind) => Some(kind.into()),
@@ -64,7 +65,7 @@ impl Fault {
     }
 }
 
-/// The system's code of a device that failed. On Windows 5 is a permission that is missing.
+/// The system's code for a device that failed. On Windows 5 means a missing permission.
 const DEVICE_FAILED: i32 = if cfg!(windows) { 1117 } else { 5 };
 
 pub(super) fn eio() -> io::Error {
@@ -99,7 +100,7 @@ impl FaultPlan {
         Self { persistent: true, ..self }
     }
 
-    /// Counts a call, and says how it fails and whether the plan is thereby spent.
+    /// Counts a call; returns how it fails, and whether that uses up the plan.
     fn meet(&mut self, operation: Operation) -> Option<(Fault, bool)> {
         if self.only.is_some_and(|only| only != operation) {
             return None;
@@ -142,7 +143,7 @@ impl Faults {
         self.struck
     }
 
-    /// Counts a call and says how it fails, if it does: the first plan that is due decides.
+    /// Counts a call; returns how it fails, if it does. The first plan that is due decides.
     pub(super) fn meet(&mut self, operation: Operation) -> Option<Fault> {
         *self.calls.entry(operation).or_default() += 1;
         let mut struck = None;

@@ -21,10 +21,10 @@ use crate::values::error::Result;
 /// feed are the same, because the collection is.
 ///
 /// Reading copies and decodes nothing. Writing stores the bytes as they are: `Stored<Json>` checks
-/// that they are one JSON text that nests at most 127 levels and whose numbers fit a 64-bit
-/// integer or a finite float, at the cost of one pass over it. `Stored<Bincode>` cannot check
-/// anything: bincode names no types, so bytes that are no document of the program's type are found
-/// only when the program reads them, as [`Error::Codec`](crate::Error::Codec).
+/// that they are one JSON text that nests at most 127 levels and whose numbers fit a 64-bit integer
+/// or a finite float, at the cost of one pass over it. `Stored<Bincode>` cannot check anything:
+/// bincode names no types, so bytes that are not a document of the program's type are found only
+/// when the program reads them, as [`Error::Codec`](crate::Error::Codec).
 ///
 /// ```
 /// # fn main() -> Result<(), ifmatch::Error> {

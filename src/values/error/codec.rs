@@ -112,7 +112,7 @@ impl fmt::Display for CodecError {
 }
 
 impl std::error::Error for CodecError {
-    /// What is behind the codec's own error, whose text this one's includes.
+    /// The cause of the codec's own error, whose text is part of this one's.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.source()
     }

@@ -96,7 +96,7 @@ impl Error {
         }
     }
 
-    /// What a cursor or snapshot does not reach any more.
+    /// What a cursor or snapshot no longer reaches.
     fn write_outdated(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Compacted => {
@@ -189,7 +189,7 @@ impl Error {
     }
 }
 
-/// What is damaged, and which item it costs, if that is known.
+/// Writes what is damaged, and which item cannot be read because of it, if that is known.
 fn write_damage(
     f: &mut fmt::Formatter<'_>,
     (file, offset, reason): (&Path, u64, &str),
@@ -259,7 +259,7 @@ impl fmt::Display for KeyText<'_> {
     }
 }
 
-/// A path between quotes, as it is: `Debug` would double each `\` of Windows.
+/// A path between quotes, unescaped: `Debug` would double each `\` of Windows.
 struct Quoted<'a>(&'a Path);
 
 impl fmt::Display for Quoted<'_> {
@@ -268,7 +268,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Which version a refused write ran into.
+/// The version that a write was refused for.
 struct Stored<'a>(&'a Conflict);
 
 impl fmt::Display for Stored<'_> {

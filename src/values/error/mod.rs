@@ -45,7 +45,7 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// A verb that returns an error has changed nothing. The one exception is
 /// [`CommitUnknown`](Self::CommitUnknown). [`http_status`](Self::http_status) maps errors to HTTP,
-/// for a store behind a server. [`kind`](Self::kind) names an error in one word, and
+/// for the store of a server. [`kind`](Self::kind) names an error in one word, and
 /// [`collection`](Self::collection) and [`key`](Self::key) name the item.
 ///
 /// The text of an error is one sentence that includes its causes, such as
@@ -295,7 +295,7 @@ pub enum Error {
 }
 
 impl std::error::Error for Error {
-    /// What is behind the causes that the text includes.
+    /// The first cause that is not part of the text.
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Batch { source, .. } => source.source(),

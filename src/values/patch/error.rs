@@ -32,7 +32,7 @@ pub enum PatchError {
         reason: String,
     },
 
-    /// An operation has an unknown name, lacks a member, or is no JSON (400).
+    /// An operation has an unknown name, lacks a member, or is not JSON (400).
     #[error("operation {index} is invalid: {reason}")]
     InvalidOperation {
         /// Which operation, counted from 0.
@@ -134,7 +134,8 @@ pub enum PatchError {
         path: String,
     },
 
-    /// The document would be over [`MAX_VALUE_BYTES`](crate::values::limits::MAX_VALUE_BYTES) (413).
+    /// The document would be over [`MAX_VALUE_BYTES`](crate::values::limits::MAX_VALUE_BYTES)
+    /// (413).
     #[error("the document would have more than {limit} bytes, the limit of a value")]
     TooLarge {
         /// The largest size of a document in bytes.

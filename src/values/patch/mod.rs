@@ -25,7 +25,7 @@ use crate::values::error::Result;
 /// |---|---|---|
 /// | [`add`](Self::add) | sets a member, inserts an array element | [RFC 6902] |
 /// | [`remove`](Self::remove) | takes away what is there | RFC 6902 |
-/// | [`replace`](Self::replace) | gives what is there another value | RFC 6902 |
+/// | [`replace`](Self::replace) | sets what is there to another value | RFC 6902 |
 /// | [`move_to`](Self::move_to), [`copy_to`](Self::copy_to) | `add` what is at another path | RFC 6902 |
 /// | [`test`](Self::test) | fails unless the value is there | RFC 6902 |
 /// | [`set`](Self::set) | sets a member or an array element, there or not | this crate |
@@ -33,7 +33,7 @@ use crate::values::error::Result;
 /// | [`merge`](Self::merge) | merges an object into another | [RFC 7396] |
 ///
 /// A path is a JSON pointer ([RFC 6901]): `""` is the whole document, `"/items/0/price"` a field,
-/// `"/items/-"` the place after the last element; `~1` stands for a `/` in a name and `~0` for a
+/// `"/items/-"` the place after the last element; `~1` is a `/` in a name and `~0` a
 /// `~`. The parent of what is written must be there: no operation makes more than one level.
 ///
 /// The builder takes any `Serialize` value, and writes it as a document's field would be written.
@@ -64,7 +64,7 @@ use crate::values::error::Result;
 ///
 /// What has no meaning in JSON may change: the order of an object's members, the white space and
 /// escapes of a `RawValue`. Of two members with one name, which a `#[serde(flatten)]`ed map can
-/// write beside a field, the last one is kept.
+/// write in addition to a field, the last one is kept.
 ///
 /// Where an operation would nest the document deeper than 127 levels, or copies would make it
 /// larger than 64 MiB, it is refused, so that a patched document can always be read again.
@@ -176,7 +176,7 @@ impl Patch {
         self.push(Verb::Remove, path, None, Ok(None))
     }
 
-    /// Gives what is at `path` another value; fails if nothing is.
+    /// Sets what is at `path` to another value; fails if nothing is there.
     ///
     /// ```
     /// # use ifmatch::Patch;
@@ -298,7 +298,7 @@ impl Patch {
     }
 }
 
-/// The value as a document would hold it. It goes by way of the text, so that what is compared
+/// The value as a document would hold it. It is made through the text, so that what is compared
 /// and stored is what the collection's codec would write: of an `f32`, for one, its own digits.
 fn written(value: &impl Serialize) -> Result<Option<Value>, String> {
     let json = crate::values::checked_json::to_vec(value).map_err(|error| error.to_string())?;

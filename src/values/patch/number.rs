@@ -152,8 +152,8 @@ fn equal_numbers(a: &Number, b: &Number) -> bool {
     }
 }
 
-/// Compares without rounding the integer: 2^53 + 1 is no float, and equals none. A float beyond an
-/// `i128` becomes its limit, which no 64-bit integer equals.
+/// Compares without rounding the integer: 2^53 + 1 is not a float, and equals none. A float beyond
+/// an `i128` becomes its limit, which no 64-bit integer equals.
 fn is_integer(float: f64, integer: i128) -> bool {
     float.fract() == 0.0 && float as i128 == integer
 }

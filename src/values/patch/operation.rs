@@ -110,7 +110,7 @@ fn pointer(index: usize, text: &str) -> Result<PointerBuf, PatchError> {
     PointerBuf::parse(text).map_err(invalid)
 }
 
-/// Reads an array of operations, and keeps the typed error beside the deserializer's own.
+/// Reads an array of operations, and keeps the typed error in addition to the deserializer's own.
 pub(super) struct Operations<'a> {
     pub(super) fault: &'a mut Option<PatchError>,
 }

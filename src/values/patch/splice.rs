@@ -31,7 +31,7 @@ impl Patch {
         for operation in &self.operations {
             splice(&mut text, operation.as_ref().ok()?)?;
         }
-        // A document with a number that a tree would not keep is refused, whichever way it goes.
+        // A document with a number that a tree would not keep is refused in both ways of patching.
         let is_whole = text.len() <= MAX_VALUE_BYTES && number::inexact(stored_json).is_none();
         is_whole.then_some(text)
     }
@@ -89,7 +89,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// The next byte that is no white space, which it goes to.
+    /// Moves to the next byte that is not white space, and returns it.
     fn peek(&mut self) -> Option<u8> {
         let rest = self.text.get(self.at..)?;
         self.at += rest.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))?;
@@ -100,7 +100,7 @@ impl Scan<'_> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Goes behind a string; what stands between its quotes.
+    /// Passes a string; returns what is between its quotes.
     fn string(&mut self) -> Option<Range<usize>> {
         self.eat(b'"')?;
         let start = self.at;
@@ -115,7 +115,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Goes behind a value.
+    /// Passes a value.
     fn skip_value(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {

@@ -1,4 +1,5 @@
-//! What a filter demands of the values at its paths, as codes of an index: for [`plan`](super::plan).
+//! What a filter demands of the values at its paths, as codes of an index: for
+//! [`plan`](super::plan).
 
 use serde_json::Value;
 
@@ -31,13 +32,13 @@ pub(super) struct Demanded {
 pub(super) struct Demands {
     pub(super) demands: Vec<Demanded>,
     groups: usize,
-    /// Whether there are conditions that no demand stands for.
+    /// Whether there are conditions that no demand represents.
     pub(super) others: bool,
 }
 
 impl Demands {
-    /// Collects what must hold. `scope` is the path of the value that the condition is about, and its
-    /// group.
+    /// Collects what must hold. `scope` is the path of the value that the condition is about, and
+    /// its group.
     pub(super) fn collect(&mut self, condition: &Condition, scope: Option<(&Pointer, usize)>) {
         match condition {
             Condition::All(parts) => parts.iter().for_each(|part| self.collect(part, scope)),
@@ -96,8 +97,9 @@ impl Demands {
         }
     }
 
-    /// What a single value at the path has to be. Of a path with `*` it is what one of the conditions
-    /// demands, or one group of them: those of different groups may be met by different elements.
+    /// What a single value at the path has to be. Of a path with `*` it is what one of the
+    /// conditions demands, or one group of them: those of different groups may be met by different
+    /// elements.
     pub(super) fn of(&self, path: &Pointer) -> Option<Demand> {
         let on_path = || self.demands.iter().filter(|demanded| demanded.path == *path);
         if !path.has_each() {
@@ -164,9 +166,9 @@ fn of_comparison(comparison: Comparison, value: &Value) -> Option<Demand> {
     Some(match comparison {
         Comparison::Eq => Demand::Equal(vec![code(value)]),
         Comparison::Ne => present(),
-        Comparison::Lt => Demand::Range(least, before(code(value))?),
+        Comparison::Lt => Demand::Range(least, below(code(value))?),
         Comparison::Le => Demand::Range(least, after(code(value))?),
-        Comparison::Gt => Demand::Range(behind(code(value))?, greatest),
+        Comparison::Gt => Demand::Range(above(code(value))?, greatest),
         Comparison::Ge => Demand::Range(code(value), greatest),
     })
 }
@@ -181,12 +183,12 @@ fn code(value: &Value) -> Vec<u8> {
 }
 
 /// The end of what is less than a value; a cut code represents more than one.
-fn before(code: Vec<u8>) -> Option<Vec<u8>> {
+fn below(code: Vec<u8>) -> Option<Vec<u8>> {
     if code.len() < CUT_BYTES { Some(code) } else { after(code) }
 }
 
 /// The beginning of what is greater than a value.
-fn behind(code: Vec<u8>) -> Option<Vec<u8>> {
+fn above(code: Vec<u8>) -> Option<Vec<u8>> {
     if code.len() < CUT_BYTES { after(code) } else { Some(code) }
 }
 

@@ -212,8 +212,8 @@ impl<'a> Decoder<'a> {
         self.rest
     }
 
-    /// Passes over the next field, whatever is in it; `None` where the bytes are no code, or a cut
-    /// one.
+    /// Passes over the next field, whatever is in it; `None` where the bytes are not a code, or a
+    /// cut one.
     pub(crate) fn skip(&mut self, descending: bool) -> Option<()> {
         self.complemented = descending;
         match self.peek()? {
@@ -291,8 +291,8 @@ impl<'a> Decoder<'a> {
 /// What is in a code, for those who hold it against the values that it was made of.
 #[cfg(any(test, feature = "simulation"))]
 impl Decoder<'_> {
-    /// The next field, `Some(None)` for a missing one; `None` where the bytes are no code, or a cut
-    /// one.
+    /// The next field, `Some(None)` for a missing one; `None` where the bytes are not a code, or a
+    /// cut one.
     pub(crate) fn field(&mut self, descending: bool) -> Option<Option<Value>> {
         self.complemented = descending;
         match self.peek()? {

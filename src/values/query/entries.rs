@@ -92,8 +92,8 @@ pub(crate) fn whole_entries(index: &Index, document: &Value, cut: &[u8]) -> BTre
     found
 }
 
-/// Shows the codes of a document's entries, cut to a length, until `visit` returns `true`; whether it
-/// did.
+/// Shows the codes of a document's entries, cut to a length, until `visit` returns `true`; whether
+/// it did.
 fn visit(
     index: &Index,
     document: &Value,
@@ -132,8 +132,8 @@ fn code(
     encoder.finish()
 }
 
-/// Parts an entry as it is in the index into its code and the item's key; `None` where the bytes
-/// are no entry.
+/// Splits an entry of the index into its code and the item's key; `None` where the bytes are not an
+/// entry.
 pub(crate) fn split<'a>(index: &Index, entry: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     let mut decoder = Decoder::new(entry.get(..CUT_BYTES).unwrap_or(entry));
     let whole = index.fields().iter().all(|field| decoder.skip(field.is_descending()).is_some());
@@ -147,8 +147,8 @@ pub(crate) fn leading<'a>(index: &Index, code: &'a [u8], fields: usize) -> &'a [
     first_fields(index.fields().iter().take(fields).map(Field::is_descending), code)
 }
 
-/// The part of a code that holds one field for each of these, which tell whether it descends; all of
-/// it where it is cut within them.
+/// The part of a code that holds one field for each of these, which tell whether it descends; all
+/// of it where it is cut within them.
 pub(super) fn first_fields(mut descending: impl Iterator<Item = bool>, code: &[u8]) -> &[u8] {
     let mut decoder = Decoder::new(code);
     let whole = descending.all(|descends| decoder.skip(descends).is_some());

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use super::pointer::{Pointer, Step};
 
-/// What is wanted of a document.
+/// The paths that are wanted of a document.
 ///
-/// In what [`read`](Self::read) gives, each wanted path leads to what it leads to in the whole
+/// In what [`read`](Self::read) returns, each wanted path leads to the same values as in the whole
 /// document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {

@@ -2,19 +2,20 @@
 //!
 //! | rule | |
 //! |---|---|
-//! | a condition counts if it must hold | it stands alone, in an `all`, or in an `element` of these; what is in `any` and `not` does not count |
+//! | a condition counts if it must hold | it is the whole filter, or in an `all`, or in an `element` of these; what is in `any` and `not` does not count |
 //! | an index may be used if its first field is demanded | by a condition that counts, or by the sort: an item that lacks it has no entry |
 //! | the fields that are demanded to be equal come first | `=`, `in`, from the first field on: the equality prefix |
 //! | then a range of the next field | `<` `<=` `>` `>=` `between` `prefix` `exists` `!=` |
 //! | then the order | the field after the prefix is the one sorted by, in either direction |
 //!
-//! A unique index of which all fields are demanded to be equal to one value is used first: it gives one
-//! item at most. Then the index with the longest equality prefix is used, of these one with a range, of
-//! these one that gives the order, of these the one with fewest rows, and of these the first by name.
+//! A unique index of which all fields are demanded to be equal to one value is used first: it leads
+//! to one item at most. Then the index with the longest equality prefix is used, of these one with
+//! a range, of these one that has the order, of these the one with fewest rows, and of these the
+//! first by name.
 //!
-//! A range may hold more than is found, never less: items are compared with the whole filter, unless
-//! the plan [decides](Plan::decides) it. That is so where the ranges are all that the filter says. An
-//! entry that is cut decides nothing.
+//! A range may hold more than is found, never less: items are compared with the whole filter,
+//! unless the plan [decides](Plan::decides) it. That is so where the ranges are all that the filter
+//! says. An entry that is cut decides nothing.
 
 use super::demands::{Demand, Demanded, Demands, after, present};
 use super::encoding::{CUT_BYTES, is_cut};
@@ -36,19 +37,19 @@ pub(crate) struct Plan {
     pub(crate) ranges: Vec<CodeRange>,
     /// Whether it is read from its end.
     pub(crate) reverse: bool,
-    /// Whether its entries come in the order that is asked for, as far as the sort's field tells:
-    /// items with equal values are still to be ordered by key.
+    /// Whether its entries come in the order that is asked for, as far as the sort's field decides
+    /// it: items with equal values are still to be ordered by key.
     pub(crate) ordered: bool,
     /// Whether an item can have several entries in the ranges.
     pub(crate) repeats: bool,
     /// How many fields are demanded to be equal, and whether there is a range after them.
     pub(crate) equal_fields: usize,
     pub(crate) ranged: bool,
-    /// Whether the index is unique, and all its fields are demanded to be equal to one value each: so
-    /// one item is found at most.
+    /// Whether the index is unique, and all its fields are demanded to be equal to one value each:
+    /// so one item is found at most.
     pub(crate) single: bool,
-    /// Whether each item of an entry in the ranges, if that is not cut, is found, and
-    /// [`place`](Self::place) tells where.
+    /// Whether the find returns each item of an entry in the ranges, unless the entry is cut, and
+    /// [`place`](Self::place) says where.
     pub(crate) decides: bool,
     /// What all entries of the ranges begin with, if it is ordered.
     prefix: Vec<u8>,
@@ -64,8 +65,8 @@ impl Plan {
         self.equal_fields + self.order.len()
     }
 
-    /// The code of the values that are sorted by, as [`Sort::code`] gives it, from the code of an entry
-    /// which is not cut; `None` where the plan does not decide that.
+    /// The code of the values that are sorted by, as [`Sort::code`] makes it, from the code of an
+    /// entry which is not cut; `None` where the plan does not decide that.
     pub(crate) fn place(&self, index: &Index, code: &[u8]) -> Option<ShortBytes> {
         if !self.decides || is_cut(code) {
             return None;
@@ -83,8 +84,8 @@ impl Plan {
         })
     }
 
-    /// Leaves out what comes before a place in the order: the code of the values that are sorted by,
-    /// and the key of the item. Something of it may be left.
+    /// Leaves out what comes before a place in the order: the code of the values that are sorted
+    /// by, and the key of the item. Something of it may be left.
     pub(crate) fn begin_at(&mut self, code: &[u8], key: &[u8]) {
         let (true, [range]) = (self.ordered, &mut self.ranges[..]) else { return };
         let prefix = &self.prefix[..];
@@ -113,8 +114,8 @@ pub(crate) struct CodeRange {
     pub(crate) to: Option<Vec<u8>>,
 }
 
-/// Chooses the index of a find; `None` to look at every item. `rows` tells how many entries an index
-/// has.
+/// Chooses the index of a find; `None` to look at every item. `rows` returns how many entries an
+/// index has.
 pub(crate) fn plan(
     condition: &Condition,
     sort: Option<&Sort>,

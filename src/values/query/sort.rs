@@ -1,4 +1,4 @@
-//! The order in which a find gives its items.
+//! The order in which a find returns its items.
 
 use std::fmt;
 

@@ -21,7 +21,8 @@ pub(in crate::engine) struct ItemRows {
     pub(in crate::engine::secondary) at: usize,
     pub(in crate::engine::secondary) index: Arc<Secondary>,
     /// Whether the index has all rows of the version before: while the key's stripe is locked, no
-    /// build ends. An index that is lost meanwhile is built anew, whatever becomes of its rows.
+    /// build ends. An index that is lost during that time is built anew, whatever becomes of its
+    /// rows.
     pub(super) is_built: bool,
     pub(in crate::engine::secondary) key: ItemKey,
     /// `None` where the version before cannot be read.
@@ -32,10 +33,10 @@ pub(in crate::engine) struct ItemRows {
 /// What may become of one row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Fate<'r> {
-    /// It goes, if it is there. This is its code.
-    Goes(&'r [u8]),
-    /// It comes, if it is not there. This is the place of its code among the new version's.
-    Comes(u16),
+    /// It is removed, if it is there. This is its code.
+    Removed(&'r [u8]),
+    /// It is added, if it is not there. This is the place of its code among the new version's.
+    Added(u16),
 }
 
 /// A row that a commit may change: the place of its key among those of the commit, and the revision
@@ -85,8 +86,8 @@ impl ItemRows {
         let gone = gone.filter(|code| !self.after.contains(code));
         let is_kept = move |code: &[u8]| is_built && before.is_some_and(|of| of.contains(code));
         let after = self.after.iter().enumerate().filter(move |(_, code)| !is_kept(code));
-        let come = after.map(|(place, code)| (Fate::Comes(place as u16), code));
-        gone.map(|code| (Fate::Goes(code), code)).chain(come)
+        let come = after.map(|(place, code)| (Fate::Added(place as u16), code));
+        gone.map(|code| (Fate::Removed(code), code)).chain(come)
     }
 }
 
@@ -171,8 +172,8 @@ impl IndexPlan {
         }
     }
 
-    /// Adds what becomes of an item's rows in one index, and returns what the journal says of it, if
-    /// it has to say anything.
+    /// Adds what becomes of an item's rows in one index, and returns what the journal says of it,
+    /// if it has to say anything.
     fn add_index<'r>(
         &mut self,
         rows: &'r ItemRows,
@@ -184,15 +185,15 @@ impl IndexPlan {
         let implied = if change.parent().is_none() { rows.after.len() } else { 0 };
         for (fate, key, added_by) in touched {
             match (fate, added_by) {
-                (Fate::Goes(code), Some(added_by)) => {
+                (Fate::Removed(code), Some(added_by)) => {
                     removed.push(code);
                     of_index.removed.push((key, added_by));
                 }
-                (Fate::Comes(place), None) => {
+                (Fate::Added(place), None) => {
                     added.push(place);
                     of_index.added.push(key);
                 }
-                (Fate::Goes(_), None) | (Fate::Comes(_), Some(_)) => {}
+                (Fate::Removed(_), None) | (Fate::Added(_), Some(_)) => {}
             }
         }
         let slot = rows.index.slot;

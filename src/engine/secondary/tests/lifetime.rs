@@ -1,4 +1,4 @@
-//! Indexes that are built, read by views, lost, cleared and dropped beside others.
+//! Indexes that are built, read by views, lost, cleared and dropped while other threads work.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn writers_beside_a_build_leave_nothing_out_and_nothing_twice() {
     let mut build = engine.begin_build("notes", "/tags/*,-/n").unwrap();
     let mut n = 0;
     loop {
-        // Before and behind the place that the builder has come to.
+        // Before and after the place that the builder has come to.
         for _ in 0..40 {
             n += 37;
             let key = format!("{:04}", n % 1_000);

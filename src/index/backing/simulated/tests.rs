@@ -50,7 +50,7 @@ fn a_crash_leaves_every_mix_and_every_flushed_version() {
         }
     }
     assert_eq!(found, expected);
-    assert_eq!(contents(&backings, 1), [(1, 3), (4, 4)], "the original goes on");
+    assert_eq!(contents(&backings, 1), [(1, 3), (4, 4)], "the original is unchanged");
 }
 
 #[test]

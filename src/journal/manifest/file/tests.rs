@@ -14,7 +14,7 @@ fn segment(number: u32) -> SegmentRecord {
     SegmentRecord { number, first_revision: 1, sealed, live_bytes: 1 << 26 }
 }
 
-/// Gives MANIFEST this number of segments that do not exist.
+/// Puts this number of segments that do not exist into MANIFEST.
 fn add_segments(store: &Store, count: u32) {
     let engine = store.engine().unwrap();
     let segments = &mut engine.journal.manifest.lock().current.segments;
@@ -120,8 +120,8 @@ fn a_list_longer_than_its_slot_takes_no_memory() {
     }
 }
 
-/// What a run that was killed has written may be in the system's cache alone, as may the second slot
-/// of each replacement.
+/// What a run that was killed has written may be in the system's cache alone, as may the second
+/// slot of each replacement.
 #[test]
 fn what_is_not_known_to_be_durable_is_replaced_first() {
     let path = Path::new(crate::simulation::STORE);

@@ -6,7 +6,7 @@ use super::*;
 use crate::values::checked_json::MAX_DEPTH;
 use crate::values::limits::MAX_VALUE_BYTES;
 
-/// So many arrays in one another, around null.
+/// This number of arrays in one another, around null.
 fn nested(levels: usize) -> String {
     format!("{}null{}", "[".repeat(levels), "]".repeat(levels))
 }

@@ -1,4 +1,4 @@
-//! Patches against a second implementation, which goes down the path by recursion.
+//! Patches against a second implementation, which follows the path by recursion.
 
 use proptest::prelude::*;
 use serde_json::{Map, json};

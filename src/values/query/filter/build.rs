@@ -1,4 +1,4 @@
-//! Making a filter of its parts, within the limits.
+//! Making a filter from its parts, within the limits.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -55,7 +55,7 @@ impl Filter {
     }
 }
 
-/// The value as a document would hold it: it goes by way of the text, as a patch's does.
+/// The value as a document would hold it: made through the text, as a patch's is.
 pub(super) fn written(path: &str, value: &impl Serialize) -> Result<Value, FilterError> {
     let json = checked_json::to_vec(value).map_err(|error| error.to_string());
     let value = json.and_then(|json| serde_json::from_slice(&json).map_err(|e| e.to_string()));

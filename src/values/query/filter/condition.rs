@@ -56,7 +56,7 @@ pub(super) struct Size {
 }
 
 impl Condition {
-    /// Each part is within the limits already, so this goes no deeper than one level beyond them.
+    /// Each part is within the limits already, so this recurses at most one level beyond them.
     pub(super) fn size(&self, above: usize) -> Size {
         let depth = above + 1;
         let of = |parts: &[Self]| {

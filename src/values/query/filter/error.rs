@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// What is wrong with a [`Filter`](crate::Filter); inside of [`Error::Filter`](crate::Error::Filter).
+/// What is wrong with a [`Filter`](crate::Filter); inside of
+/// [`Error::Filter`](crate::Error::Filter).
 ///
 /// ```
 /// use ifmatch::{Filter, FilterError};
@@ -28,7 +29,7 @@ pub enum FilterError {
         /// Why not.
         reason: String,
     },
-    /// The cursor that a find goes on after is one of a find with another sort.
+    /// The cursor belongs to a find with another sort.
     #[error("the cursor belongs to a find with another sort; give the find the sort that it had")]
     OtherOrder,
     /// Conditions nest deeper than 32 levels.

@@ -76,9 +76,9 @@ use super::order::kind;
 /// # As text
 ///
 /// `Display` and `FromStr`. `and` binds closer than `or`, `not` closer than both, and parentheses
-/// group. Values are JSON. A path with a blank or one of `()[]{},"=<>!` in it, and the empty one, is
-/// written as a JSON string: `"/first name" = "Ada"`. `true` holds always and `false` never. An error
-/// says where in the text it is.
+/// group. Values are JSON. A path with a blank or one of `()[]{},"=<>!` in it, and the empty one,
+/// is written as a JSON string: `"/first name" = "Ada"`. `true` holds always and `false` never. An
+/// error says where in the text it is.
 ///
 /// # As JSON
 ///
@@ -182,8 +182,8 @@ impl Filter {
         Self::compare(path, Comparison::Ge, &value)
     }
 
-    /// Holds if a value at the path is not less than `low` and not greater than `high`, which must be
-    /// of one kind.
+    /// Holds if a value at the path is not less than `low` and not greater than `high`, which must
+    /// be of one kind.
     ///
     /// ```
     /// # use ifmatch::Filter;
@@ -212,7 +212,7 @@ impl Filter {
     /// ```
     pub fn is_in(path: &str, values: impl IntoIterator<Item = impl Serialize>) -> Self {
         Self::of(|| {
-            // One more than are taken tells that there are too many.
+            // One more than the limit, so that too many are refused.
             let values = values.into_iter().take(MAX_PARTS + 1);
             let values = values.map(|value| written(path, &value)).collect::<Result<_, _>>()?;
             Ok(Condition::In { path: pointer(path)?, values })
@@ -309,7 +309,10 @@ impl Filter {
     /// assert!(Filter::not(Filter::eq("/done", true)).matches(&serde_json::json!({}))?);
     /// # Ok::<(), ifmatch::FilterError>(())
     /// ```
-    #[expect(clippy::should_implement_trait, reason = "beside `all` and `any`, and no operator")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "named like `all` and `any`, and not an operator"
+    )]
     pub fn not(filter: Filter) -> Self {
         Self::of(|| Ok(Condition::Not(Box::new(filter.condition?))))
     }

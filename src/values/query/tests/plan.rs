@@ -1,4 +1,4 @@
-//! The part of an index that a find reads holds everything that the find gives.
+//! The part of an index that a find reads holds everything that the find returns.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -296,7 +296,7 @@ impl Asked<'_> {
         groups.into_iter().flat_map(|(_, group)| group).collect()
     }
 
-    /// An ordered plan gives the order, and from a place in it on leaves out nothing that follows.
+    /// An ordered plan has the order, and from a place in it on leaves out nothing that follows.
     fn check_order(&self) -> Result<(), TestCaseError> {
         let given = self.given();
         prop_assert!(given.is_sorted(), "{given:?} by {:?}", self.plan);
