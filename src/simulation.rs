@@ -337,7 +337,7 @@ pub fn index_code(fields: &[(Option<&serde_json::Value>, bool)]) -> (Vec<u8>, bo
 }
 
 /// The first field of an index's code, `Some(None)` for a missing one, and what follows it; `None`
-/// where the bytes are no code.
+/// where the bytes are not a code.
 #[must_use]
 pub fn index_code_field(
     code: &[u8],
@@ -348,8 +348,8 @@ pub fn index_code_field(
     Some((field, decoder.rest()))
 }
 
-/// The codes of a document's entries in the index with this text; `None` where the text is no
-/// definition, or the entries are too many.
+/// The codes of a document's entries in the index with this text; `None` where the text is not
+/// a definition, or the entries are too many.
 #[must_use]
 pub fn index_entries(index: &str, document: &serde_json::Value) -> Option<BTreeSet<Vec<u8>>> {
     entries(&index.parse().ok()?, document).ok()

@@ -194,7 +194,8 @@ impl Engine {
         leaves
     }
 
-    /// Counts what is gone as dead, and frees its memory, or hands it to the snapshots that read it.
+    /// Counts what is gone as dead, and frees its memory, or hands it to the snapshots that read
+    /// it.
     fn let_go(&self, leaves: &ClearedLeaves, revision: u64, kept: bool) {
         let mut dead = Dead { segments: self.journal.segments(), engine: self, revision, kept };
         let Err(error) = self.index.let_go(leaves, &mut dead) else { return };

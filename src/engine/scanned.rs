@@ -1,8 +1,8 @@
 //! What one step of a scan of items has fetched, in the order in which the scan met them.
 //!
-//! Short keys are copied into the cells and long ones into one buffer while the leaf is locked. Of the
-//! short values of a leaf one handle is taken for all. An item handed out costs a shared count, no
-//! allocation.
+//! Short keys are copied into the cells and long ones into one buffer while the leaf is locked. Of
+//! the short values of a leaf one handle is taken for all. An item handed out costs a shared count,
+//! no allocation.
 
 use bytes::Bytes;
 
@@ -14,8 +14,8 @@ use crate::values::item::Meta;
 use crate::values::revision::Revision;
 use crate::values::short_bytes::ShortBytes;
 
-/// Values of up to this length that are read from the journal are copied into the window's buffer, and
-/// longer ones into memory of their own.
+/// Values of up to this length that are read from the journal are copied into the window's buffer,
+/// and longer ones into memory of their own.
 const COPIED_VALUE_BYTES: usize = 1 << 10;
 
 /// Items that a scan is gathering.
@@ -43,8 +43,8 @@ pub(super) struct Missing {
     pub(super) head: Head,
 }
 
-/// What an item is made of. A cell is written where it stays, and read there: to move it soon after it
-/// was written in smaller pieces costs a processor more than all else that is done with it.
+/// What an item is made of. A cell is written where it stays, and read there: to move it soon after
+/// it was written in smaller pieces costs a processor more than all else that is done with it.
 #[derive(Debug)]
 struct ScannedCell {
     /// The key, if it is short.
@@ -108,7 +108,7 @@ fn append<const N: usize>(shared: &mut Vec<u8>, parts: [&[u8]; N]) -> Part {
 }
 
 impl Gathering {
-    /// Room for a window of so many cells.
+    /// Room for a window of `cells` cells.
     pub(super) fn with_room(cells: usize) -> Self {
         Self { cells: Vec::with_capacity(cells), ..Self::default() }
     }
@@ -145,7 +145,7 @@ impl Gathering {
             }
             Some(value) => match value.part() {
                 Some(part) => {
-                    // Not before: whoever has a handle keeps the memory of all values of the leaf.
+                    // Not before: a handle keeps the memory of all values of the leaf.
                     if !self.has_chunk {
                         self.has_chunk = true;
                         self.chunks.push(value.chunk().unwrap_or_default());
@@ -240,7 +240,7 @@ pub(crate) struct ScannedItems {
 }
 
 impl ScannedItems {
-    /// What represents items that could not be had.
+    /// A single failure, in the place of items that could not be read.
     pub(crate) fn failed(error: Error) -> Self {
         let mut gathering = Gathering::default();
         let value = gathering.other(OtherValue::Failed(Box::new(error)));

@@ -1,5 +1,5 @@
-//! What one step of a scan of keys has fetched, in the order in which the scan met them. The keys of a
-//! leaf are copied as they are there; each becomes one of its own when it is handed out.
+//! What one step of a scan of keys has fetched, in the order in which the scan met them. The keys
+//! of a leaf are copied as they are there; each becomes one of its own when it is handed out.
 
 use std::iter::FusedIterator;
 
@@ -27,12 +27,12 @@ pub(crate) struct ScannedKeys {
 }
 
 impl ScannedKeys {
-    /// Room for so many keys.
+    /// Room for `keys` keys.
     pub(super) fn with_room(keys: usize) -> Self {
         Self { keys: Vec::with_capacity(keys), ..Self::default() }
     }
 
-    /// What represents keys that could not be had.
+    /// A single failure, in the place of keys that could not be read.
     pub(crate) fn failed(error: Error) -> Self {
         Self { failed: Some(error), ..Self::default() }
     }

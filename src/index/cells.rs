@@ -48,8 +48,8 @@ impl Index {
         self.look(key, Cell::of)
     }
 
-    /// As [`cell`](Self::cell), but what is taken of the cell is what `f` makes of it, under the lock of
-    /// its leaf.
+    /// As [`cell`](Self::cell), but what is taken of the cell is what `f` makes of it, under the
+    /// lock of its leaf.
     #[inline]
     pub(crate) fn with_cell_read<T>(
         &self,
@@ -67,8 +67,8 @@ impl Index {
         self.look(key, Leaf::head)
     }
 
-    /// As [`cell`](Self::cell), but of the value it says only what the version displaced, where that is
-    /// in memory with the value.
+    /// As [`cell`](Self::cell), but of the value it says only what the version displaced, where
+    /// that is in memory with the value.
     pub(crate) fn named(&self, key: &ItemKey) -> Result<Option<NamedCell>> {
         self.look(key, |leaf, slot| {
             leaf.touch(slot);
@@ -102,8 +102,8 @@ impl Index {
         self.look_into_leaf(directory, key, found, || self.evict())
     }
 
-    /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does; returns
-    /// the item's head.
+    /// Loads the leaf of a key, so that the leaf stays in memory for as long as the pin does;
+    /// returns the item's head.
     pub(crate) fn make_resident(&self, key: &ItemKey, _: &Pinned<'_>) -> Result<Option<Head>> {
         let found = |leaf: &Leaf| leaf.find(key.key_bytes()).map(|slot| leaf.head(slot));
         let directory = {
@@ -117,8 +117,8 @@ impl Index {
         self.look_into_leaf(&directory, key.key_bytes(), found, || {})
     }
 
-    /// Calls `f` with the leaf of a key, which is loaded first where it is not in memory; `loaded` is
-    /// called after each load, with no lock held.
+    /// Calls `f` with the leaf of a key, which is loaded first where it is not in memory; `loaded`
+    /// is called after each load, with no lock held.
     pub(super) fn look_into_leaf<T>(
         &self,
         directory: &Directory,
@@ -188,8 +188,8 @@ impl Index {
         }
     }
 
-    /// Gives an item another head and keeps its value, if `f` gives one for the head that it has.
-    /// The item's leaf is in memory.
+    /// Sets an item's head to what `f` returns for its head, and keeps its value. Does nothing if
+    /// `f` returns `None`. The item's leaf is in memory.
     pub(crate) fn change_head(
         &self,
         key: &ItemKey,
@@ -258,8 +258,8 @@ impl Index {
         self.memory.largest_value_bytes > 0 && len <= self.memory.largest_value_bytes
     }
 
-    /// Calls `f` with the leaf of a key, locked, if it is in memory and that needs no waiting. No count
-    /// is changed that other writers change, too.
+    /// Calls `f` with the leaf of a key, locked, if it is in memory and that needs no waiting. No
+    /// count is changed that other writers change, too.
     #[inline]
     fn in_memory_mut<T>(&self, key: &ItemKey, f: impl FnOnce(&mut LeafState) -> T) -> Option<T> {
         let collections = self.collections.read();
@@ -323,8 +323,8 @@ impl Index {
         directory.insert(Arc::new(right));
     }
 
-    /// Joins the leaf of a key with the one before it, if both are in memory and small enough. While
-    /// leaves are being written back that is put off.
+    /// Joins the leaf of a key with the one before it, if both are in memory and small enough.
+    /// While leaves are being written back that is put off.
     pub(super) fn merge(&self, key: &ItemKey) {
         let Some(directory) = self.directory(key.collection()) else { return };
         let right_handle = directory.leaf_of(key.key_bytes());

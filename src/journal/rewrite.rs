@@ -274,15 +274,15 @@ mod tests {
         let store = Store::in_memory();
         let engine = store.engine().unwrap();
         let removing = engine.journal.removing.lock();
-        let (tell, told) = mpsc::channel();
+        let (done, is_done) = mpsc::channel();
         thread::scope(|scope| {
             scope.spawn(|| {
                 store.engine().unwrap().journal.remove_dropped();
-                tell.send(()).unwrap();
+                done.send(()).unwrap();
             });
-            assert!(told.recv_timeout(Duration::from_millis(50)).is_err(), "it did not wait");
+            assert!(is_done.recv_timeout(Duration::from_millis(50)).is_err(), "it did not wait");
             drop(removing);
-            told.recv().unwrap();
+            is_done.recv().unwrap();
         });
     }
 }

@@ -297,7 +297,7 @@ impl FrameScanner {
         Ok(())
     }
 
-    /// So many bytes from `offset`, `None` when the scanned part ends before.
+    /// `len` bytes from `offset`; `None` when the scanned part ends before.
     fn bytes_at(&mut self, offset: u64, len: usize) -> Result<Option<&[u8]>> {
         if offset.checked_add(len as u64).is_none_or(|end| end > self.limit) {
             return Ok(None);

@@ -101,8 +101,9 @@ fn few_files_are_loose() {
     assert_eq!(loose.count(), OUTSIDE.len());
 }
 
-/// The modules' table of `docs/design.md` says where to change something, so it must name every file;
-/// where it names a folder, the files in it may be named by the table of the folder's `mod.rs`.
+/// The modules' table of `docs/design.md` says where to change something, so it must name every
+/// file; where it names a folder, the files in it may be named by the table of the folder's
+/// `mod.rs`.
 #[test]
 fn the_map_names_every_file() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

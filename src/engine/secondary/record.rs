@@ -1,7 +1,7 @@
 //! An index's definition in the journal: an item of the system collection, under the collection's
 //! name, a NUL, and the index's name. It is created when the index is declared and deleted when it
-//! is dropped; its revision names the index. That of a unique index is replaced once, when the index
-//! has been held against the items that there were: from then on it binds.
+//! is dropped; its revision names the index. That of a unique index is replaced once, when the
+//! index has been held against the items that there were: from then on it binds.
 
 use bytes::Bytes;
 
@@ -44,8 +44,8 @@ impl IndexDefinition {
         [&head(UNIQUE_VERSION)[..], &bound, name.as_bytes()].concat().into()
     }
 
-    /// Reads a record by its key in the system collection and its value; `None` for one that is no
-    /// index's, or that only a newer version of this crate can read.
+    /// Reads a record by its key in the system collection and its value; `None` for one that is not
+    /// an index's, or that only a newer version of this crate can read.
     pub(crate) fn decode(key: &[u8], value: &[u8]) -> Option<Self> {
         let (collection, _) = split(key)?;
         let (head, rest) = value.split_first_chunk::<3>()?;

@@ -20,7 +20,7 @@ fn options() -> Options {
     Options::new().history(HistoryPolicy::new().tombstones(Duration::ZERO))
 }
 
-/// Writes every so many pages of the first ones.
+/// Writes every `step`th of the first `count` pages.
 fn write(store: &Store, step: usize, count: u32) {
     let items = store.raw("pages").unwrap();
     for page in (0..count).step_by(step) {
@@ -141,8 +141,8 @@ fn an_item_whose_entry_is_damaged_in_what_replaced_its_segment_is_the_only_one_l
     assert_eq!(pages.len().unwrap(), u64::from(PAGES) - 1);
 }
 
-/// A regression: its head was taken out of the index as that of one that compaction had dropped, and
-/// then an older entry of its key counts as the newest.
+/// A regression: its head was taken out of the index as that of one that compaction had dropped,
+/// and then an older entry of its key counts as the newest.
 #[test]
 fn a_tombstone_whose_entry_is_damaged_in_what_replaced_its_segment_stays() {
     let sim = Simulation::new(11);
@@ -255,8 +255,8 @@ fn a_store_that_was_closed_after_a_compaction_lists_nothing_that_is_gone() {
     assert_eq!(Simulation::differs_from_journal(&store).unwrap(), None);
 }
 
-/// A regression: what took the place of a head that was pointed at damage was taken for the first entry
-/// of the segment, and compaction dropped that one, once the file was whole again.
+/// A regression: what took the place of a head that was pointed at damage was taken for the first
+/// entry of the segment, and compaction dropped that one, once the file was whole again.
 #[test]
 fn what_supersedes_a_head_at_damage_supersedes_nothing_else() {
     let (sim, store) = adrift(9);

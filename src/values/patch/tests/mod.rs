@@ -41,6 +41,6 @@ pub(super) fn outcome(document: &str, patch: &str) -> Result<Value, PatchError> 
 }
 
 #[track_caller]
-pub(super) fn gives(document: &str, patch: &str, expected: &str) {
+pub(super) fn assert_patched(document: &str, patch: &str, expected: &str) {
     assert_eq!(outcome(document, patch), Ok(json(expected)), "{patch} on {document}");
 }

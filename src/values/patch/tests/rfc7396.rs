@@ -52,7 +52,7 @@ fn the_example_of_section_3_gives_what_the_rfc_prints() {
 
 #[test]
 fn a_merge_into_a_part_leaves_the_rest() {
-    gives(
+    assert_patched(
         r#"{"a": {"x": 1, "y": 2}, "b": 3}"#,
         r#"[{"op": "merge", "path": "/a", "value": {"x": null, "z": 4}}]"#,
         r#"{"a": {"y": 2, "z": 4}, "b": 3}"#,

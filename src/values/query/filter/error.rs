@@ -30,7 +30,7 @@ pub enum FilterError {
         reason: String,
     },
     /// The cursor belongs to a find with another sort.
-    #[error("the cursor belongs to a find with another sort; give the find the sort that it had")]
+    #[error("the cursor belongs to a find with another sort; use the sort of that find")]
     OtherOrder,
     /// Conditions nest deeper than 32 levels.
     #[error("the filter nests deeper than 32 levels")]

@@ -131,9 +131,9 @@ fn what_is_wrong_with_a_filter_is_kept_and_told() {
         Filter::all([Filter::exists("/x"), wrong.clone()]),
         Filter::element("/x", wrong),
     ] {
-        let told = filter.check().unwrap_err();
-        assert!(matches!(&told, FilterError::InvalidPath { path, .. } if path == "a"), "{told}");
-        assert_eq!(filter.matches(&json!(1)), Err(told));
+        let error = filter.check().unwrap_err();
+        assert!(matches!(&error, FilterError::InvalidPath { path, .. } if path == "a"), "{error}");
+        assert_eq!(filter.matches(&json!(1)), Err(error));
         assert!(serde_json::to_string(&filter).is_err());
     }
     let kinds = Filter::between("/a", 1, "1").check();
