@@ -15,20 +15,20 @@ use crate::seams::sync::thread::{self, JoinHandle};
 use crate::seams::sync::{AtomicBool, AtomicU64, Condvar, Mutex, Ordering};
 use crate::values::error::Error;
 
-/// The bit of [`Background::commits`] that says that upkeep looks again only on request.
+/// The bit of [`Background::commits`] that is set while upkeep looks again only on request.
 const IDLE: u64 = 1 << 63;
-/// How many commits go by before it is looked again how long each has to wait.
+/// The number of commits after which the wait of each is computed again.
 const DELAY_LOOK_COMMITS: u64 = 256;
 /// One write in this number waits, for as long as all of them should.
 const DELAYED_COMMITS: u64 = 32;
-/// How often upkeep looks while writes go on.
+/// How often upkeep looks while there are writes.
 #[cfg(not(all(test, loom)))]
 const TICK: Duration = Duration::from_millis(100);
-/// In models never: how far they have come after some time differs from run to run.
+/// In models never: the progress after some time differs from run to run.
 #[cfg(all(test, loom))]
 const TICK: Duration = Duration::from_secs(1 << 20);
 
-/// What the threads are asked to do, and the threads.
+/// The background threads, and the requests to them.
 #[derive(Debug)]
 pub(crate) struct Background {
     sync_interval: Option<Duration>,
@@ -61,7 +61,7 @@ struct Deadlines {
 }
 
 impl Deadlines {
-    /// Makes upkeep look at this time at the latest; who wished before may wish for less.
+    /// Makes upkeep look at this time at the latest; an earlier request stays.
     fn wake_by(&mut self, at: Option<Instant>) {
         self.tick_at = [self.tick_at, at].into_iter().flatten().min();
     }
@@ -120,7 +120,7 @@ impl Background {
         spawn("ifmatch-upkeep", Self::run_upkeep)
     }
 
-    /// Says that a commit was written.
+    /// Notes that a commit was written, and wakes the threads that it gives work to.
     pub(crate) fn note_commit(&self) {
         // Upkeep rests only if the count is still the one that it has seen.
         let rests = self.commits.fetch_add(1, Ordering::AcqRel) & IDLE != 0;
@@ -139,7 +139,8 @@ impl Background {
         }
     }
 
-    /// Says how soon a sync is wanted, if it was not said since the last sync began.
+    /// Requests a sync; returns how soon it is wanted, or `None` if one was requested already since
+    /// the last sync began.
     fn request_sync(&self, interval: Duration) -> Option<Duration> {
         let is_first =
             |said: &AtomicBool| !said.load(Ordering::Relaxed) && !said.swap(true, Ordering::AcqRel);
@@ -149,8 +150,8 @@ impl Background {
         is_first(&self.sync_requested).then_some(interval)
     }
 
-    /// Has the next segment made and what is written synced now, where no writer syncs; else says
-    /// that nobody does.
+    /// Makes the sync thread prepare the next segment and sync what is written now. Returns false
+    /// if there is no such thread, as each writer syncs for itself.
     pub(crate) fn prepare_seal(&self) -> bool {
         if self.sync_interval.is_none() {
             return false;
@@ -161,8 +162,8 @@ impl Background {
         true
     }
 
-    /// Has each commit synced at once for as long as what it returns lives, and what was written
-    /// before synced now.
+    /// Makes the sync thread sync each commit at once for as long as the returned guard lives, and
+    /// sync what was written before now.
     pub(crate) fn begin_watching(&self) -> Watching {
         self.watches.fetch_add(1, Ordering::AcqRel);
         if self.sync_interval.is_some() {

@@ -1,7 +1,7 @@
-//! What is recorded of each collection: its codec, and how long its items live by default.
+//! The record of each collection: its codec, and the default time to live of its items.
 //!
-//! A record is an item of the system collection, whose name is empty: written in the same frame as
-//! the collection's first write, found again by a scan at open, and written anew when the default
+//! A record is an item of the system collection, whose name is empty. It is written in the same
+//! frame as the collection's first write, read by a scan at open, and written anew when the default
 //! changes.
 
 use std::collections::HashMap;
@@ -25,11 +25,13 @@ use crate::values::short_bytes::ShortBytes;
 /// The records of a store's collections.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    /// `None` for a record that only a newer version of this crate can read.
+    /// By name; `None` for a record that only a newer version of this crate can read, or that is
+    /// damaged.
     records: RwLock<HashMap<String, Option<CollectionRecord>>>,
-    /// Why those of some cannot be read, which are `None` above.
+    /// Where the damaged records are.
     damaged: RwLock<HashMap<String, Damaged>>,
-    /// How often a record was removed: what was found recorded before may not be any more.
+    /// How often a record was removed. A collection that was found recorded before the last removal
+    /// may not be recorded any more.
     drops: Arc<AtomicU64>,
 }
 
@@ -47,15 +49,15 @@ impl Damaged {
     }
 }
 
-/// What is recorded of one collection.
+/// The record of one collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CollectionRecord {
     pub(crate) codec: CodecId,
-    /// How long items live that are created without an expiry of their own; `None` for ever.
+    /// The time to live of items that are created without an expiry of their own; `None` for ever.
     pub(crate) default_ttl_ms: Option<u64>,
 }
 
-/// The layout of what follows the codec's byte.
+/// The version of the layout after the codec's byte.
 const RECORD_VERSION: u8 = 1;
 /// How many records are read at a time.
 const RECORDS_AT_ONCE: usize = 1_024;
@@ -65,8 +67,8 @@ impl CollectionRecord {
         Self { codec, default_ttl_ms: None }
     }
 
-    /// The record's value: the codec's byte, and where there is more to say, the layout's version
-    /// and the default time to live.
+    /// The record's value: the codec's byte and, if there is a default time to live, the layout's
+    /// version and that time.
     pub(crate) fn encode(&self) -> Bytes {
         let mut bytes = vec![self.codec as u8];
         if let Some(ttl_ms) = self.default_ttl_ms {
@@ -89,17 +91,17 @@ impl CollectionRecord {
 }
 
 impl Operation {
-    /// Writes a collection's record, whatever it was.
+    /// The operation that writes a collection's record, whether there is one or not.
     ///
     /// # Errors
-    /// [`Error::InvalidKey`] for a name that no collection has.
+    /// [`Error::InvalidKey`] for a name that no collection can have.
     pub(crate) fn record(collection: &str, record: CollectionRecord) -> Result<Self> {
         let value = NewValue::new(record.encode(), Expiry::Never)?;
         let key = record_key(collection)?;
         Ok(Self::new(key, record.codec, Precondition::Always, Action::Upsert(value)))
     }
 
-    /// The collection whose record this writes, if it does.
+    /// The collection whose record this operation writes, if it writes one.
     pub(super) fn recorded_collection(&self) -> Option<&str> {
         let key = &self.key;
         let is_record = key.is_of_system() && !is_index_record(key.key_bytes());
@@ -118,7 +120,7 @@ impl Engine {
         all
     }
 
-    /// What is recorded of a collection.
+    /// The record of a collection, if it can be read.
     pub(crate) fn collection_record(&self, collection: &str) -> Option<CollectionRecord> {
         self.catalog.get(collection)
     }
@@ -142,7 +144,7 @@ impl Catalog {
         self.records.write().insert(collection.to_owned(), Some(record));
     }
 
-    /// A collection whose record cannot be read is out of use; others are not.
+    /// Notes that a collection's record is damaged: only operations on this collection fail.
     fn note_damage(&self, error: Error) -> Result<()> {
         let name = error.key().and_then(|name| std::str::from_utf8(name).ok()).map(str::to_owned);
         let (Error::Corrupt { file, offset, .. }, Some(name)) = (&error, name) else {
@@ -159,11 +161,11 @@ impl Catalog {
     pub(super) fn remove(&self, collection: &str) {
         self.records.write().remove(collection);
         self.damaged.write().remove(collection);
-        // Afterwards: who reads the new number finds the record gone.
+        // Afterwards: a reader of the new number finds the record gone.
         self.drops.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often a record was removed. To be read before the records are looked at.
+    /// How often a record was removed. Read it before the records.
     pub(crate) fn drops(&self) -> &Arc<AtomicU64> {
         &self.drops
     }
@@ -172,12 +174,16 @@ impl Catalog {
         self.records.read().get(collection).copied().flatten()
     }
 
-    /// How long an item lives that is created without an expiry of its own.
+    /// The time to live of an item that is created without an expiry of its own.
     pub(crate) fn default_ttl_ms(&self, collection: &str) -> Option<u64> {
         self.get(collection)?.default_ttl_ms
     }
 
-    /// Whether the collection is recorded, and with this codec.
+    /// Whether the collection is recorded with this codec; false if it is not recorded.
+    ///
+    /// # Errors
+    /// - [`Error::CodecMismatch`] when it is recorded with another codec.
+    /// - [`Error::Corrupt`] when its record is damaged.
     pub(crate) fn check(&self, collection: &str, codec: CodecId) -> Result<bool> {
         let recorded = self.records.read().get(collection).copied();
         match recorded {
@@ -191,8 +197,10 @@ impl Catalog {
     }
 }
 
+/// Checks that a collection is used with the codec that it is stored with.
+///
 /// # Errors
-/// [`Error::CodecMismatch`] when a collection that is stored in one form is used in another.
+/// [`Error::CodecMismatch`].
 pub(crate) fn check_same(collection: &str, stored: CodecId, opened: CodecId) -> Result<()> {
     if stored == opened {
         return Ok(());
@@ -205,7 +213,7 @@ fn mismatch(collection: &str, stored: &'static str, opened: CodecId) -> Error {
 }
 
 impl Engine {
-    /// Reads all records, those of indexes with their revisions.
+    /// Reads all records of collections, and of indexes with the revisions that declared them.
     pub(super) fn load_catalog(&self) -> Result<(Catalog, Vec<(u64, IndexDefinition)>)> {
         let (catalog, mut indexes) = (Catalog::default(), Vec::new());
         let window = Window { cells: RECORDS_AT_ONCE, value_bytes: u64::MAX };
@@ -229,7 +237,7 @@ impl Engine {
 }
 
 impl Catalog {
-    /// Takes over a record. One that is damaged costs its collection, or its index, alone.
+    /// Adds a record. A damaged one affects only its collection or index.
     fn load(
         &self,
         record: Result<(ShortBytes, Version)>,

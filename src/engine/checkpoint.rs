@@ -84,7 +84,7 @@ impl Engine {
     /// is logged with the cause.
     ///
     /// # Errors
-    /// Why writing has ended, where the failure has ended it.
+    /// The cause, if the failure has ended writing.
     pub(crate) fn checkpoint_or_put_off(&self, consequence: &str) -> Result<()> {
         match self.checkpoint() {
             Err(error) if !self.journal.is_poisoned() => log::warn!("{consequence}: {error}"),
@@ -95,19 +95,19 @@ impl Engine {
 
     fn take_checkpoint(&self, state: &mut MutexGuard<'_, CheckpointState>) -> Result<()> {
         self.journal.check_poison()?;
-        // Before the first leaf is looked at: what is changed later is not of this checkpoint.
+        // Before the first leaf is looked at: later changes are not part of this checkpoint.
         state.begun += 1;
         self.checkpoints_begun.store(state.begun, Ordering::Release);
         let dropped = self.journal.dropped_segments();
         let moved_bytes = self.relocated.lock().bytes;
         let (revision, content, indexes) = self.journal.contents();
-        // Every commit up to the revision is applied, and in the journal for good.
+        // From here on every commit up to the revision is applied and durable.
         self.journal.sync()?;
-        // No leaf of theirs is being written now.
+        // The rows that no snapshot reads any more. No leaf of theirs is being written now.
         for rows in self.secondaries.take_retired(|number| self.snapshots.lives_below(number)) {
             self.index.remove_directory(rows);
         }
-        // Before the leaves are written: what a sweep takes away later may be on disk.
+        // Before the leaves are written: items that a sweep removes later may be in them.
         let next_expiry_ms = self.expiries.next_ms();
         let on_disk = self.write_index(state)?;
         let checkpoint = Checkpoint {
@@ -123,7 +123,7 @@ impl Engine {
         let mut relocated = self.relocated.lock();
         relocated.bytes = relocated.bytes.saturating_sub(moved_bytes);
         drop(relocated);
-        // One that MANIFEST calls lost is never read again.
+        // An index that MANIFEST calls lost is never read again.
         let kept = if on_disk { state.generation } else { NO_GENERATION };
         if let Err(error) = self.environment.backings.remove_all_but(kept) {
             log::warn!("a replaced index could not be removed and is left: {error}");
@@ -152,7 +152,7 @@ impl Engine {
             self.restore_index()?;
         }
         if self.journal.is_short_of_space() {
-            // Another would use up what is left for removals and compaction.
+            // Another index would use up the space for removals and compaction.
             return Ok(false);
         }
         let generation = state.generation + 1;
@@ -178,8 +178,8 @@ impl Engine {
         Ok(false)
     }
 
-    /// Frees the space of the index on disk: it is in memory only until a checkpoint finds space
-    /// for another. Whether there was one. Called while the reserve is lent.
+    /// Frees the space of the index on disk: the index is in memory only until a checkpoint finds
+    /// space for another. Returns whether there was one. Called while the reserve is lent.
     ///
     /// # Errors
     /// As [`checkpoint`](Self::checkpoint).
@@ -192,7 +192,7 @@ impl Engine {
         self.take_checkpoint(&mut state).map(|()| true)
     }
 
-    /// The same for a write that finds no space, if the index is
+    /// As [`free_index`](Self::free_index), for a write that finds no space, if the index is
     /// [bloated](crate::index::Index::is_bloated). Uses the space that is set aside. Returns
     /// whether there may be space now: a checkpoint that found none may have freed or replaced the
     /// index too.
@@ -225,7 +225,7 @@ impl Engine {
         self.heads_left_behind.load(Ordering::Acquire)
     }
 
-    /// Notes it: before heads are removed that they may be left, and afterwards that they are not.
+    /// Notes whether there may be such heads: true before heads are removed, false afterwards.
     pub(crate) fn set_heads_left_behind(&self, left: bool) {
         self.heads_left_behind.store(left, Ordering::Release);
     }

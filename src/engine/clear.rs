@@ -7,7 +7,7 @@
 //! **Lock order:** the checkpoints' lock → all stripes → the journal's state. With all stripes held
 //! no commit is between its decision and its application, so each one is wholly before the clear
 //! or wholly after it. Without a checkpoint under way no leaf of the old directory is written, and
-//! its pairs stay in the backing store, until all that needs them was read.
+//! its pairs stay in the backing store until everything that needs them has read them.
 
 use std::mem;
 
@@ -34,16 +34,16 @@ use crate::values::key::ItemKey;
 /// What becomes of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Clearing {
-    /// Its items are removed, by a handle of this form.
+    /// Its items are removed, by a handle with this codec.
     Clear(CodecId),
-    /// What is recorded of it is removed as well.
+    /// Its record and those of its indexes are removed as well.
     Drop,
 }
 
 /// What a clear has removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ClearedItems {
-    /// How many items, expired ones among them.
+    /// How many items, including expired ones.
     pub(crate) items: u64,
     /// Whether anything was written.
     pub(crate) written: bool,
@@ -60,11 +60,11 @@ struct Applied {
 
 impl Engine {
     /// Removes every item of a collection by one commit. Returns when that is as durable as the
-    /// store promises, and the memory of what is gone is free. Writes nothing where there is
+    /// store promises and the memory of the removed items is free. Writes nothing if there is
     /// nothing to remove.
     ///
-    /// Waits for a checkpoint that is under way. Others wait for it while the entry is appended and
-    /// applied; the leaves are let go of while they go on.
+    /// Waits for a checkpoint that is under way. Other writers wait while the entry is appended and
+    /// applied; they continue while the leaves are freed.
     ///
     /// # Errors
     /// [`Error::CodecMismatch`], and those of every commit.
@@ -72,7 +72,7 @@ impl Engine {
         let record = record_key(collection)?;
         let checkpoints = self.checkpoints.lock();
         self.journal.check_poison()?;
-        // Into memory, so that it is probably there when everybody waits.
+        // Loads the record's leaf, so that it is probably in memory when all writers wait.
         self.head(&record)?;
         let Some(applied) = self.apply_clear(collection, clearing, &record)? else {
             return Ok(ClearedItems { items: 0, written: false });
@@ -93,8 +93,8 @@ impl Engine {
         }
     }
 
-    /// Appends the clear and puts it into the index, while every writer waits; `None` where there
-    /// is nothing to remove.
+    /// Appends the clear and puts it into the index, while every writer waits; `None` if there is
+    /// nothing to remove.
     fn apply_clear(
         &self,
         collection: &str,
@@ -163,8 +163,8 @@ impl Engine {
         Ok(prepared)
     }
 
-    /// Applies the entries. Nothing here does I/O or can fail, and it takes as long for a million
-    /// items as for one.
+    /// Applies the entries. Nothing here does I/O or can fail. The time does not depend on the
+    /// number of items.
     fn put_cleared(
         &self,
         prepared: Prepared,
@@ -194,8 +194,8 @@ impl Engine {
         leaves
     }
 
-    /// Counts what is gone as dead, and frees its memory, or hands it to the snapshots that read
-    /// it.
+    /// Counts the removed items' bytes as dead, and frees the leaves or leaves them to the
+    /// snapshots that read them.
     fn let_go(&self, leaves: &ClearedLeaves, revision: u64, kept: bool) {
         let mut dead = Dead { segments: self.journal.segments(), engine: self, revision, kept };
         let Err(error) = self.index.let_go(leaves, &mut dead) else { return };
@@ -207,7 +207,8 @@ impl Engine {
     }
 }
 
-/// Lets go of leaves: their items' bytes are dead, and snapshots may keep the heads.
+/// Visits the leaves of a cleared collection: their items' bytes are dead, and snapshots may keep
+/// the heads.
 struct Dead<'a> {
     segments: &'a Segments,
     engine: &'a Engine,

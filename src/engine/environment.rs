@@ -11,8 +11,8 @@ use crate::seams::entropy::Entropy;
 use crate::storage::{Disk, RealDisk};
 use crate::values::error::{Error, Result};
 
-/// sled's page cache. It holds leaves on their way from and to the disk only: what is read often is
-/// in the index.
+/// The size of sled's page cache. It is small, as it holds only leaves on their way from and to the
+/// disk: leaves that are read often are in the index.
 const SLED_CACHE_BYTES: u64 = 8 << 20;
 
 /// The seams of a store, chosen once when it is opened.
@@ -22,10 +22,10 @@ pub(crate) struct Environment {
     pub(crate) backings: Arc<dyn Backings>,
     pub(crate) time: TimeSource,
     pub(crate) entropy: Entropy,
-    /// Where backups go, if not to the disk that the store is on.
+    /// The disk for backups, if it is not the store's own.
     pub(crate) backup_disk: Option<Arc<dyn Disk>>,
-    /// Whether a thread of the store's own syncs, checkpoints and cleans up; without it, tests
-    /// call for each step themselves.
+    /// Whether the store's own threads sync, checkpoint and compact. Without them, tests take each
+    /// step themselves.
     pub(crate) background: bool,
 }
 
@@ -48,9 +48,8 @@ impl fmt::Debug for Environment {
 }
 
 impl Environment {
-    /// The operating system's files, and backings on sled next to them.
-    /// Also returns the path to go by from now on, which names the same directory when the working
-    /// directory is another, or when a link on the way is.
+    /// The operating system's files, and backings on sled next to them. Also returns the resolved
+    /// path: it names the same directory after a change of the working directory or of a link.
     pub(crate) fn on_disk(path: &Path) -> Result<(Self, PathBuf)> {
         let path = RealDisk.resolve(path).map_err(Error::io("resolving", path))?;
         let backings = SledBackings::new(path.clone(), SLED_CACHE_BYTES);

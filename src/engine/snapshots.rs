@@ -1,22 +1,21 @@
-//! Snapshots: the heads that writers keep, as they displace them, for those who read at an older
-//! revision.
+//! Snapshots: writers save the heads that they displace, for readers at an older revision.
 //!
 //! The index's head of a key is its version at a snapshot if it is of the snapshot's revision or
-//! older. If it is newer, the version at the snapshot was displaced since. Of each displaced head
-//! it is known from when to when it was the key's newest: from its own revision until that of the
-//! commit that displaced it. A snapshot whose revision lies between reads that head.
+//! older. If it is newer, the version at the snapshot was displaced since. A displaced head was the
+//! key's newest from its own revision until that of the commit that displaced it. A snapshot whose
+//! revision is in between reads that head.
 //!
-//! **No gap.** A snapshot begins under the journal's lock, at the newest revision given. So every
-//! commit of a higher revision is appended, and later applied, by a writer that knows of it; and
-//! the snapshot is read only when every commit up to its revision is applied.
+//! **No gap.** A snapshot begins under the journal's lock, at the newest revision appended. So
+//! every writer that appends a commit of a higher revision finds the snapshot; and the snapshot is
+//! read only when every commit up to its revision is applied.
 //!
 //! **No lock between reader and writer.** A writer saves the head that it displaces *before* it
-//! puts the new one into the index. So a reader that finds a head which is too new finds the saved
-//! one as well, and one that finds the old head needs no other. Which of them it finds does not
-//! matter: it reads the same version. That holds for each key of a batch by itself, so a snapshot
-//! shows all of a commit or nothing of it, whenever each key is read.
+//! puts the new one into the index. So a reader that finds a head that is too new finds the saved
+//! one as well, and a reader that finds the old head needs no other. Which of them it finds does
+//! not matter: it reads the same version. That holds for each key of a batch by itself, so a
+//! snapshot shows all of a commit or nothing of it, whenever each key is read.
 //!
-//! Tombstones are not saved: a key without a head that fits was absent. The place of a saved head
+//! Tombstones are not saved: a key without a matching head was absent. The place of a saved head
 //! stays readable: a segment is removed only when no snapshot is older than its last move.
 
 mod cleared;
@@ -33,27 +32,27 @@ use crate::seams::sync::{AtomicU64, Ordering, RwLock};
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 
-/// What a saved head costs in memory in addition to its key: the head, the key's allocation and its
-/// share of a map's nodes.
+/// How many bytes of memory a saved head takes in addition to its key: the head, the key's
+/// allocation and its share of a map's nodes.
 pub(crate) const SAVED_HEAD_BYTES: u64 = 144;
-/// How many heads a snapshot that ends hands to an older one while writers wait.
+/// How many heads a snapshot that ends hands to an older one at a time, while writers wait.
 #[cfg(not(all(test, loom)))]
 const HANDED_DOWN_AT_ONCE: usize = 256;
 /// In models one, so that others get in between.
 #[cfg(all(test, loom))]
 const HANDED_DOWN_AT_ONCE: usize = 1;
 
-/// The live snapshots of a store, and what is kept for them.
+/// The live snapshots of a store, and the heads saved for them.
 ///
 /// **Lock order:** the lock in here is a leaf: nothing else is taken while it is held.
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     kept: RwLock<Kept>,
-    /// The newest revision that a snapshot reads at, 0 where there is none: all that a writer
-    /// looks at when nothing has to be saved.
+    /// The newest revision that a snapshot reads at, 0 if there is none. A writer that has nothing
+    /// to save reads only this.
     newest: AtomicU64,
-    /// Snapshots with a lower number were given up. They are numbered in the order in which they
-    /// began, which is that of their revisions, and the oldest is given up first.
+    /// Snapshots with a lower number were given up. Numbers ascend in the order in which snapshots
+    /// began, which is that of their revisions. The oldest is given up first.
     first_kept: AtomicU64,
     /// The revision of the newest clear whose leaves were saved, 0 for none: a snapshot of that
     /// revision or above need not look for any.
@@ -72,9 +71,9 @@ struct Kept {
 
 /// A snapshot, and the saved heads that it reads and no newer one does.
 ///
-/// Whatever an older snapshot reads as well is found here by it, so each head is saved once,
-/// however many snapshots read it. A key's heads were its newest one after the other, so a layer
-/// holds at most one of them.
+/// An older snapshot finds its heads in newer layers too. So each head is saved once, however many
+/// snapshots read it. At one revision a key has one newest head, so a layer holds at most one of
+/// them.
 #[derive(Debug)]
 struct Layer {
     revision: u64,
@@ -82,11 +81,11 @@ struct Layer {
     /// In the order in which they were cleared.
     cleared: Vec<SavedCollection>,
     bytes: u64,
-    /// The snapshot is gone, and what older ones read here is being handed down to them.
+    /// The snapshot has ended, and the heads that older ones read are being handed down to them.
     ended: bool,
 }
 
-/// What is of no more use, kept until the lock is released.
+/// Removed parts, to be freed after the lock is released.
 struct Freed {
     _layer: Option<Layer>,
     _heads: Vec<(Box<[u8]>, Head)>,
@@ -108,8 +107,8 @@ impl Snapshots {
         Self { kept, newest, first_kept, newest_cleared, limit_bytes }
     }
 
-    /// Begins a snapshot at the newest revision that the journal gave. The journal's lock is held,
-    /// so that no commit comes between.
+    /// Begins a snapshot at the newest revision of the journal. The caller holds the journal's
+    /// lock, so that no commit comes in between.
     pub(crate) fn begin(self: &Arc<Self>, revision: u64) -> Arc<View> {
         let mut kept = self.kept.write();
         let number = kept.next_number;
@@ -148,13 +147,13 @@ impl Snapshots {
         given_up
     }
 
-    /// How many snapshots there are, those not counted that were given up.
+    /// How many snapshots there are, without those that were given up.
     pub(crate) fn alive(&self) -> u64 {
         let kept = self.kept.read();
         kept.layers.values().filter(|layer| !layer.ended).count() as u64
     }
 
-    /// The number of the next snapshot to begin: those that live by now have lower ones.
+    /// The number of the next snapshot. Those that live now have lower ones.
     pub(crate) fn next_number(&self) -> u64 {
         self.kept.read().next_number
     }
@@ -177,7 +176,7 @@ impl Snapshots {
         self.kept.read().layers.values().map(|layer| layer.saved.len() as u64).sum()
     }
 
-    /// Gives up the oldest snapshot; whether there was one.
+    /// Gives up the oldest snapshot; returns whether there was one.
     pub(crate) fn give_up_oldest(&self) -> bool {
         let mut given_up = Vec::new();
         let mut kept = self.kept.write();
@@ -205,8 +204,8 @@ impl Snapshots {
         self.newest.store(newest.map_or(0, |layer| layer.revision), Ordering::Relaxed);
     }
 
-    /// Ends a snapshot. What it held for older ones is handed to the next older, a part at a time,
-    /// so that writers get in between; all the while it is found where it is.
+    /// Ends a snapshot. The heads that it held for older ones are handed to the next older
+    /// snapshot, a part at a time, so that writers get in between. Readers find them all the time.
     fn end(&self, number: u64) {
         let mut kept = self.kept.write();
         let Some(layer) = kept.layers.get_mut(&number) else { return };
@@ -229,7 +228,7 @@ impl Snapshots {
 impl Kept {
     /// Saves a head for the newest snapshot that reads it, if any does.
     fn save(&mut self, key: &[u8], head: &Head, revision: u64) {
-        // Those that began after the commit was appended see the commit itself.
+        // A snapshot that began after the commit was appended sees the commit itself.
         let before = |layer: &&mut Layer| !layer.ended && layer.revision < revision;
         let Some(layer) = self.layers.values_mut().rev().find(before) else { return };
         if head.revision <= layer.revision && layer.saved.insert(key.into(), *head).is_none() {
@@ -239,8 +238,8 @@ impl Kept {
         }
     }
 
-    /// Moves some heads of a snapshot that ended to the next older one, and takes out those that
-    /// it does not read, to be freed by the caller. Removes the layer when nothing is left.
+    /// Moves some heads of a snapshot that ended to the next older one, and removes those that it
+    /// does not read, which the caller frees. Removes the layer when nothing is left.
     fn hand_down(&mut self, number: u64) -> Freed {
         let older = self.layers.range(..number).rev().find(|(_, layer)| !layer.ended);
         let Some((older, older_revision)) = older.map(|(number, layer)| (*number, layer.revision))

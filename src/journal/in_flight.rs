@@ -16,7 +16,7 @@ pub(super) struct Flight {
 }
 
 impl Journal {
-    /// Returns when everything appended so far is in the file, or cannot be brought there.
+    /// Returns when everything appended so far is in the file, or writing has ended.
     pub(crate) fn write_out(&self) {
         let state = self.lock();
         let appended = state.appended;
@@ -30,8 +30,11 @@ impl Journal {
         written_up_to >> 32 != u64::from(segment) || pack(segment, end) <= written_up_to
     }
 
-    /// Reads an entry's record, from the file or from the frames on their way there.
-    /// `None` when compaction has removed the segment.
+    /// Reads an entry's record, from the file or from the frames on their way there. `None` when
+    /// compaction has removed the segment.
+    ///
+    /// # Errors
+    /// As [`Segments::read`](crate::journal::segments::Segments::read).
     pub(crate) fn read(
         &self,
         segment: u32,

@@ -1,16 +1,16 @@
-//! Waking those who follow the journal: when more is durable, when nothing more will be, and when
-//! the store is closed.
+//! Waking the threads and tasks that follow the journal: when more is durable, when writing has
+//! ended, and when the store is closed.
 //!
-//! **Lock order:** the signal's lock is taken last of all, and nothing else under it. A task's
+//! **Lock order:** the notifier's lock is taken last of all, and nothing else under it. A task's
 //! waker is the user's code, so it is called, and dropped, under none of our locks: a thread that
 //! raises the signal only notes that there are tasks to wake, and [`WakeLater`] wakes them when the
-//! operation has let go of everything.
+//! operation has released everything.
 
 use std::time::Instant;
 
 use crate::seams::sync::{Condvar, Mutex};
 
-/// What there is to know, and those who wait to know more.
+/// The journal's status, and the threads and tasks that wait for a change of it.
 #[derive(Debug)]
 pub(crate) struct Notifier {
     state: Mutex<State>,
@@ -29,7 +29,7 @@ pub(crate) struct JournalStatus {
 }
 
 impl JournalStatus {
-    /// Whether someone who has seen everything up to a revision has a reason to look again.
+    /// Whether a follower that has seen everything up to a revision has a reason to look again.
     fn is_beyond(&self, seen: u64) -> bool {
         self.durable > seen || self.failed || self.closed
     }
@@ -56,17 +56,17 @@ impl Notifier {
         }
     }
 
-    /// Says that everything up to this revision is durable.
+    /// Notes that everything up to this revision is durable.
     pub(crate) fn advance(&self, durable: u64) {
         self.raise(|status| status.durable = status.durable.max(durable));
     }
 
-    /// Says that writing has ended.
+    /// Notes that writing has ended.
     pub(crate) fn fail(&self) {
         self.raise(|status| status.failed = true);
     }
 
-    /// Says that the store is closed. Called under no lock.
+    /// Notes that the store is closed. Called under no lock.
     pub(crate) fn close(&self) {
         self.raise(|status| status.closed = true);
         self.wake();
@@ -76,8 +76,8 @@ impl Notifier {
         self.state.lock().status
     }
 
-    /// Waits until there is a reason to look again for someone who has seen everything up to a
-    /// revision; `false` when the time was over before.
+    /// Waits until a follower that has seen everything up to a revision has a reason to look again;
+    /// `false` if `until` passes before.
     pub(crate) fn wait(&self, seen: u64, until: Option<Instant>) -> bool {
         let mut state = self.state.lock();
         while !state.status.is_beyond(seen) {

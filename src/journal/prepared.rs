@@ -1,9 +1,9 @@
 //! Making the next segment's file ahead, off the journal's lock.
 //!
-//! To make a file, fill its beginning and sync it with its name is most of the time that a rotation
-//! takes, and everybody waits for a rotation. So a file without a header is made when the active
-//! segment is nearly full, and the rotation writes the header into it. A crash in between leaves a
-//! file that no MANIFEST names and that holds nothing; the next open removes it.
+//! A rotation spends most of its time on making a file, filling its beginning, and syncing it and
+//! its name, and every writer waits for a rotation. So a file without a header is made when the
+//! active segment is nearly full, and the rotation writes the header into it. A crash in between
+//! leaves a file that no MANIFEST names and that holds nothing; the next open removes it.
 //!
 //! **Lock order:** `state` → `prepared` → `manifest`.
 
@@ -24,7 +24,7 @@ use crate::values::error::{Error, Result};
 pub(super) struct PreparedSegment {
     pub(super) number: u32,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Up to where the file holds zeros or space that is reserved.
+    /// The file holds zeros or reserved space up to here.
     pub(super) reserved: u64,
 }
 
@@ -52,7 +52,7 @@ impl Journal {
         let number = {
             let manifest = self.manifest.lock();
             let number = self.free_number(manifest.current.next_segment)?;
-            // Before the lock is released: compaction takes another.
+            // Before the lock is released, so that compaction takes another number.
             self.prepared_number.store(number, Ordering::Release);
             number
         };
@@ -67,8 +67,8 @@ impl Journal {
             capacity: self.segment_capacity(),
             must_rotate: false,
         };
-        // Zeros where the header will be, so that syncing it need not change what the file system
-        // knows of the file.
+        // Zeros where the header will be, so that the sync of the header need not write the file
+        // system's metadata.
         let made = segment
             .file
             .write_zeros(0, SEGMENT_HEADER_BYTES)
@@ -85,7 +85,7 @@ impl Journal {
         Ok(PreparedSegment { number, file, reserved })
     }
 
-    /// Forgets the file that was made ahead if it is not there any more.
+    /// Forgets the file that was made ahead if it is gone.
     pub(super) fn check_prepared(&self, prepared: &mut Option<PreparedSegment>) -> Result<()> {
         let Some(number) = prepared.as_ref().map(|prepared| prepared.number) else { return Ok(()) };
         let path = segment_path(&self.store, number);
@@ -95,8 +95,8 @@ impl Journal {
         Ok(())
     }
 
-    /// The number for a segment that compaction makes: not that of the file that was made ahead,
-    /// which MANIFEST then notes.
+    /// Takes a number for a segment that compaction makes. It passes over the number of the file
+    /// that was made ahead, which MANIFEST then notes.
     pub(super) fn take_number(&self, manifest: &mut Manifest) -> u32 {
         let prepared = self.prepared_number.load(Ordering::Acquire);
         if prepared >= manifest.next_segment {

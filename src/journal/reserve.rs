@@ -1,11 +1,11 @@
-//! Disk space that is set aside, so that space can be freed from inside when the disk is full.
+//! Disk space that is set aside, so that a store can free space by itself when the disk is full.
 //!
 //! RESERVE is a file of allocated zeros. Nothing is ever read from it. A removal or a compaction
-//! that finds no space cuts it, and uses what the file system has then. Other writes are refused
-//! until it is whole again: they would use up what only frees space for a moment.
+//! that finds no space cuts it, and uses the space that this frees. Other writes are refused until
+//! it is whole again: they would use up the space that removals need.
 //!
-//! It may be lost, short or sparse without harm to any data: then space has to be freed from
-//! outside. So nothing of it is synced for its own sake, and an open does not look at it.
+//! It may be lost, short or sparse without harm to any data: then the user has to free space. So it
+//! is not synced for its own sake, and an open does not read it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,33 +19,33 @@ use crate::storage::Disk;
 use crate::storage::layout::RESERVE_FILE;
 use crate::values::error::{Error, Result};
 
-/// What is set aside while the journal is one segment.
+/// The length of the reserve while the journal is one segment.
 const FIRST_BYTES: u64 = 128 << 10;
-/// The least that removals may use, and a compaction leaves to them.
+/// The least that removals may use, and that a compaction leaves to them.
 const LEAST_FOR_REMOVALS_BYTES: u64 = 64 << 10;
 /// How much a removal takes at a time.
 const STEP_BYTES: u64 = 64 << 10;
 
-/// The file.
+/// The file RESERVE.
 #[derive(Debug)]
 pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     /// Whether writes of all kinds are accepted.
     is_whole: AtomicBool,
-    /// A leaf of the lock order: held for calls to this file only.
+    /// Last in the lock order: held for calls to this file only.
     held: Mutex<Held>,
 }
 
 #[derive(Debug, Default)]
 struct Held {
-    /// How long the file is to be.
+    /// The length that the file should have.
     goal_bytes: u64,
-    /// How long it was when it was made whole, or as whole as there was space.
+    /// Its length when it was last made whole, or as long as there was space for.
     full_bytes: u64,
     /// Whether compaction uses it: nobody makes it whole until that is over.
     lent: bool,
-    /// Whether it was cut, or could not be made whole, and was not made whole since.
+    /// Whether it was cut or could not be made whole, and has not been made whole since.
     short: bool,
 }
 
@@ -68,7 +68,7 @@ impl Reserve {
         self.is_whole.load(Ordering::Acquire)
     }
 
-    /// Has the next write look again.
+    /// Makes the next write check the file again.
     fn look_again(&self) {
         self.is_whole.store(false, Ordering::Release);
     }
@@ -122,8 +122,9 @@ impl Reserve {
         file.allocate(len, goal_bytes - len)
     }
 
-    /// Makes the file as long as there is space, step by step, where that is not enough for all of
-    /// it. Else what a compaction leaves would be anybody's, and the next one have nothing.
+    /// Makes the file as long as there is space, step by step, if there is not enough for all of
+    /// it. Otherwise other writers would take the space that a compaction leaves, and the next one
+    /// would have none.
     fn make_part(&self, goal_bytes: u64) {
         let mut held = self.held.lock();
         if held.lent || self.is_whole() {
@@ -139,7 +140,7 @@ impl Reserve {
         held.full_bytes = made.unwrap_or(0);
     }
 
-    /// How much of the file removals leave to compaction.
+    /// The length to which removals may cut the file; the rest is for compaction.
     fn least_bytes(&self) -> u64 {
         let held = self.held.lock();
         if held.lent { 0 } else { for_compaction(held.full_bytes.min(held.goal_bytes)) }
@@ -149,7 +150,8 @@ impl Reserve {
         self.held.lock().lent
     }
 
-    /// Cuts the file by some bytes, but not below this length; whether there was anything to cut.
+    /// Cuts the file by some bytes, but not below this length; returns whether there was anything
+    /// to cut.
     fn cut(&self, step_bytes: u64, least_bytes: u64) -> bool {
         let mut held = self.held.lock();
         held.short = true;
@@ -180,7 +182,7 @@ impl Reserve {
     }
 }
 
-/// What removals leave for compaction.
+/// How much of the reserve removals leave to compaction.
 fn for_compaction(goal_bytes: u64) -> u64 {
     goal_bytes.saturating_sub((goal_bytes / 5).max(LEAST_FOR_REMOVALS_BYTES))
 }
@@ -190,14 +192,14 @@ fn for_compaction(goal_bytes: u64) -> u64 {
 pub(crate) struct LentReserve(Arc<Reserve>);
 
 impl LentReserve {
-    /// Takes the part of removals as well.
+    /// Takes the part for removals as well.
     pub(crate) fn take_rest(&self) {
         self.0.cut(u64::MAX, 0);
     }
 }
 
 impl Drop for LentReserve {
-    /// Makes the reserve whole, if there is space; else the next write tries again.
+    /// Makes the reserve whole, if there is space; otherwise the next write tries again.
     fn drop(&mut self) {
         let goal_bytes = {
             let mut held = self.0.held.lock();
@@ -217,7 +219,7 @@ impl Journal {
         self.reserve.is_short()
     }
 
-    /// Returns what is set aside to a compaction, except for what is for removals. Costs a sync.
+    /// Lends the reserve to a compaction, except for the part for removals. Costs a sync.
     pub(crate) fn lend_reserve(&self) -> LentReserve {
         let goal_bytes = self.reserve_goal(self.segments.count());
         {
@@ -232,7 +234,7 @@ impl Journal {
     /// Makes sure that space is set aside before a write that does not free any.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is none; nothing has changed.
+    /// [`Error::Io`] of kind `StorageFull` when there is no space; nothing is changed.
     pub(super) fn keep_reserve(&self) -> Result<()> {
         if self.reserve.is_whole() {
             return Ok(());
@@ -240,12 +242,12 @@ impl Journal {
         self.reserve.make_whole(self.reserve_goal(self.segments.count()))
     }
 
-    /// The same when another segment begins.
+    /// As [`keep_reserve`](Self::keep_reserve), when another segment begins.
     pub(super) fn grow_reserve(&self) -> Result<()> {
         self.reserve.make_whole(self.reserve_goal(self.segments.count() + 1))
     }
 
-    /// Has the next write that frees nothing look whether enough is set aside.
+    /// Makes the next write that frees nothing check whether enough is set aside.
     pub(super) fn recheck_reserve(&self) {
         self.reserve.look_again();
     }

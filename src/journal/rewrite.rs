@@ -14,18 +14,18 @@ use crate::journal::segment_writer::SegmentWriter;
 use crate::storage::layout::{JOURNAL_FOLDER, segment_path};
 use crate::values::error::{Error, Result};
 
-/// A segment that is being made of others.
+/// A segment that is being made from others.
 #[derive(Debug)]
 pub(crate) struct Rewrite {
     sources: Vec<SegmentRecord>,
-    /// The last revision that the sources cover, and with them the new segment.
+    /// The last revision that the sources cover, and so the new segment too.
     last_revision: u64,
     segment: SegmentWriter,
-    /// Whether an entry that is kept removes something.
+    /// Whether one of the kept entries is a removal.
     removes: bool,
 }
 
-/// Where the record of an entry lies in the new segment.
+/// Where the record of an entry is in the new segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CopiedRecord {
     pub(crate) offset: u32,
@@ -58,8 +58,8 @@ impl Journal {
         self.retired(|is_there| is_there)
     }
 
-    /// The segments that were replaced and are gone, which an index on stable storage may still
-    /// point into.
+    /// The segments that were replaced and dropped. An index on stable storage may still point into
+    /// them.
     pub(crate) fn dropped_segments(&self) -> Vec<RetiredSegment> {
         self.retired(|is_there| !is_there)
     }
@@ -70,11 +70,11 @@ impl Journal {
         retired
     }
 
-    /// Begins a segment that is to take the place of these neighbours. Costs a sync of
-    /// MANIFEST.
+    /// Begins a segment that is to take the place of these neighbours. Costs a sync of MANIFEST.
     ///
     /// # Errors
-    /// [`Error::Io`] with nothing changed when there is no space; [`Error::Poisoned`].
+    /// - [`Error::Io`] when there is no space; nothing is changed.
+    /// - [`Error::Poisoned`].
     pub(crate) fn begin_rewrite(&self, sources: Vec<SegmentRecord>) -> Result<Rewrite> {
         self.check_poison()?;
         let last = sources.last().and_then(|last| last.sealed);
@@ -102,9 +102,12 @@ impl Journal {
         Ok(Rewrite { sources, last_revision, segment: created?, removes: false })
     }
 
-    /// Puts a finished segment in the place of its sources, and notes the newest tombstone that
-    /// was dropped on the way; returns false, with nothing changed, while somebody copies the
-    /// journal. Costs a sync of MANIFEST.
+    /// Puts a finished segment in the place of its sources. Records `purged`, the revision of the
+    /// newest tombstone that was not copied. Returns false, with nothing changed, while somebody
+    /// copies the journal. Costs a sync of MANIFEST.
+    ///
+    /// # Errors
+    /// As [`change_manifest_if`](Self::change_manifest_if).
     pub(crate) fn switch(
         &self,
         rewrite: &Rewrite,
@@ -139,16 +142,16 @@ impl Journal {
                 manifest.purges += u64::from(purged > 0);
             },
         );
-        // When it failed half-way MANIFEST may name the segment.
+        // After a failure that poisons, MANIFEST may name the segment.
         if !matches!(switched, Ok(true)) && !self.is_poisoned() {
             self.segments.remove(number);
         }
         switched
     }
 
-    /// Lets go of retired segments, which no head points into any more. MANIFEST lists them until
-    /// the next checkpoint, as the index on stable storage may point into them until then. Their
-    /// files go with the next [`remove_dropped`](Self::remove_dropped).
+    /// Drops retired segments, which no head in memory points into any more. MANIFEST lists them
+    /// until the next checkpoint, as the index on stable storage may point into them until then.
+    /// The next [`remove_dropped`](Self::remove_dropped) removes their files.
     pub(crate) fn drop_retired(&self, numbers: &[u32]) {
         for number in numbers {
             self.segments.remove(*number);
@@ -161,8 +164,8 @@ impl Journal {
         !self.dropped_files.lock().is_empty()
     }
 
-    /// Removes the files of segments that were dropped: some milliseconds for each. Waits for those
-    /// that another thread is removing: the caller may need their space.
+    /// Removes the files of segments that were dropped, which takes some milliseconds for each.
+    /// Waits for files that another thread is removing: the caller may need their space.
     pub(crate) fn remove_dropped(&self) {
         let _only = self.removing.lock();
         let numbers = std::mem::take(&mut *self.dropped_files.lock());
@@ -197,8 +200,8 @@ impl Rewrite {
         u16::try_from(incarnations.position(|listed| listed == incarnation)?).ok()
     }
 
-    /// Adds what is kept of a commit: its entries, whose incarnations are indexes into this
-    /// segment's header, and the record of each, where it is known. Returns where they lie.
+    /// Adds the kept entries of a commit. Their incarnations are indexes into this segment's
+    /// header. An entry whose record is known is copied. Returns where the records are.
     pub(crate) fn append(
         &mut self,
         revision: u64,
@@ -238,7 +241,7 @@ impl Rewrite {
         Ok(self.segment.push_body(body, body_checksum, revision)? as u32)
     }
 
-    /// Ends the segment and makes it and its name durable; returns what MANIFEST is to say of it.
+    /// Ends the segment and makes it and its name durable; returns its record for MANIFEST.
     pub(crate) fn finish(&mut self, journal: &Journal) -> Result<SegmentRecord> {
         let record = self.segment.seal(self.last_revision)?;
         let folder = journal.store.join(JOURNAL_FOLDER);

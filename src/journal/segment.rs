@@ -14,7 +14,7 @@ use crate::values::error::{Error, Result};
 
 /// Bytes before the first frame; one page, so that frames never share a sector with the header.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4096;
-/// The header is there twice, as without it no frame of the segment can be read.
+/// The header is stored twice, as without it no frame of the segment can be read.
 const COPY_BYTES: usize = SEGMENT_HEADER_BYTES as usize / 2;
 /// The format version that this crate writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -47,7 +47,7 @@ impl SegmentHeader {
         Self { number, salt: u64::from_le_bytes(salt), first_revision, incarnations }
     }
 
-    /// Lays out the header, both copies; returns the checksum that seeds those of frames, too.
+    /// Lays out both copies of the header; also returns the checksum that seeds those of frames.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         debug_assert!((1..=MAX_INCARNATIONS).contains(&self.incarnations.len()));
         let mut bytes = Vec::with_capacity(SEGMENT_HEADER_BYTES as usize);
@@ -69,6 +69,10 @@ impl SegmentHeader {
 
     /// Reads a header and the checksum that seeds those of frames, from the first of its two copies
     /// that is whole.
+    ///
+    /// # Errors
+    /// - [`Error::Corrupt`] when both copies are damaged.
+    /// - [`Error::Unsupported`] when a newer version wrote it.
     pub(crate) fn decode(path: &Path, bytes: &[u8]) -> Result<(Self, u32)> {
         let (first, second) = bytes.split_at_checked(COPY_BYTES).unwrap_or((bytes, &[]));
         match Self::decode_copy(path, first) {
@@ -134,8 +138,8 @@ impl Fields {
     }
 }
 
-/// Makes the journal's folder if it is missing, and its name durable: programs that copy a store may
-/// leave out a folder that is empty.
+/// Makes the journal's folder if it is missing, and its name durable: programs that copy a store
+/// may leave out a folder that is empty.
 pub(crate) fn ensure_folder(disk: &dyn Disk, store: &Path) -> Result<()> {
     let folder = store.join(JOURNAL_FOLDER);
     disk.create_dir_all(&folder).map_err(Error::io("creating", &folder))?;
@@ -149,8 +153,8 @@ pub(crate) struct OpenSegment {
     pub(crate) facts: SegmentFacts,
 }
 
-/// What an open learns of a segment and keeps, without keeping the file open: a store may have
-/// more segments than a process may have handles.
+/// What an open keeps of a segment. It does not keep the file open: a store may have more segments
+/// than a process may have handles.
 #[derive(Debug, Clone)]
 pub(crate) struct SegmentFacts {
     pub(crate) path: PathBuf,
@@ -161,6 +165,13 @@ pub(crate) struct SegmentFacts {
 }
 
 impl OpenSegment {
+    /// Opens a segment, and checks its header.
+    ///
+    /// # Errors
+    /// - [`Error::Corrupt`] when the file is missing, or its header is damaged or another
+    ///   segment's.
+    /// - [`Error::Unsupported`] when a newer version wrote it.
+    /// - [`Error::Io`] when the system refuses a call.
     pub(crate) fn open(disk: &dyn Disk, store: &Path, number: u32) -> Result<Self> {
         let path = segment_path(store, number);
         let file = match disk.open(&path, false) {
@@ -186,7 +197,7 @@ impl OpenSegment {
         Ok(Self { file, facts: SegmentFacts { path, header, seed, len_bytes } })
     }
 
-    /// Whether the first frame is anything but a seal.
+    /// Whether the first frame is a commit.
     pub(crate) fn holds_commits(&self) -> Result<bool> {
         let mut scan = self.scan(u64::MAX);
         Ok(scan.next()?.is_some_and(|frame| !matches!(Body::decode(frame.body), Some(Body::Seal))))

@@ -1,4 +1,4 @@
-//! Bytes that are mostly few: keys.
+//! Byte strings that are mostly short: keys.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -6,17 +6,18 @@ use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
-/// The most bytes that need no memory of their own.
+/// The longest byte string that needs no allocation.
 const IN_PLACE_BYTES: usize = 39;
 
-/// Bytes that do not change: in place up to 39 of them, in shared memory above that.
+/// An immutable byte string: in place up to 39 bytes, in shared memory above that.
 ///
-/// Most keys fit. To make, clone and drop one then costs no allocation and no shared count. It is
-/// copied in whole words: a processor waits where it reads a word soon after it was written in parts.
+/// Most keys fit. Making, cloning and dropping one then costs no allocation and no shared count. It
+/// is copied in whole words: a processor stalls when it reads a word soon after it was written in
+/// parts.
 #[derive(Clone)]
 pub(crate) struct ShortBytes {
     in_place: InPlace,
-    /// All of the bytes, where they are too many.
+    /// All of the bytes, if they do not fit in place.
     shared: Option<Box<Bytes>>,
 }
 
@@ -31,8 +32,8 @@ impl ShortBytes {
     pub(crate) const EMPTY: Self =
         Self { in_place: InPlace { bytes: [0; IN_PLACE_BYTES], len: 0 }, shared: None };
 
-    /// Sets empty bytes to these parts, one after the other, where they need no memory of their own;
-    /// says whether they do not. Nothing is moved, unlike with [`of`](Self::of).
+    /// Sets an empty string to these parts, one after the other, if they fit in place; returns
+    /// whether they do. Moves nothing, unlike [`of`](Self::of).
     #[inline]
     pub(crate) fn set_in_place<const N: usize>(&mut self, parts: [&[u8]; N]) -> bool {
         let sum: usize = parts.iter().map(|part| part.len()).sum();
@@ -50,14 +51,14 @@ impl ShortBytes {
         true
     }
 
-    /// Sets these bytes to others that need no memory of their own.
+    /// Sets this string to another one; both are in place.
     #[inline]
     pub(crate) fn set_in_place_like(&mut self, other: &Self) {
         debug_assert!(other.shared.is_none() && self.shared.is_none());
         self.in_place = other.in_place;
     }
 
-    /// Appends bytes where all need no memory of their own; says whether they do not.
+    /// Appends bytes if all fit in place; returns whether they do.
     #[inline]
     pub(crate) fn push_in_place(&mut self, more: &[u8]) -> bool {
         let at = usize::from(self.in_place.len);
@@ -96,8 +97,8 @@ impl ShortBytes {
     }
 }
 
-/// Copies between slices of one length, in words that overlap: a call into `memcpy` costs more where
-/// there are few.
+/// Copies between slices of one length, in words that overlap: for a short slice a call of `memcpy`
+/// costs more.
 #[inline]
 fn copy_few(to: &mut [u8], from: &[u8]) {
     match from.len() {
