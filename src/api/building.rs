@@ -29,13 +29,14 @@ pub(crate) fn build(
     store.engine()?.checkpoint_or_put_off("an index that was built is built again after a crash")
 }
 
-/// Builds a unique index that was lost, for a writer who needs it; or waits for another to do so.
+/// Builds a unique index that was lost, for a writer that needs it; or waits for another thread
+/// that does.
 pub(crate) fn build_lost(store: &Store, index: &Secondary) -> Result<()> {
     let _only = store.shared().building.lock();
     build(store, &index.collection, &index.definition.name(), &mut |_| {})
 }
 
-/// Holds a new unique index against the items that there are. The lock of builds is held.
+/// Compares the items of a new unique index with each other. The caller holds the lock of builds.
 pub(crate) fn check_unique(store: &Store, collection: &str, name: &str) -> Result<()> {
     let Some(mut rivals) = store.engine()?.begin_check(collection, name)? else { return Ok(()) };
     while submit::write(store, |engine| engine.compare_some(&mut rivals))? {}

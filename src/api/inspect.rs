@@ -60,8 +60,8 @@ impl Store {
     /// - [`Error::Io`] of kind `NotFound` when there is no store; of another kind when the system
     ///   refuses a call.
     /// - [`Error::Locked`] when somebody has it open.
-    /// - [`Error::Corrupt`] with the first damaged place of the journal. Its field `stepped_over` says
-    ///   whether an open gets past the damage if the index is whole, as it does past a damaged
+    /// - [`Error::Corrupt`] with the first damaged place of the journal. Its field `stepped_over`
+    ///   says whether an open gets past the damage if the index is whole, as it does past a damaged
     ///   frame, or is refused, as where a segment is missing.
     /// - [`Error::Unsupported`] when a newer version wrote it.
     ///
@@ -106,7 +106,7 @@ impl Store {
                 && (!has_index || manifest.repaired || manifest.checkpoint.index_lost),
         };
         loop {
-            // All that an open asks for besides the index was found.
+            // Everything that an open needs in addition to the index was found.
             let commits = source.next().map_err(Error::stepped_over)?;
             if commits.is_empty() {
                 return Ok(found);

@@ -17,10 +17,10 @@ use crate::values::item::{Item, Meta};
 use crate::values::key::ItemKey;
 use crate::values::short_bytes::ShortBytes;
 
-/// How many cells are read at a time: few at first, for those who want few.
+/// How many cells are read at a time: few at first, for a caller that wants few.
 const FIRST_CELLS: usize = 16;
 const MAX_CELLS: usize = 2_048;
-/// How many bytes of values are read ahead, besides the first value.
+/// How many bytes of values are read ahead, in addition to the first value.
 const READ_AHEAD_BYTES: u64 = 1 << 20;
 
 /// A part of a collection, as bounds on its keys.

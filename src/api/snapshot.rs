@@ -96,8 +96,9 @@ impl Snapshot {
         Err(Error::InvalidKey { reason: OTHER_STORE })
     }
 
-    /// What is read from, for as long as the store is open. Asked for before the store is held for
-    /// the read: it may be held in here, and who holds it twice waits for ever for a close between.
+    /// The view to read from, while the store is open. Called before the caller holds the store for
+    /// the read: this may hold the store, and a thread that holds it twice deadlocks with a close
+    /// in between.
     fn view(&self) -> Result<&Arc<View>> {
         match &self.view {
             Some(view) => Ok(view),

@@ -304,7 +304,7 @@ impl fmt::Debug for Store {
     }
 }
 
-/// A [`Store`] that the user's last clone closes all the same.
+/// A [`Store`] that does not keep the store open when the user's last clone is dropped.
 #[derive(Debug)]
 pub(crate) struct WeakStore(Weak<Handle>);
 

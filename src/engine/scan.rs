@@ -14,10 +14,10 @@ use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// Entries are read together when no more than this lies between them.
+/// Entries are read together if at most this many bytes are between them.
 const GAP_BYTES: u64 = 4 << 10;
 /// How many cells whose values are in memory one window takes. They fit into a processor's cache,
-/// so that who takes the items finds them there.
+/// so that they are still there when the caller takes the items.
 const CELLS_IN_MEMORY: usize = 512;
 /// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
@@ -93,7 +93,7 @@ impl Engine {
         Ok((go_on, count))
     }
 
-    /// Has the live cells of a span taken until enough are.
+    /// Walks over the live cells of a span until enough are taken.
     fn scan_live(
         &self,
         view: Option<&View>,
@@ -178,7 +178,7 @@ impl Engine {
         })
     }
 
-    /// Reads the values that a scan did not find in memory; whether any item is gone since.
+    /// Reads the values that a scan did not find in memory; returns whether any item is gone since.
     fn read_missing(
         &self,
         view: Option<&View>,
@@ -241,8 +241,8 @@ trait Take {
     /// The next cells are these of a leaf.
     fn begin_leaf(&mut self, _: &LeafCells<'_>) {}
 
-    /// Takes a cell, with its value if that is in memory; whether it wants more. Who needs no head
-    /// does not read it.
+    /// Takes a cell, with its value if that is in memory; returns whether it wants more. Calls
+    /// `head` only if it needs the head.
     fn take(
         &mut self,
         cell: &CellRef<'_>,

@@ -282,8 +282,8 @@ impl View {
         self.revision
     }
 
-    /// The head that a key had at the view's revision, perhaps a tombstone or expired; `current`
-    /// is the one that the index has now.
+    /// The head of a key at the view's revision, perhaps a tombstone or expired; `current` is the
+    /// one that the index has now.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
@@ -308,8 +308,8 @@ impl View {
         Ok(first.filter(|head| head.revision <= self.revision).copied())
     }
 
-    /// Shows the keys within the bounds that had a saved head at the view's revision, without what
-    /// `prefix` and a NUL put before them, in order. Read after the heads that the index has.
+    /// Shows the keys within the bounds that have a saved head at the view's revision, in order and
+    /// without `prefix` and the NUL after it. Called after the index's heads were read.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].
@@ -330,7 +330,7 @@ impl View {
         };
         let kept = self.snapshots.kept.read();
         self.check()?;
-        // As in `saved`: of each key the first head in these layers is the one to go by.
+        // As in `saved`: of each key the first head in these layers counts.
         let mut first: BTreeMap<&[u8], &Head> = BTreeMap::new();
         for (_, layer) in kept.layers.range(self.number..) {
             for (key, head) in layer.saved.range((lower.clone(), upper.clone())) {
@@ -345,8 +345,8 @@ impl View {
         Ok(())
     }
 
-    /// Whether the view is still valid. What was read from the index counts only if it does
-    /// afterwards: heads of deleted items may go when no snapshot is left.
+    /// Checks that the view is still valid. What was read from the index counts only if the view is
+    /// valid afterwards: heads of deleted items may be removed when no snapshot is left.
     ///
     /// # Errors
     /// [`Error::SnapshotTooOld`].

@@ -32,7 +32,7 @@ pub(crate) struct NamedCell {
 }
 
 impl Cell {
-    /// Reads a cell, which is thereby used.
+    /// Reads a cell, and marks it as used.
     pub(super) fn of(leaf: &Leaf, slot: Slot) -> Self {
         leaf.touch(slot);
         Self { head: leaf.head(slot), value: leaf.value(slot).map(CachedValue::for_reader) }
@@ -297,7 +297,7 @@ impl Index {
     }
 
     /// Changes a leaf that is in memory and locked, and counts what that does.
-    #[expect(clippy::expect_used, reason = "who changes a cell has pinned its leaf in memory")]
+    #[expect(clippy::expect_used, reason = "the caller has pinned the leaf in memory")]
     pub(super) fn change<T>(&self, state: &mut LeafState, f: impl FnOnce(&mut Leaf) -> T) -> T {
         let before = state.memory_bytes();
         let changed = f(state.leaf.as_mut().expect("a pinned leaf is in memory"));
@@ -319,7 +319,7 @@ impl Index {
         let high = state.high.replace(separator.clone());
         let right = LeafHandle::resident(separator, high, right);
         right.touch();
-        // Under the lock of the leaf that was split: who is sent on finds the new one.
+        // Under the lock of the leaf that was split: a thread that looks again finds the new one.
         directory.insert(Arc::new(right));
     }
 

@@ -12,8 +12,8 @@ use crate::seams::sync::ShardedLock;
 /// outdated when the leaf's lock is taken: a split has moved the key's range. So the leaf says
 /// whether it covers the key, and the caller looks again where it does not.
 ///
-/// **Lock order:** the lock in here comes after the leaves', and is held for a look only. Under it a
-/// leaf is locked only if that needs no waiting.
+/// **Lock order:** the lock in here comes after the leaves', and is held for a look only. Under it
+/// a leaf is locked only if that needs no waiting.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) collection: Box<str>,
@@ -39,7 +39,8 @@ impl Directory {
         Self::of(collection, vec![Arc::new(first)])
     }
 
-    /// A collection of these leaves: in order, without gaps, the first of them from the empty key on.
+    /// A collection of these leaves: in order, without gaps, the first of them from the empty key
+    /// on.
     pub(super) fn of(collection: &str, handles: Vec<Arc<LeafHandle>>) -> Self {
         debug_assert!(handles.first().is_some_and(|first| first.low.is_empty()));
         let mut fences = Fences { words: Vec::new(), handles, shared: Box::default() };
@@ -54,11 +55,11 @@ impl Directory {
         fences.at(at)
     }
 
-    /// Calls `f` with the leaf that a key belongs to, if the leaf is in memory and nobody is changing
-    /// it. Nothing that other readers use is written but the leaf's lock.
+    /// Calls `f` with the leaf that a key belongs to, if the leaf is in memory and nobody is
+    /// changing it. Of the memory that other readers use, only the leaf's lock is written.
     ///
-    /// The leaf covers the key: splits, merges and restorations change a leaf's range and the fences
-    /// under the locks of both, so who has both sees them agree.
+    /// The leaf covers the key: splits, merges and restorations change a leaf's range and the
+    /// fences under the locks of both, so a thread that holds both sees them agree.
     #[inline]
     pub(super) fn in_memory<T>(&self, key: &[u8], f: impl FnOnce(&Leaf) -> T) -> Option<T> {
         let fences = self.fences.read();
@@ -70,8 +71,8 @@ impl Directory {
         Some(f(leaf))
     }
 
-    /// As [`in_memory`](Self::in_memory), to change the leaf. What is to be split or merged is not: that
-    /// changes the fences.
+    /// As [`in_memory`](Self::in_memory), to change the leaf. What is to be split or merged is not:
+    /// that changes the fences.
     #[inline]
     pub(super) fn in_memory_mut<T>(
         &self,

@@ -139,7 +139,7 @@ impl Index {
             let first = leaves.first().is_none_or(|(low, _)| !low.is_empty());
             let mut directory = Vec::new();
             if first {
-                // A checkpoint that was cut short has not come to the first leaf.
+                // A checkpoint was cut short before it wrote the first leaf.
                 let high = leaves.first().map(|(low, _)| low.clone().into_boxed_slice());
                 let leaf = LeafHandle::resident(Box::default(), high, Leaf::new());
                 directory.push(Arc::new(leaf));

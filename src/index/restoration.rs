@@ -101,7 +101,7 @@ impl Index {
         }
     }
 
-    /// Makes a lost leaf anew of the cells that it should hold: as several leaves where one has no
+    /// Makes a lost leaf anew from the cells that it should hold: as several leaves if one has no
     /// room for them.
     fn fill(&self, directory: &Directory, handle: &LeafHandle, cells: &Self) -> Result<()> {
         let mut state = handle.write();

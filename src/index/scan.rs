@@ -21,7 +21,8 @@ impl<F: FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>> Vi
 
 /// Takes the cells of one leaf after the other, all or some; breaks where the scan ends.
 ///
-/// It has the leaf's cells and not one of them, so that what is done for each compiles into one loop.
+/// It has the leaf's cells and not one of them, so that what is done for each compiles into one
+/// loop.
 pub(crate) trait VisitLeaf: FnMut(LeafCells<'_>) -> ControlFlow<()> {}
 impl<F: FnMut(LeafCells<'_>) -> ControlFlow<()>> VisitLeaf for F {}
 
@@ -32,8 +33,8 @@ const DIRECTORIES: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     All,
-    /// Those of what were items at a revision. Leaves that are known to hold only tombstones that are
-    /// not newer are passed over, and not loaded; other tombstones are shown.
+    /// Those of what were items at a revision. Leaves that are known to hold only tombstones that
+    /// are not newer are passed over, and not loaded; other tombstones are shown.
     ItemsAt(u64),
 }
 
@@ -79,7 +80,8 @@ impl Index {
         self.scan_directory(&directory, (lower, upper), reverse, shown, visit)
     }
 
-    /// Like [`scan_leaves`](Self::scan_leaves), of the leaves that a collection had when it was cleared.
+    /// Like [`scan_leaves`](Self::scan_leaves), of the leaves that a collection had when it was
+    /// cleared.
     ///
     /// # Errors
     /// What loading a leaf fails with.
@@ -116,7 +118,7 @@ impl Index {
         shown: Shown,
         visit: &mut impl VisitLeaf,
     ) -> Result<ControlFlow<()>> {
-        // The place that the scan has come to, once it has left the first leaf.
+        // The scan's place, once it has left the first leaf.
         let mut from: Option<Box<[u8]>> = None;
         loop {
             let place = from.as_deref().unwrap_or(bound_key(lower).unwrap_or_default());
@@ -162,7 +164,7 @@ impl Index {
         shown: Shown,
         visit: &mut impl VisitLeaf,
     ) -> Result<()> {
-        // The place that the scan has come to, once it has left the last leaf.
+        // The scan's place, once it has left the last leaf.
         let mut below: Option<Box<[u8]>> = None;
         loop {
             let end = below.as_deref().map_or(upper, Bound::Excluded);

@@ -35,8 +35,8 @@ pub(crate) fn is_directory(name: &str) -> bool {
     name.starts_with('\0')
 }
 
-/// The leaves of rows that a commit changes. The directory of the last row is mostly that of the next
-/// one, too, and is not looked up again.
+/// The leaves of rows that a commit changes. The directory of the last row is mostly that of the
+/// next one, too, and is not looked up again.
 #[derive(Debug)]
 pub(crate) struct RowLeaves<'a> {
     index: &'a Index,
@@ -113,9 +113,9 @@ impl Index {
         directory.leaves_from(&[], usize::MAX).iter().any(absent)
     }
 
-    /// Removes a directory with all its rows. Nobody reads or writes it any more, nor is a write-back
-    /// under way: who has found the directory would look for ever for a leaf that covers its key.
-    /// The next write-back removes its pairs from the backing store.
+    /// Removes a directory with all its rows. Nobody reads or writes it any more, and no write-back
+    /// is under way: a thread that had found the directory would look for ever for a leaf that
+    /// covers its key. The next write-back removes its pairs from the backing store.
     pub(crate) fn remove_directory(&self, number: u64) {
         // Nothing is loaded, evicted or written back in between.
         let _residency = self.residency.write();

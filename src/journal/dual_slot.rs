@@ -37,7 +37,7 @@ pub(crate) fn encode(magic: &[u8; 8], format: u32, sequence: u64, payload: &[u8]
     bytes
 }
 
-/// Reads a slot; `bytes` may go on after its end.
+/// Reads a slot; `bytes` may be longer than the slot.
 pub(crate) fn decode<'a>(magic: &[u8; 8], supported: u32, bytes: &'a [u8]) -> Slot<'a> {
     fn parts<'a>(magic: &[u8; 8], bytes: &'a [u8]) -> Option<(u32, u64, &'a [u8])> {
         let (found, rest) = bytes.split_first_chunk::<8>()?;

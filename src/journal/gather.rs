@@ -12,7 +12,7 @@ use crate::seams::sync::{Ordering, thread};
 
 /// The longest that a leader waits.
 const LONGEST: Duration = Duration::from_micros(500);
-/// At most two to the power of this number of syncs go by until it is tried again.
+/// A wait is tried again after at most two to the power of this number of syncs.
 const MAX_MISSES: u32 = 6;
 
 /// What is known of the last groups.
@@ -57,7 +57,7 @@ impl Gathering {
 }
 
 impl Journal {
-    /// Has the next leader of a sync wait for as many commits.
+    /// Makes the next leader of a sync wait for this number of commits.
     #[cfg(test)]
     pub(crate) fn expect_commits(&self, count: u64) {
         self.lock().gathering.note(count, 0, Duration::ZERO);

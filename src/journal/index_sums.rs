@@ -10,7 +10,7 @@ use crate::journal::content_sum::ContentSum;
 use crate::journal::manifest::IndexRecord;
 use crate::journal::state::State;
 
-/// The rows of one secondary index, and what they come to.
+/// The directory of a secondary index's rows, and their count and sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexSum {
     /// The number of the rows' directory.

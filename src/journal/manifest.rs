@@ -27,9 +27,9 @@ pub(crate) struct Manifest {
     pub(crate) retired: Vec<RetiredSegment>,
     /// No file of this number or above has been written to.
     pub(crate) next_segment: u32,
-    /// Revisions up to here may have been given, whether their frames survived or not.
+    /// Revisions up to this one may have been used, even if their frames did not survive.
     pub(crate) revision_floor: u64,
-    /// A wall-clock reading that later runs do not go below.
+    /// The lowest time that the clock of a later session may show.
     pub(crate) clock_ms: u64,
     /// The newest tombstone that compaction has dropped; 0 for none.
     pub(crate) purge_floor: u64,

@@ -161,8 +161,9 @@ mod tasks {
             TaskId(state.tasks.last_id)
         }
 
-        /// Has a task woken when there is a reason to look again, in place of the one that was
-        /// registered under this name before; `false` when there is one already.
+        /// Registers a task that is woken when there is a reason to look again. It replaces the
+        /// task that was registered under this name before. Returns `false` if there is a reason
+        /// already.
         pub(crate) fn register(&self, id: TaskId, seen: u64, waker: &Waker) -> bool {
             let waker = waker.clone();
             let mut state = self.state.lock();

@@ -232,8 +232,8 @@ impl FrameScanner {
         Ok(false)
     }
 
-    /// Steps to a place, over frames of which no more is known than that their revisions are not
-    /// above this one.
+    /// Notes a damaged stretch up to a place, and continues there. The stretch's revisions are not
+    /// above this one; nothing else is known of them.
     fn note_damage(&mut self, end_offset: u64, last_revision: u64) {
         self.damage.push(DamagedStretch {
             offset: self.next.offset,
@@ -244,10 +244,10 @@ impl FrameScanner {
         self.next.offset = end_offset;
     }
 
-    /// Asks that the scan, at its end, has come just to this place.
+    /// Checks that the scan has ended exactly at this place.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], naming where it ended.
+    /// [`Error::Corrupt`] with the place where it ended.
     pub(crate) fn expect_end(&self, offset: u64) -> Result<()> {
         let end = self.next.offset;
         if end == offset {

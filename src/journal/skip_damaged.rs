@@ -1,5 +1,5 @@
 //! Reading the whole journal for a repair that keeps everything whole: which segments stay as they
-//! are, which are to be written anew without what is damaged, and what is gone.
+//! are, which are written anew without their damage, and what is gone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ enum Ending {
 }
 
 impl Survivors {
-    /// Frames of which no more is known than that they followed those before.
+    /// A stretch of frames that followed those before; nothing else is known of them.
     fn stretch_up_to(&self, offset: u64, end_offset: u64, last_revision: u64) -> DamagedStretch {
         let first_revision = self.last_revision + 1;
         DamagedStretch { offset, end_offset, first_revision, last_revision }

@@ -112,8 +112,8 @@ pub(crate) fn instant(ms: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(ms.min(LAST_MS))
 }
 
-/// When something that is written now and lives for so long expires; `None`, never, beyond what
-/// [`instant`] can tell.
+/// When something that is written now expires after `ttl_ms`; `None`, which means never, beyond the
+/// last time of [`instant`].
 pub(crate) fn expires_at(now_ms: u64, ttl_ms: u64) -> Option<u64> {
     now_ms.checked_add(ttl_ms).filter(|at_ms| *at_ms <= LAST_MS)
 }

@@ -14,10 +14,11 @@ use crate::values::error::{Error, MovedAway, Result};
 /// The names in a directory belong to the holder of its lock. A directory can be moved, removed or
 /// replaced while the store is open; the path then leads to nothing or to somebody else's files.
 /// So each call by a path looks first whether the lock file there is the one that is held, and is
-/// refused when it is not. Handles that are open go on: they lead to the store's own files.
+/// refused when it is not. Open handles stay usable: they lead to the store's own files.
 ///
-/// No link below the directory is followed, and nothing but regular files and folders is opened:
-/// who made the directory could otherwise choose which file of another owner is written to.
+/// No link below the directory is followed, and only regular files and folders are opened:
+/// otherwise the maker of the directory could choose a file of another owner that is then written
+/// to.
 pub(crate) struct StoreDirectory {
     disk: Arc<dyn Disk>,
     root: PathBuf,

@@ -23,8 +23,8 @@ pub(super) fn own_file() -> OpenOptions {
     options
 }
 
-/// How a file of a store is opened. Windows has no flag that refuses a link and nothing else, so
-/// the kind of what is there is looked at before; a new file inherits who may read it.
+/// How a file of a store is opened. Windows has no flag that only refuses links, so the kind of the
+/// file is checked before. A new file inherits the folder's permissions.
 #[cfg(windows)]
 pub(super) fn own_file() -> OpenOptions {
     File::options()
@@ -72,8 +72,7 @@ pub(super) fn plain(path: PathBuf) -> PathBuf {
 }
 
 /// A resolved path as the user would write it: `C:\x` and not `\\?\C:\x`, where both mean the same.
-/// The names below it may go beyond the 260 characters that Windows takes: std lengthens them
-/// itself.
+/// Names below it may exceed the 260 characters that Windows accepts: std adds the prefix itself.
 #[cfg(windows)]
 pub(super) fn plain(path: PathBuf) -> PathBuf {
     dunce::simplified(&path).to_owned()

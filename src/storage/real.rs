@@ -275,7 +275,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("LOCK");
         let _held = RealDisk.lock(&path).unwrap().unwrap();
-        // An open of the store asks for no more: on Windows nobody may read what is locked.
+        // An open of the store needs only this: on Windows nobody can read a locked file.
         assert_eq!(RealDisk.kind(&path).unwrap(), Some(EntryKind::File));
         assert_eq!(RealDisk.open_to_read(&path).unwrap().len().unwrap(), 0);
     }

@@ -41,7 +41,7 @@ pub struct SimulatedDisk {
     process: Arc<Process>,
 }
 
-/// Those who use a disk and end together.
+/// A simulated process: the handles of a disk that end together.
 #[derive(Default)]
 struct Process {
     ended: AtomicBool,

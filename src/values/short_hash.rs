@@ -53,8 +53,8 @@ impl Hasher for ShortHasher {
     }
 }
 
-/// Hashes bytes. The highest bits of the result are the best mixed. Who does not know the seed
-/// finds no two keys with the same hash, but by trying; it is not a cryptographic hash.
+/// Hashes bytes. The highest bits of the result are the best mixed. Without the seed, keys with
+/// the same hash are found only by trial; it is not a cryptographic hash.
 #[inline]
 pub(crate) fn short_hash(seed: u64, bytes: &[u8]) -> u64 {
     let (words, tail) = bytes.as_chunks::<8>();

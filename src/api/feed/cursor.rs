@@ -1,4 +1,4 @@
-//! Places in the feed, kept by those who follow it.
+//! Places in the feed, which followers keep.
 
 use std::fmt;
 use std::str::FromStr;
@@ -100,8 +100,8 @@ impl Cursor {
         revision <= self.done() || (revision == self.revision && ordinal < self.ordinal)
     }
 
-    /// Whether the reader misses no removal, though these tombstones were dropped. If it began at the
-    /// start and not one was dropped since, it does not, however old its place is.
+    /// Whether the reader misses no removal, though these tombstones were dropped. If it began at
+    /// the start and not one was dropped since, it does not, however old its place is.
     pub(super) fn bears(self, purged: Purged) -> bool {
         self.done() >= purged.newest || (self.since != 0 && self.since == purged.count)
     }
@@ -166,7 +166,7 @@ fn parse(text: &str) -> Option<Cursor> {
     };
     let incarnation = u128::from_str_radix(incarnation, 16).ok()?.to_be_bytes();
     let cursor = Cursor { incarnation, revision: revision.parse().ok()?, ordinal, since };
-    // Whatever the numbers' parsers let pass besides is found by writing it again.
+    // The numbers' parsers also accept other forms: only the text that is written is accepted.
     (cursor.is_well_formed() && cursor.to_string() == text).then_some(cursor)
 }
 

@@ -54,7 +54,7 @@ pub struct Watch<T = Bytes> {
     _watching: Watching,
 }
 
-/// What one look at the feed came to.
+/// The result of one look at the feed.
 #[derive(Debug)]
 pub(super) enum Step<T> {
     /// A change, decoded or not to be decoded.

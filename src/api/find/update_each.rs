@@ -59,7 +59,7 @@ impl<T: Serialize + DeserializeOwned> Find<T> {
     }
 }
 
-/// Changes an item that was found; whether it did, or the item is to be left alone.
+/// Changes an item that was found; returns false if the item is to be left alone.
 fn update_found<T: Serialize + DeserializeOwned>(
     collection: &Collection<T, Json>,
     filter: &Filter,

@@ -106,7 +106,7 @@ fn a_read_finds_its_version_though_the_segment_is_dropped_under_it() {
     });
 }
 
-/// Expired items are in the count that `verify` is to come to, until they are swept.
+/// `verify` expects expired items in the count until they are swept.
 #[test]
 fn an_expired_item_is_verified_though_its_segment_is_dropped_under_it() {
     model(|| {

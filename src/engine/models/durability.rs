@@ -78,7 +78,7 @@ fn a_sync_covers_what_was_written_before_it() {
     });
 }
 
-/// As who follows an item's chain into the newest commits has them written first.
+/// As a reader does that follows an item's chain into the newest commits: it writes them first.
 #[test]
 fn a_reader_that_leads_a_write_wakes_the_writer_whose_sync_waits_for_it() {
     model(|| {

@@ -59,7 +59,7 @@ fn with_unique() -> Rig {
     rig
 }
 
-/// Holds a unique index against the items that there are, step by step; whether none breaks it.
+/// Compares the items of a unique index, step by step; returns whether it is unique.
 fn check(engine: &Engine) -> bool {
     let mut rivals = engine.begin_check(DOCUMENTS, NAME).unwrap().unwrap();
     loop {

@@ -56,7 +56,7 @@ fn revisions_are_unique_and_visible_in_order() {
         let seen_by_me = head_revision(&rig.engine, B);
         let (other, seen_by_other) = other.join().unwrap();
         assert_ne!(mine, other);
-        // Who is acknowledged sees every commit with a lower revision.
+        // A writer that is acknowledged sees every commit with a lower revision.
         assert!(mine < other || seen_by_me == other);
         assert!(other < mine || seen_by_other == mine);
         assert_eq!(rig.engine.journal.applied(), mine.max(other));

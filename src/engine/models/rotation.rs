@@ -78,7 +78,8 @@ fn a_segment_is_sealed_with_every_frame_that_was_on_its_way_to_it() {
     });
 }
 
-/// Nobody else does: one that was to lead the sync finds that there is nothing left to sync.
+/// Nobody else wakes them: a thread that was to lead the sync finds that there is nothing left to
+/// sync.
 #[test]
 fn a_rotation_wakes_those_for_whom_it_synced() {
     model(|| {

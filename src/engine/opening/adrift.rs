@@ -41,7 +41,7 @@ impl Adrift {
         Self { gone, items: 0, tombstones: Vec::new(), damaged: Vec::new() }
     }
 
-    /// Counts a head of the index if it is adrift; whether it is.
+    /// Counts a head of the index if it is adrift; returns whether it is.
     pub(super) fn take(&mut self, key: &[u8], head: &Head) -> bool {
         let is_adrift = self.gone.contains_key(&head.segment);
         if is_adrift && head.deleted {

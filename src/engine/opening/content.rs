@@ -1,4 +1,4 @@
-//! What the heads of an index come to, while an open puts them into it.
+//! The totals of an index's heads, computed while an open puts them into it.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// What the heads of an index come to.
+/// The totals of an index's heads.
 pub(super) struct Content {
     pub(super) content: Contents,
-    /// Heads that the index has of segments that are gone.
+    /// Heads that point into segments that are gone.
     pub(super) adrift: Adrift,
     pub(super) live_bytes: HashMap<u32, u64>,
     pub(super) next_expiry_ms: u64,
@@ -31,8 +31,8 @@ impl Content {
         Self { content, adrift, live_bytes, next_expiry_ms: u64::MAX, ends }
     }
 
-    /// Adds a head that the index on disk holds; `false` where it points to nothing that the journal
-    /// holds, or held before compaction.
+    /// Adds a head of the index on disk; `false` if it points to nothing that the journal holds, or
+    /// held before compaction.
     pub(super) fn take(&mut self, key: &[u8], head: &Head) -> bool {
         if !self.adrift.take(key, head) {
             return self.add(key, head);
@@ -41,7 +41,7 @@ impl Content {
         true
     }
 
-    /// Adds a head; `false` where it points to nothing that the journal holds.
+    /// Adds a head; `false` if it points to nothing that the journal holds.
     pub(super) fn add(&mut self, key: &[u8], head: &Head) -> bool {
         if self.ends.get(&head.segment).is_none_or(|end| head.end() > *end) {
             return false;

@@ -150,11 +150,11 @@ fn keep(
             file
         }
     };
-    // A mark above what is kept would make the next open look for commits that are gone. Both
-    // slots, lest damage to one bring back such a mark; and after the manifest, lest a repair that
-    // a crash cuts short pass for a torn tail.
+    // A mark above what is kept would make the next open look for commits that are gone. Both slots
+    // are written, or damage to one could bring back such a mark; and after the manifest, or a
+    // repair that a crash cuts short would look like a torn tail.
     watermark.settle(prefix.last_revision)?;
-    // Only now: until MANIFEST names what was made of them they are the journal.
+    // Only now: until MANIFEST names the new segments, these are the journal.
     moved.extend(move_aside(disk, path, &replaced)?);
     let last_revision = prefix.last_revision;
     let damage = report(prefix, highest_given, moved);

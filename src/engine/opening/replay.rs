@@ -20,13 +20,13 @@ pub(super) struct Damage {
     above_checkpoint: bool,
     /// The highest revision that may be lost of those that were asked for.
     pub(super) removals_lost: u64,
-    /// What the journal's last header says of the content.
+    /// The content check in the journal's last header.
     content_check: Option<u32>,
 }
 
 impl Damage {
-    /// Whether what was found is everything that the journal says; `expected` is what the
-    /// checkpoint and the entries after it come to.
+    /// Whether the content that was found is the journal's; `expected` is the checkpoint's content
+    /// with the entries after it.
     pub(super) fn leaves(&self, found: &ContentSum, expected: &ContentSum) -> bool {
         if self.above_checkpoint {
             self.content_check == Some(found.check())

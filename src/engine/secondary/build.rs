@@ -66,12 +66,15 @@ impl Engine {
         Some(Build { index, after: None, done_items: 0 })
     }
 
-    /// Adds the rows of some more items; whether there are others. After the last the index is
-    /// built.
+    /// Adds the rows of some more items; returns whether there are others. After the last item the
+    /// index is built.
     ///
-    /// # Errors What an item cannot be read with, [`Error::TooLarge`] for one with too many
-    /// entries, and [`Error::IndexUnavailable`] where the index was lost or dropped in the
-    /// meantime. Then the build has ended.
+    /// # Errors
+    /// - The error with which an item cannot be read.
+    /// - [`Error::TooLarge`] for an item with too many entries.
+    /// - [`Error::IndexUnavailable`] when the index was lost or dropped since.
+    ///
+    /// After an error the build has ended.
     pub(crate) fn build_step(&self, build: &mut Build) -> Result<bool> {
         let step = self.add_some(build);
         if step.is_err() {
@@ -166,7 +169,7 @@ impl Engine {
     /// Marks the indexes of which rows are lost for a new build: the journal does not hold rows one
     /// by one. Called between the loss and the restoration of the leaves.
     pub(in crate::engine) fn give_up_lost_rows(&self) {
-        // Perhaps the open has not come to its indexes yet.
+        // The open may not have settled its indexes yet.
         for rows in self.index.secondary_directories() {
             if self.index.is_partly_stored(rows) {
                 self.secondaries.note_lost(rows);
@@ -217,7 +220,7 @@ impl Engine {
         Ok(Some(last.map_or((index.declared + 1, Vec::new()), |last| (index.declared, last))))
     }
 
-    /// Adds to a sum what an item's rows come to, for the indexes that are built.
+    /// Adds an item's rows in the indexes that are built to a sum.
     pub(crate) fn sum_rows(&self, key: &ItemKey, value: &[u8], sum: &mut ContentSum) {
         let indexes = self.secondaries.of(key.collection());
         let mut built = indexes.iter().filter(|index| index.state() == State::Built).peekable();

@@ -17,12 +17,13 @@ use crate::values::key::ItemKey;
 use crate::values::query::index::{Index, IndexError};
 
 impl Engine {
-    /// Declares an index of a JSON collection, unless it is declared; whether it was not. Every later
-    /// commit knows of it; it has no rows before it is [built](Self::begin_build).
+    /// Declares an index of a JSON collection, unless it is declared; returns whether it was not.
+    /// Every later commit finds it. It has no rows before it is [built](Self::begin_build).
     ///
     /// # Errors
     /// - [`Error::CodecMismatch`] where the collection is not JSON.
-    /// - [`Error::Index`] where the collection has an index of these fields with another uniqueness.
+    /// - [`Error::Index`] where the collection has an index of these fields with another
+    ///   uniqueness.
     /// - [`Error::TooLarge`] where there are 64 of the collection, or 1 024 of the store.
     /// - Those of every write.
     pub(crate) fn declare_index(&self, collection: &str, index: &Index) -> Result<bool> {
@@ -74,7 +75,8 @@ impl Engine {
         }
     }
 
-    /// Drops the index of this name; whether there was one. Its rows go when no snapshot reads them.
+    /// Drops the index of this name; returns whether there was one. Its rows are removed when no
+    /// snapshot reads them.
     ///
     /// # Errors
     /// Those of every write.
@@ -99,9 +101,9 @@ impl Engine {
         indexes.iter().map(|index| record_key(collection, &index.definition)).collect()
     }
 
-    /// Empties the indexes of a collection that was cleared, or takes them off the list where it was
-    /// dropped. All stripes are held, and no checkpoint is under way, so none meets the clear without
-    /// this. Older views go on with the rows that there were.
+    /// Empties the indexes of a collection that was cleared, or takes them off the list where it
+    /// was dropped. All stripes are held, and no checkpoint is under way, so none meets the clear
+    /// without this. Older views go on with the rows that there were.
     pub(in crate::engine) fn clear_indexes(&self, collection: &str, revision: u64, drops: bool) {
         for index in self.secondaries.of(collection).iter() {
             self.secondaries.retire(Arc::clone(index), self.snapshots.next_number());

@@ -101,8 +101,8 @@ pub(crate) enum Binding {
 
 /// The indexes of an open store.
 ///
-/// **Lock order:** the lock in here is a leaf: nothing else is taken while it is held. Who changes
-/// the list holds all stripes, or is alone with the store.
+/// **Lock order:** the lock in here is a leaf: nothing else is taken while it is held. A thread
+/// that changes the list holds all stripes, or is alone with the store.
 #[derive(Debug, Default)]
 pub(crate) struct Secondaries {
     /// Whether there is any index, so that stores without look no further.
@@ -335,7 +335,7 @@ impl Secondaries {
         all
     }
 
-    /// The directories that may go.
+    /// Takes the directories of retired indexes that no snapshot reads any more.
     pub(super) fn take_retired(&self, lives_below: impl Fn(u64) -> bool) -> Vec<u64> {
         let mut list = self.list.write();
         let (kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut list.retired)

@@ -1,8 +1,8 @@
-//! Items that share a value in a unique index: those that keep a new one from being made, and those
-//! that `verify` finds.
+//! Items that share a value in a unique index: they prevent a new one from being made, and `verify`
+//! finds them.
 //!
 //! A new unique index is built like any other. Then all stripes are held once, and from there on
-//! writers hold to it: no item comes to share a value any more. Then the rows are walked in order.
+//! writers hold to it: no more items can share a value. Then the rows are walked in order.
 //! Where two items have one value, both are locked and looked at: an expired one is swept, and two
 //! that live end the making of the index. After the last row its record is replaced by one that
 //! says that it binds. An open finds by that record what is still to be checked.
@@ -42,14 +42,15 @@ pub(crate) enum Expired {
 pub(crate) struct Rivals {
     index: Arc<Secondary>,
     expired: Expired,
-    /// The row that it has come to.
+    /// The last row that was looked at.
     after: Option<Vec<u8>>,
-    /// The code of that row, and who has it: of a cut one by a hash of the whole value.
+    /// The code of that row, and the items that have it: of a cut code, by a hash of the whole
+    /// value.
     code: Vec<u8>,
     holders: HashMap<[u8; 32], ItemKey>,
 }
 
-/// What two items that share a value came to.
+/// The result of looking at two items that share a value.
 enum Settled {
     FirstIsGone,
     SecondIsGone,
@@ -79,12 +80,13 @@ impl Engine {
         Ok(Some(Rivals::new(index, Expired::Swept)))
     }
 
-    /// Compares some more items; whether there are others. After the last the index binds, and its
-    /// record says so.
+    /// Compares some more items; returns whether there are others. After the last item the index
+    /// binds, and its record says so.
     ///
     /// # Errors
-    /// [`Error::NotUnique`] with two items that share a value; [`Error::IndexUnavailable`]
-    /// where the index was lost in the meantime; those of every write.
+    /// - [`Error::NotUnique`] with two items that share a value.
+    /// - [`Error::IndexUnavailable`] when the index was lost since.
+    /// - Those of every write.
     pub(crate) fn check_step(&self, rivals: &mut Rivals) -> Result<bool> {
         let more = self.compare_some(rivals)?;
         if !more {
@@ -122,7 +124,7 @@ impl Engine {
         all.into_iter().map(|index| Rivals::new(index, Expired::PassedOver)).collect()
     }
 
-    /// Looks at some more rows; whether there are others.
+    /// Looks at some more rows; returns whether there are others.
     ///
     /// # Errors
     /// As [`check_step`](Self::check_step).

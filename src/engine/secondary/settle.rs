@@ -29,16 +29,16 @@ use crate::values::query::entries::{Codes, codes};
 /// How many entries are replayed before the index may evict.
 const EVICT_AFTER: usize = 256;
 
-/// What the rows of secondary indexes come to as an open finds them, by directory.
+/// Count and sum of the rows of secondary indexes as an open finds them, by directory.
 #[derive(Debug, Default)]
 pub(crate) struct FoundRows {
     sums: HashMap<u64, ContentSum>,
 }
 
 impl FoundRows {
-    /// Adds a row, by its joined key, if it is one of a secondary index; whether it is. One that is
-    /// ahead of the journal's last revision counts twice, so that its index is not believed: no
-    /// view would see it.
+    /// Adds a row, by its joined key, if it is one of a secondary index; returns whether it is. A
+    /// row that is ahead of the journal's last revision counts twice, so that its index is not
+    /// believed: no view would see the row.
     pub(crate) fn add(&mut self, key: &[u8], head: &Head, last_revision: u64) -> bool {
         let name = key.get(..crate::index::secondary::NAME_BYTES);
         let name = name.and_then(|name| std::str::from_utf8(name).ok());
@@ -61,8 +61,9 @@ struct Candidate {
 }
 
 impl Engine {
-    /// Takes over the declared indexes. `found` is what their rows come to; `None` where the index
-    /// on disk is believed as an orderly close left it. Nobody else has the store yet.
+    /// Puts the declared indexes into the list. `found` has the count and sum of their rows; `None`
+    /// if the index on disk is believed as an orderly close left it. Nobody else uses the store
+    /// yet.
     pub(in crate::engine) fn settle_secondaries(
         &self,
         definitions: Vec<(u64, IndexDefinition)>,

@@ -2,14 +2,14 @@
 //!
 //! A value of a unique index is locked as a key is: by the stripe of its row's key without the
 //! item's. A commit holds the stripes of the values that its items lose and get, in addition to
-//! those of its keys, so nobody else changes the rows of these values while it looks at them. Which
-//! values these are is known only when the items are locked. So the stripes are tried; where one is
-//! taken, all are released and locked anew, in order, and the commit is decided again.
+//! those of its keys, so nobody else changes the rows of these values while it looks at them. These
+//! values are known only when the items are locked. So their stripes are tried; if one is taken,
+//! all are released and locked anew, in order, and the commit is decided again.
 //!
 //! A batch is judged by its final state: an item of the batch holds what it has afterwards. A value
-//! that an expired item holds is free, and the commit that takes it takes that item away. A value
-//! that an item keeps is not compared with others, so that items which came to share one by a
-//! repair can be changed.
+//! that an expired item holds is free, and the commit that takes it removes that item. A value that
+//! an item keeps is not compared with others, so that items that share one after a repair can be
+//! changed.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::{Bound, ControlFlow};
@@ -247,8 +247,8 @@ impl Engine {
         })
     }
 
-    /// The newest version of an item, expired or not, with its value. Takes no stripe, for those
-    /// who hold some.
+    /// The newest version of an item, expired or not, with its value. Takes no stripe: the caller
+    /// holds some.
     pub(super) fn stored_value(&self, key: &ItemKey) -> Result<Option<(Head, Bytes)>> {
         let mut missing = None;
         for _ in 0..READS {

@@ -1,9 +1,9 @@
 //! Collections that were cleared, for the snapshots that began before.
 //!
-//! Such a snapshot reads the leaves that the collection had, all of them together, where it reads
-//! saved heads of items that were changed one by one. They are saved once, in the newest snapshot
-//! that reads them, and handed down like saved heads. Only the first clear after a snapshot began
-//! is of interest to it.
+//! Of items that were changed one by one a snapshot reads saved heads. Of a cleared collection it
+//! reads all leaves as they were before the clear. They are saved once, in the newest snapshot that
+//! reads them, and handed down like saved heads. A snapshot needs only the first clear after it
+//! began.
 
 use crate::engine::snapshots::{Kept, Layer, Snapshots, View};
 use crate::index::ClearedLeaves;
@@ -13,17 +13,17 @@ use crate::seams::sync::Ordering;
 #[derive(Debug)]
 pub(super) struct SavedCollection {
     collection: Box<str>,
-    /// That of the clear.
+    /// The revision of the clear.
     revision: u64,
     leaves: ClearedLeaves,
-    /// What they occupy.
+    /// How many bytes they take.
     bytes: u64,
 }
 
 impl Snapshots {
     /// Saves the leaves of a collection that a commit of this revision is about to clear, if a
-    /// snapshot reads them; whether one does. The caller holds all stripes and puts an empty
-    /// directory into the index afterwards.
+    /// snapshot reads them; returns whether one does. The caller holds all stripes and puts an
+    /// empty directory into the index afterwards.
     pub(crate) fn save_cleared(
         &self,
         collection: &str,
@@ -39,8 +39,8 @@ impl Snapshots {
         true
     }
 
-    /// Counts memory that a clear's leaves go on to occupy; whether a snapshot still reads them.
-    /// Beyond the limit the oldest snapshots are given up.
+    /// Counts memory that the leaves of a clear still take; returns whether a snapshot still reads
+    /// them. Beyond the limit the oldest snapshots are given up.
     pub(crate) fn grow_cleared(&self, revision: u64, bytes: u64) -> bool {
         let mut kept = self.kept.write();
         let Some(layer) = kept.layers.values_mut().find(|layer| layer.has_cleared(revision)) else {

@@ -9,7 +9,7 @@ use super::memory::{MemoryBacking, MemoryBackings, Pairs, State};
 use crate::seams::sync::Mutex;
 use crate::values::error::{Error, IndexFailure, Result};
 
-/// What the backing stores of [`MemoryBackings::simulated`] share besides their pairs.
+/// What the backing stores of [`MemoryBackings::simulated`] share in addition to their pairs.
 #[derive(Debug, Default)]
 pub(super) struct Simulation {
     faults: Arc<Faults>,
@@ -122,7 +122,7 @@ impl Faults {
     }
 }
 
-/// What a backing store was, and how it came to what it is.
+/// The history of a backing store's contents.
 #[derive(Debug, Default)]
 pub(super) struct Recording {
     /// Versions that were flushed, newest last.

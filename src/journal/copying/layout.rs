@@ -68,8 +68,8 @@ impl<'a> Layout<'a> {
         Ok(self.records)
     }
 
-    /// Begins a segment with the revision after those of the last one, whether compaction has
-    /// left a commit of it or not: that they join shows that none is missing.
+    /// Begins a segment with the revision after the last one of the segment before, even if
+    /// compaction has dropped that commit: as their revisions join, no segment is missing.
     fn begin(&mut self, incarnations: Arc<[[u8; 16]]>) -> Result<()> {
         let number = self.records.len() as u32 + 1;
         let before = self.records.last().and_then(|record| record.sealed);

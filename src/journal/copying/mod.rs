@@ -1,8 +1,8 @@
 //! Copying a journal into a directory of its own: what backup and restore share.
 //!
-//! Commits are read one after another, their checksums verified on the way, and laid out anew in
-//! segments of the copy. MANIFEST comes last, so that a copy is whole or no store at all; until
-//! then a marker says that what lies there may be thrown away.
+//! Commits are read one after another, their checksums are verified, and they are laid out anew in
+//! segments of the copy. MANIFEST is written last, so that a copy is whole or no store at all;
+//! until then a marker says that the files there may be removed.
 
 mod collect;
 mod damaged;

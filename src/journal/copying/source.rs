@@ -221,7 +221,7 @@ fn frame_bytes(found: &FoundSegment) -> u64 {
 /// How far the journal is known to have been synced.
 fn mark(disk: &ReadOnlyDisk, store: &Path) -> Result<u64> {
     let path: PathBuf = store.join(WATERMARK_FILE);
-    // One that is missing would be made anew by loading it.
+    // Loading a WATERMARK that is missing would make one.
     let present = disk.exists(&path).map_err(Error::io("looking for", &path))?;
     if present { Ok(Watermark::load(disk, store)?.1) } else { Ok(0) }
 }

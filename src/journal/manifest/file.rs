@@ -25,11 +25,11 @@ pub(super) const SLOT_BYTES: u64 = 256 << 10;
 const PREALLOCATED_BYTES: u64 = 16 << 10;
 /// How much more of each is allocated at a time when there are many segments.
 const GROWTH_BYTES: u64 = 16 << 10;
-/// Kept free by who adds a segment, so that compaction, which lists for a while what it replaces,
-/// can go on to make room.
+/// A rotation keeps this much free, so that compaction, which lists for a while what it replaces,
+/// can still make room.
 const COMPACTION_ROOM_BYTES: u64 = 8 << 10;
 
-/// What reading the file gave.
+/// The result of reading the file.
 #[derive(Debug)]
 pub(crate) enum Loaded {
     Missing,
@@ -44,7 +44,7 @@ pub(crate) struct ManifestFile {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     sequence: u64,
-    /// So much of each slot is known to need no more space.
+    /// The length up to which each slot is known to need no more space.
     allocated: u64,
     /// The slot that is not known to be durable, unless both are.
     unsynced: u64,

@@ -99,7 +99,7 @@ impl Patch {
     /// Reads the array of operations of [RFC 6902], or one with this crate's own operations.
     ///
     /// Members that an operation does not define are ignored, as the RFC demands. An object is
-    /// refused: it may be a merge patch, and a caller who takes those knows so and uses
+    /// refused: it may be a merge patch, and a caller that accepts merge patches uses
     /// [`merge`](Self::merge).
     ///
     /// ```

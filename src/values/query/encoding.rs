@@ -288,7 +288,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// What is in a code, for those who hold it against the values that it was made of.
+/// The values in a code, for tests that compare it with the values that it was made of.
 #[cfg(any(test, feature = "simulation"))]
 impl Decoder<'_> {
     /// The next field, `Some(None)` for a missing one; `None` where the bytes are not a code, or a

@@ -71,7 +71,7 @@ pub(crate) fn codes(index: &Index, document: &Value) -> Result<Codes, TooManyEnt
     if found.len() > MAX_ENTRIES { Err(TooManyEntries) } else { Ok(found) }
 }
 
-/// As [`codes`], for those who hold them against what is in an index.
+/// As [`codes`], for tests that compare them with the entries of an index.
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) fn entries(
     index: &Index,

@@ -74,7 +74,7 @@ impl Exact {
     }
 }
 
-/// The way back to a number, for those who hold codes against the values that they were made of.
+/// The way back to a number, for tests that compare codes with the values that they were made of.
 #[cfg(any(test, feature = "simulation"))]
 impl Magnitude {
     /// The number as an integer, if it is one below 2⁶⁴.

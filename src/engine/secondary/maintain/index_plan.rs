@@ -50,7 +50,7 @@ pub(super) struct RowsChange {
     /// Places of their keys, with the revisions that added them.
     pub(super) removed: Vec<(usize, u64)>,
     pub(super) added: Vec<usize>,
-    /// Whether only building the index anew makes it right again.
+    /// Whether the index can only be made right by building it anew.
     pub(super) lost: bool,
 }
 
@@ -206,7 +206,7 @@ impl IndexPlan {
     }
 }
 
-/// What these rows come to, those that are added less those that are removed.
+/// The sum of the added rows less that of the removed ones.
 pub(in crate::engine::secondary) fn difference<'k>(
     removed: impl IntoIterator<Item = &'k [u8]>,
     added: impl IntoIterator<Item = &'k [u8]>,
