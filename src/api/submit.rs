@@ -202,8 +202,8 @@ fn apply_patches(
     Ok(())
 }
 
-/// Applies the filter, and where that holds the patch, of an operation to a version; whether the
-/// operation succeeds then.
+/// Applies the filter of an operation to a version and, if that holds, the patch; returns whether
+/// the operation is allowed then.
 fn apply_to(
     operation: &mut Operation,
     state: &mut KeyState,

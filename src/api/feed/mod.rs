@@ -63,7 +63,7 @@ impl Store {
     /// let written = notes.create("a", &"one".to_owned())?;
     /// notes.delete("a", written.etag())?;
     ///
-    /// let mut place = Cursor::START; // or what the last run has kept
+    /// let mut place = Cursor::START; // or what the last session has kept
     /// let mut kinds = Vec::new();
     /// for change in store.changes(place)? {
     ///     let change = change?;

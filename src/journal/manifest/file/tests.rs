@@ -120,7 +120,7 @@ fn a_list_longer_than_its_slot_takes_no_memory() {
     }
 }
 
-/// What a run that was killed has written may be in the system's cache alone, as may the second
+/// What a session that was killed has written may be in the system's cache alone, as may the second
 /// slot of each replacement.
 #[test]
 fn what_is_not_known_to_be_durable_is_replaced_first() {
