@@ -22,7 +22,7 @@ const CELLS_IN_MEMORY: usize = 512;
 /// The most that is read in one go, except for a single larger entry.
 const NEIGHBOURS_BYTES: u64 = 256 << 10;
 
-/// What a scan looks at: a part of a collection, from one end or the other.
+/// The part of a collection that a scan looks at, and from which end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span<'a> {
     pub(crate) collection: &'a str,

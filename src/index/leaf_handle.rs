@@ -1,4 +1,4 @@
-//! One leaf of a collection's directory: resident or not, clean or not.
+//! One leaf of a collection's directory, with its lock and state.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -23,34 +23,34 @@ pub(super) struct LeafHandle {
 pub(super) struct LeafState {
     /// The first key that belongs to the next leaf; `None` in the last leaf.
     pub(super) high: Option<Box<[u8]>>,
-    /// `None` where the leaf is in the backing store only.
+    /// `None` while the leaf is in the backing store only.
     pub(super) leaf: Option<Leaf>,
-    /// The checksum of the pair as it was last given to the backing store; `None` for no pair.
+    /// The checksum of the pair as it was last written to the backing store; `None` for no pair.
     pub(super) stored: Option<u32>,
     pub(super) writing: Writing,
-    /// The keys of this leaf belong to the one before it now.
+    /// Whether the leaf was merged into the one before it.
     pub(super) merged: bool,
-    /// The collection was cleared, and the leaf let go of: it is the snapshots' now, and nothing in
-    /// it changes.
+    /// Whether the collection was cleared and only snapshots read the leaf: it does not change any
+    /// more.
     pub(super) frozen: bool,
-    /// Since which revision the leaf holds no item, or [`UNKNOWN`] or [`SOME`], as was found since its
-    /// last change. It stays known when the leaf leaves memory.
+    /// The revision since which the leaf holds no item, [`UNKNOWN`] or [`SOME`]; found by a look
+    /// since its last change. It is kept when the leaf leaves memory.
     without_items_since: AtomicU64,
 }
 
-/// Nobody has looked.
+/// Nobody has looked since the last change.
 const UNKNOWN: u64 = u64::MAX;
-/// It holds some.
+/// The leaf holds items.
 const SOME: u64 = u64::MAX - 1;
 
 /// How a leaf differs from its pair in the backing store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writing {
-    /// The pair is the leaf.
+    /// The pair is equal to the leaf.
     Clean,
     /// The leaf was changed.
     Dirty,
-    /// A checkpoint has encoded the leaf and not yet given it to the backing store.
+    /// A checkpoint has encoded the leaf and not yet written it to the backing store.
     UnderWay,
     /// As `UnderWay`, and the leaf was changed since.
     UnderWayAndDirty,
@@ -124,10 +124,10 @@ impl LeafState {
         }
     }
 
-    /// Whether the leaf is known to hold no item, and to have held none at this revision. One that was
-    /// never in memory may hold some.
+    /// Whether the leaf is known to hold no item, and to have held none at this revision. A leaf
+    /// that was never in memory may hold some.
     pub(super) fn held_no_item_at(&self, revision: u64) -> bool {
-        // Relaxed: it changes under this leaf's lock only, or to what others would find as well.
+        // Relaxed: it changes under this leaf's lock only, or to a value that every look finds.
         let since = match (self.without_items_since.load(Ordering::Relaxed), &self.leaf) {
             (UNKNOWN, Some(leaf)) => {
                 let since = leaf.without_items_since().unwrap_or(SOME);

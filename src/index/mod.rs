@@ -6,14 +6,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | the index, its collections, and what is counted |
+//! | `mod.rs` | the index, its collections and counts |
 //! | [`cells`] | reading and changing cells |
 //! | [`scan`] | cells in order |
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
 //! | [`clearing`] | an empty directory in the place of a collection's |
-//! | [`write_back`] | giving changed leaves to the backing store |
+//! | [`write_back`] | writing changed leaves to the backing store |
 //! | [`secondary`] | the directories that hold rows of secondary indexes |
-//! | [`restoration`] | giving up the backing store, filling what it held from the journal, taking another |
+//! | [`restoration`] | giving up the backing store, restoring lost leaves from the journal, taking another |
 //! | [`opening`] | an index from its directory file, from its pairs, or from nothing |
 //! | [`directory`], [`leaf_handle`], [`leaf`] | the leaves of a collection, one leaf's lock, its cells |
 //! | [`backing`] | the ordered map on disk: sled and its guard, or memory |

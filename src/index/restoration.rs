@@ -1,5 +1,5 @@
-//! Without a backing store: giving it up, filling what only it held from the journal, and taking a
-//! new one.
+//! Giving up the backing store, restoring from the journal the leaves that only it held, and taking
+//! a new one.
 
 use std::ops::{Bound, ControlFlow};
 use std::sync::Arc;
@@ -52,11 +52,11 @@ impl Index {
         self.directories().iter().any(holes)
     }
 
-    /// Fills leaves that are lost with heads from the journal; `heads` calls with the head of each
+    /// Fills leaves that are lost with heads from the journal. `heads` passes on the head of each
     /// entry, in order of revision. Afterwards all leaves are in memory.
     ///
     /// # Errors
-    /// What `heads` fails with; then nothing has changed.
+    /// Those of `heads`; then nothing is changed.
     pub(crate) fn restore(
         &self,
         heads: impl FnOnce(&mut TakeHead<'_>) -> Result<()>,
@@ -69,7 +69,7 @@ impl Index {
         let pin = holes.pin();
         let mut cleared = Ok(());
         heads(&mut |key, head| {
-            // What is older went with the clear.
+            // The clear has removed what is older.
             if key.is_collection() && cleared.is_ok() {
                 cleared = holes.replay_clear(key, head, &mut |_| {});
             }

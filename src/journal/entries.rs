@@ -1,4 +1,4 @@
-//! The entries of a commit, with where their records lie.
+//! The entries of a commit, with the places of their records.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ use crate::values::revision::Revision;
 pub(crate) struct EntrySource<'s> {
     pub(crate) segment: u32,
     pub(crate) path: &'s Path,
-    /// Those of the segment's header: entries name them by index.
+    /// The incarnations in the segment's header: entries name them by index.
     pub(crate) incarnations: &'s [[u8; 16]],
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct FoundEntry<'s, 'a> {
     /// Where its record begins in the segment.
     pub(crate) offset: u32,
     pub(crate) record: &'a [u8],
-    /// The one that wrote it.
+    /// The incarnation that wrote it.
     pub(crate) incarnation: &'s [u8; 16],
 }
 

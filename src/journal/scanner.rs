@@ -1,4 +1,4 @@
-//! Reading the frames of a segment from front to back, over damage where that is asked for.
+//! Reading the frames of a segment from front to back, over damage on request.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,18 @@ pub(crate) struct ScannedFrame<'a> {
     pub(crate) revision: u64,
     /// The frame's bytes after its header.
     pub(crate) body: &'a [u8],
-    /// What they were compared with.
+    /// The checksum in the header, which the body matches.
     pub(crate) body_checksum: u32,
 }
 
-/// A part of a segment in which there are no frames that can be read.
+/// A part of a segment in which no frame can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DamagedStretch {
     pub(crate) offset: u64,
     pub(crate) end_offset: u64,
-    /// The commits that may have been there have revisions from this one on.
+    /// The lowest revision of a commit that may have been there.
     pub(crate) first_revision: u64,
-    /// And up to this one.
+    /// The highest revision of one.
     pub(crate) last_revision: u64,
 }
 
@@ -47,8 +47,10 @@ impl DamagedStretch {
 }
 
 impl<'a> ScannedFrame<'a> {
-    /// Parses the frame and checks what its checksum does not: that it is one this version writes,
-    /// in ascending order of revision.
+    /// Parses the frame, and checks that its revision is above `last_revision`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when it is not, or when the body cannot be decoded.
     pub(crate) fn check(&self, path: &Path, last_revision: u64) -> Result<Body<'a>> {
         let body = Body::decode(self.body);
         let body = body.ok_or_else(|| {
@@ -65,7 +67,7 @@ impl<'a> ScannedFrame<'a> {
     }
 }
 
-/// Reads frames one after another until the first that is not valid, or over those.
+/// Reads frames one after another: up to the first that is not valid, or over damage.
 #[derive(Debug)]
 pub(crate) struct FrameScanner {
     file: Arc<dyn DiskFile>,
@@ -74,8 +76,8 @@ pub(crate) struct FrameScanner {
     next: Position,
     /// The revision of the last commit that was checked.
     last_revision: u64,
-    /// Up to where frames have to reach, and the highest revision of one, where damage is stepped
-    /// over.
+    /// Present if damage is stepped over: the offset that frames have to reach, and their highest
+    /// revision.
     over: Option<(u64, u64)>,
     damage: Vec<DamagedStretch>,
     last: Option<Found>,

@@ -46,8 +46,7 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
         self.open(path, false)
     }
 
-    /// The path by which this disk would be asked for the same place whatever alias of it is
-    /// given. The place need not exist.
+    /// The path that is the same for every alias of a place. The place need not exist.
     fn resolve(&self, path: &Path) -> io::Result<PathBuf> {
         Ok(path.to_owned())
     }
@@ -55,18 +54,18 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     /// Makes a directory and its missing parents; an existing directory is left as it is.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Names of the entries of a directory, sorted. Names that are not UTF-8 are none of ours and
-    /// are left out.
+    /// Names of the entries of a directory, sorted. Names that are not UTF-8 are not ours and are
+    /// left out.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
 
-    /// Whether anything of this name exists, a link that leads nowhere too.
+    /// Whether anything of this name exists, including a link that leads nowhere.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
-    /// What has this name, if anything does; a link is not followed.
+    /// The kind of what has this name, if anything does; a link is not followed.
     fn kind(&self, path: &Path) -> io::Result<Option<EntryKind>>;
 
-    /// Removes a file. Open handles go on reading and writing what is now nameless; Windows may
-    /// keep the name taken until the last of them is gone.
+    /// Removes a file. Open handles can still read and write it; Windows may keep the name taken
+    /// until the last of them is closed.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
     /// Moves a file within this disk, replacing the target if it exists. The target must not be
@@ -75,10 +74,10 @@ pub(crate) trait Disk: Debug + Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes the names in a directory durable: files created, renamed or removed there.
-    /// Does nothing where the file system cannot do that and keeps names in order itself.
+    /// Does nothing if the file system cannot do that and keeps names in order itself.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Whether what is written here may find no space, so that some is worth setting aside.
+    /// Whether a write may find no space, so that setting some aside is worth it.
     fn can_be_full(&self) -> bool {
         true
     }

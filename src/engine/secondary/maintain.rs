@@ -1,8 +1,8 @@
 //! What a commit changes in the indexes of its items' collections.
 //!
-//! The version before is read under the key's stripe, so it is the one that the commit displaces.
-//! Rows of its that are there and not the new version's are removed, and rows of the new version's
-//! that are not there are added: so an index that is being built needs no other rule.
+//! The version before is read under the key's stripe, so it is the one that the commit displaces. A
+//! row of that version is removed if it is there and the new version does not have it. A row of the
+//! new version is added if it is not there. An index that is being built needs no other rule.
 
 mod index_plan;
 
@@ -26,11 +26,11 @@ use crate::values::query::entries::{Codes, MAX_ENTRIES, TooManyEntries, codes};
 
 impl Engine {
     /// The rows of a commit's items in indexes, before and after it: for each change those of all
-    /// indexes of its collection. The keys' stripes are locked, and their leaves pinned.
+    /// indexes of its collection. The caller has locked the keys' stripes and pinned their leaves.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] where a new version has too many entries, with the place of its change;
-    /// and a unique index that is not built.
+    /// - [`Hindrance::Refused`] with [`Error::TooLarge`] for a new version with too many entries.
+    /// - [`Hindrance::Unbuilt`] with a unique index that is not built.
     pub(in crate::engine) fn item_rows(
         &self,
         changes: &[Change<'_>],
@@ -101,7 +101,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The value that a commit displaces. Its leaf is pinned.
+    /// The value that a commit displaces. The caller has pinned its leaf.
     pub(super) fn value_before(&self, key: &ItemKey, head: &Head) -> Result<Bytes> {
         if let Some(Cell { head: now, value: Some(value) }) = self.index.cell(key)?
             && now.etag == head.etag
