@@ -15,27 +15,28 @@ use crate::values::error::Result;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 
-/// The leaves that a collection had until it was cleared.
+/// The leaves of a collection before it was cleared.
 #[derive(Debug, Clone)]
 pub(crate) struct ClearedLeaves(pub(super) Arc<Directory>);
 
-/// What happens to each of the leaves that are let go of.
+/// What to do with each leaf of a cleared collection.
 pub(crate) trait LetGo {
     /// Takes a head that the clear has removed.
     fn take(&mut self, head: &Head);
 
-    /// Whether a leaf of this size stays in memory, for snapshots; it counts for them from now on.
+    /// Whether a leaf of this size stays in memory, for snapshots; if so, it counts as theirs.
     fn keeps(&mut self, leaf_bytes: u64) -> bool;
 }
 
 impl Index {
-    /// The leaves of a collection, as they are; `None` where there are none.
+    /// The leaves of a collection; `None` if there are none.
     pub(crate) fn leaves_of(&self, collection: &str) -> Option<ClearedLeaves> {
         self.directory(collection).map(ClearedLeaves)
     }
 
     /// Puts an empty directory in the place of a collection's, whose one cell is the tombstone of
-    /// the whole collection. No I/O, nothing that can fail, and the same for any number of items.
+    /// the whole collection. Does no I/O and cannot fail. The time does not depend on
+    /// the number of items.
     pub(crate) fn replace_with_tombstone(&self, collection: &str, tombstone: &Head) {
         let mut leaf = Leaf::new();
         leaf.put(&[], tombstone, None);
@@ -49,13 +50,13 @@ impl Index {
         self.collections.write().insert(collection.into(), directory);
     }
 
-    /// Lets go of the leaves of a cleared collection: of their memory, and of their pairs in the
-    /// backing store, which the next checkpoint removes. Others read and write, but no checkpoint
-    /// is taken during the call. The leaves that are kept hold heads and no values.
+    /// Frees the leaves of a cleared collection: their memory, and their pairs in the backing
+    /// store, which the next checkpoint removes. Others read and write, but no checkpoint is taken
+    /// during the call. Leaves that snapshots keep hold heads and no values.
     ///
     /// # Errors
-    /// What loading a leaf fails with, after all others were let go of. The heads of that leaf are
-    /// unknown then.
+    /// The error of loading a leaf, after all others were freed. The heads of that leaf are unknown
+    /// then.
     pub(crate) fn let_go(&self, cleared: &ClearedLeaves, how: &mut impl LetGo) -> Result<()> {
         let directory = &*cleared.0;
         let (mut from, mut outcome) = (Box::<[u8]>::default(), Ok(()));
@@ -100,7 +101,7 @@ impl Index {
         }
     }
 
-    /// The cell of an item in a collection as it was when it was cleared.
+    /// The cell of an item in a collection as it was before it was cleared.
     ///
     /// # Errors
     /// What loading the leaf fails with.

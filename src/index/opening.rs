@@ -1,5 +1,5 @@
-//! An index as an open finds it: by the file that an orderly close wrote, or by all pairs of the
-//! backing store.
+//! Opening an index: from the file that an orderly close wrote, or from all pairs of the backing
+//! store.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -30,7 +30,7 @@ pub(crate) struct DirectoryFile {
 #[derive(Debug, PartialEq, Eq, Encode, Decode)]
 struct CollectionLeaves {
     name: String,
-    /// How many items there are, and their sum, as the journal says.
+    /// Count and sum of the items, as the journal has them.
     content: (u64, u128),
     leaves: Vec<StoredLeaf>,
 }
@@ -44,7 +44,7 @@ impl DirectoryFile {
         bincode::encode_to_vec(self, config::standard()).unwrap_or_default()
     }
 
-    /// How many items each collection has, and their sum.
+    /// Count and sum of each collection's items.
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&str, (u64, u128))> {
         self.collections.iter().map(|leaves| (leaves.name.as_str(), leaves.content))
     }
@@ -80,7 +80,7 @@ impl Index {
         Some(DirectoryFile { generation, collections })
     }
 
-    /// An index by what a close wrote; `None` where that is not in order.
+    /// An index from the file that a close wrote; `None` if its keys are not in order.
     pub(crate) fn from_file(
         file: DirectoryFile,
         backing: Arc<dyn Backing>,
@@ -101,8 +101,8 @@ impl Index {
         Some(index)
     }
 
-    /// An index by all pairs of the backing store, whose heads are shown to `visit`; `None` where a
-    /// pair is damaged or `visit` says that a head cannot be.
+    /// An index from all pairs of the backing store. `visit` gets each head; `None` if a pair is
+    /// damaged or `visit` returns false for a head.
     ///
     /// # Errors
     /// What the backing store fails with.

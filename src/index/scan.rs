@@ -21,20 +21,19 @@ impl<F: FnMut(KeyRef<'_>, &Head, Option<CachedValue<'_>>) -> ControlFlow<()>> Vi
 
 /// Takes the cells of one leaf after the other, all or some; breaks where the scan ends.
 ///
-/// It has the leaf's cells and not one of them, so that what is done for each compiles into one
-/// loop.
+/// It takes all cells of a leaf at once, so that the work for each compiles into one loop.
 pub(crate) trait VisitLeaf: FnMut(LeafCells<'_>) -> ControlFlow<()> {}
 impl<F: FnMut(LeafCells<'_>) -> ControlFlow<()>> VisitLeaf for F {}
 
 /// How many collections a walk looks up at a time.
 const DIRECTORIES: usize = 256;
 
-/// Which cells a scan is to show.
+/// Which cells a scan shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shown {
     All,
-    /// Those of what were items at a revision. Leaves that are known to hold only tombstones that
-    /// are not newer are passed over, and not loaded; other tombstones are shown.
+    /// The cells of items at a revision. Leaves that are known to hold only tombstones of this
+    /// revision or older are passed over, and not loaded; other tombstones are shown.
     ItemsAt(u64),
 }
 
@@ -80,8 +79,7 @@ impl Index {
         self.scan_directory(&directory, (lower, upper), reverse, shown, visit)
     }
 
-    /// Like [`scan_leaves`](Self::scan_leaves), of the leaves that a collection had when it was
-    /// cleared.
+    /// As [`scan_leaves`](Self::scan_leaves), for the leaves of a collection before it was cleared.
     ///
     /// # Errors
     /// What loading a leaf fails with.

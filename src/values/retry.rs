@@ -1,4 +1,4 @@
-//! How often, and after what waits, a lost race is run again.
+//! How often an operation that lost a race is repeated, and after which waits.
 
 use std::time::{Duration, Instant};
 
@@ -87,8 +87,8 @@ pub(crate) struct Attempts<'a> {
     began: Instant,
 }
 
-/// How often an update may lose to a write that its own closure made. A closure that does so every
-/// time never gets through; one that does so a few times may.
+/// How often an update may lose to a write of its own closure. A closure that writes the item every
+/// time never succeeds; one that does so a few times may.
 const MAX_LOST_TO_ITSELF: u32 = 16;
 
 /// Why no further attempt is made.

@@ -174,7 +174,7 @@ impl IndexRows {
         Ok(())
     }
 
-    /// What the row's item is ordered by, if the order is not that of the rows.
+    /// The group of the row's item, if items are not ordered by their rows alone.
     fn group(&self, code: &[u8]) -> Option<Vec<u8>> {
         let fields = self.plan.ordered_fields();
         let in_order = !self.plan.reverse
@@ -212,7 +212,7 @@ impl Iterator for IndexRows {
                     );
                     return Some(Ok(Candidate { key, version, group, place }));
                 }
-                // It is expired.
+                // The item is expired.
                 Ok(None) => {}
                 Err(error) => return Some(Err(error)),
             }

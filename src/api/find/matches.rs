@@ -50,7 +50,7 @@ impl Query {
         &self.condition
     }
 
-    /// The definition of an index that would be used.
+    /// The definition of an index that the find would use.
     fn suggested_index(&self) -> Option<String> {
         suggestion(&self.condition, self.sort.as_ref()).map(|index| index.name())
     }
@@ -59,14 +59,14 @@ impl Query {
         self.after.as_ref()
     }
 
-    /// The keys among which the items are: without a sort, those after the place.
+    /// The bounds of the items' keys: without a sort, those after the place.
     pub(super) fn keys(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         let after = self.after.as_ref().filter(|_| self.sort.is_none());
         let lower = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.rank().key()));
         (lower, Bound::Unbounded)
     }
 
-    /// What an item that is found is sorted by.
+    /// The code that an item is sorted by; `None` if it is not found.
     fn place(&self, document: &Value) -> Option<ShortBytes> {
         if !self.condition.matches(document) {
             return None;
@@ -91,7 +91,7 @@ pub(super) struct Match {
     pub(super) key: ItemKey,
     pub(super) version: Version,
     pub(super) rank: Rank,
-    /// As of the candidate.
+    /// The candidate's group.
     pub(super) group: Option<Vec<u8>>,
 }
 

@@ -9,12 +9,13 @@ use crate::seams::clock::millis;
 use crate::values::etag::ETag;
 use crate::values::item::Meta;
 
-/// What an evaluation needs to know of the stored version; absent and expired items have none.
+/// The properties of the stored version that an evaluation uses; absent and expired items have
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) etag: ETag,
     pub(crate) modified_ms: u64,
-    /// Whether its document meets the filter of the precondition, if that is one.
+    /// Whether its document meets the precondition's filter, if it has one.
     pub(crate) meets: bool,
 }
 
@@ -24,7 +25,7 @@ impl From<&Meta> for Stored {
     }
 }
 
-/// The verbs as far as preconditions differ between them.
+/// The verbs that preconditions distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
@@ -48,22 +49,21 @@ impl fmt::Display for Verb {
     }
 }
 
-/// How an evaluation came out.
+/// The result of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The precondition holds.
     Holds,
-    /// It fails: 412, or on a read 304 where it was an `IfNoneMatch` or `IfModifiedSince`.
+    /// It fails: 412, or 304 for a read with `IfNoneMatch` or `IfModifiedSince`.
     Fails,
-    /// This verb does not take this precondition.
+    /// This verb does not accept this precondition.
     Refused(&'static str),
 }
 
 /// Decides a precondition: the only place where one is evaluated.
 ///
-/// `stored` is the current version, `None` when absent or expired. Whether a verb then finds
-/// its item is the verb's own affair: `replace` of an absent item is `NotFound` whatever is
-/// decided here, once the pair is not refused.
+/// `stored` is the current version, `None` when absent or expired. Unless the pair is refused, the
+/// verb decides what an absent item means: `replace` returns `NotFound`, whatever is decided here.
 pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<Stored>) -> Verdict {
     use Verb::{Check, Delete, Get, Patch, Replace};
 
@@ -99,8 +99,8 @@ pub(crate) fn evaluate(verb: Verb, precondition: &Precondition, stored: Option<S
     if holds { Verdict::Holds } else { Verdict::Fails }
 }
 
-/// Whether a write is newer than an instant, at the resolution at which the instant was given: an
-/// HTTP date has whole seconds, and a write within that second was shown with the same date.
+/// Whether a write is newer than an instant, at the instant's resolution: an HTTP date has whole
+/// seconds, and a write within that second was shown with the same date.
 fn is_newer(modified_ms: u64, since: SystemTime) -> bool {
     let since_ms = millis(since);
     let whole_seconds =
