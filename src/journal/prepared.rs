@@ -109,7 +109,7 @@ impl Journal {
     }
 
     /// Whether a file was made ahead.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn has_prepared(&self) -> bool {
         self.prepared.lock().is_some()
     }
