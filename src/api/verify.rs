@@ -289,7 +289,7 @@ mod tests {
             let misplaced = Head { offset: b.offset, len_bytes: b.len_bytes, ..a };
             let key = ItemKey::new("numbers", b"a").unwrap();
             let pin = engine.pin(std::iter::once(&key)).unwrap();
-            engine.index.change_head(&key, &pin, |_| Some(misplaced));
+            engine.index.change_head(&key, &pin, &|_| Some(misplaced));
         }
         assert_eq!(numbers.get("a").unwrap().unwrap().value, 1);
         assert!(matches!(store.verify(), Err(Error::Corrupt { .. })));
@@ -303,7 +303,7 @@ mod tests {
         {
             let engine = store.engine().unwrap();
             let pin = engine.pin(std::iter::once(&key)).unwrap();
-            engine.index.remove_if(&key, &pin, |_| true);
+            engine.index.remove_if(&key, &pin, &|_| true);
         }
         store.close().unwrap();
     }

@@ -45,7 +45,7 @@ impl Engine {
     ) -> Result<()> {
         let _locked = self.stripes.lock(std::iter::once(key.as_bytes()));
         let pin = self.pin(std::iter::once(key))?;
-        self.index.change_head(key, &pin, |head| {
+        self.index.change_head(key, &pin, &|head| {
             if head.revision != revision || head.segment == segment {
                 return None;
             }
@@ -74,7 +74,7 @@ impl Engine {
         let mut locked = self.stripes.lock(std::iter::once(key.as_bytes()));
         let pin = self.pin(std::iter::once(key))?;
         locked.begin_apply();
-        self.index.remove_if(key, &pin, |head| head.revision == revision && head.deleted);
+        self.index.remove_if(key, &pin, &|head| head.revision == revision && head.deleted);
         Ok(())
     }
 }

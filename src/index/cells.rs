@@ -194,27 +194,29 @@ impl Index {
         &self,
         key: &ItemKey,
         _: &Pinned<'_>,
-        f: impl FnOnce(&Head) -> Option<Head>,
+        f: &dyn Fn(&Head) -> Option<Head>,
     ) {
-        self.with_cell(key, |state, slot| {
-            let leaf = state.leaf.as_ref()?;
-            let head = f(&leaf.head(slot))?;
-            self.change(state, |leaf| leaf.set_head(slot, &head));
-            Some(())
+        self.with_cell(key, &mut |state, slot| {
+            let head = state.leaf.as_ref().and_then(|leaf| f(&leaf.head(slot)));
+            if let Some(head) = head {
+                self.change(state, |leaf| leaf.set_head(slot, &head));
+            }
         });
     }
 
     /// Removes the cell of an item if `f` says so. A leaf that is nearly empty then joins the one
     /// before it. The item's leaf is in memory.
-    pub(crate) fn remove_if(&self, key: &ItemKey, _: &Pinned<'_>, f: impl FnOnce(&Head) -> bool) {
-        let removed = self.with_cell(key, |state, slot| {
-            let leaf = state.leaf.as_ref()?;
-            f(&leaf.head(slot)).then_some(())?;
-            let removed = self.change(state, |leaf| leaf.remove(slot));
-            let is_small = state.leaf.as_ref().is_some_and(Leaf::is_nearly_empty);
-            Some((removed, is_small))
+    pub(crate) fn remove_if(&self, key: &ItemKey, _: &Pinned<'_>, f: &dyn Fn(&Head) -> bool) {
+        let (mut removed, mut is_small) = (None, false);
+        self.with_cell(key, &mut |state, slot| {
+            if state.leaf.as_ref().is_some_and(|leaf| f(&leaf.head(slot))) {
+                removed = Some(self.change(state, |leaf| leaf.remove(slot)));
+                is_small = state.leaf.as_ref().is_some_and(Leaf::is_nearly_empty);
+            }
         });
-        if let Some((_, true)) = removed {
+        // What was in the cell is freed without the locks.
+        drop(removed);
+        if is_small {
             self.merge(key);
         }
     }
@@ -236,16 +238,17 @@ impl Index {
         if self.memory.is_full() && !wanted_again() {
             return;
         }
-        let value = ReadValue { parent, bytes: bytes.clone() };
-        let free = self.with_cell(key, |state, slot| {
+        let mut value = Some(ReadValue { parent, bytes: bytes.clone() });
+        let mut free = None;
+        self.with_cell(key, &mut |state, slot| {
             let before = state.memory_bytes();
-            let leaf = state.leaf.as_mut().filter(|_| !state.frozen)?;
+            let Some(leaf) = state.leaf.as_mut().filter(|_| !state.frozen) else { return };
             let now = leaf.head(slot);
-            (now.revision == head.revision && now.etag == head.etag).then_some(())?;
-            let free = leaf.set_value(slot, Some(value));
-            leaf.touch(slot);
-            self.memory.grew(before, state.memory_bytes());
-            free
+            if now.revision == head.revision && now.etag == head.etag {
+                free = leaf.set_value(slot, value.take());
+                leaf.touch(slot);
+                self.memory.grew(before, state.memory_bytes());
+            }
         });
         // Without the lock.
         drop(free);
@@ -267,32 +270,24 @@ impl Index {
         directory.in_memory_mut(key.key_bytes(), f)
     }
 
-    /// Calls `f` with the cell of a key and its leaf, locked; not where the leaf is not in memory.
-    fn with_cell<T>(
-        &self,
-        key: &ItemKey,
-        f: impl FnOnce(&mut LeafState, Slot) -> Option<T>,
-    ) -> Option<T> {
-        let mut f = Some(f);
-        let at_once = self.in_memory_mut(key, |state| {
-            let slot = state.leaf.as_ref()?.find(key.key_bytes())?;
-            f.take().and_then(|f| f(state, slot))
-        });
-        let Some(f) = f else { return at_once.flatten() };
-        if at_once.is_some() {
-            // The cell is not there.
-            return None;
-        }
-        let directory = self.directory(key.collection())?;
-        let key = key.key_bytes();
-        loop {
-            let handle = directory.leaf_of(key);
-            let mut state = handle.write();
-            if !state.covers(key) {
-                continue;
+    /// Calls `f` with the cell of a key and its leaf, locked, once at most: not where there is no such
+    /// cell, or its leaf is not in memory.
+    fn with_cell(&self, key: &ItemKey, f: &mut dyn FnMut(&mut LeafState, Slot)) {
+        let mut show = |state: &mut LeafState| {
+            if let Some(slot) = state.leaf.as_ref().and_then(|leaf| leaf.find(key.key_bytes())) {
+                f(state, slot);
             }
-            let slot = state.leaf.as_ref()?.find(key)?;
-            return f(&mut state, slot);
+        };
+        if self.in_memory_mut(key, &mut show).is_some() {
+            return;
+        }
+        let Some(directory) = self.directory(key.collection()) else { return };
+        loop {
+            let handle = directory.leaf_of(key.key_bytes());
+            let mut state = handle.write();
+            if state.covers(key.key_bytes()) {
+                return show(&mut state);
+            }
         }
     }
 

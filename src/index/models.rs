@@ -38,7 +38,7 @@ fn remove(index: &Index, name: &str) {
     let key = key(name);
     let pin = index.pin();
     index.make_resident(&key, &pin).unwrap();
-    index.remove_if(&key, &pin, |_| true);
+    index.remove_if(&key, &pin, &|_| true);
 }
 
 fn revision(index: &Index, name: &str) -> Option<u64> {

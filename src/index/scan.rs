@@ -58,9 +58,12 @@ impl Index {
         shown: Shown,
         mut visit: impl Visit,
     ) -> Result<()> {
-        self.scan_leaves(collection, bounds, reverse, shown, &mut |mut cells: LeafCells<'_>| {
+        let mut visit = |mut cells: LeafCells<'_>| {
             cells.try_for_each(|cell| visit(cell.key(), &cell.head(), cell.value()))
-        })
+        };
+        // One scan for all callers. What is most in a hurry uses `scan_leaves`.
+        let mut visit: &mut dyn VisitLeaf = &mut visit;
+        self.scan_leaves(collection, bounds, reverse, shown, &mut visit)
     }
 
     /// As [`scan`](Self::scan), leaf by leaf.

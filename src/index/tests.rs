@@ -274,7 +274,7 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
             replay.retain(|(other, _)| *other != key);
             let pin = index.pin();
             index.make_resident(&key, &pin).unwrap();
-            index.remove_if(&key, &pin, |_| true);
+            index.remove_if(&key, &pin, &|_| true);
             map.remove(key.as_bytes());
         }
         backings.fail_after(rng.u64(..80));

@@ -220,13 +220,12 @@ pub(super) fn records_of<'a>(
 fn found_segments(disk: &dyn Disk, store: &Path) -> Result<Vec<SegmentRecord>> {
     let mut readable = Vec::new();
     let mut unreadable = Vec::new();
-    for number in segment_numbers(disk, store)? {
+    for number in segment_numbers(disk, store)?.into_iter().rev() {
         match Found::read(disk, store, number)? {
             Some(found) => readable.push(found),
             None => unreadable.push(number),
         }
     }
-    readable.sort_by_key(|found| std::cmp::Reverse(found.record.number));
     let mut parts: Vec<Found> = Vec::new();
     // A segment without commits has a seal below its first revision, so it overlaps none.
     let (sealed, unsealed): (Vec<Found>, Vec<Found>) =
@@ -293,12 +292,12 @@ fn gap_of(number: u32, gaps: &[usize], records: &[SegmentRecord]) -> Option<usiz
     gaps.iter().copied().find(fits).or(gaps.first().copied())
 }
 
-/// The numbers of all segment files in the journal's folder.
+/// The numbers of all segment files in the journal's folder, ascending.
 pub(crate) fn segment_numbers(disk: &dyn Disk, store: &Path) -> Result<Vec<u32>> {
     segment_numbers_in(disk, &store.join(JOURNAL_FOLDER))
 }
 
-/// The numbers of all segment files in a folder; none where it is missing.
+/// The numbers of all segment files in a folder, ascending; none where it is missing.
 pub(crate) fn segment_numbers_in(disk: &dyn Disk, folder: &Path) -> Result<Vec<u32>> {
     if !disk.exists(folder).map_err(Error::io("looking for", folder))? {
         return Ok(Vec::new());

@@ -131,6 +131,8 @@ impl PartialEq for ShortBytes {
 impl Eq for ShortBytes {}
 
 impl Ord for ShortBytes {
+    /// Not inlined, as a sort has it at dozens of places, and no read or write goes by it.
+    #[inline(never)]
     fn cmp(&self, other: &Self) -> Ordering {
         self.as_slice().cmp(other.as_slice())
     }

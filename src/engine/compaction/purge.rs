@@ -132,7 +132,7 @@ mod tests {
         {
             let engine = store.engine().unwrap();
             let pin = engine.pin(std::iter::once(&key)).unwrap();
-            engine.index.remove_if(&key, &pin, |_| true);
+            engine.index.remove_if(&key, &pin, &|_| true);
         }
         for round in 0..3 {
             numbers.upsert("other", &round, Precondition::Always).unwrap();

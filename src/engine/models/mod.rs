@@ -183,10 +183,10 @@ fn head_revision(engine: &Engine, key: &str) -> u64 {
 }
 
 /// Sets an item's head to one that the model makes up.
-fn set_head(engine: &Engine, key: &str, f: impl FnOnce(&Head) -> Head) {
+fn set_head(engine: &Engine, key: &str, f: impl Fn(&Head) -> Head) {
     let key = item_key(key);
     let pin = engine.pin(std::iter::once(&key)).unwrap();
-    engine.index.change_head(&key, &pin, |head| Some(f(head)));
+    engine.index.change_head(&key, &pin, &|head| Some(f(head)));
 }
 
 fn text(value: &[u8]) -> String {

@@ -100,7 +100,7 @@ impl Content {
             checksum: record_checksum(entry.record),
             ..head
         };
-        index.change_head(&entry.key, &pin, |_| Some(moved));
+        index.change_head(&entry.key, &pin, &|_| Some(moved));
         self.subtract_live(&head);
         self.add_live(&moved);
         Ok(())
@@ -118,11 +118,11 @@ impl Content {
             let head = index.make_resident(&key, &pin)?.filter(|head| head.deleted);
             if let Some(moved) = head.and_then(|head| self.at_damage(&head)) {
                 // Perhaps it was kept: without its head an older entry would count as the newest.
-                index.change_head(&key, &pin, |_| Some(moved));
+                index.change_head(&key, &pin, &|_| Some(moved));
                 continue;
             }
             let gone = &self.adrift.gone;
-            index.remove_if(&key, &pin, |head| head.deleted && gone.contains_key(&head.segment));
+            index.remove_if(&key, &pin, &|head| head.deleted && gone.contains_key(&head.segment));
         }
         if self.adrift.items > 0 && !self.adrift.damaged.is_empty() {
             self.point_at_damage(index)?;
@@ -141,7 +141,7 @@ impl Content {
         for (key, head, moved) in lost {
             let pin = index.pin();
             index.make_resident(&key, &pin)?;
-            index.change_head(&key, &pin, |_| Some(moved));
+            index.change_head(&key, &pin, &|_| Some(moved));
             self.subtract_live(&head);
             self.add_live(&moved);
         }

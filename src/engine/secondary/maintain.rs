@@ -194,7 +194,7 @@ impl Engine {
                 // Before the row is removed: a reader that does not find it finds it saved.
                 self.snapshots.save(plan.keys.joined(*key), Some(&head), revision);
                 let key = ItemKey::in_directory(directory, plan.keys.in_directory(*key), &[]);
-                self.index.remove_if(&key, pin, |_| true);
+                self.index.remove_if(&key, pin, &|_| true);
             }
             for key in &change.added {
                 leaves.add(directory, plan.keys.in_directory(*key), revision);

@@ -245,6 +245,10 @@ fn wanted<'i>(definitions: impl IntoIterator<Item = &'i Index>) -> Wanted {
     Wanted::of(fields.map(Field::path))
 }
 
+fn sort(list: &mut [Arc<Secondary>], by: fn(&Secondary) -> u64) {
+    list.sort_unstable_by_key(|index| by(index));
+}
+
 impl Secondaries {
     /// Whether there is any index, or was.
     pub(super) fn any(&self) -> bool {
@@ -269,7 +273,7 @@ impl Secondaries {
         let list = self.list.read();
         let mut all: Vec<_> =
             list.by_collection.values().flat_map(|of| of.iter().cloned()).collect();
-        all.sort_unstable_by_key(|index| index.declared);
+        sort(&mut all, |index| index.declared);
         all
     }
 
@@ -284,7 +288,7 @@ impl Secondaries {
         let mut of: Vec<_> = list.by_collection.get(&name).map_or_else(Vec::new, |of| of.to_vec());
         of.retain(|other| other.declared != index.declared);
         of.push(index);
-        of.sort_unstable_by_key(|index| index.slot);
+        sort(&mut of, |index| u64::from(index.slot));
         list.by_collection.insert(name, Arc::new(OfCollection::new(of)));
         self.any.store(true, Ordering::Release);
     }

@@ -218,7 +218,7 @@ impl Engine {
             expected.subtract(row.as_bytes(), NO_TAG);
             if self.index.head(&row)?.is_some() {
                 found.subtract(row.as_bytes(), NO_TAG);
-                self.index.remove_if(&row, &pin, |_| true);
+                self.index.remove_if(&row, &pin, &|_| true);
             }
         }
         for row in added {

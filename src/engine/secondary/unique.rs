@@ -123,7 +123,7 @@ impl Secondary {
             document.map(|document| whole_entries(&self.definition, &document, code))
         };
         match (whole(a), whole(b)) {
-            (Some(a), Some(b)) => !a.is_disjoint(&b),
+            (Some(a), Some(b)) => a.iter().any(|entry| b.contains(entry)),
             _ => false,
         }
     }

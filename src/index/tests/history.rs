@@ -112,7 +112,7 @@ proptest! {
                     let key = key(c, n);
                     let pin = index.pin();
                     index.make_resident(&key, &pin).unwrap();
-                    index.remove_if(&key, &pin, |_| true);
+                    index.remove_if(&key, &pin, &|_| true);
                     map.remove(key.as_bytes());
                 },
                 Step::Get(c, n) => {

@@ -109,7 +109,7 @@ fn a_version_that_cannot_be_read_does_not_block_its_deletion() {
                 checksum: !head.checksum,
                 ..*head
             };
-            engine.index.change_head(&key, &pin, |head| Some(damage(head)));
+            engine.index.change_head(&key, &pin, &|head| Some(damage(head)));
             drop(pin);
             engine.begin_snapshot().unwrap()
         };

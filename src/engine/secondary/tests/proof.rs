@@ -36,7 +36,7 @@ fn falsify(store: &Store, lacking: bool) -> u64 {
     let row = index.row_key(codes.first().unwrap(), if lacking { b"3" } else { b"4" });
     let pin = engine.pin(std::iter::once(&row)).unwrap();
     if lacking {
-        engine.index.remove_if(&row, &pin, |_| true);
+        engine.index.remove_if(&row, &pin, &|_| true);
     } else {
         engine.index.put(&row, &Head::bare(1), None, &pin);
     }

@@ -144,7 +144,7 @@ fn damage_does_not_let_a_second_value_in() {
             checksum: !head.checksum,
             ..*head
         };
-        engine.index.change_head(&key, &pin, |head| Some(damage(head)));
+        engine.index.change_head(&key, &pin, &|head| Some(damage(head)));
     }
     rig.notes().delete("3", Precondition::Always).unwrap();
     assert!(!rig.notes().indexes().unwrap()[0].built);
