@@ -1,5 +1,6 @@
 //! The index on disk: sled 0.34.7, and nothing of it but an ordered map that may fail.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Bound;
@@ -7,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::guard::{Guard, attempt_within};
 use super::{Backing, Backings, lower_bound};
@@ -29,6 +32,14 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// it. Pages over a quarter of it would become blob files, which sled never syncs and leaks. A page
 /// of 257 pairs' keys, each as long as a key may be, must stay below that.
 const SEGMENT_BYTES: usize = 1 << 20;
+
+/// How often a pair is read for sled to evict what is beside its page. sled keeps pages in 256 groups, and
+/// looks at a group's size each time that 64 uses of its pages were counted, eight pairs or more a page.
+const READS_TO_EVICT: usize = 16;
+
+/// How many pairs later. A page of more than 16 pairs is split, and the part that is split off counts as
+/// used only when it is read; pairs are written in descending order, so nothing else would read it.
+const PAIRS_BEFORE_EVICTING: usize = 32;
 
 /// The indexes of a store directory: `index-<generation>/` each.
 #[derive(Debug)]
@@ -101,6 +112,8 @@ pub(crate) struct SledBacking {
     db: Option<Db>,
     dir: PathBuf,
     guard: Guard,
+    /// The keys of the pairs that were inserted last.
+    inserted: Mutex<VecDeque<Box<[u8]>>>,
 }
 
 impl SledBacking {
@@ -115,7 +128,21 @@ impl SledBacking {
             .segment_size(SEGMENT_BYTES)
             .mode(sled::Mode::HighThroughput);
         let db = guard.call_within("open the index", OPEN_LIMIT, move || config.open())?;
-        Ok(Self { db: Some(Db(db)), dir, guard })
+        Ok(Self { db: Some(Db(db)), dir, guard, inserted: Mutex::default() })
+    }
+
+    /// Has sled evict pages in memory of pairs that were inserted before this one. By itself it keeps
+    /// most of what checkpoints write.
+    fn evict_before(&self, key: &[u8]) -> Result<()> {
+        let earlier = {
+            let mut inserted = self.inserted.lock();
+            inserted.push_back(key.into());
+            if inserted.len() > PAIRS_BEFORE_EVICTING { inserted.pop_front() } else { None }
+        };
+        let Some(earlier) = earlier else { return Ok(()) };
+        self.call("read the index", |tree| {
+            (0..READS_TO_EVICT).try_for_each(|_| tree.get(&earlier).map(drop))
+        })
     }
 
     fn call<T>(
@@ -138,7 +165,8 @@ impl Backing for SledBacking {
 
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<()> {
         debug_assert!(value.len() <= MAX_ENCODED_BYTES, "pairs are leaves");
-        self.call("write the index", |tree| tree.insert(key, value)).map(drop)
+        self.call("write the index", |tree| tree.insert(key, value))?;
+        self.evict_before(key)
     }
 
     fn remove(&self, key: &[u8]) -> Result<()> {

@@ -71,6 +71,40 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// sled kept all that a load had written, and its memory grew with the store: 40 MiB of a million items.
+#[cfg(target_os = "linux")]
+#[test]
+fn most_of_what_was_written_leaves_memory() {
+    const CHILD: &str = "IFMATCH_TEST_SLED_MEMORY";
+    const PAIR_BYTES: usize = 4 << 10;
+    const PAIRS: u64 = 12_000;
+    // In a process of its own, whose memory no other test takes.
+    if std::env::var_os(CHILD).is_none() {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let name = std::thread::current().name().unwrap().to_owned();
+        let child = child.args([&name, "--exact", "--nocapture"]).env(CHILD, "1");
+        assert!(child.status().unwrap().success());
+        return;
+    }
+    let resident_bytes = || {
+        let pages = fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4_096
+    };
+    let (_dir, backings) = dir_and_backings();
+    let backing = backings.open(1).unwrap();
+    let before = resident_bytes();
+    for piece in 0..PAIRS / 100 {
+        // As checkpoints of a load do: in descending order, above what is there.
+        for key in (piece * 100..piece * 100 + 100).rev() {
+            backing.insert(&key.to_be_bytes(), &[key as u8; PAIR_BYTES]).unwrap();
+        }
+    }
+    let grown = resident_bytes().saturating_sub(before);
+    let written = PAIRS as usize * PAIR_BYTES;
+    println!("{} MiB of {}", grown >> 20, written >> 20);
+    assert!(grown < written * 3 / 4, "{} MiB of {}", grown >> 20, written >> 20);
+}
+
 #[test]
 fn a_dropped_backing_store_opens_again_at_once_with_its_pairs() {
     let (_dir, backings) = dir_and_backings();
