@@ -20,6 +20,9 @@ use crate::values::error::{Error, Result};
 use crate::values::options::{OnDamage, Options, Progress};
 use crate::values::revision::Revision;
 
+/// From so many bytes on a restore is worth a second thread.
+const BESIDE_BYTES: u64 = 8 << 20;
+
 impl Store {
     /// Copies the store into a directory while others read and write. Returns the revision of the
     /// copy: it holds every commit up to that revision, whole, and no later one. It holds every
@@ -240,7 +243,8 @@ fn copy_whole(environment: &Environment, from: &Path, to: &Path, options: &Optio
     check_apart(from, to)?;
     let target = Target::begin(&environment.disk, to)?;
     let last_revision = source.last_revision;
-    let origin = Origin { manifest: source.manifest.clone(), last_revision };
+    let beside = source.total_bytes() >= BESIDE_BYTES;
+    let origin = Origin { manifest: source.manifest.clone(), last_revision, beside };
     copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)
 }
 
@@ -350,7 +354,9 @@ impl<'a> OpenStore<'a> {
     ) -> Result<()> {
         let entropy = self.store.engine()?.environment.entropy.clone();
         let target = Target::begin(disk, path)?;
-        let origin = Origin { manifest: manifest.clone(), last_revision: self.last_revision };
+        let (manifest, last_revision) = (manifest.clone(), self.last_revision);
+        // The store is at work meanwhile: a backup takes one thread.
+        let origin = Origin { manifest, last_revision, beside: false };
         copy(target, &entropy, origin, &mut Reported { source: self, report }, |reported| {
             let OpenStore { collector, last_revision, .. } = &*reported.source;
             (collector.checkpoint_at(*last_revision), clock_ms)

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::journal::dual_slot::MAX_STORED;
-use crate::journal::entries::FoundEntry;
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameHeader};
 use crate::journal::manifest::{CleanClose, Manifest, ManifestFile};
 use crate::journal::revision_skip::REVISION_SKIP;
@@ -17,6 +16,7 @@ use crate::journal::watermark::Watermark;
 use crate::storage::Disk;
 use crate::storage::layout::{MANIFEST_FILE, segment_path};
 use crate::values::error::{Error, Result};
+use crate::values::head::Head;
 
 /// The journal as an open found it, before this session writes anything.
 #[derive(Debug)]
@@ -62,8 +62,8 @@ impl Recovered {
     }
 
     /// What an entry says of the clock; 0 if the clock was set back after it.
-    pub(crate) fn clock_of(&self, found: &FoundEntry<'_, '_>) -> u64 {
-        if found.revision > self.manifest.clock_since { found.entry.clock_ms() } else { 0 }
+    pub(crate) fn clock_of(&self, head: &Head, clock_ms: u64) -> u64 {
+        if head.revision > self.manifest.clock_since { clock_ms } else { 0 }
     }
 
     /// The bytes of items in each segment, as an orderly close counted them.

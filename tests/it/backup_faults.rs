@@ -319,3 +319,41 @@ fn a_full_disk_ends_a_backup_and_nothing_else() {
     }
     assert!((5..20).contains(&full), "the disk was full {full} times");
 }
+
+/// The source is read by one thread, and another one writes.
+#[test]
+fn a_large_restore_in_which_a_call_fails_says_why() {
+    const ITEMS: u8 = 120;
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    for number in 0..ITEMS {
+        items.create([number], &vec![number; 100_000].into()).unwrap();
+    }
+    store.backup("copy").unwrap();
+    let mut refused = 0;
+    for calls in seeds(0..u64::MAX).step_by(thinned(17, 1) as usize) {
+        let _repeat = Repeat::new("backup_faults", calls);
+        let image = sim.kill(&mut fastrand::Rng::with_seed(calls));
+        image.disk().inject(FaultPlan::after(calls, Fault::Eio));
+        let outcome = image.at("new").restore("copy", &Options::new());
+        let struck = image.disk().faults_struck() > 0;
+        image.disk().clear_faults();
+        match outcome {
+            Ok(restored) => {
+                let items = restored.raw("items").unwrap();
+                assert_eq!(items.len().unwrap(), u64::from(ITEMS));
+                restored.verify().unwrap();
+            }
+            Err(error) => {
+                assert!(matches!(error, Error::Io { .. }), "{error}");
+                refused += 1;
+                image.at("again").restore("copy", &Options::new()).unwrap();
+            }
+        }
+        if !struck {
+            break;
+        }
+    }
+    assert!(refused > 5, "{refused}");
+}

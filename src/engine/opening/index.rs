@@ -172,15 +172,14 @@ fn prove(
     let mut newest_clock_ms = 0;
     let mut sound = true;
     let damage = for_each_entry(recovered, checkpoint.revision, report, &mut |entry| {
-        let (key, head) = (&entry.key, entry.head());
-        entry.move_content(&mut expected, &head);
-        newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
-        if entry.clears() {
+        let (key, head) = (&entry.key, entry.head);
+        expected.merge(entry.change);
+        newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&head, entry.clock_ms));
+        if entry.clears {
             return found.clear(&index, key, &head);
         }
         let pin = index.pin();
-        index.make_resident(key, &pin)?;
-        let present = index.head(key)?;
+        let present = index.make_resident(key, &pin)?;
         if present.is_none_or(|present| present.revision < head.revision) {
             index.put(key, &head, None, &pin);
             sound = sound && found.replace(key.as_bytes(), present.as_ref(), &head);
@@ -289,12 +288,12 @@ fn fill(
     let damage = {
         let pin = index.pin();
         for_each_entry(recovered, 0, report, &mut |entry| {
-            let (key, head) = (&entry.key, entry.head());
+            let (key, head) = (&entry.key, entry.head);
             if head.revision > checkpoint.revision {
-                entry.move_content(&mut expected, &head);
+                expected.merge(entry.change);
             }
-            newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&entry));
-            if entry.clears() {
+            newest_clock_ms = newest_clock_ms.max(recovered.clock_of(&head, entry.clock_ms));
+            if entry.clears {
                 return found.clear(&index, key, &head);
             }
             let present = index.head(key)?;

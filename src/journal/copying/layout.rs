@@ -34,8 +34,12 @@ impl<'a> Layout<'a> {
         Self { target, entropy, full_bytes, growing: None, records: Vec::new() }
     }
 
+    pub(super) fn push_all(&mut self, commits: Vec<Loose>) -> Result<()> {
+        commits.into_iter().try_for_each(|commit| self.push(commit))
+    }
+
     /// Adds a commit of a higher revision than any before.
-    pub(super) fn push(&mut self, mut commit: Loose) -> Result<()> {
+    fn push(&mut self, mut commit: Loose) -> Result<()> {
         let frame_bytes = commit.frame.len() as u64;
         let fits = self.growing.as_ref().is_some_and(|growing| {
             let end = SEGMENT_HEADER_BYTES + growing.segment.frame_bytes() + frame_bytes;

@@ -10,14 +10,17 @@ mod layout;
 mod source;
 mod target;
 
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use crate::journal::manifest::{Checkpoint, Manifest, ManifestFile};
 use crate::journal::rotate::MAX_SEGMENT_BYTES;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::storage::Disk;
-use crate::values::error::Result;
+use crate::values::error::{Error, Result};
 
 pub(crate) use collect::{Collector, Loose};
 pub(crate) use damaged::DamagedStore;
@@ -38,6 +41,8 @@ pub(crate) struct Origin {
     pub(crate) manifest: Manifest,
     /// The last revision that is copied.
     pub(crate) last_revision: u64,
+    /// Whether another thread writes, so that this one reads and checks on during writes and syncs.
+    pub(crate) beside: bool,
 }
 
 /// Lays a journal out in the target and makes that a store, marked as a copy. `checkpoint` and
@@ -49,15 +54,13 @@ pub(crate) fn copy<S: Source>(
     source: &mut S,
     end: impl FnOnce(&S) -> (Checkpoint, u64),
 ) -> Result<()> {
-    let Origin { manifest, last_revision } = origin;
+    let Origin { manifest, last_revision, beside } = origin;
     let mut layout = Layout::new(&target, entropy, MAX_SEGMENT_BYTES);
-    loop {
-        let commits = source.next()?;
-        if commits.is_empty() {
-            break;
-        }
-        for commit in commits {
-            layout.push(commit)?;
+    if beside {
+        write_beside(source, &mut layout, target.path())?;
+    } else {
+        while let Some(commits) = next(source)? {
+            layout.push_all(commits)?;
         }
     }
     let segments = layout.finish(last_revision, manifest.incarnation)?;
@@ -77,6 +80,33 @@ pub(crate) fn copy<S: Source>(
     };
     name(target.disk(), target.path(), &manifest)?;
     target.finish()
+}
+
+fn next(source: &mut impl Source) -> Result<Option<Vec<Loose>>> {
+    Ok(Some(source.next()?).filter(|commits| !commits.is_empty()))
+}
+
+fn write_beside(source: &mut impl Source, layout: &mut Layout<'_>, path: &Path) -> Result<()> {
+    thread::scope(|scope| {
+        let (give, given) = sync_channel::<Vec<Loose>>(1);
+        let write = move || given.iter().try_for_each(|commits| layout.push_all(commits));
+        let builder = thread::Builder::new().name("ifmatch-copy".to_owned());
+        let writing = builder.spawn_scoped(scope, write);
+        let writing = writing.map_err(Error::io("starting a thread for", path))?;
+        let read = loop {
+            let commits = match next(source) {
+                Ok(Some(commits)) => commits,
+                ended => break ended.map(drop),
+            };
+            // The writer has failed and says why.
+            if give.send(commits).is_err() {
+                break Ok(());
+            }
+        };
+        drop(give);
+        let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        written.and(read)
+    })
 }
 
 /// Makes the files next to the journal, MANIFEST last and durable.
