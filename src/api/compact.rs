@@ -7,7 +7,7 @@ use crate::values::error::Result;
 impl Store {
     /// Removes expired items, and reclaims at once all space that superseded versions and unneeded
     /// tombstones take in the journal. The store does this by itself, in the background and in
-    /// small steps, when the dead bytes exceed half of the live bytes and 1 MiB. Call it before a
+    /// small steps, when the dead bytes exceed 30 % of the live bytes and 1 MiB. Call it before a
     /// copy, or when space on the disk is short.
     ///
     /// Others can read and write at the same time. While a [`backup`](Self::backup) is in progress,

@@ -37,6 +37,39 @@ fn no_task_is_woken_by_a_thread_that_upkeep_waits_for() {
     assert_eq!(*woken.0.lock(), Some(std::thread::current().id()));
 }
 
+/// A regression: files waited for the end of a checkpoint that was taken beside. On a busy store they
+/// took a third of what lives.
+#[test]
+fn what_was_compacted_is_removed_while_a_checkpoint_is_taken() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    let items = store.raw("items").unwrap();
+    for number in 0..2_000_u32 {
+        let key = (number % 1_000).to_be_bytes();
+        items.upsert(key, &vec![1; 5_000].into(), Precondition::Always).unwrap();
+    }
+    Simulation::checkpoint(&store).unwrap();
+    // Else there is nothing for another to hold.
+    items.upsert("one more", &vec![1].into(), Precondition::Always).unwrap();
+    let bytes = || sim.disk().total_len_bytes();
+    let before = bytes();
+    std::thread::scope(|scope| {
+        let engine = store.engine().unwrap();
+        let checkpoint = engine.checkpoints.lock();
+        let shared = store.shared();
+        scope.spawn(|| {
+            store.background().compact_beside(shared, &mut Seen::default(), true).unwrap();
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while bytes() > before - (4 << 20) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let after = bytes();
+        drop(checkpoint);
+        assert!(after <= before - (4 << 20), "{after} of {before} bytes are there");
+    });
+}
+
 /// What threads have logged as an error.
 struct Logged(parking_lot::Mutex<Vec<(thread::ThreadId, String)>>);
 

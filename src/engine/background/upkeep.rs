@@ -139,7 +139,8 @@ impl Background {
             };
             let compacted = loop {
                 match self.compact(shared, seen) {
-                    Ok(true) if !working.is_finished() => {}
+                    // The other one may be at its checkpoint for long.
+                    Ok(true) if !working.is_finished() => shared.engine()?.journal.remove_dropped(),
                     compacted => break compacted,
                 }
             };
