@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Scope};
 
 use parking_lot::Mutex;
@@ -30,8 +30,9 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 const ALONE_BYTES: u64 = 1 << 20;
 /// How many bytes of frames are hashed at a time, unless one has more.
 const PIECE_BYTES: usize = 128 << 10;
-/// How many pieces are read ahead of the caller.
-const PIECES_AHEAD: usize = 8;
+/// How many bytes are read ahead of the caller. A piece of one large frame may have more: then it is
+/// applied before the next is read.
+const AHEAD_BYTES: u64 = 8 * PIECE_BYTES as u64;
 const MOST_HASHERS: usize = 3;
 
 /// An entry, as far as an open puts it into an index.
@@ -187,13 +188,13 @@ type Apply<'f> = dyn FnMut(Vec<ReplayedEntry>, u64) -> Result<()> + 'f;
 /// The threads that hash, and the pieces that are under way, in order.
 struct Hashing<'j> {
     /// `None` where the caller's thread hashes.
-    jobs: Option<SyncSender<Job<'j>>>,
+    jobs: Option<Sender<Job<'j>>>,
     under_way: VecDeque<(Receiver<Hashed>, u64)>,
 }
 
 impl<'j> Hashing<'j> {
     fn begin<'s>(scope: &'s Scope<'s, 'j>, total_bytes: u64) -> Self {
-        let (jobs, taken) = sync_channel::<Job<'j>>(PIECES_AHEAD);
+        let (jobs, taken) = channel::<Job<'j>>();
         let taken = Arc::new(Mutex::new(taken));
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let hashers = if total_bytes < ALONE_BYTES || cores == 1 { 0 } else { cores };
@@ -214,7 +215,10 @@ impl<'j> Hashing<'j> {
         self.under_way.push_back((replied, read_bytes));
         // Nobody has ended before the jobs do, unless by a panic.
         let _ = jobs.send((piece, reply));
-        if self.under_way.len() >= PIECES_AHEAD { self.apply_first(apply) } else { Ok(()) }
+        while self.under_way.iter().map(|(_, bytes)| bytes).sum::<u64>() >= AHEAD_BYTES {
+            self.apply_first(apply)?;
+        }
+        Ok(())
     }
 
     fn finish(mut self, apply: &mut Apply<'_>) -> Result<()> {
@@ -288,7 +292,7 @@ mod tests {
             tags.push(items.upsert(key, &value, Precondition::Always).unwrap().etag());
         }
         let written_bytes = store.stats().unwrap().journal_bytes;
-        assert!(written_bytes > ALONE_BYTES + (4 * PIECES_AHEAD * PIECE_BYTES) as u64);
+        assert!(written_bytes > ALONE_BYTES + 4 * AHEAD_BYTES);
         // All of it is older than the checkpoint, so the index is built anew.
         Simulation::checkpoint(&store).unwrap();
         let mut killed = sim.kill(&mut fastrand::Rng::with_seed(1));
