@@ -196,8 +196,9 @@ impl<'j> Hashing<'j> {
     fn begin<'s>(scope: &'s Scope<'s, 'j>, total_bytes: u64) -> Self {
         let (jobs, taken) = channel::<Job<'j>>();
         let taken = Arc::new(Mutex::new(taken));
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let hashers = if total_bytes < ALONE_BYTES || cores == 1 { 0 } else { cores };
+        // The system is asked only where it matters: an open of a short journal takes a millisecond.
+        let cores = || thread::available_parallelism().map_or(0, usize::from);
+        let hashers = if total_bytes < ALONE_BYTES { 0 } else { cores() };
         let mut jobs_taken = false;
         for _ in 0..hashers.min(MOST_HASHERS) {
             let taken = Arc::clone(&taken);

@@ -69,6 +69,8 @@ pub(crate) fn copy<S: Source>(
         next_segment: segments.last().map_or(1, |last| last.number + 1),
         segments,
         retired: Vec::new(),
+        // Of the source's segments, by their numbers.
+        retained: Vec::new(),
         revision_floor: manifest.revision_floor.max(last_revision),
         clock_ms: manifest.clock_ms.max(clock_ms),
         copied: true,

@@ -208,6 +208,21 @@ fn what_is_held_gives_way_to_segments_in_a_list_that_is_full() {
     store.close().unwrap();
 }
 
+/// The segments of a copy have numbers of their own.
+#[test]
+fn a_copy_says_nothing_of_what_compaction_kept_in_segments_of_its_source() {
+    let sim = Simulation::new(1);
+    let store = sim.open(&Options::new()).unwrap();
+    write(&store, 10).unwrap();
+    let held = RetainedBytes { segment: 1, bytes: 1 << 30, until_ms: 1 << 40 };
+    store.engine().unwrap().journal.manifest.lock().current.retained = vec![held];
+    store.backup("copy").unwrap();
+    let Loaded::Found(found) = ManifestFile::load(sim.disk(), Path::new("copy")).unwrap() else {
+        panic!("no manifest")
+    };
+    assert_eq!(found.1.retained.len(), 0);
+}
+
 #[test]
 fn a_full_disk_has_no_room_for_a_longer_list_of_segments_and_nothing_is_lost() {
     let (mut refusals, step_bytes) = (0, thinned(64_000, 16_000));
