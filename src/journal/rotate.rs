@@ -107,10 +107,10 @@ impl Journal {
         Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
     }
 
-    /// How large segments get: a twelfth of the journal's live bytes, at least 1 and at most 64 MiB.
+    /// How large segments get: a tenth of the journal's live bytes, at least 1 and at most 64 MiB.
     /// So compaction has a choice, and most files of a small store can stay open.
     pub(crate) fn segment_capacity(&self) -> u64 {
-        let share = self.segments.total_live_bytes() / 12;
+        let share = self.segments.total_live_bytes() / 10;
         share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)
     }
 
