@@ -37,8 +37,8 @@ fn no_task_is_woken_by_a_thread_that_upkeep_waits_for() {
     assert_eq!(*woken.0.lock(), Some(std::thread::current().id()));
 }
 
-/// A regression: files waited for the end of a checkpoint that was taken beside. On a busy store they
-/// took a third of what lives.
+/// A regression: files waited for the end of a checkpoint on another thread. On a busy store they
+/// took a third of the live bytes.
 #[test]
 fn what_was_compacted_is_removed_while_a_checkpoint_is_taken() {
     let sim = Simulation::new(1);

@@ -28,22 +28,22 @@ use crate::values::options::{OnProgress, Progress};
 const PROGRESS_BYTES: u64 = 1 << 20;
 /// Less than this in the journal is hashed by the caller's thread.
 const ALONE_BYTES: u64 = 1 << 20;
-/// How many bytes of frames are hashed at a time, unless one has more.
-const PIECE_BYTES: usize = 128 << 10;
-/// How many bytes are read ahead of the caller. A piece of one large frame may have more: then it is
-/// applied before the next is read.
-const AHEAD_BYTES: u64 = 8 * PIECE_BYTES as u64;
+/// How many bytes of frames are hashed at a time, unless one frame has more.
+const PIECE_BYTES: u64 = 128 << 10;
+/// How many bytes are read ahead of the caller. A piece of one large frame may have more: then it
+/// is applied before the next is read.
+const AHEAD_BYTES: u64 = 8 * PIECE_BYTES;
 const MOST_HASHERS: usize = 3;
 
 /// An entry, as far as an open puts it into an index.
 pub(super) struct ReplayedEntry {
     pub(super) key: ItemKey,
     pub(super) head: Head,
-    /// By what it moves the count and sum of the items.
+    /// What it adds to the count and sum of the items.
     pub(super) change: ContentSum,
     /// Whether it clears its collection.
     pub(super) clears: bool,
-    /// The reading of the clock that it tells of.
+    /// What the clock read when it was written.
     pub(super) clock_ms: u64,
 }
 
@@ -111,16 +111,16 @@ pub(super) fn for_each_entry(
                 if frame.revision > after {
                     piece.push(&frame);
                 }
-                let read_up_to = scan.position().offset;
-                if piece.bodies.len() >= PIECE_BYTES {
-                    let next = Piece::after(found, read_up_to);
-                    hashing
-                        .add(std::mem::replace(&mut piece, next).up_to(read_up_to), &mut apply)?;
+                piece.end = scan.position().offset;
+                if piece.read_bytes() >= PIECE_BYTES {
+                    let next = Piece::after(found, piece.end);
+                    hashing.add(std::mem::replace(&mut piece, next), &mut apply)?;
                 }
             }
             scan.expect_end(found.end_offset)?;
             // With the seal, and what was stepped over.
-            hashing.add(piece.up_to(found.end_offset), &mut apply)?;
+            piece.end = found.end_offset;
+            hashing.add(piece, &mut apply)?;
             for stretch in scan.take_damage() {
                 damage.add(found, &stretch, after, recovered.manifest.checkpoint.revision);
             }
@@ -149,8 +149,8 @@ impl<'j> Piece<'j> {
         Self { found, frames: Vec::new(), bodies: Vec::new(), begin, end: begin }
     }
 
-    fn up_to(self, end: u64) -> Self {
-        Self { end, ..self }
+    fn read_bytes(&self) -> u64 {
+        self.end - self.begin
     }
 
     fn push(&mut self, frame: &ScannedFrame<'_>) {
@@ -196,7 +196,7 @@ impl<'j> Hashing<'j> {
     fn begin<'s>(scope: &'s Scope<'s, 'j>, total_bytes: u64) -> Self {
         let (jobs, taken) = channel::<Job<'j>>();
         let taken = Arc::new(Mutex::new(taken));
-        // The system is asked only where it matters: an open of a short journal takes a millisecond.
+        // Only a long journal is worth asking the system.
         let cores = || thread::available_parallelism().map_or(0, usize::from);
         let hashers = if total_bytes < ALONE_BYTES { 0 } else { cores() };
         let mut jobs_taken = false;
@@ -210,7 +210,7 @@ impl<'j> Hashing<'j> {
 
     /// Has a piece hashed, and applies one before it if enough are under way.
     fn add(&mut self, piece: Piece<'j>, apply: &mut Apply<'_>) -> Result<()> {
-        let read_bytes = piece.end - piece.begin;
+        let read_bytes = piece.read_bytes();
         let Some(jobs) = &self.jobs else { return apply(piece.entries()?, read_bytes) };
         let (reply, replied) = channel();
         self.under_way.push_back((replied, read_bytes));

@@ -33,12 +33,13 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// of 257 pairs' keys, each as long as a key may be, must stay below that.
 const SEGMENT_BYTES: usize = 1 << 20;
 
-/// How often a pair is read for sled to evict what is beside its page. sled keeps pages in 256 groups, and
-/// looks at a group's size each time that 64 uses of its pages were counted, eight pairs or more a page.
+/// How often a pair is read so that sled evicts other pages of its group. sled keeps pages in 256
+/// groups, and looks at a group's size after each 64 uses of its pages. A page has eight pairs or more.
 const READS_TO_EVICT: usize = 16;
 
-/// How many pairs later. A page of more than 16 pairs is split, and the part that is split off counts as
-/// used only when it is read; pairs are written in descending order, so nothing else would read it.
+/// After how many more pairs it is read. A page of more than 16 pairs is split, and the part that is
+/// split off counts as used only when it is read. Pairs are written in descending order, so nothing
+/// else would read it.
 const PAIRS_BEFORE_EVICTING: usize = 32;
 
 /// The indexes of a store directory: `index-<generation>/` each.
@@ -131,8 +132,8 @@ impl SledBacking {
         Ok(Self { db: Some(Db(db)), dir, guard, inserted: Mutex::default() })
     }
 
-    /// Has sled evict pages in memory of pairs that were inserted before this one. By itself it keeps
-    /// most of what checkpoints write.
+    /// Makes sled evict pages of pairs that were inserted before this one. By itself it keeps most of
+    /// what checkpoints write in memory.
     fn evict_before(&self, key: &[u8]) -> Result<()> {
         let earlier = {
             let mut inserted = self.inserted.lock();

@@ -42,7 +42,7 @@ pub(crate) struct Origin {
     /// The last revision that is copied.
     pub(crate) last_revision: u64,
     /// Whether another thread writes, so that this one reads and checks on during writes and syncs.
-    pub(crate) beside: bool,
+    pub(crate) on_two_threads: bool,
 }
 
 /// Lays a journal out in the target and makes that a store, marked as a copy. `checkpoint` and
@@ -54,10 +54,10 @@ pub(crate) fn copy<S: Source>(
     source: &mut S,
     end: impl FnOnce(&S) -> (Checkpoint, u64),
 ) -> Result<()> {
-    let Origin { manifest, last_revision, beside } = origin;
+    let Origin { manifest, last_revision, on_two_threads } = origin;
     let mut layout = Layout::new(&target, entropy, MAX_SEGMENT_BYTES);
-    if beside {
-        write_beside(source, &mut layout, target.path())?;
+    if on_two_threads {
+        write_on_another_thread(source, &mut layout, target.path())?;
     } else {
         while let Some(commits) = next(source)? {
             layout.push_all(commits)?;
@@ -88,7 +88,11 @@ fn next(source: &mut impl Source) -> Result<Option<Vec<Loose>>> {
     Ok(Some(source.next()?).filter(|commits| !commits.is_empty()))
 }
 
-fn write_beside(source: &mut impl Source, layout: &mut Layout<'_>, path: &Path) -> Result<()> {
+fn write_on_another_thread(
+    source: &mut impl Source,
+    layout: &mut Layout<'_>,
+    path: &Path,
+) -> Result<()> {
     thread::scope(|scope| {
         let (give, given) = sync_channel::<Vec<Loose>>(1);
         let write = move || given.iter().try_for_each(|commits| layout.push_all(commits));

@@ -17,8 +17,8 @@ pub const FAMILY: Family = Family {
     about: "Items of 256 bytes, a cache of a quarter of the data at each size, files in the \
             system's cache. An open includes one get. Loading is in order of keys, each batch durable; \
             what an engine puts off until later is not counted. Growth is the cost of one \
-            operation with {50n} items over that with {n/20}, once all keys were scanned and as many items \
-            read as are measured. The store that was killed had had \
+            operation with {50n} items over that with {n/20}, once all keys were scanned and as \
+            many items read as are measured. The store that was killed had had \
             64 MiB of keys and values replaced for each million of items, each a write of its own, \
             and was killed at once. A restore is from a backup, synced and opened; where a backup is \
             itself a store, it is copied.",
