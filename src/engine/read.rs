@@ -1,11 +1,14 @@
 //! Reading: the newest version of items, whole, and never half of a batch.
 
+mod several;
+
 use bytes::Bytes;
 
 use crate::engine::Engine;
 use crate::engine::Version;
 use crate::engine::snapshots::View;
 use crate::engine::stripes::Stripe;
+use crate::engine::version::meta_of;
 use crate::index::{CachedValue, Cell, NamedCell};
 use crate::journal::frame::{Entry, record_checksum};
 use crate::values::error::{Error, Result};
@@ -29,24 +32,60 @@ impl Engine {
     ///
     /// Costs a look into the cache, or one read of the index and one of the journal.
     pub(crate) fn read(&self, key: &ItemKey) -> Result<Option<Version>> {
-        let stripe = self.stripes.of(key.as_bytes());
+        let hash = self.stripes.hash_of(key.as_bytes());
+        let stripe = self.stripes.of_hash(hash);
+        if let Some((meta, value)) = self.index.hot(key, hash, stripe.begin_read()) {
+            self.counters.count_cache(true);
+            return Ok(self.live(Version { meta, value }));
+        }
+        self.read_leaf(key, stripe, |sequence, version| {
+            self.index.keep_hot(key, hash, sequence, (&version.meta, &version.value));
+        })
+    }
+
+    /// As [`read`](Self::read), for an item that is about to be changed: a copy of it would not be
+    /// read again.
+    pub(crate) fn read_to_change(&self, key: &ItemKey) -> Result<Option<Version>> {
+        self.read_leaf(key, self.stripes.of(key.as_bytes()), |_, _| {})
+    }
+
+    /// Reads an item from its leaf, or from the journal. `found` is called with a version that was
+    /// in memory, and with the stripe's sequence number at that moment.
+    #[inline]
+    fn read_leaf(
+        &self,
+        key: &ItemKey,
+        stripe: &Stripe,
+        found: impl FnOnce(u64, &Version),
+    ) -> Result<Option<Version>> {
         for _ in 0..OPTIMISTIC_READS {
-            let found = self.at_rest(stripe, || self.find(key))?;
-            let version = match found {
-                Found::Nothing => return Ok(None),
-                Found::Cached(version) => version,
-                Found::At(head) if !head.is_live(self.now_for(head.expires_ms)) => return Ok(None),
-                Found::At(head) => {
+            let version = match self.at_rest(stripe, || self.find(key))? {
+                (Found::Nothing, _) => return Ok(None),
+                (Found::Cached(version), sequence) => {
+                    if let Some(sequence) = sequence {
+                        found(sequence, &version);
+                    }
+                    version
+                }
+                (Found::At(head), _) if !head.is_live(self.now_for(head.expires_ms)) => {
+                    return Ok(None);
+                }
+                (Found::At(head), _) => {
                     let Some(version) = self.version_at(key, &head)? else { continue };
                     self.index.keep_value(key, &head, version.meta.parent, &version.value);
                     version
                 }
             };
-            return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
+            return Ok(self.live(version));
         }
         let _guard = stripe.lock();
-        let version = self.read_locked(key)?;
-        Ok(version.filter(|v| v.is_live(self.now_for(v.meta.expires_ms))))
+        Ok(self.read_locked(key)?.and_then(|version| self.live(version)))
+    }
+
+    /// A version, unless it is expired.
+    #[inline]
+    fn live(&self, version: Version) -> Option<Version> {
+        version.is_live(self.now_for(version.meta.expires_ms)).then_some(version)
     }
 
     /// Lets a writer that is at an item finish, for some microseconds at most: an update that reads
@@ -62,17 +101,21 @@ impl Engine {
         key: &ItemKey,
         is_enough: impl FnOnce(&Meta) -> bool,
     ) -> Result<Option<Meta>> {
-        let stripe = self.stripes.of(key.as_bytes());
-        let cell = self.at_rest(stripe, || self.with_index(|index| index.named(key)))?;
-        let Some(NamedCell { head, parent: Some(parent) }) = cell else { return Ok(None) };
-        let meta = Meta {
-            etag: head.etag,
-            parent,
-            revision: Revision(head.revision),
-            modified_ms: head.modified_ms,
-            expires_ms: head.expires_ms,
+        let hash = self.stripes.hash_of(key.as_bytes());
+        let stripe = self.stripes.of_hash(hash);
+        let meta = match self.index.hot_meta(key, hash, stripe.begin_read()) {
+            Some(meta) => meta,
+            None => {
+                let look = || self.with_index(|index| index.named(key));
+                match self.at_rest(stripe, look)?.0 {
+                    Some(NamedCell { head, parent: Some(parent) }) if !head.deleted => {
+                        meta_of(&head, parent)
+                    }
+                    _ => return Ok(None),
+                }
+            }
         };
-        let found = head.is_live(self.now_for(head.expires_ms)) && is_enough(&meta);
+        let found = meta.is_live(self.now_for(meta.expires_ms)) && is_enough(&meta);
         if found {
             self.counters.count_cache(true);
         }
@@ -114,8 +157,7 @@ impl Engine {
                     if !head.deleted && head.revision <= view.revision() =>
                 {
                     view.check()?;
-                    let version = Version::cached(&head, value);
-                    return Ok(Some(version).filter(|v| v.is_live(self.now_for(v.meta.expires_ms))));
+                    return Ok(self.live(Version::cached(&head, value)));
                 }
                 cell => cell.map(|cell| cell.head),
             };
@@ -150,47 +192,6 @@ impl Engine {
     pub(super) fn no_segment(&self, head: &Head) -> Error {
         let path = self.journal.segment_path(head.segment);
         Error::corrupt(&path, 0, "the index points into this segment, and it does not exist")
-    }
-
-    /// The current versions of several items, as of one moment between batches.
-    pub(crate) fn read_many(&self, keys: &[ItemKey]) -> Result<Vec<Option<Version>>> {
-        let stripes = || keys.iter().map(|key| self.stripes.of(key.as_bytes()));
-        for _ in 0..OPTIMISTIC_READS {
-            let sequences: Vec<u64> = stripes().map(|stripe| stripe.begin_read()).collect();
-            let found: Vec<Found> = keys.iter().map(|key| self.find(key)).collect::<Result<_>>()?;
-            if stripes().zip(&sequences).any(|(stripe, seen)| !stripe.is_unchanged(*seen)) {
-                continue;
-            }
-            if let Some(versions) = self.versions_found(keys, found)? {
-                return Ok(versions);
-            }
-        }
-        let _locked = self.stripes.lock(keys.iter().map(ItemKey::as_bytes));
-        let now_ms = self.clock.now_ms();
-        let read = |key| Ok(self.read_locked(key)?.filter(|version| version.is_live(now_ms)));
-        keys.iter().map(read).collect()
-    }
-
-    /// The live versions that were found; `None` when one of them lay in a segment that
-    /// compaction has removed since.
-    fn versions_found(
-        &self,
-        keys: &[ItemKey],
-        found: Vec<Found>,
-    ) -> Result<Option<Vec<Option<Version>>>> {
-        let now_ms = self.clock.now_ms();
-        let mut versions = Vec::with_capacity(keys.len());
-        for (key, found) in keys.iter().zip(found) {
-            versions.push(match found {
-                Found::Cached(version) => Some(version).filter(|v| v.is_live(now_ms)),
-                Found::At(head) if head.is_live(now_ms) => match self.version_at(key, &head)? {
-                    Some(version) => Some(version),
-                    None => return Ok(None),
-                },
-                Found::At(_) | Found::Nothing => None,
-            });
-        }
-        Ok(Some(versions))
     }
 
     /// The version that a head points, or pointed, to; `None` when it was superseded since and
@@ -337,18 +338,22 @@ impl Engine {
     }
 
     /// Looks into the index while no commit is being applied under the stripe: repeats `look` if
-    /// one was.
+    /// one was. Returns the stripe's sequence number as well, unless the stripe had to be locked.
     #[inline]
-    fn at_rest<T>(&self, stripe: &Stripe, look: impl Fn() -> Result<T>) -> Result<T> {
+    fn at_rest<T>(
+        &self,
+        stripe: &Stripe,
+        look: impl Fn() -> Result<T>,
+    ) -> Result<(T, Option<u64>)> {
         for _ in 0..OPTIMISTIC_READS {
             let sequence = stripe.begin_read();
             let found = look()?;
             if stripe.is_unchanged(sequence) {
-                return Ok(found);
+                return Ok((found, Some(sequence)));
             }
         }
         let _guard = stripe.lock();
-        look()
+        Ok((look()?, None))
     }
 
     /// The time to compare an expiry with; read only where there is one.

@@ -48,13 +48,25 @@ impl Stripes {
         Self { stripes: (0..STRIPES).map(stripe).collect(), seed: RandomState::new().hash_one(0) }
     }
 
+    /// The hash of a key, which chooses its stripe.
+    #[inline]
+    pub(crate) fn hash_of(&self, key: &[u8]) -> u64 {
+        hash_of(self.seed, key)
+    }
+
     /// The index of a key's stripe.
     pub(crate) fn index_of(&self, key: &[u8]) -> usize {
-        index_by_hash(self.seed, key)
+        index_by_hash(self.hash_of(key))
     }
 
     pub(crate) fn of(&self, key: &[u8]) -> &Stripe {
-        self.at(self.index_of(key))
+        self.of_hash(self.hash_of(key))
+    }
+
+    /// The stripe of the keys that have this hash.
+    #[inline]
+    pub(crate) fn of_hash(&self, hash: u64) -> &Stripe {
+        self.at(index_by_hash(hash))
     }
 
     #[expect(clippy::indexing_slicing, reason = "index_of returns an index below STRIPES")]
@@ -165,15 +177,21 @@ impl Drop for Locked<'_> {
 }
 
 /// A number below [`STRIPES`]. The highest bits of the hash are the best.
+#[inline]
+fn index_by_hash(hash: u64) -> usize {
+    ((hash >> 32) as usize * STRIPES) >> 32
+}
+
 #[cfg(not(all(test, loom)))]
-fn index_by_hash(seed: u64, key: &[u8]) -> usize {
-    ((short_hash(seed, key) >> 32) as usize * STRIPES) >> 32
+#[inline]
+fn hash_of(seed: u64, key: &[u8]) -> u64 {
+    short_hash(seed, key)
 }
 
 /// Models choose by a key's last byte the stripe that it has.
 #[cfg(all(test, loom))]
-fn index_by_hash(_: u64, key: &[u8]) -> usize {
-    key.last().copied().map_or(0, usize::from) % STRIPES
+fn hash_of(_: u64, key: &[u8]) -> u64 {
+    key.last().copied().map_or(0, u64::from) % 2 << 63
 }
 
 #[cfg(all(test, not(loom)))]

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::index::ReadValue;
+use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::revision::Revision;
@@ -17,18 +18,22 @@ pub(crate) struct Version {
 impl Version {
     /// The version of a head whose value is in memory.
     pub(crate) fn cached(head: &Head, value: ReadValue) -> Self {
-        let meta = Meta {
-            etag: head.etag,
-            parent: value.parent,
-            revision: Revision(head.revision),
-            modified_ms: head.modified_ms,
-            expires_ms: head.expires_ms,
-        };
-        Self { meta, value: value.bytes }
+        Self { meta: meta_of(head, value.parent), value: value.bytes }
     }
 
     /// Whether it is not expired.
     pub(crate) fn is_live(&self, now_ms: u64) -> bool {
-        self.meta.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+        self.meta.is_live(now_ms)
+    }
+}
+
+/// What names the version of a head that displaced `parent`.
+pub(super) fn meta_of(head: &Head, parent: Option<ETag>) -> Meta {
+    Meta {
+        etag: head.etag,
+        parent,
+        revision: Revision(head.revision),
+        modified_ms: head.modified_ms,
+        expires_ms: head.expires_ms,
     }
 }

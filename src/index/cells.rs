@@ -13,6 +13,7 @@ use crate::index::residency::Pinned;
 use crate::values::error::Result;
 use crate::values::etag::ETag;
 use crate::values::head::Head;
+use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 
 /// A cell as it is found: the head of an item's newest version and, where it is in memory, the
@@ -253,6 +254,28 @@ impl Index {
         // Without the lock.
         drop(free);
         self.evict();
+    }
+
+    /// The copy of an item that was kept while its stripe had this sequence number, if there is one.
+    /// The hash is that of the whole key.
+    #[inline]
+    pub(crate) fn hot(&self, key: &ItemKey, hash: u64, sequence: u64) -> Option<(Meta, Bytes)> {
+        self.hot.get(hash, key.as_bytes(), sequence)
+    }
+
+    /// As [`hot`](Self::hot), without the value.
+    pub(crate) fn hot_meta(&self, key: &ItemKey, hash: u64, sequence: u64) -> Option<Meta> {
+        self.hot.meta(hash, key.as_bytes(), sequence)
+    }
+
+    /// Keeps a copy of an item that is wanted often: what it was while its stripe had this sequence
+    /// number.
+    pub(crate) fn keep_hot(&self, key: &ItemKey, hash: u64, sequence: u64, item: (&Meta, &[u8])) {
+        let more_bytes = self.hot.keep(hash, key.as_bytes(), sequence, item);
+        if more_bytes > 0 {
+            self.memory.grew(0, more_bytes);
+            self.evict();
+        }
     }
 
     /// Whether a value is small enough to be kept in memory.

@@ -10,6 +10,7 @@
 //! | [`cells`] | reading and changing cells |
 //! | [`scan`] | cells in order |
 //! | [`residency`] | loading leaves, and evicting values and leaves under one budget |
+//! | [`hot_items`] | copies of the items that are read most |
 //! | [`clearing`] | an empty directory in the place of a collection's |
 //! | [`write_back`] | writing changed leaves to the backing store |
 //! | [`secondary`] | the directories that hold rows of secondary indexes |
@@ -26,6 +27,7 @@ pub(crate) mod backing;
 mod cells;
 mod clearing;
 mod directory;
+mod hot_items;
 pub(crate) mod leaf;
 mod leaf_handle;
 #[cfg(test)]
@@ -63,6 +65,7 @@ pub(crate) use self::restoration::TakeHead;
 pub(crate) use self::scan::Shown;
 
 use self::directory::Directory;
+use self::hot_items::HotItems;
 use self::residency::Hand;
 
 /// The directories, by name.
@@ -84,6 +87,7 @@ pub(crate) struct Index {
     /// them.
     residency: sync::RwLock<()>,
     memory: Memory,
+    hot: HotItems,
     hand: Mutex<Hand>,
     /// Pairs of merged leaves and of cleared collections, which the backing store still holds.
     merged_pairs: Mutex<Vec<Vec<u8>>>,
@@ -132,6 +136,7 @@ impl Index {
                 used_bytes: AtomicU64::new(0),
                 dirty_leaves: AtomicU64::new(0),
             },
+            hot: HotItems::new(cache_bytes),
             hand: Mutex::default(),
             merged_pairs: Mutex::default(),
             writing_back: sync::AtomicBool::new(false),

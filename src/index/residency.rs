@@ -191,6 +191,7 @@ impl Index {
 
     /// Evicts all values.
     pub(crate) fn drop_values(&self) {
+        self.hot.clear();
         for directory in self.directories() {
             for handle in directory.leaves_from(&[], usize::MAX) {
                 self.evict_values(&handle);

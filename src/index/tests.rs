@@ -12,6 +12,7 @@ use super::*;
 use crate::seams::thinned;
 use crate::values::etag::ETag;
 use crate::values::head::Head;
+use crate::values::item::Meta;
 
 const SMALL: u64 = 1 << 20;
 
@@ -303,4 +304,16 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
         found.retain(|key, _| map.contains_key(key));
         assert_eq!(found, map, "round {round}");
     }
+}
+
+#[test]
+fn copies_of_items_count_towards_the_memory() {
+    let index = Index::new(SMALL);
+    let meta = Meta::UNSAVED;
+    let keep = |sequence| index.keep_hot(&key(0, 1), 0, sequence, (&meta, b"value"));
+    let before = index.memory_bytes();
+    keep(2);
+    keep(2);
+    assert!(index.hot(&key(0, 1), 0, 2).is_some());
+    assert!(index.memory_bytes() > before + (64 << 10), "{}", index.memory_bytes());
 }

@@ -174,6 +174,12 @@ impl Meta {
         expires_ms: None,
     };
 
+    /// Whether this version is not expired.
+    #[inline]
+    pub(crate) fn is_live(&self, now_ms: u64) -> bool {
+        self.expires_ms.is_none_or(|expires_ms| now_ms < expires_ms)
+    }
+
     /// The tag of this version.
     #[must_use]
     pub fn etag(&self) -> ETag {

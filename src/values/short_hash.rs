@@ -68,8 +68,9 @@ pub(crate) fn short_hash(seed: u64, bytes: &[u8]) -> u64 {
     hash
 }
 
+/// Mixes the bits of a word. Once more on a hash, it gives highest bits that tell other keys apart.
 #[inline]
-fn mix(word: u64) -> u64 {
+pub(crate) fn mix(word: u64) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let product = word.wrapping_mul(ODD);
     product ^ (product >> 32)

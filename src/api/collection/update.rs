@@ -184,7 +184,7 @@ impl<T, C: Codec<T>> Collection<T, C> {
             let stored = {
                 let engine = self.store.engine()?;
                 engine.await_writer(&item_key);
-                engine.read(&item_key)?
+                engine.read_to_change(&item_key)?
             };
             let mut item = match (stored, &mut default) {
                 (Some(version), _) => decode::<T, C>(&item_key, version)?,
