@@ -317,4 +317,6 @@ fn copy_out(words: &[AtomicU64], len: usize) -> Bytes {
 }
 
 #[cfg(test)]
+mod models;
+#[cfg(all(test, not(loom)))]
 mod tests;

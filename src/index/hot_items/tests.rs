@@ -1,174 +1,104 @@
-//! Copies are whole, of the item and the moment that are asked for, or not found.
+//! Copies in one thread: of the item and the moment that are asked for, or not found.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
+use proptest::prelude::*;
+
+use super::models::{cache_bytes, keep, meta};
 use super::*;
-use crate::seams::sync::{model, thread};
+use crate::seams::thinned;
+use crate::values::short_hash::short_hash;
 
-/// The memory of a cache whose copies have this many pieces.
-fn cache_bytes(pieces: u64) -> u64 {
-    pieces * SHARE * (PIECE_WORDS * WORD) as u64
-}
-
-/// What names version `n` of an item. The tag begins with `n`, and the parent's is all zeros or ones.
-fn meta(n: u64) -> Meta {
-    Meta {
-        etag: of_halves(n, !n),
-        parent: n.is_multiple_of(2).then_some(ETag([1; 16])),
-        revision: Revision(n),
-        modified_ms: n + 1,
-        expires_ms: n.is_multiple_of(3).then_some(n + 2),
-    }
-}
-
-/// Wants an item twice, so that it is copied unless another thread is copying.
-fn keep(items: &HotItems, (hash, key): (u64, &[u8]), sequence: u64, value: &[u8]) -> usize {
-    let item = (&meta(sequence), value);
-    items.keep(hash, key, sequence, item) + items.keep(hash, key, sequence, item)
-}
-
-/// Version `n` of an item whose value is one word, which says so.
-fn keep_version(items: &HotItems, n: u64) {
-    keep(items, (0, b"key"), n, &n.to_le_bytes());
-}
-
-/// Whether a copy of version `n` is there; it is whole then.
-fn has_version(items: &HotItems, n: u64) -> bool {
-    let found = items.get(0, b"key", n);
-    if let Some((found, value)) = &found {
-        assert_eq!((*found, &**value), (meta(n), &n.to_le_bytes()[..]));
-    }
-    found.is_some()
+#[test]
+fn an_item_is_copied_when_it_is_wanted_again_at_the_same_moment() {
+    let items = HotItems::new(cache_bytes(1));
+    let want = |sequence| items.keep(7, b"key", sequence, (&meta(sequence), b"value"));
+    assert!(want(2) > 0, "the table is made when it is first needed");
+    assert_eq!(items.get(7, b"key", 2), None);
+    assert_eq!(want(4), 0);
+    assert_eq!(items.get(7, b"key", 4), None, "it was changed in between");
+    assert_eq!(want(4), PIECE_WORDS * WORD);
+    assert_eq!(items.get(7, b"key", 4), Some((meta(4), Bytes::from_static(b"value"))));
+    assert_eq!(items.meta(7, b"key", 4), Some(meta(4)));
+    assert_eq!(items.get(7, b"key", 6), None, "a commit under its stripe outdates it");
+    assert_eq!(items.get(7, b"kez", 4), None, "another key of the same hash");
+    items.clear();
+    assert_eq!(items.get(7, b"key", 4), None);
 }
 
 #[test]
-fn a_copy_that_is_read_while_the_next_is_written_over_it_is_whole_or_not_there() {
-    model(|| {
-        let items = Arc::new(HotItems::new(cache_bytes(1)));
-        keep_version(&items, 1);
-        let copying = Arc::clone(&items);
-        let writer = thread::spawn(move || keep_version(&copying, 2));
-        has_version(&items, 1);
-        has_version(&items, 2);
-        writer.join().unwrap();
-        assert!(has_version(&items, 2));
-    });
+fn long_values_and_caches_without_room_are_left_alone() {
+    let items = HotItems::new(cache_bytes(1));
+    keep(&items, (1, b"long"), 2, &[1; SHORT_VALUE_BYTES + 1]);
+    assert_eq!(items.get(1, b"long", 2), None);
+    keep(&items, (1, b"long"), 2, &[1; SHORT_VALUE_BYTES]);
+    assert!(items.get(1, b"long", 2).is_some());
+    let none = HotItems::new(cache_bytes(1) - 1);
+    assert_eq!(keep(&none, (1, b"key"), 2, b"value"), 0);
+    assert_eq!(none.get(1, b"key", 2), None);
 }
 
 #[test]
-fn two_threads_that_copy_at_once_write_no_copy_of_two_halves() {
-    model(|| {
-        let items = Arc::new(HotItems::new(cache_bytes(1)));
-        let copying = Arc::clone(&items);
-        let writer = thread::spawn(move || keep_version(&copying, 1));
-        keep_version(&items, 2);
-        writer.join().unwrap();
-        has_version(&items, 1);
-        has_version(&items, 2);
-    });
+fn what_is_read_often_stays_while_all_else_is_looked_at_once() {
+    let items = HotItems::new(cache_bytes(2));
+    keep(&items, (1 << 40, b"often"), 2, b"value");
+    for n in 0..100_000_u64 {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        items.keep(hash, &n.to_le_bytes(), 2, (&meta(n), &[0; 100]));
+    }
+    assert!(items.get(1 << 40, b"often", 2).is_some());
 }
 
-#[cfg(not(loom))]
-mod in_one_thread {
-    use std::collections::{HashMap, HashSet};
+#[test]
+fn keys_of_every_form_have_tags_of_their_own() {
+    let forms: [fn(u64) -> Vec<u8>; 4] = [
+        |n| format!("items\0item-{n:016}").into_bytes(),
+        |n| format!("a\0{n}").into_bytes(),
+        |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
+        |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
+    ];
+    for form in forms {
+        let named = |n| {
+            let hash = short_hash(7, &form(n));
+            (hash >> 57, tag_of(hash))
+        };
+        let names: HashSet<_> = (0..8_192).map(named).collect();
+        assert!(names.len() > 8_180, "{} of 8192, for {:?}", names.len(), form(1));
+    }
+}
 
-    use proptest::prelude::*;
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(thinned(32, 256)))]
 
-    use super::*;
-    use crate::seams::thinned;
-    use crate::values::short_hash::short_hash;
-
+    /// Whatever is copied, in a ring that is written over many times: what is found is what was
+    /// kept, and the last copy is found.
     #[test]
-    fn an_item_is_copied_when_it_is_wanted_again_at_the_same_moment() {
+    fn what_is_found_is_what_was_kept(
+        steps in prop::collection::vec(
+            (0..200_u64, 0..3_u64, 0..SHORT_VALUE_BYTES, prop::bool::weighted(0.05)),
+            1..2_000,
+        ),
+    ) {
         let items = HotItems::new(cache_bytes(1));
-        let want = |sequence| items.keep(7, b"key", sequence, (&meta(sequence), b"value"));
-        assert!(want(2) > 0, "the table is made when it is first needed");
-        assert_eq!(items.get(7, b"key", 2), None);
-        assert_eq!(want(4), 0);
-        assert_eq!(items.get(7, b"key", 4), None, "it was changed in between");
-        assert_eq!(want(4), PIECE_WORDS * WORD);
-        assert_eq!(items.get(7, b"key", 4), Some((meta(4), Bytes::from_static(b"value"))));
-        assert_eq!(items.meta(7, b"key", 4), Some(meta(4)));
-        assert_eq!(items.get(7, b"key", 6), None, "a commit under its stripe outdates it");
-        assert_eq!(items.get(7, b"kez", 4), None, "another key of the same hash");
-        items.clear();
-        assert_eq!(items.get(7, b"key", 4), None);
-    }
-
-    #[test]
-    fn long_values_and_caches_without_room_are_left_alone() {
-        let items = HotItems::new(cache_bytes(1));
-        keep(&items, (1, b"long"), 2, &[1; SHORT_VALUE_BYTES + 1]);
-        assert_eq!(items.get(1, b"long", 2), None);
-        keep(&items, (1, b"long"), 2, &[1; SHORT_VALUE_BYTES]);
-        assert!(items.get(1, b"long", 2).is_some());
-        let none = HotItems::new(cache_bytes(1) - 1);
-        assert_eq!(keep(&none, (1, b"key"), 2, b"value"), 0);
-        assert_eq!(none.get(1, b"key", 2), None);
-    }
-
-    #[test]
-    fn what_is_read_often_stays_while_all_else_is_looked_at_once() {
-        let items = HotItems::new(cache_bytes(2));
-        keep(&items, (1 << 40, b"often"), 2, b"value");
-        for n in 0..100_000_u64 {
-            let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            items.keep(hash, &n.to_le_bytes(), 2, (&meta(n), &[0; 100]));
-        }
-        assert!(items.get(1 << 40, b"often", 2).is_some());
-    }
-
-    #[test]
-    fn keys_of_every_form_have_tags_of_their_own() {
-        let forms: [fn(u64) -> Vec<u8>; 4] = [
-            |n| format!("items\0item-{n:016}").into_bytes(),
-            |n| format!("a\0{n}").into_bytes(),
-            |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
-            |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
-        ];
-        for form in forms {
-            let named = |n| {
-                let hash = short_hash(7, &form(n));
-                (hash >> 57, tag_of(hash))
-            };
-            let names: HashSet<_> = (0..8_192).map(named).collect();
-            assert!(names.len() > 8_180, "{} of 8192, for {:?}", names.len(), form(1));
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(thinned(32, 256)))]
-
-        /// Whatever is copied, in a ring that is written over many times: what is found is what was
-        /// kept, and the last copy is found.
-        #[test]
-        fn what_is_found_is_what_was_kept(
-            steps in prop::collection::vec(
-                (0..200_u64, 0..3_u64, 0..SHORT_VALUE_BYTES, prop::bool::weighted(0.05)),
-                1..2_000,
-            ),
-        ) {
-            let items = HotItems::new(cache_bytes(1));
-            // Few hashes, so that buckets are full and tags meet.
-            let hash_of = |n: u64| ((n % 3) << 62) | (n % 2);
-            let key_of = |n: u64| format!("{n:0width$}", width = (n % 20) as usize).into_bytes();
-            let mut kept = HashMap::new();
-            for (n, sequence, len, ask_all) in steps {
-                let (key, value) = (key_of(n), vec![n as u8; len]);
-                keep(&items, (hash_of(n), &key), sequence, &value);
-                let last = items.get(hash_of(n), &key, sequence);
-                prop_assert_eq!(last, Some((meta(sequence), Bytes::from(value.clone()))));
-                // A copy that is there already may be found in the place of another of its moment.
-                kept.entry((n, sequence)).or_insert_with(Vec::new).push(value);
-                for ((n, sequence), values) in kept.iter().filter(|_| ask_all) {
-                    if let Some((meta_found, value)) =
-                        items.get(hash_of(*n), &key_of(*n), *sequence)
-                    {
-                        prop_assert_eq!(meta_found, meta(*sequence));
-                        prop_assert!(values.iter().any(|kept| **kept == *value));
-                    }
+        // Few hashes, so that buckets are full and tags meet.
+        let hash_of = |n: u64| ((n % 3) << 62) | (n % 2);
+        let key_of = |n: u64| format!("{n:0width$}", width = (n % 20) as usize).into_bytes();
+        let mut kept = HashMap::new();
+        for (n, sequence, len, ask_all) in steps {
+            let (key, value) = (key_of(n), vec![n as u8; len]);
+            keep(&items, (hash_of(n), &key), sequence, &value);
+            let last = items.get(hash_of(n), &key, sequence);
+            prop_assert_eq!(last, Some((meta(sequence), Bytes::from(value.clone()))));
+            // A copy that is there already may be found in the place of another of its moment.
+            kept.entry((n, sequence)).or_insert_with(Vec::new).push(value);
+            for ((n, sequence), values) in kept.iter().filter(|_| ask_all) {
+                if let Some((meta_found, value)) =
+                    items.get(hash_of(*n), &key_of(*n), *sequence)
+                {
+                    prop_assert_eq!(meta_found, meta(*sequence));
+                    prop_assert!(values.iter().any(|kept| **kept == *value));
                 }
             }
         }
