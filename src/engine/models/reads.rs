@@ -61,7 +61,7 @@ fn filling_the_cache_never_puts_an_old_version_over_a_new_one() {
 fn a_copy_of_an_item_is_read_only_until_the_next_write_has_returned() {
     model(|| {
         let (rig, [first]) = Rig::cached().with([(A, "first")]);
-        // Noted as wanted, and then copied.
+        // The second read copies it.
         assert_eq!([value_of(&rig.engine, A), value_of(&rig.engine, A)], ["first"; 2]);
         let engine = Arc::clone(&rig.engine);
         let writer =
@@ -81,7 +81,7 @@ fn what_is_copied_while_it_is_replaced_is_not_taken_for_the_new_version() {
         let engine = Arc::clone(&rig.engine);
         let writer =
             thread::spawn(move || replace(&engine, A, "second", Precondition::Always).unwrap());
-        // It was wanted before, so this read copies what it finds.
+        // This read copies what it finds.
         let seen = value_of(&rig.engine, A);
         assert!(seen == "first" || seen == "second");
         writer.join().unwrap();
