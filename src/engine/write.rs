@@ -25,7 +25,7 @@ use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
-use crate::values::short_hash::ShortMap;
+use crate::values::short_hash::{ShortHashing, ShortMap};
 
 impl Engine {
     /// Decides the operations in order and applies all of them, or none. Returns when the commit is
@@ -149,18 +149,7 @@ impl Engine {
         rows: IndexPlan,
         now_ms: u64,
     ) -> Prepared {
-        let filled: HashSet<&str> = changes
-            .iter()
-            .filter_map(Change::puts_into)
-            .filter(|_| !unrecorded.is_empty())
-            .collect();
-        // Another writer may have recorded the collection since the look outside the locks.
-        let written = |(_, record): &(usize, &Record)| {
-            let name = record.collection();
-            filled.contains(name) && !self.catalog.is_recorded(name)
-        };
-        let records: Vec<(usize, &Record)> =
-            unrecorded.iter().enumerate().filter(written).collect();
+        let records = self.records_to_write(unrecorded, changes);
         let entries = records.len() + changes.len();
         let mut prepared = Prepared {
             commit: PreparedCommit {
@@ -187,6 +176,24 @@ impl Engine {
             prepared.commit.frame.complete();
         }
         prepared
+    }
+
+    /// The records that the commit writes, each with its place among the unrecorded ones.
+    fn records_to_write<'r>(
+        &self,
+        unrecorded: &'r [Record],
+        changes: &[Change<'_>],
+    ) -> Vec<(usize, &'r Record)> {
+        if unrecorded.is_empty() {
+            return Vec::new();
+        }
+        let filled: HashSet<&str> = changes.iter().filter_map(Change::puts_into).collect();
+        // Another writer may have recorded the collection since the look outside the locks.
+        let written = |(_, record): &(usize, &Record)| {
+            let name = record.collection();
+            filled.contains(name) && !self.catalog.is_recorded(name)
+        };
+        unrecorded.iter().enumerate().filter(written).collect()
     }
 
     /// Puts heads and values into the index; readers of the stripes wait. The leaves are in memory,
@@ -236,19 +243,17 @@ fn decide(
 ) -> Result<Few<KeyState>, (usize, Refusal)> {
     debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
     let mut states: Few<KeyState> = Few::with_capacity(operations.len());
-    let several = operations.len() > 1;
-    let mut index_of: ShortMap<ItemKey, usize> = ShortMap::default();
-    if several {
-        index_of.reserve(operations.len());
-    }
+    let room = operations.len();
+    let mut index_of: Option<ShortMap<ItemKey, usize>> =
+        (room > 1).then(|| ShortMap::with_capacity_and_hasher(room, ShortHashing::default()));
     for (index, (operation, before)) in operations.iter_mut().zip(heads).enumerate() {
-        let known = if several { index_of.get(&operation.key).copied() } else { None };
-        let at = known.unwrap_or(states.len());
-        if known.is_none() {
+        let next = states.len();
+        let at = match &mut index_of {
+            Some(index_of) => *index_of.entry(operation.key.clone()).or_insert(next),
+            None => next,
+        };
+        if at == next {
             states.push(KeyState::new(&operation.key, *before, now_ms));
-            if several {
-                index_of.insert(operation.key.clone(), at);
-            }
         }
         #[expect(clippy::expect_used, reason = "`at` is known, or was pushed just now")]
         let state = states.get_mut(at).expect("each key has a state");
