@@ -90,7 +90,7 @@ impl Engine {
         let metas = prepared.metas(appended.revision);
         let keys = prepared.keys_written(operations.len());
         let recorded = mem::take(&mut prepared.recorded);
-        self.apply(&mut locked, &pin, prepared, &appended);
+        self.apply(&mut locked, &pin, &mut prepared, &appended);
         for record in recorded.iter().filter_map(|at| unrecorded.get(*at)) {
             self.catalog.record(record.collection(), CollectionRecord::new(record.codec));
         }
@@ -202,19 +202,19 @@ impl Engine {
         &self,
         locked: &mut Locked<'_>,
         pin: &Pinned<'_>,
-        prepared: Prepared,
+        prepared: &mut Prepared,
         appended: &Appended,
     ) {
         locked.begin_apply();
         let Prepared { commit, versions, rows, .. } = prepared;
-        self.apply_rows(&rows, pin, appended.revision);
+        self.apply_rows(rows, pin, appended.revision);
         for (entry, version) in commit.entries.iter().zip(versions) {
-            let head = head_of(entry, &version, appended);
+            let head = head_of(entry, version, appended);
             let before = version.before.as_ref();
             // Before the cell changes: a snapshot that finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             let parent = version.parent;
-            let value = version.value.map(|bytes| ReadValue { parent, bytes });
+            let value = version.value.take().map(|bytes| ReadValue { parent, bytes });
             self.index.put(&entry.key, &head, value, pin);
             // After the cell: a sweep that begins in between would miss the item.
             if let Some(expires_ms) = head.expires_ms {
