@@ -142,6 +142,11 @@ impl<'a> Change<'a> {
         self.value.map(|value| &value.bytes)
     }
 
+    /// The length of its names and its value.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.value().map_or(0, Bytes::len)
+    }
+
     /// The collection that this puts an item into; `None` for a removal.
     pub(super) fn puts_into(&self) -> Option<&'a str> {
         self.value.is_some().then(|| self.key.collection())
@@ -173,7 +178,7 @@ impl Prepared {
             index_changes,
             value,
         };
-        let tag = entry.pending_tag(incarnation, &hash);
+        let tag = entry.pending_tag(incarnation, &hash, &mut self.commit.tags);
         let record = self.commit.frame.push(&entry);
         self.commit.entries.push(PreparedEntry {
             key: change.key.clone(),

@@ -27,6 +27,7 @@ use crate::journal::segments::Segments;
 use crate::values::Few;
 use crate::values::codec::CodecId;
 use crate::values::error::{Error, Result};
+use crate::values::etag::PendingTag;
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
@@ -150,6 +151,7 @@ impl Engine {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(changes.len()),
                 entries: Few::with_capacity(changes.len()),
+                tags: PendingTag::buffer(changes.len()),
                 index_moves: Vec::new(),
             },
             versions: Few::with_capacity(changes.len()),

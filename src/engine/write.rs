@@ -22,6 +22,7 @@ use crate::journal::frame::{EntryRecord, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::values::Few;
 use crate::values::error::{Error, Result};
+use crate::values::etag::PendingTag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
@@ -155,6 +156,7 @@ impl Engine {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(entries),
                 entries: Few::with_capacity(entries),
+                tags: PendingTag::buffer(entries),
                 index_moves: rows.moves(),
             },
             versions: Few::with_capacity(entries),
@@ -162,6 +164,8 @@ impl Engine {
             rows,
         };
         let incarnation = self.journal.incarnation();
+        let bytes = changes.iter().map(Change::len_bytes).sum();
+        prepared.commit.frame.reserve(changes.len(), bytes);
         for (_, record) in records {
             #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
             let value = NewValue::new(CollectionRecord::new(record.codec).encode(), Expiry::Never)

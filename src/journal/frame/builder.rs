@@ -37,6 +37,11 @@ impl FrameBuilder {
         builder
     }
 
+    /// Makes room for this number of entries at once, whose names, keys and values have this many bytes.
+    pub(crate) fn reserve(&mut self, entries: usize, bytes: usize) {
+        self.bytes.reserve(bytes + entries * FIELDS_BOUND_BYTES);
+    }
+
     /// Begins and completes the frame that ends a sealed segment.
     pub(crate) fn seal() -> Self {
         let mut builder = Self::new(FrameKind::Seal, 64);

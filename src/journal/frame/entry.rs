@@ -81,12 +81,19 @@ impl<'a> Entry<'a> {
 
     /// The tag of the version that this entry wrote.
     pub(crate) fn etag(&self, incarnation: &[u8; 16], revision: u64) -> ETag {
-        self.pending_tag(incarnation, &value_hash(self.value)).at(revision)
+        let mut bytes = PendingTag::buffer(1);
+        let tag = self.pending_tag(incarnation, &value_hash(self.value), &mut bytes);
+        tag.at(revision, &mut bytes)
     }
 
-    /// The tag, except for the revision, which the journal assigns later.
-    pub(crate) fn pending_tag(&self, incarnation: &[u8; 16], value_hash: &[u8; 32]) -> PendingTag {
-        PendingTag::new(&TagInput {
+    /// The tag, except for the revision, which the journal assigns later; laid out in `bytes`.
+    pub(crate) fn pending_tag(
+        &self,
+        incarnation: &[u8; 16],
+        value_hash: &[u8; 32],
+        bytes: &mut Vec<u8>,
+    ) -> PendingTag {
+        let input = TagInput {
             incarnation,
             parent: self.parent(),
             kind: self.kind,
@@ -95,6 +102,7 @@ impl<'a> Entry<'a> {
             collection: self.collection,
             key: self.key,
             value_hash,
-        })
+        };
+        PendingTag::new(&input, bytes)
     }
 }
