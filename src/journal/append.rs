@@ -176,7 +176,7 @@ impl Journal {
                 active,
                 buffer: Vec::new(),
                 flight: None,
-                spare: Vec::new(),
+                spare: None,
                 watermark: Some(watermark),
                 appended: last,
                 appended_bytes: 0,
