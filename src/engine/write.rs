@@ -59,19 +59,18 @@ impl Engine {
         self.check_codecs(operations, unrecorded)?;
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
-        let decided = decide(operations, &heads, now_ms);
-        let states = match decided.and_then(|states| self.sweep_claimed(claims, states, now_ms)) {
-            Ok(states) => states,
-            Err((index, refusal)) => {
-                drop(pin);
-                drop(locked);
-                return self.refuse(operations, index, refusal);
-            }
-        };
+        let mut states = Few::new();
+        let decided = decide(operations, &heads, now_ms, &mut states)
+            .and_then(|()| self.sweep_claimed(claims, &mut states, now_ms));
+        if let Err((index, refusal)) = decided {
+            drop(pin);
+            drop(locked);
+            return self.refuse(operations, index, refusal);
+        }
         check_size(&states)?;
-        let changes = states.iter().filter(|state| state.touched);
-        let changes: Few<Change<'_>> =
-            changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
+        let changed = states.iter().filter(|state| state.touched);
+        let mut changes: Few<Change<'_>> = Few::new();
+        changes.extend(changed.filter_map(|state| Change::of(state, now_ms, &self.catalog)));
         let (pin, rows) =
             match self.rows_of_commit(operations, unrecorded, &changes, pin, claims, &mut locked) {
                 Ok(rows) => rows,
@@ -155,14 +154,16 @@ impl Engine {
         let mut prepared = Prepared {
             commit: PreparedCommit {
                 frame: FrameBuilder::commit(entries),
-                entries: Few::with_capacity(entries),
+                entries: Few::new(),
                 tags: PendingTag::buffer(entries),
                 index_moves: rows.moves(),
             },
-            versions: Few::with_capacity(entries),
+            versions: Few::new(),
             recorded: records.iter().map(|(at, _)| *at).collect(),
             rows,
         };
+        prepared.commit.entries.reserve_exact(entries);
+        prepared.versions.reserve_exact(entries);
         let incarnation = self.journal.incarnation();
         let bytes = changes.iter().map(Change::len_bytes).sum();
         prepared.commit.frame.reserve(changes.len(), bytes);
@@ -239,14 +240,15 @@ impl Engine {
 }
 
 /// Decides every operation, in order, against the items as the earlier ones leave them; `heads` are
-/// those of their keys.
+/// those of their keys. Their states are added to `states`.
 fn decide(
     operations: &mut [Operation],
     heads: &[Option<Head>],
     now_ms: u64,
-) -> Result<Few<KeyState>, (usize, Refusal)> {
+    states: &mut Few<KeyState>,
+) -> Result<(), (usize, Refusal)> {
     debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
-    let mut states: Few<KeyState> = Few::with_capacity(operations.len());
+    states.reserve_exact(operations.len());
     let room = operations.len();
     let mut index_of: Option<ShortMap<ItemKey, usize>> =
         (room > 1).then(|| ShortMap::with_capacity_and_hasher(room, ShortHashing::default()));
@@ -263,7 +265,7 @@ fn decide(
         let state = states.get_mut(at).expect("each key has a state");
         state.decide(operation).map_err(|refusal| (index, refusal))?;
     }
-    Ok(states)
+    Ok(())
 }
 
 /// The keys that a commit touches.
