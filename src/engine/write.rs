@@ -17,12 +17,11 @@ use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::secondary::unique::{Claims, Hindrance, changes_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{Pinned, ReadValue};
+use crate::journal::PreparedEntry;
 use crate::journal::append::Appended;
-use crate::journal::frame::{EntryRecord, FrameBuilder};
-use crate::journal::{PreparedCommit, PreparedEntry};
+use crate::journal::frame::EntryRecord;
 use crate::values::Few;
 use crate::values::error::{Error, Result};
-use crate::values::etag::PendingTag;
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
@@ -76,7 +75,8 @@ impl Engine {
                 Ok(rows) => rows,
                 Err(hindrance) => return self.hindered(operations, &changes, hindrance),
             };
-        let mut prepared = self.prepare(unrecorded, &changes, rows, now_ms);
+        let mut prepared = Prepared::default();
+        self.prepare(&mut prepared, unrecorded, &changes, rows, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
             let (metas, keys) = (Few::new(), Vec::new());
@@ -144,29 +144,19 @@ impl Engine {
     /// Lays out the frame: the final state of each changed key, one entry each.
     fn prepare(
         &self,
+        prepared: &mut Prepared,
         unrecorded: &[Record],
         changes: &[Change<'_>],
         rows: IndexPlan,
         now_ms: u64,
-    ) -> Prepared {
+    ) {
         let records = self.records_to_write(unrecorded, changes);
         let entries = records.len() + changes.len();
-        let mut prepared = Prepared {
-            commit: PreparedCommit {
-                frame: FrameBuilder::commit(entries),
-                entries: Few::new(),
-                tags: PendingTag::buffer(entries),
-                index_moves: rows.moves(),
-            },
-            versions: Few::new(),
-            recorded: records.iter().map(|(at, _)| *at).collect(),
-            rows,
-        };
-        prepared.commit.entries.reserve_exact(entries);
-        prepared.versions.reserve_exact(entries);
+        prepared.begin(entries, changes);
+        prepared.commit.index_moves = rows.moves();
+        prepared.recorded = records.iter().map(|(at, _)| *at).collect();
+        prepared.rows = rows;
         let incarnation = self.journal.incarnation();
-        let bytes = changes.iter().map(Change::len_bytes).sum();
-        prepared.commit.frame.reserve(changes.len(), bytes);
         for (_, record) in records {
             #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
             let value = NewValue::new(CollectionRecord::new(record.codec).encode(), Expiry::Never)
@@ -180,7 +170,6 @@ impl Engine {
         if entries > 0 {
             prepared.commit.frame.complete();
         }
-        prepared
     }
 
     /// The records that the commit writes, each with its place among the unrecorded ones.

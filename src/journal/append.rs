@@ -84,7 +84,7 @@ pub(crate) struct Journal {
 }
 
 /// A commit, complete except for what the journal assigns: revision, tags and place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
     pub(crate) entries: Few<PreparedEntry>,

@@ -22,7 +22,7 @@ pub(crate) fn record_checksum(record: &[u8]) -> u32 {
 
 /// A frame under construction: complete except for its revision and its place, which
 /// [`finish`](Self::finish) puts in under the journal's lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FrameBuilder {
     pub(super) bytes: Vec<u8>,
     body_checksum: u32,
