@@ -69,6 +69,7 @@ impl Engine {
         check_size(&states)?;
         let changed = states.iter().filter(|state| state.touched);
         let mut changes: Few<Change<'_>> = Few::new();
+        changes.reserve_exact(states.len());
         changes.extend(changed.filter_map(|state| Change::of(state, now_ms, &self.catalog)));
         let (pin, rows) =
             match self.rows_of_commit(operations, unrecorded, &changes, pin, claims, &mut locked) {
@@ -238,9 +239,10 @@ fn decide(
 ) -> Result<(), (usize, Refusal)> {
     debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
     states.reserve_exact(operations.len());
-    let room = operations.len();
-    let mut index_of: Option<ShortMap<ItemKey, usize>> =
-        (room > 1).then(|| ShortMap::with_capacity_and_hasher(room, ShortHashing::default()));
+    // Keys that ascend are each another one.
+    let ascend = operations.is_sorted_by(|one, next| one.key < next.key);
+    let mut index_of: Option<ShortMap<ItemKey, usize>> = (!ascend)
+        .then(|| ShortMap::with_capacity_and_hasher(operations.len(), ShortHashing::default()));
     for (index, (operation, before)) in operations.iter_mut().zip(heads).enumerate() {
         let next = states.len();
         let at = match &mut index_of {
