@@ -63,7 +63,7 @@ pub struct Batch {
     bytes: u64,
     short_values: ShortValues,
     /// The first operation that could not even be added; reported by `commit`.
-    failed: Option<(usize, Error)>,
+    failed: Option<Box<(usize, Error)>>,
 }
 
 impl Batch {
@@ -286,7 +286,7 @@ impl Batch {
     /// ```
     pub fn commit(mut self) -> Result<Committed> {
         self.check_limits()?;
-        if let Some((index, source)) = self.failed {
+        if let Some((index, source)) = self.failed.map(|failed| *failed) {
             return Err(Error::Batch { index, source: Box::new(source) });
         }
         match submit::commit(&self.store, &mut self.operations, &RetryPolicy::new(), None) {
@@ -305,12 +305,15 @@ impl Batch {
         let before = self.operations.len();
         if !self.store.is_same(&other.store) {
             let reason = "the batch belongs to another store";
-            self.failed = Some((before, Error::InvalidKey { reason }));
+            self.failed = Some(Box::new((before, Error::InvalidKey { reason })));
             return;
         }
         self.operations.extend(other.operations);
         self.bytes += other.bytes;
-        self.failed = other.failed.map(|(index, error)| (before + index, error));
+        self.failed = other.failed.map(|mut failed| {
+            failed.0 += before;
+            failed
+        });
     }
 
     fn check_limits(&self) -> Result<()> {
@@ -350,7 +353,7 @@ impl Batch {
                 }
                 self.operations.push(operation);
             }
-            Err(error) => self.failed = Some((self.operations.len(), error)),
+            Err(error) => self.failed = Some(Box::new((self.operations.len(), error))),
         }
         self
     }

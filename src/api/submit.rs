@@ -37,7 +37,8 @@ pub(crate) fn commit(
     mut check: Option<&mut Check<'_>>,
 ) -> Result<Committed, Failed> {
     let patches = operations.iter().any(|o| matches!(o.action, Action::Patch(_)) || o.has_filter());
-    let (mut attempts, mut builds) = (retry.start(), 0);
+    // What is neither patched nor filtered loses no race, and needs no clock.
+    let (mut attempts, mut builds) = (patches.then(|| retry.start()), 0);
     loop {
         if patches {
             apply_patches(store, operations, check.as_deref_mut())?;
@@ -63,6 +64,7 @@ pub(crate) fn commit(
             }
             Attempt::NeedsPatch { index, base } => (index, base),
         };
+        let attempts = attempts.get_or_insert_with(|| retry.start());
         let Err(exhausted) = attempts.lost() else { continue };
         let at = |error| Failed { index: Some(index), error };
         let unknown =

@@ -5,18 +5,19 @@ use bytes::Bytes;
 use crate::engine::catalog::Catalog;
 use crate::engine::operation::{Current, Expiry, KeyState, NewValue};
 use crate::engine::secondary::maintain::IndexPlan;
-use crate::journal::frame::{Entry, EntryKind};
+use crate::journal::frame::{Entry, EntryKind, FrameBuilder};
 use crate::journal::{PreparedCommit, PreparedEntry};
 use crate::seams::clock::expires_at;
 use crate::values::Few;
 use crate::values::codec::CodecId;
-use crate::values::etag::{ETag, value_hash};
+use crate::values::etag::{ETag, PendingTag, value_hash};
 use crate::values::head::Head;
 use crate::values::item::Meta;
 use crate::values::key::ItemKey;
 use crate::values::revision::Revision;
 
-/// A commit's entries as they will be applied.
+/// A commit's entries as they will be applied. It is filled where it stays, as it is large.
+#[derive(Default)]
 pub(super) struct Prepared {
     pub(super) commit: PreparedCommit,
     pub(super) versions: Few<PreparedVersion>,
@@ -142,6 +143,11 @@ impl<'a> Change<'a> {
         self.value.map(|value| &value.bytes)
     }
 
+    /// The length of its names and its value.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.value().map_or(0, Bytes::len)
+    }
+
     /// The collection that this puts an item into; `None` for a removal.
     pub(super) fn puts_into(&self) -> Option<&'a str> {
         self.value.is_some().then(|| self.key.collection())
@@ -149,6 +155,15 @@ impl<'a> Change<'a> {
 }
 
 impl Prepared {
+    /// Begins the frame, and makes room for this number of entries, these changes among them.
+    pub(super) fn begin(&mut self, entries: usize, changes: &[Change<'_>]) {
+        self.commit.frame = FrameBuilder::commit(entries);
+        self.commit.frame.reserve(entries, changes.iter().map(Change::len_bytes).sum());
+        self.commit.entries.reserve_exact(entries);
+        self.commit.tags = PendingTag::buffer(entries);
+        self.versions.reserve_exact(entries);
+    }
+
     /// Adds the entry of a change. `index_changes` are its encoded changes of secondary indexes.
     pub(super) fn push(
         &mut self,
@@ -173,7 +188,7 @@ impl Prepared {
             index_changes,
             value,
         };
-        let tag = entry.pending_tag(incarnation, &hash);
+        let tag = entry.pending_tag(incarnation, &hash, &mut self.commit.tags);
         let record = self.commit.frame.push(&entry);
         self.commit.entries.push(PreparedEntry {
             key: change.key.clone(),

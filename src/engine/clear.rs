@@ -15,13 +15,10 @@ use crate::engine::Engine;
 use crate::engine::catalog::record_key;
 use crate::engine::change::{Change, Prepared};
 use crate::engine::operation::{Expiry, NewValue};
-use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::write::head_of;
 use crate::index::{ClearedLeaves, LetGo, Pinned};
-use crate::journal::PreparedCommit;
 use crate::journal::append::Appended;
 use crate::journal::content_sum::ContentSum;
-use crate::journal::frame::FrameBuilder;
 use crate::journal::poison::CommitFailure;
 use crate::journal::segments::Segments;
 use crate::values::Few;
@@ -146,16 +143,8 @@ impl Engine {
         let states = records.iter().map(state).collect::<Result<Vec<_>>>()?;
         let removes = states.iter().filter_map(|state| Change::of(state, now_ms, &self.catalog));
         let changes: Vec<Change<'_>> = clears.into_iter().chain(removes).collect();
-        let mut prepared = Prepared {
-            commit: PreparedCommit {
-                frame: FrameBuilder::commit(changes.len()),
-                entries: Few::with_capacity(changes.len()),
-                index_moves: Vec::new(),
-            },
-            versions: Few::with_capacity(changes.len()),
-            recorded: Vec::new(),
-            rows: IndexPlan::default(),
-        };
+        let mut prepared = Prepared::default();
+        prepared.begin(changes.len(), &changes);
         for change in &changes {
             prepared.push(self.journal.incarnation(), change, &[]);
         }

@@ -46,11 +46,13 @@ impl Engine {
         &self,
         keys: impl Iterator<Item = &'k ItemKey> + Clone,
     ) -> Result<(Pinned<'_>, Few<Option<Head>>)> {
+        let mut heads = Few::with_capacity(keys.size_hint().0);
         loop {
             let pin = self.index.pin();
-            let heads = keys.clone().map(|key| self.index.make_resident(key, &pin));
-            match heads.collect::<Result<_>>() {
-                Ok(heads) => return Ok((pin, heads)),
+            heads.clear();
+            let load = |key| self.index.make_resident(key, &pin).map(|head| heads.push(head));
+            match keys.clone().try_for_each(load) {
+                Ok(()) => return Ok((pin, heads)),
                 Err(Error::IndexUnavailable(_)) if self.index.is_lost() => {
                     drop(pin);
                     self.restore_index()?;

@@ -29,7 +29,7 @@ pub(crate) struct Operation {
     pub(crate) precondition: Precondition,
     pub(crate) action: Action,
     /// The result of the precondition's filter, if it has one.
-    pub(crate) judged: Option<Judged>,
+    pub(crate) judged: Option<Box<Judged>>,
     /// The count of dropped collections at which its collection was found recorded with this codec.
     pub(crate) recorded_at: Option<u64>,
 }
@@ -50,7 +50,7 @@ pub(crate) enum Action {
     Replace(NewValue),
     Upsert(NewValue),
     #[cfg_attr(not(feature = "json-patch"), expect(dead_code, reason = "nothing makes a patch"))]
-    Patch(PatchPlan),
+    Patch(Box<PatchPlan>),
     Delete,
     Check,
     /// Removes the item if it is expired, and leaves it alone if it is not: the sweep's.
@@ -159,7 +159,7 @@ impl Operation {
         let meets = meets(filter, bytes);
         let (collection, key) = (self.key.collection(), self.key.key_bytes());
         let meets = meets.map_err(|error| error.with_item(collection, key));
-        self.judged = Some(Judged { base, meets });
+        self.judged = Some(Box::new(Judged { base, meets }));
     }
 
     /// The value that it writes.

@@ -17,15 +17,15 @@ use crate::engine::secondary::maintain::IndexPlan;
 use crate::engine::secondary::unique::{Claims, Hindrance, changes_unique};
 use crate::engine::stripes::Locked;
 use crate::index::{Pinned, ReadValue};
+use crate::journal::PreparedEntry;
 use crate::journal::append::Appended;
-use crate::journal::frame::{EntryRecord, FrameBuilder};
-use crate::journal::{PreparedCommit, PreparedEntry};
+use crate::journal::frame::EntryRecord;
 use crate::values::Few;
 use crate::values::error::{Error, Result};
 use crate::values::head::Head;
 use crate::values::key::ItemKey;
 use crate::values::limits::MAX_BATCH_BYTES;
-use crate::values::short_hash::ShortMap;
+use crate::values::short_hash::{ShortHashing, ShortMap};
 
 impl Engine {
     /// Decides the operations in order and applies all of them, or none. Returns when the commit is
@@ -58,25 +58,26 @@ impl Engine {
         self.check_codecs(operations, unrecorded)?;
         // Read under the locks: it must not be before that of a version already there.
         let now_ms = self.clock.now_ms();
-        let decided = decide(operations, &heads, now_ms);
-        let states = match decided.and_then(|states| self.sweep_claimed(claims, states, now_ms)) {
-            Ok(states) => states,
-            Err((index, refusal)) => {
-                drop(pin);
-                drop(locked);
-                return self.refuse(operations, index, refusal);
-            }
-        };
+        let mut states = Few::new();
+        let decided = decide(operations, &heads, now_ms, &mut states)
+            .and_then(|()| self.sweep_claimed(claims, &mut states, now_ms));
+        if let Err((index, refusal)) = decided {
+            drop(pin);
+            drop(locked);
+            return self.refuse(operations, index, refusal);
+        }
         check_size(&states)?;
-        let changes = states.iter().filter(|state| state.touched);
-        let changes: Few<Change<'_>> =
-            changes.filter_map(|s| Change::of(s, now_ms, &self.catalog)).collect();
+        let changed = states.iter().filter(|state| state.touched);
+        let mut changes: Few<Change<'_>> = Few::new();
+        changes.reserve_exact(states.len());
+        changes.extend(changed.filter_map(|state| Change::of(state, now_ms, &self.catalog)));
         let (pin, rows) =
             match self.rows_of_commit(operations, unrecorded, &changes, pin, claims, &mut locked) {
                 Ok(rows) => rows,
                 Err(hindrance) => return self.hindered(operations, &changes, hindrance),
             };
-        let mut prepared = self.prepare(unrecorded, &changes, rows, now_ms);
+        let mut prepared = Prepared::default();
+        self.prepare(&mut prepared, unrecorded, &changes, rows, now_ms);
         if prepared.commit.entries.is_empty() {
             let revision = self.journal.applied();
             let (metas, keys) = (Few::new(), Vec::new());
@@ -90,7 +91,7 @@ impl Engine {
         let metas = prepared.metas(appended.revision);
         let keys = prepared.keys_written(operations.len());
         let recorded = mem::take(&mut prepared.recorded);
-        self.apply(&mut locked, &pin, prepared, &appended);
+        self.apply(&mut locked, &pin, &mut prepared, &appended);
         for record in recorded.iter().filter_map(|at| unrecorded.get(*at)) {
             self.catalog.record(record.collection(), CollectionRecord::new(record.codec));
         }
@@ -144,34 +145,18 @@ impl Engine {
     /// Lays out the frame: the final state of each changed key, one entry each.
     fn prepare(
         &self,
+        prepared: &mut Prepared,
         unrecorded: &[Record],
         changes: &[Change<'_>],
         rows: IndexPlan,
         now_ms: u64,
-    ) -> Prepared {
-        let filled: HashSet<&str> = changes
-            .iter()
-            .filter_map(Change::puts_into)
-            .filter(|_| !unrecorded.is_empty())
-            .collect();
-        // Another writer may have recorded the collection since the look outside the locks.
-        let written = |(_, record): &(usize, &Record)| {
-            let name = record.collection();
-            filled.contains(name) && !self.catalog.is_recorded(name)
-        };
-        let records: Vec<(usize, &Record)> =
-            unrecorded.iter().enumerate().filter(written).collect();
+    ) {
+        let records = self.records_to_write(unrecorded, changes);
         let entries = records.len() + changes.len();
-        let mut prepared = Prepared {
-            commit: PreparedCommit {
-                frame: FrameBuilder::commit(entries),
-                entries: Few::with_capacity(entries),
-                index_moves: rows.moves(),
-            },
-            versions: Few::with_capacity(entries),
-            recorded: records.iter().map(|(at, _)| *at).collect(),
-            rows,
-        };
+        prepared.begin(entries, changes);
+        prepared.commit.index_moves = rows.moves();
+        prepared.recorded = records.iter().map(|(at, _)| *at).collect();
+        prepared.rows = rows;
         let incarnation = self.journal.incarnation();
         for (_, record) in records {
             #[expect(clippy::expect_used, reason = "a collection's record has some bytes")]
@@ -186,7 +171,24 @@ impl Engine {
         if entries > 0 {
             prepared.commit.frame.complete();
         }
-        prepared
+    }
+
+    /// The records that the commit writes, each with its place among the unrecorded ones.
+    fn records_to_write<'r>(
+        &self,
+        unrecorded: &'r [Record],
+        changes: &[Change<'_>],
+    ) -> Vec<(usize, &'r Record)> {
+        if unrecorded.is_empty() {
+            return Vec::new();
+        }
+        let filled: HashSet<&str> = changes.iter().filter_map(Change::puts_into).collect();
+        // Another writer may have recorded the collection since the look outside the locks.
+        let written = |(_, record): &(usize, &Record)| {
+            let name = record.collection();
+            filled.contains(name) && !self.catalog.is_recorded(name)
+        };
+        unrecorded.iter().enumerate().filter(written).collect()
     }
 
     /// Puts heads and values into the index; readers of the stripes wait. The leaves are in memory,
@@ -195,19 +197,19 @@ impl Engine {
         &self,
         locked: &mut Locked<'_>,
         pin: &Pinned<'_>,
-        prepared: Prepared,
+        prepared: &mut Prepared,
         appended: &Appended,
     ) {
         locked.begin_apply();
         let Prepared { commit, versions, rows, .. } = prepared;
-        self.apply_rows(&rows, pin, appended.revision);
+        self.apply_rows(rows, pin, appended.revision);
         for (entry, version) in commit.entries.iter().zip(versions) {
-            let head = head_of(entry, &version, appended);
+            let head = head_of(entry, version, appended);
             let before = version.before.as_ref();
             // Before the cell changes: a snapshot that finds the new head finds the old one saved.
             self.snapshots.save(entry.key.as_bytes(), before, appended.revision);
             let parent = version.parent;
-            let value = version.value.map(|bytes| ReadValue { parent, bytes });
+            let value = version.value.take().map(|bytes| ReadValue { parent, bytes });
             self.index.put(&entry.key, &head, value, pin);
             // After the cell: a sweep that begins in between would miss the item.
             if let Some(expires_ms) = head.expires_ms {
@@ -228,33 +230,33 @@ impl Engine {
 }
 
 /// Decides every operation, in order, against the items as the earlier ones leave them; `heads` are
-/// those of their keys.
+/// those of their keys. Their states are added to `states`.
 fn decide(
     operations: &mut [Operation],
     heads: &[Option<Head>],
     now_ms: u64,
-) -> Result<Few<KeyState>, (usize, Refusal)> {
+    states: &mut Few<KeyState>,
+) -> Result<(), (usize, Refusal)> {
     debug_assert!(heads.len() >= operations.len(), "each operation's key has been looked up");
-    let mut states: Few<KeyState> = Few::with_capacity(operations.len());
-    let several = operations.len() > 1;
-    let mut index_of: ShortMap<ItemKey, usize> = ShortMap::default();
-    if several {
-        index_of.reserve(operations.len());
-    }
+    states.reserve_exact(operations.len());
+    // Keys that ascend are each another one.
+    let ascend = operations.is_sorted_by(|one, next| one.key < next.key);
+    let mut index_of: Option<ShortMap<ItemKey, usize>> = (!ascend)
+        .then(|| ShortMap::with_capacity_and_hasher(operations.len(), ShortHashing::default()));
     for (index, (operation, before)) in operations.iter_mut().zip(heads).enumerate() {
-        let known = if several { index_of.get(&operation.key).copied() } else { None };
-        let at = known.unwrap_or(states.len());
-        if known.is_none() {
+        let next = states.len();
+        let at = match &mut index_of {
+            Some(index_of) => *index_of.entry(operation.key.clone()).or_insert(next),
+            None => next,
+        };
+        if at == next {
             states.push(KeyState::new(&operation.key, *before, now_ms));
-            if several {
-                index_of.insert(operation.key.clone(), at);
-            }
         }
         #[expect(clippy::expect_used, reason = "`at` is known, or was pushed just now")]
         let state = states.get_mut(at).expect("each key has a state");
         state.decide(operation).map_err(|refusal| (index, refusal))?;
     }
-    Ok(states)
+    Ok(())
 }
 
 /// The keys that a commit touches.

@@ -84,10 +84,12 @@ pub(crate) struct Journal {
 }
 
 /// A commit, complete except for what the journal assigns: revision, tags and place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct PreparedCommit {
     pub(crate) frame: FrameBuilder,
     pub(crate) entries: Few<PreparedEntry>,
+    /// What the tags of the entries are computed from.
+    pub(crate) tags: Vec<u8>,
     /// What the commit does to the sums of secondary indexes.
     pub(crate) index_moves: Vec<IndexMove>,
 }
@@ -174,7 +176,7 @@ impl Journal {
                 active,
                 buffer: Vec::new(),
                 flight: None,
-                spare: Vec::new(),
+                spare: None,
                 watermark: Some(watermark),
                 appended: last,
                 appended_bytes: 0,
@@ -278,7 +280,7 @@ impl Journal {
 
         let revision = state.next_revision;
         for entry in &mut commit.entries {
-            entry.etag = entry.tag.at(revision);
+            entry.etag = entry.tag.at(revision, &mut commit.tags);
             if entry.key.is_collection() {
                 state.content.clear(entry.key.collection());
                 continue;

@@ -295,20 +295,23 @@ impl State {
     /// Takes the buffered frames, leaving them readable, with the file that they belong to.
     fn take_buffer(&mut self) -> Option<(Arc<dyn DiskFile>, Arc<Flight>)> {
         let active = self.active.as_ref().filter(|_| !self.buffer.is_empty())?;
-        let bytes = mem::replace(&mut self.buffer, mem::take(&mut self.spare));
-        let offset = active.tail.offset - bytes.len() as u64;
-        let flight = Arc::new(Flight { segment: active.number, offset, bytes });
+        let mut flight = self.spare.take().unwrap_or_default();
+        #[expect(clippy::expect_used, reason = "`recycle` keeps what nobody else has")]
+        let taken = Arc::get_mut(&mut flight).expect("a spare flight is not shared");
+        mem::swap(&mut self.buffer, &mut taken.bytes);
+        taken.segment = active.number;
+        taken.offset = active.tail.offset - taken.bytes.len() as u64;
         self.flight = Some(Arc::clone(&flight));
         Some((Arc::clone(&active.file), flight))
     }
 
-    fn recycle(&mut self, flight: Arc<Flight>) {
+    fn recycle(&mut self, mut flight: Arc<Flight>) {
         self.flight = None;
-        if let Some(flight) = Arc::into_inner(flight)
-            && flight.bytes.capacity() <= KEPT_BUFFER_BYTES
+        if let Some(written) = Arc::get_mut(&mut flight)
+            && written.bytes.capacity() <= KEPT_BUFFER_BYTES
         {
-            self.spare = flight.bytes;
-            self.spare.clear();
+            written.bytes.clear();
+            self.spare = Some(flight);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::seams::sync::Ordering;
 use crate::values::error::Result;
 
 /// Frames that a leader is writing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Flight {
     pub(super) segment: u32,
     pub(super) offset: u64,

@@ -41,7 +41,8 @@ pub(crate) struct State {
     pub(super) buffer: Vec<u8>,
     /// Frames that the leader is writing, or failed to write: readers find them here.
     pub(super) flight: Option<Arc<Flight>>,
-    pub(super) spare: Vec<u8>,
+    /// What the last leader wrote, to be used again: empty, and its memory is kept.
+    pub(super) spare: Option<Arc<Flight>>,
     /// With the thread that is syncing; here when nobody is.
     pub(super) watermark: Option<Watermark>,
     pub(super) appended: u64,

@@ -116,6 +116,9 @@ impl Waiters {
     /// Removes the waiters for whom this was done, so that they can be woken. `led` says whether
     /// somebody continues to do it. If not, the first waiter that is left is removed too, to lead.
     pub(super) fn release(&mut self, done: Need, marks: Marks, led: bool, woken: &mut Woken) {
+        if self.list(done).is_empty() {
+            return;
+        }
         for waiter in mem::take(self.list(done)) {
             match waiter.goal.need(marks) {
                 None => woken.0.push((waiter.seat, Call::Reached)),
@@ -161,7 +164,12 @@ impl Seat {
 
 impl Woken {
     /// Wakes them, in order.
+    #[inline]
     pub(super) fn wake(&mut self) {
+        // Mostly there is none.
+        if self.0.is_empty() {
+            return;
+        }
         for (seat, call) in self.0.drain(..) {
             *seat.call.lock() = Some(call);
             seat.called.notify_all();

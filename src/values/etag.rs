@@ -1,6 +1,7 @@
 //! The entity tag of a version: how it is made, written and read.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use serde::de::Error as _;
@@ -116,38 +117,48 @@ pub(crate) struct TagInput<'a> {
 
 /// A tag that waits for its revision: everything else is laid out, so that only a short hash is
 /// left to do under the journal's lock.
+///
+/// The bytes of all tags of a commit are in one buffer: memory for each would cost a batch more than
+/// its hash.
 #[derive(Debug)]
-pub(crate) struct PendingTag(Vec<u8>);
+pub(crate) struct PendingTag(Range<usize>);
 
 const DOMAIN: &[u8; 16] = b"ifmatch etag v1\0";
-const REVISION_AT: std::ops::Range<usize> = 32..40;
+const REVISION_AT: Range<usize> = 32..40;
 
 impl PendingTag {
-    pub(crate) fn new(input: &TagInput<'_>) -> Self {
-        let mut bytes = Vec::with_capacity(160 + input.collection.len() + input.key.len());
+    /// A buffer for this number of tags of items with names and keys of the usual lengths.
+    pub(crate) fn buffer(tags: usize) -> Vec<u8> {
+        Vec::with_capacity(192 * tags)
+    }
+
+    /// Lays the tag out at the end of a buffer.
+    pub(crate) fn new(input: &TagInput<'_>, bytes: &mut Vec<u8>) -> Self {
+        let start = bytes.len();
         bytes.extend_from_slice(DOMAIN);
         bytes.extend_from_slice(input.incarnation);
         bytes.extend_from_slice(&[0; 8]);
-        push_option(&mut bytes, input.parent.as_ref().map(|tag| &tag.0[..]), 16);
+        push_option(bytes, input.parent.as_ref().map(|tag| &tag.0[..]), 16);
         bytes.push(input.kind);
         bytes.extend_from_slice(&input.modified_ms.to_le_bytes());
         let expires = input.expires_ms.map(u64::to_le_bytes);
-        push_option(&mut bytes, expires.as_ref().map(|ms| &ms[..]), 8);
+        push_option(bytes, expires.as_ref().map(|ms| &ms[..]), 8);
         bytes.extend_from_slice(&(input.collection.len() as u32).to_le_bytes());
         bytes.extend_from_slice(input.collection.as_bytes());
         bytes.extend_from_slice(&(input.key.len() as u32).to_le_bytes());
         bytes.extend_from_slice(input.key);
         bytes.extend_from_slice(input.value_hash);
-        Self(bytes)
+        Self(start..bytes.len())
     }
 
-    /// The tag at this revision.
-    pub(crate) fn at(&mut self, revision: u64) -> ETag {
-        if let Some(slot) = self.0.get_mut(REVISION_AT) {
+    /// The tag at this revision; `bytes` is the buffer that it was laid out in.
+    pub(crate) fn at(&self, revision: u64, bytes: &mut [u8]) -> ETag {
+        let bytes = bytes.get_mut(self.0.clone()).unwrap_or_default();
+        if let Some(slot) = bytes.get_mut(REVISION_AT) {
             slot.copy_from_slice(&revision.to_le_bytes());
         }
         let mut tag = [0; 16];
-        let hash = blake3::hash(&self.0);
+        let hash = blake3::hash(bytes);
         tag.copy_from_slice(hash.as_bytes().split_at(16).0);
         // The all-zero tag means "not saved"; the one hash in 2^128 that is zero is replaced.
         if tag == ETag::UNSAVED.0 {
@@ -187,6 +198,12 @@ mod tests {
             key: b"k",
             value_hash: &[9; 32],
         }
+    }
+
+    fn tag(input: &TagInput<'_>, revision: u64) -> ETag {
+        // Another tag comes before it in the buffer.
+        let mut bytes = vec![1; 100];
+        PendingTag::new(input, &mut bytes).at(revision, &mut bytes)
     }
 
     #[test]
@@ -231,29 +248,29 @@ mod tests {
 
     #[test]
     fn every_field_and_the_revision_change_the_tag() {
-        let base = PendingTag::new(&input()).at(3);
+        let base = tag(&input(), 3);
         let others = [
-            PendingTag::new(&input()).at(4),
-            PendingTag::new(&TagInput { incarnation: &[8; 16], ..input() }).at(3),
-            PendingTag::new(&TagInput { parent: None, ..input() }).at(3),
-            PendingTag::new(&TagInput { parent: Some(ETag([0; 16])), ..input() }).at(3),
-            PendingTag::new(&TagInput { kind: 2, ..input() }).at(3),
-            PendingTag::new(&TagInput { modified_ms: 6, ..input() }).at(3),
-            PendingTag::new(&TagInput { expires_ms: Some(0), ..input() }).at(3),
-            PendingTag::new(&TagInput { collection: "product", key: b"sk", ..input() }).at(3),
-            PendingTag::new(&TagInput { key: b"l", ..input() }).at(3),
-            PendingTag::new(&TagInput { value_hash: &[8; 32], ..input() }).at(3),
+            tag(&input(), 4),
+            tag(&TagInput { incarnation: &[8; 16], ..input() }, 3),
+            tag(&TagInput { parent: None, ..input() }, 3),
+            tag(&TagInput { parent: Some(ETag([0; 16])), ..input() }, 3),
+            tag(&TagInput { kind: 2, ..input() }, 3),
+            tag(&TagInput { modified_ms: 6, ..input() }, 3),
+            tag(&TagInput { expires_ms: Some(0), ..input() }, 3),
+            tag(&TagInput { collection: "product", key: b"sk", ..input() }, 3),
+            tag(&TagInput { key: b"l", ..input() }, 3),
+            tag(&TagInput { value_hash: &[8; 32], ..input() }, 3),
         ];
         for (index, other) in others.iter().enumerate() {
             assert_ne!(*other, base, "field {index} is not in the tag");
         }
-        assert_eq!(PendingTag::new(&input()).at(3), base);
+        assert_eq!(tag(&input(), 3), base);
     }
 
     #[test]
     fn a_known_input_gives_the_documented_tag() {
         // Pins the hash input of docs/format.md: a change here is a change of format.
-        let tag = PendingTag::new(&input()).at(3);
+        let tag = tag(&input(), 3);
         assert_eq!(tag.to_string(), include_str!("../../tests/golden/etag.txt").trim_end());
     }
 }

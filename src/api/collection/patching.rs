@@ -83,6 +83,7 @@ impl<T: Serialize + DeserializeOwned> Collection<T, Json> {
             decode_json::<T>(bytes, CodecStep::CheckPatched).map(drop)
         }
         let (patch, expiry) = (Arc::new(patch.clone()), self.expiry);
-        Action::Patch(PatchPlan { patch, check: check::<T>, expiry, computed: None })
+        let plan = PatchPlan { patch, check: check::<T>, expiry, computed: None };
+        Action::Patch(Box::new(plan))
     }
 }

@@ -165,11 +165,13 @@ fn create_around(
     let record = frame.push(&entry);
     frame.complete();
     let key = ItemKey::new(entry.collection, entry.key).unwrap();
-    let tag = entry.pending_tag(engine.journal.incarnation(), &value_hash(entry.value));
+    let mut tags = Vec::new();
+    let hash = value_hash(entry.value);
+    let tag = entry.pending_tag(engine.journal.incarnation(), &hash, &mut tags);
     let (parent, etag) = (None, ETag::UNSAVED);
     let entry = PreparedEntry { key, parent, leaves_item: true, tag, record, etag };
-    let mut commit =
-        PreparedCommit { frame, entries: [entry].into_iter().collect(), index_moves: Vec::new() };
+    let entries = [entry].into_iter().collect();
+    let mut commit = PreparedCommit { frame, entries, tags, index_moves: Vec::new() };
     let appended = engine.journal.append(&mut commit).unwrap();
     let PreparedEntry { key, etag, .. } = &commit.entries[0];
     let head = Head {

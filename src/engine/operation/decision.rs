@@ -1,6 +1,6 @@
 //! Whether an operation is allowed, and how it changes its item.
 
-use crate::engine::operation::{Action, Base, Expiry, Judged, NewValue, Operation, PatchPlan};
+use crate::engine::operation::{Action, Base, Expiry, NewValue, Operation, PatchPlan};
 use crate::values::error::{Error, Result};
 use crate::values::etag::ETag;
 use crate::values::head::Head;
@@ -129,14 +129,13 @@ impl KeyState {
         let Some(base) = self.current.base().filter(|_| operation.has_filter()) else {
             return Ok(false);
         };
-        match operation.judged.take() {
-            Some(Judged { base: of, meets }) if of == base.id() => {
-                let meets = meets.map_err(Refusal::Error)?;
-                operation.judged = Some(Judged { base: of, meets: Ok(meets) });
-                Ok(meets)
-            }
-            _ => Err(Refusal::NeedsPatch(base)),
+        let judged = operation.judged.take().filter(|judged| judged.base == base.id());
+        let Some(judged) = judged else { return Err(Refusal::NeedsPatch(base)) };
+        if let Ok(meets) = judged.meets {
+            operation.judged = Some(judged);
+            return Ok(meets);
         }
+        judged.meets.map_err(Refusal::Error)
     }
 
     /// The item as removed, whatever it was.

@@ -272,9 +272,9 @@ impl Engine {
     pub(in crate::engine) fn sweep_claimed(
         &self,
         claims: &Claims,
-        mut states: Few<KeyState>,
+        states: &mut Few<KeyState>,
         now_ms: u64,
-    ) -> Result<Few<KeyState>, (usize, Refusal)> {
+    ) -> Result<(), (usize, Refusal)> {
         for key in claims.sweeps() {
             if let Some(state) = states.iter_mut().find(|state| state.key == *key) {
                 state.sweep();
@@ -285,7 +285,7 @@ impl Engine {
             state.sweep();
             states.push(state);
         }
-        Ok(states)
+        Ok(())
     }
 }
 

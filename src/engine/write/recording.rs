@@ -45,7 +45,7 @@ impl Engine {
     ) -> Result<Vec<Record>, Failed> {
         let mut records: Vec<Record> = Vec::new();
         // A batch may have as many collections as operations.
-        let mut known: HashMap<&str, CodecId> = HashMap::new();
+        let mut known: Option<HashMap<&str, CodecId>> = None;
         for (index, operation) in operations.iter().enumerate() {
             if operation.recorded_at == Some(drops) {
                 continue;
@@ -58,7 +58,7 @@ impl Engine {
             if needs_none || self.catalog.check(name, operation.codec).map_err(at)? {
                 continue;
             }
-            if let Some(codec) = known.insert(name, operation.codec) {
+            if let Some(codec) = known.get_or_insert_default().insert(name, operation.codec) {
                 check_same(name, codec, operation.codec).map_err(at)?;
                 continue;
             }

@@ -1,7 +1,6 @@
 //! Laying out a frame before its place is known.
 
-use bincode::{Encode, config};
-
+use super::entry::push_number;
 use super::{Entry, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Position};
 
 /// No entry's fields take more, without the bytes of names, value and index changes.
@@ -23,7 +22,7 @@ pub(crate) fn record_checksum(record: &[u8]) -> u32 {
 
 /// A frame under construction: complete except for its revision and its place, which
 /// [`finish`](Self::finish) puts in under the journal's lock.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FrameBuilder {
     pub(super) bytes: Vec<u8>,
     body_checksum: u32,
@@ -33,8 +32,13 @@ impl FrameBuilder {
     /// Begins the frame of a commit of this number of entries.
     pub(crate) fn commit(entries: usize) -> Self {
         let mut builder = Self::new(FrameKind::Commit, 512);
-        builder.encode(entries as u64);
+        push_number(&mut builder.bytes, entries as u64);
         builder
+    }
+
+    /// Makes room for this number of entries at once, whose names, keys and values have this many bytes.
+    pub(crate) fn reserve(&mut self, entries: usize, bytes: usize) {
+        self.bytes.reserve(bytes + entries * FIELDS_BOUND_BYTES);
     }
 
     /// Begins and completes the frame that ends a sealed segment.
@@ -71,36 +75,13 @@ impl FrameBuilder {
         Self { bytes, body_checksum: 0 }
     }
 
-    fn encode(&mut self, value: impl Encode) {
-        // Writing to a vector has no way to fail: every field type is encodable.
-        let written = bincode::encode_into_std_write(value, &mut self.bytes, config::standard());
-        debug_assert!(written.is_ok());
-    }
-
     /// Adds an entry; returns where in the frame its record lies.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) -> EntryRecord {
         let start = self.bytes.len();
-        self.encode_entry(entry);
+        entry.encode_to(&mut self.bytes);
         let record = self.bytes.get(start..).unwrap_or_default();
         let (at, len_bytes) = (start as u32, record.len() as u32);
         EntryRecord { at, len_bytes, checksum: record_checksum(record) }
-    }
-
-    /// Writes an entry's fields one after another into room that was made for them: to let the
-    /// vector grow field by field takes three times as long.
-    fn encode_entry(&mut self, entry: &Entry<'_>) {
-        let start = self.bytes.len();
-        let names = entry.key.len() + entry.collection.len() + entry.index_changes.len();
-        self.bytes.reserve(names + entry.value.len() + FIELDS_BOUND_BYTES);
-        self.bytes.resize(start + names + FIELDS_BOUND_BYTES, 0);
-        // The value comes last: its length, which is a byte for none, and its bytes.
-        let fields = Entry { value: &[], ..*entry };
-        let place = self.bytes.get_mut(start..).unwrap_or_default();
-        let written = bincode::encode_into_slice(fields, place, config::standard());
-        debug_assert!(written.is_ok(), "the bound of an entry's fields is too low");
-        self.bytes.truncate(start + written.unwrap_or(1) - 1);
-        self.encode(entry.value.len() as u64);
-        self.bytes.extend_from_slice(entry.value);
     }
 
     /// Adds an entry as it is stored; returns where in the frame it begins.

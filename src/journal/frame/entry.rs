@@ -1,7 +1,6 @@
 //! One change of one item, as a frame stores it.
 
-use bincode::config;
-use bincode::{BorrowDecode, Encode};
+use bincode::{BorrowDecode, config};
 
 use crate::values::etag::{ETag, PendingTag, TagInput, value_hash};
 
@@ -33,7 +32,8 @@ impl EntryKind {
 /// One change of one item, as the journal stores it. The tag is not stored: it is computed from
 /// these fields and the frame's revision, and compared with the one in the index or in a later
 /// entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, BorrowDecode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, BorrowDecode)]
+#[cfg_attr(test, derive(bincode::Encode))]
 pub(crate) struct Entry<'a> {
     pub(crate) kind: u8,
     /// Which incarnation of the segment's header wrote the entry.
@@ -66,6 +66,29 @@ impl<'a> Entry<'a> {
         Some((entry, used))
     }
 
+    /// Appends what [`decode`](Self::decode) reads. It takes a third of the time of bincode's own
+    /// encoder, which a test compares it with.
+    pub(super) fn encode_to(&self, out: &mut Vec<u8>) {
+        out.push(self.kind);
+        push_number(out, self.incarnation.into());
+        push_number(out, self.ordinal.into());
+        out.push(u8::from(self.parent.is_some()));
+        if let Some(parent) = &self.parent {
+            out.extend_from_slice(parent);
+        }
+        push_number(out, self.previous);
+        push_number(out, self.modified_ms);
+        push_number(out, self.ahead_ms);
+        out.push(u8::from(self.expires_ms.is_some()));
+        if let Some(expires_ms) = self.expires_ms {
+            push_number(out, expires_ms);
+        }
+        for bytes in [self.collection.as_bytes(), self.key, self.index_changes, self.value] {
+            push_number(out, bytes.len() as u64);
+            out.extend_from_slice(bytes);
+        }
+    }
+
     pub(crate) fn kind(&self) -> EntryKind {
         EntryKind::from_byte(self.kind).unwrap_or(EntryKind::Deleted)
     }
@@ -81,12 +104,19 @@ impl<'a> Entry<'a> {
 
     /// The tag of the version that this entry wrote.
     pub(crate) fn etag(&self, incarnation: &[u8; 16], revision: u64) -> ETag {
-        self.pending_tag(incarnation, &value_hash(self.value)).at(revision)
+        let mut bytes = PendingTag::buffer(1);
+        let tag = self.pending_tag(incarnation, &value_hash(self.value), &mut bytes);
+        tag.at(revision, &mut bytes)
     }
 
-    /// The tag, except for the revision, which the journal assigns later.
-    pub(crate) fn pending_tag(&self, incarnation: &[u8; 16], value_hash: &[u8; 32]) -> PendingTag {
-        PendingTag::new(&TagInput {
+    /// The tag, except for the revision, which the journal assigns later; laid out in `bytes`.
+    pub(crate) fn pending_tag(
+        &self,
+        incarnation: &[u8; 16],
+        value_hash: &[u8; 32],
+        bytes: &mut Vec<u8>,
+    ) -> PendingTag {
+        let input = TagInput {
             incarnation,
             parent: self.parent(),
             kind: self.kind,
@@ -95,6 +125,26 @@ impl<'a> Entry<'a> {
             collection: self.collection,
             key: self.key,
             value_hash,
-        })
+        };
+        PendingTag::new(&input, bytes)
+    }
+}
+
+/// Appends a number as bincode does: in a byte, or in two, four or eight after a byte that says so.
+pub(super) fn push_number(out: &mut Vec<u8>, number: u64) {
+    match number {
+        0..=250 => out.push(number as u8),
+        251..=0xffff => {
+            out.push(251);
+            out.extend_from_slice(&(number as u16).to_le_bytes());
+        }
+        0x1_0000..=0xffff_ffff => {
+            out.push(252);
+            out.extend_from_slice(&(number as u32).to_le_bytes());
+        }
+        _ => {
+            out.push(253);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
     }
 }

@@ -62,6 +62,10 @@ fn an_entry_is_encoded_as_all_of_it_by_bincode() {
         (0, 0, &[][..]),
         (250, 250, &long[..250]),
         (251, 251, &long[..251]),
+        (252, 0xffff, &[][..]),
+        (252, 0x1_0000, &[][..]),
+        (252, 0xffff_ffff, &[][..]),
+        (252, 0x1_0000_0000, &[][..]),
         (u16::MAX, most, &long),
     ] {
         let entry = Entry {

@@ -126,6 +126,9 @@ impl IndexPlan {
 
     /// What the commit does to the sums of indexes.
     pub(in crate::engine) fn moves(&self) -> Vec<IndexMove> {
+        if self.changes.is_empty() {
+            return Vec::new();
+        }
         let moves = self.changes.iter().map(|(declared, change)| IndexMove {
             declared: *declared,
             difference: (!change.lost).then(|| {
