@@ -53,6 +53,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::seams::sync;
 use crate::values::error::Result;
 use crate::values::key::ItemKey;
+use crate::values::short_bytes::ShortBytes;
 
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::cells::{Cell, NamedCell};
@@ -71,9 +72,11 @@ use self::residency::Hand;
 /// The directories, by name.
 type Collections = BTreeMap<CollectionName, Arc<Directory>>;
 
-/// The name of a collection, which is found by its bytes as well.
+/// The name of a collection. Each look-up compares with the first name, that of the system, which is
+/// empty: where its bytes are no memory, as those of an empty box, `memcmp` takes 80 ns on some
+/// processors.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct CollectionName(Box<str>);
+struct CollectionName(ShortBytes);
 
 /// The index of an open store.
 #[derive(Debug)]
@@ -190,8 +193,8 @@ impl Index {
     /// About what a leaf occupies without values, secondary indexes and items taken together.
     fn usual_leaf_bytes(&self) -> u64 {
         let (mut leaves, mut bytes) = (0, 0);
-        for (name, directory) in self.collections.read().iter() {
-            let is_secondary = secondary::is_directory(&name.0);
+        for directory in self.collections.read().values() {
+            let is_secondary = secondary::is_directory(&directory.collection);
             let each = if is_secondary { SECONDARY_LEAF_BYTES } else { LEAF_BYTES };
             leaves += directory.len() as u64;
             bytes += directory.len() as u64 * each;
@@ -200,7 +203,7 @@ impl Index {
     }
 
     fn directory(&self, collection: &str) -> Option<Arc<Directory>> {
-        self.collections.read().get(collection).cloned()
+        self.collections.read().get(collection.as_bytes()).cloned()
     }
 
     fn directory_or_new(&self, collection: &str) -> Arc<Directory> {
@@ -219,7 +222,8 @@ impl Index {
     /// Up to `limit` collections from this name on, in order of name.
     fn directories_from(&self, name: &str, limit: usize) -> Vec<Arc<Directory>> {
         let collections = self.collections.read();
-        let from = collections.range::<str, _>((Bound::Included(name), Bound::Unbounded));
+        let from = (Bound::Included(name.as_bytes()), Bound::Unbounded);
+        let from = collections.range::<[u8], _>(from);
         from.take(limit).map(|(_, directory)| Arc::clone(directory)).collect()
     }
 
@@ -229,23 +233,16 @@ impl Index {
     }
 }
 
-/// Text and its bytes order alike.
 impl Borrow<[u8]> for CollectionName {
     #[inline]
     fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-impl Borrow<str> for CollectionName {
-    fn borrow(&self) -> &str {
-        &self.0
+        self.0.as_slice()
     }
 }
 
 impl From<&str> for CollectionName {
     fn from(name: &str) -> Self {
-        Self(name.into())
+        Self(ShortBytes::of([name.as_bytes()]))
     }
 }
 

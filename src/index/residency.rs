@@ -120,20 +120,20 @@ impl Index {
     /// The next leaves for the hand to come by.
     fn advance(&self, hand: &mut Hand) -> Option<(Arc<Directory>, Vec<Arc<LeafHandle>>)> {
         let collections = self.collections.read();
-        let after = collections
-            .range::<str, _>((Bound::Included(&*hand.collection), Bound::Unbounded))
-            .next();
-        let (name, directory) = after.or_else(|| collections.iter().next())?;
-        let key = if *name.0 == *hand.collection { &*hand.key } else { &[] };
+        let from = (Bound::Included(hand.collection.as_bytes()), Bound::Unbounded);
+        let after = collections.range::<[u8], _>(from).next();
+        let (_, directory) = after.or_else(|| collections.iter().next())?;
+        let name = &directory.collection;
+        let key = if **name == *hand.collection { &*hand.key } else { &[] };
         let mut handles = directory.leaves_from(key, AT_ONCE + 1);
         match handles.get(AT_ONCE) {
             Some(next) => {
-                *hand = Hand { collection: name.0.clone(), key: next.low.clone() };
+                *hand = Hand { collection: name.clone(), key: next.low.clone() };
                 handles.truncate(AT_ONCE);
             }
             None => {
                 // The next collection's name is above this one's with a NUL, which no name holds.
-                let after = format!("{}\0", name.0).into_boxed_str();
+                let after = format!("{name}\0").into_boxed_str();
                 *hand = Hand { collection: after, key: Box::default() };
             }
         }

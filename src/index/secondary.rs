@@ -103,7 +103,7 @@ impl Index {
     /// The numbers of the directories that hold rows of secondary indexes.
     pub(crate) fn secondary_directories(&self) -> Vec<u64> {
         let names = self.collections.read();
-        names.keys().filter_map(|name| directory_number(&name.0)).collect()
+        names.values().filter_map(|directory| directory_number(&directory.collection)).collect()
     }
 
     /// Whether any row of a directory is in the backing store only.
@@ -120,7 +120,7 @@ impl Index {
         // Nothing is loaded, evicted or written back in between.
         let _residency = self.residency.write();
         let name = directory_name(number);
-        let Some(directory) = self.collections.write().remove(name.as_str()) else { return };
+        let Some(directory) = self.collections.write().remove(name.as_bytes()) else { return };
         let mut pairs = Vec::new();
         for handle in directory.leaves_from(&[], usize::MAX) {
             let mut state = handle.write();
