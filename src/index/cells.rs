@@ -144,20 +144,28 @@ impl Index {
         }
     }
 
-    /// Sets the cell of an item whose leaf is in memory. No I/O, and nothing that can fail.
-    pub(crate) fn put(&self, key: &ItemKey, head: &Head, value: Option<ReadValue>, _: &Pinned<'_>) {
+    /// Sets the cell of an item whose leaf is in memory; returns the head that was there. No I/O, and
+    /// nothing that can fail.
+    pub(crate) fn put(
+        &self,
+        key: &ItemKey,
+        head: &Head,
+        value: Option<ReadValue>,
+        _: &Pinned<'_>,
+    ) -> Option<Head> {
         let mut value = value.filter(|value| self.is_worth_keeping(&value.bytes));
         let put_at_once = self.in_memory_mut(key, |state| {
             self.change(state, |leaf| leaf.put(key.key_bytes(), head, value.take()))
         });
         match put_at_once {
+            Some(Put::Inserted) => return None,
             // What is displaced is freed without the locks.
-            Some(Put::Inserted | Put::Replaced { .. }) => return,
+            Some(Put::Replaced { head, .. }) => return Some(head),
             Some(Put::Full { value: refused }) => value = refused,
             None => {}
         }
         let directory = self.directory_or_new(key.collection());
-        self.put_waiting(&directory, key.key_bytes(), head, value);
+        self.put_waiting(&directory, key.key_bytes(), head, value)
     }
 
     /// Sets a cell, also where its leaf is in use or full.
@@ -167,7 +175,7 @@ impl Index {
         key: &[u8],
         head: &Head,
         mut value: Option<ReadValue>,
-    ) {
+    ) -> Option<Head> {
         loop {
             let handle = directory.leaf_of(key);
             let mut state = handle.write();
@@ -175,11 +183,11 @@ impl Index {
                 continue;
             }
             match self.change(&mut state, |leaf| leaf.put(key, head, value.take())) {
-                Put::Inserted => return,
-                Put::Replaced { free } => {
+                Put::Inserted => return None,
+                Put::Replaced { head, free } => {
                     drop(state);
                     drop(free);
-                    return;
+                    return Some(head);
                 }
                 Put::Full { value: refused } => {
                     value = refused;

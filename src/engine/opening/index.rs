@@ -296,8 +296,7 @@ fn fill(
             if entry.clears {
                 return found.clear(&index, key, &head);
             }
-            let present = index.head(key)?;
-            index.put(key, &head, None, &pin);
+            let present = index.put(key, &head, None, &pin);
             found.replace(key.as_bytes(), present.as_ref(), &head);
             Ok(())
         })?

@@ -82,9 +82,9 @@ impl Slot {
 pub(crate) enum Put {
     /// The key is new.
     Inserted,
-    /// The key was there. Drop `free` after the lock: it is the displaced value or, where that was
-    /// copied, the new one.
-    Replaced { free: Option<Bytes> },
+    /// The key was there, with this head. Drop `free` after the lock: it is the displaced value or,
+    /// where that was copied, the new one.
+    Replaced { head: Head, free: Option<Bytes> },
     /// The key is new and the leaf has no room for it. The leaf is unchanged and `value` comes back.
     Full { value: Option<ReadValue> },
 }
@@ -161,8 +161,9 @@ impl Leaf {
     #[inline]
     pub(crate) fn put(&mut self, key: &[u8], head: &Head, value: Option<ReadValue>) -> Put {
         if let Some(slot) = self.find(key) {
+            let displaced = self.head(slot);
             self.set_head(slot, head);
-            return Put::Replaced { free: self.values.replace(slot, value) };
+            return Put::Replaced { head: displaced, free: self.values.replace(slot, value) };
         }
         if !self.has_room_for(key) {
             return Put::Full { value };

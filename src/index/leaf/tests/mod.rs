@@ -89,7 +89,7 @@ fn put_inserts_then_replaces_and_gives_back_what_is_to_be_freed() {
     ] {
         let bytes = newer.as_ref().map(|value| value.bytes.clone());
         let replaced = leaf.put(b"a", &head(revision), newer);
-        let Put::Replaced { free } = replaced else {
+        let Put::Replaced { free, .. } = replaced else {
             panic!("{replaced:?}");
         };
         assert_eq!(free.as_deref(), freed.map(str::as_bytes));

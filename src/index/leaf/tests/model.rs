@@ -162,7 +162,7 @@ fn put(leaf: &mut Leaf, model: &mut Model, key: Vec<u8>, head: Head, value: Opti
     let newer = value.clone();
     match (leaf.put(&key, &head, with_value(value)), model.insert(key, cell)) {
         (Put::Inserted, None) => {}
-        (Put::Replaced { free }, Some(old)) => {
+        (Put::Replaced { free, .. }, Some(old)) => {
             assert_is_free(free, &old.value, &newer);
         }
         (put, old) => panic!("{put:?} of {old:?}"),
