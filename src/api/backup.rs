@@ -20,8 +20,8 @@ use crate::values::error::{Error, Result};
 use crate::values::options::{OnDamage, Options, Progress};
 use crate::values::revision::Revision;
 
-/// A restore of this many bytes or more is worth a second thread.
-const TWO_THREADS_BYTES: u64 = 8 << 20;
+/// A restore of this many bytes or more is worth further threads.
+const THREE_THREADS_BYTES: u64 = 8 << 20;
 
 impl Store {
     /// Copies the store into a directory while others read and write. Returns the revision of the
@@ -243,8 +243,8 @@ fn copy_whole(environment: &Environment, from: &Path, to: &Path, options: &Optio
     check_apart(from, to)?;
     let target = Target::begin(&environment.disk, to)?;
     let last_revision = source.last_revision;
-    let on_two_threads = source.total_bytes() >= TWO_THREADS_BYTES;
-    let origin = Origin { manifest: source.manifest.clone(), last_revision, on_two_threads };
+    let on_three_threads = source.total_bytes() >= THREE_THREADS_BYTES;
+    let origin = Origin { manifest: source.manifest.clone(), last_revision, on_three_threads };
     copy(target, &environment.entropy, origin, &mut source, ClosedStore::end)
 }
 
@@ -356,7 +356,7 @@ impl<'a> OpenStore<'a> {
         let target = Target::begin(disk, path)?;
         let (manifest, last_revision) = (manifest.clone(), self.last_revision);
         // The program and upkeep are at work, too: a backup takes one thread.
-        let origin = Origin { manifest, last_revision, on_two_threads: false };
+        let origin = Origin { manifest, last_revision, on_three_threads: false };
         copy(target, &entropy, origin, &mut Reported { source: self, report }, |reported| {
             let OpenStore { collector, last_revision, .. } = &*reported.source;
             (collector.checkpoint_at(*last_revision), clock_ms)

@@ -213,8 +213,8 @@ pub(crate) struct Checkpoint {
     pub(crate) index_generation: u64,
     /// No item of it expires before this; `u64::MAX` when none does.
     pub(crate) next_expiry_ms: u64,
-    /// Whether no index on disk belongs to it: it was taken while the index was in memory
-    /// only.
+    /// Whether no index on disk belongs to it: it is that of a copy, or was taken while the index was
+    /// in memory only.
     pub(crate) index_lost: bool,
 }
 

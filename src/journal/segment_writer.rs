@@ -106,15 +106,26 @@ impl SegmentWriter {
     /// Ends the segment with a seal, at a revision that may be above its last frame's, and syncs
     /// its contents. The caller syncs its name.
     pub(crate) fn seal(&mut self, last_revision: u64) -> Result<SegmentRecord> {
+        let record = self.end(last_revision)?;
+        self.sync()?;
+        Ok(record)
+    }
+
+    /// As [`seal`](Self::seal), but the caller syncs the contents too.
+    pub(crate) fn end(&mut self, last_revision: u64) -> Result<SegmentRecord> {
         let end = self.buffer_frame(&mut FrameBuilder::seal(), last_revision);
         self.write_up_to(end.offset)?;
-        self.file.sync_all().map_err(Error::io("syncing", &self.path))?;
         Ok(SegmentRecord {
             number: self.header.number,
             first_revision: self.header.first_revision,
             sealed: Some(SealedEnd { last_revision, offset: self.tail.offset }),
             live_bytes: 0,
         })
+    }
+
+    /// Makes the contents durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync_all().map_err(Error::io("syncing", &self.path))
     }
 
     fn buffer_frame(&mut self, frame: &mut FrameBuilder, revision: u64) -> Position {

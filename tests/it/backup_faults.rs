@@ -2,9 +2,10 @@
 //! copy is never harmed, and what they make is whole or was never there.
 
 use std::io::ErrorKind;
+use std::ops::Range;
 
 use bytes::Bytes;
-use ifmatch::simulation::{Fault, FaultPlan, STORE, Simulation};
+use ifmatch::simulation::{Fault, FaultPlan, Operation, STORE, Simulation};
 use ifmatch::{Durability, Error, Meta, OnDamage, Options, Precondition, Store};
 
 use crate::expected_commits::{Ledger, State, is_same};
@@ -320,30 +321,55 @@ fn a_full_disk_ends_a_backup_and_nothing_else() {
     assert!((5..20).contains(&full), "the disk was full {full} times");
 }
 
-/// The source is read by one thread, and another one writes.
+/// The source is read by one thread, another one writes, and a third one syncs.
 #[test]
 fn a_large_restore_in_which_a_call_fails_says_why() {
+    let refused =
+        fail_large_restores(thinned(17, 1) as usize, |calls| FaultPlan::after(calls, Fault::Eio));
+    assert!(refused > 5, "{refused}");
+}
+
+#[test]
+fn a_large_restore_that_returns_is_durable_even_if_a_sync_fails() {
+    let sync = |calls| FaultPlan::after(calls, Fault::Eio).only(Operation::Sync);
+    assert!(fail_large_restores(1, sync) > 3);
+}
+
+/// Makes the calls of a plan fail, for each number of calls that pass before; returns how many
+/// restores were refused.
+fn fail_large_restores(step: usize, plan: impl Fn(u64) -> FaultPlan) -> u64 {
     const ITEMS: u8 = 120;
     let sim = Simulation::new(1);
+    let fill = |store: &Store, numbers: Range<u8>| {
+        let items = store.raw("items").unwrap();
+        for number in numbers {
+            items.create([number], &vec![number; 100_000].into()).unwrap();
+        }
+    };
     let store = sim.open(&Options::new()).unwrap();
-    let items = store.raw("items").unwrap();
-    for number in 0..ITEMS {
-        items.create([number], &vec![number; 100_000].into()).unwrap();
-    }
+    fill(&store, 0..ITEMS / 2);
+    store.backup("half").unwrap();
+    // Of a second incarnation, so that the copy has two segments.
+    let store = sim.at("whole").restore("half", &Options::new()).unwrap();
+    fill(&store, ITEMS / 2..ITEMS);
     store.backup("copy").unwrap();
     let mut refused = 0;
-    for calls in seeds(0..u64::MAX).step_by(thinned(17, 1) as usize) {
+    for calls in seeds(0..u64::MAX).step_by(step) {
         let _repeat = Repeat::new("backup_faults", calls);
-        let image = sim.kill(&mut fastrand::Rng::with_seed(calls));
-        image.disk().inject(FaultPlan::after(calls, Fault::Eio));
-        let outcome = image.at("new").restore("copy", &Options::new());
+        let mut rng = fastrand::Rng::with_seed(calls);
+        let image = sim.kill(&mut rng).at("new");
+        image.disk().inject(plan(calls));
+        let outcome = image.restore("copy", &Options::new());
         let struck = image.disk().faults_struck() > 0;
         image.disk().clear_faults();
         match outcome {
             Ok(restored) => {
-                let items = restored.raw("items").unwrap();
-                assert_eq!(items.len().unwrap(), u64::from(ITEMS));
-                restored.verify().unwrap();
+                let crash = |_| image.crash(&mut rng).open(&Options::new()).unwrap();
+                for restored in (0..4).map(crash).chain([restored]) {
+                    let items = restored.raw("items").unwrap();
+                    assert_eq!(items.len().unwrap(), u64::from(ITEMS));
+                    restored.verify().unwrap();
+                }
             }
             Err(error) => {
                 assert!(matches!(error, Error::Io { .. }), "{error}");
@@ -355,5 +381,5 @@ fn a_large_restore_in_which_a_call_fails_says_why() {
             break;
         }
     }
-    assert!(refused > 5, "{refused}");
+    refused
 }

@@ -135,6 +135,8 @@ impl Collector {
             index_generation: 0,
             // Not known, so no promise is made.
             next_expiry_ms: 0,
+            // No index is copied.
+            index_lost: true,
             ..self.checkpoint
         }
     }

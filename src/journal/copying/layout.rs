@@ -22,6 +22,9 @@ pub(super) struct Layout<'a> {
     records: Vec<SegmentRecord>,
 }
 
+/// Makes the contents of a sealed segment durable, or has that done.
+type SyncSegment<'s> = dyn Fn(SegmentWriter) -> Result<()> + 's;
+
 /// The segment that is being written.
 struct Growing {
     segment: SegmentWriter,
@@ -34,19 +37,19 @@ impl<'a> Layout<'a> {
         Self { target, entropy, full_bytes, growing: None, records: Vec::new() }
     }
 
-    pub(super) fn push_all(&mut self, commits: Vec<Loose>) -> Result<()> {
-        commits.into_iter().try_for_each(|commit| self.push(commit))
+    pub(super) fn push_all(&mut self, commits: Vec<Loose>, sync: &SyncSegment<'_>) -> Result<()> {
+        commits.into_iter().try_for_each(|commit| self.push(commit, sync))
     }
 
     /// Adds a commit of a higher revision than any before.
-    fn push(&mut self, mut commit: Loose) -> Result<()> {
+    fn push(&mut self, mut commit: Loose, sync: &SyncSegment<'_>) -> Result<()> {
         let frame_bytes = commit.frame.len() as u64;
         let fits = self.growing.as_ref().is_some_and(|growing| {
             let end = SEGMENT_HEADER_BYTES + growing.segment.frame_bytes() + frame_bytes;
             growing.incarnations == commit.incarnations && end <= self.full_bytes
         });
         if !fits {
-            self.seal()?;
+            self.seal(sync)?;
             self.begin(Arc::clone(&commit.incarnations))?;
         }
         let Some(growing) = &mut self.growing else { return Ok(()) };
@@ -67,7 +70,7 @@ impl<'a> Layout<'a> {
         if let Some(growing) = &mut self.growing {
             growing.last_revision = last_revision;
         }
-        self.seal()?;
+        self.seal(&|segment| segment.sync())?;
         sync_dir(self.target.disk(), &self.target.path().join(JOURNAL_FOLDER))?;
         Ok(self.records)
     }
@@ -86,12 +89,11 @@ impl<'a> Layout<'a> {
         Ok(())
     }
 
-    /// Ends the segment with a seal and makes its contents durable.
-    fn seal(&mut self) -> Result<()> {
-        if let Some(mut growing) = self.growing.take() {
-            self.records.push(growing.segment.seal(growing.last_revision)?);
-        }
-        Ok(())
+    /// Ends the segment with a seal.
+    fn seal(&mut self, sync: &SyncSegment<'_>) -> Result<()> {
+        let Some(mut growing) = self.growing.take() else { return Ok(()) };
+        self.records.push(growing.segment.end(growing.last_revision)?);
+        sync(growing.segment)
     }
 }
 
@@ -120,11 +122,12 @@ mod tests {
         let full_bytes = SEGMENT_HEADER_BYTES + 3 * frame_bytes;
         let entropy = Entropy::seeded(1);
         let mut layout = Layout::new(&target, &entropy, full_bytes);
+        let sync = |segment: SegmentWriter| segment.sync();
         for revision in 2..=5 {
-            layout.push(commit(revision, &[[1; 16]])).unwrap();
+            layout.push(commit(revision, &[[1; 16]]), &sync).unwrap();
         }
-        layout.push(commit(7, &[[1; 16], [2; 16]])).unwrap();
-        layout.push(commit(8, &[[1; 16], [2; 16]])).unwrap();
+        layout.push(commit(7, &[[1; 16], [2; 16]]), &sync).unwrap();
+        layout.push(commit(8, &[[1; 16], [2; 16]]), &sync).unwrap();
         let records = layout.finish(9, [3; 16]).unwrap();
 
         let covers =

@@ -13,10 +13,11 @@ mod target;
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
-use std::thread;
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::journal::manifest::{Checkpoint, Manifest, ManifestFile};
 use crate::journal::rotate::MAX_SEGMENT_BYTES;
+use crate::journal::segment_writer::SegmentWriter;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
 use crate::storage::Disk;
@@ -41,8 +42,8 @@ pub(crate) struct Origin {
     pub(crate) manifest: Manifest,
     /// The last revision that is copied.
     pub(crate) last_revision: u64,
-    /// Whether another thread writes, so that this one reads and checks on during writes and syncs.
-    pub(crate) on_two_threads: bool,
+    /// Whether another thread writes and a third one syncs, so that this one reads and checks on.
+    pub(crate) on_three_threads: bool,
 }
 
 /// Lays a journal out in the target and makes that a store, marked as a copy. `checkpoint` and
@@ -54,13 +55,13 @@ pub(crate) fn copy<S: Source>(
     source: &mut S,
     end: impl FnOnce(&S) -> (Checkpoint, u64),
 ) -> Result<()> {
-    let Origin { manifest, last_revision, on_two_threads } = origin;
+    let Origin { manifest, last_revision, on_three_threads } = origin;
     let mut layout = Layout::new(&target, entropy, MAX_SEGMENT_BYTES);
-    if on_two_threads {
-        write_on_another_thread(source, &mut layout, target.path())?;
+    if on_three_threads {
+        write_on_other_threads(source, &mut layout, target.path())?;
     } else {
         while let Some(commits) = next(source)? {
-            layout.push_all(commits)?;
+            layout.push_all(commits, &|segment| segment.sync())?;
         }
     }
     let segments = layout.finish(last_revision, manifest.incarnation)?;
@@ -88,17 +89,22 @@ fn next(source: &mut impl Source) -> Result<Option<Vec<Loose>>> {
     Ok(Some(source.next()?).filter(|commits| !commits.is_empty()))
 }
 
-fn write_on_another_thread(
+fn write_on_other_threads(
     source: &mut impl Source,
     layout: &mut Layout<'_>,
     path: &Path,
 ) -> Result<()> {
     thread::scope(|scope| {
         let (give, given) = sync_channel::<Vec<Loose>>(1);
-        let write = move || given.iter().try_for_each(|commits| layout.push_all(commits));
-        let builder = thread::Builder::new().name("ifmatch-copy".to_owned());
-        let writing = builder.spawn_scoped(scope, write);
-        let writing = writing.map_err(Error::io("starting a thread for", path))?;
+        let (to_sync, sealed) = sync_channel::<SegmentWriter>(0);
+        let write = move || {
+            // Where nobody takes it, a sync has failed, which is what the caller returns.
+            let hand_on = |segment| to_sync.send(segment).map_err(|_| Error::Closed);
+            given.iter().try_for_each(|commits| layout.push_all(commits, &hand_on))
+        };
+        let sync = move || sealed.iter().try_for_each(|segment| segment.sync());
+        let syncing = begin(scope, path, sync)?;
+        let writing = begin(scope, path, write)?;
         let read = loop {
             let commits = match next(source) {
                 Ok(Some(commits)) => commits,
@@ -111,8 +117,18 @@ fn write_on_another_thread(
         };
         drop(give);
         let written = writing.join().unwrap_or_else(|panic| resume_unwind(panic));
-        written.and(read)
+        let synced = syncing.join().unwrap_or_else(|panic| resume_unwind(panic));
+        synced.and(written).and(read)
     })
+}
+
+fn begin<'s>(
+    scope: &'s Scope<'s, '_>,
+    path: &Path,
+    work: impl FnOnce() -> Result<()> + Send + 's,
+) -> Result<ScopedJoinHandle<'s, Result<()>>> {
+    let builder = thread::Builder::new().name("ifmatch-copy".to_owned());
+    builder.spawn_scoped(scope, work).map_err(Error::io("starting a thread for", path))
 }
 
 /// Makes the files next to the journal, MANIFEST last and durable.
