@@ -179,7 +179,7 @@ impl Drop for Locked<'_> {
 /// A number below [`STRIPES`]. The highest bits of the hash are the best.
 #[inline]
 fn index_by_hash(hash: u64) -> usize {
-    ((hash >> 32) as usize * STRIPES) >> 32
+    (((hash >> 32) * STRIPES as u64) >> 32) as usize
 }
 
 #[cfg(not(all(test, loom)))]

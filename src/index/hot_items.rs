@@ -51,7 +51,15 @@ const WORD: usize = size_of::<u64>();
 pub(super) struct HotItems {
     buckets: OnceLock<Box<[Bucket]>>,
     ring: Box<[OnceLock<Box<[AtomicU64]>>]>,
-    /// How many words were written, ever, the copy that is being written included.
+    written: Written,
+}
+
+/// What every copy changes, apart from what every look reads.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Written {
+    /// How many words were written, ever, the copy that is being written included. Beyond 2^48, after
+    /// months of nothing but copying, no copy is found any more.
     end: AtomicU64,
     writer: Mutex<()>,
 }
@@ -75,8 +83,7 @@ impl HotItems {
             buckets: OnceLock::new(),
             ring: (0..pieces).map(|_| OnceLock::new()).collect(),
             // No copy is at position 0.
-            end: AtomicU64::new(1),
-            writer: Mutex::new(()),
+            written: Written { end: AtomicU64::new(1), writer: Mutex::new(()) },
         }
     }
 
@@ -134,13 +141,13 @@ impl HotItems {
         let taken = take(words, value_len);
         // What was read is all of one copy if no word of it was written since.
         fence(Ordering::Acquire);
-        let is_there = self.end.load(Ordering::Relaxed) <= position + self.ring_words();
+        let is_there = self.written.end.load(Ordering::Relaxed) <= position + self.ring_words();
         is_there.then_some((meta, taken))
     }
 
     /// Copies an item that was wanted twice, while its stripe had this sequence number: `meta` and
-    /// `value` are what it was then. Returns how much memory the copies take in addition. Waits for
-    /// nobody: it does nothing where another thread copies an item.
+    /// `value` are what it was then. Returns how much memory the copies take in addition. Does nothing
+    /// where another thread copies an item.
     pub(super) fn keep(
         &self,
         hash: u64,
@@ -163,7 +170,7 @@ impl HotItems {
             bucket.wanted.store(wanted, Ordering::Relaxed);
             return more_bytes;
         }
-        let Some(_only) = self.writer.try_lock() else { return more_bytes };
+        let Some(_only) = self.written.writer.try_lock() else { return more_bytes };
         let header = Header { sequence, key_len: key.len(), value_len: value.len(), meta: *meta };
         let words = header.words().into_iter().chain(words_of(key)).chain(words_of(value));
         let len = HEADER_WORDS + key.len().div_ceil(WORD) + value.len().div_ceil(WORD);
@@ -186,10 +193,10 @@ impl HotItems {
     /// Moves the end, so that readers know that the words before it are being written; returns where
     /// they begin. The writer's lock is held.
     fn make_room(&self, words: usize) -> u64 {
-        let end = self.end.load(Ordering::Relaxed);
+        let end = self.written.end.load(Ordering::Relaxed);
         let left = PIECE_WORDS - end as usize % PIECE_WORDS;
         let position = if words > left { end + left as u64 } else { end };
-        self.end.store(position + words as u64, Ordering::Relaxed);
+        self.written.end.store(position + words as u64, Ordering::Relaxed);
         // Who sees one of the words that are written after this sees the end.
         fence(Ordering::Release);
         position
@@ -208,9 +215,9 @@ impl HotItems {
     /// Lets go of all copies.
     #[cfg(test)]
     pub(super) fn clear(&self) {
-        let _only = self.writer.lock();
-        let end = self.end.load(Ordering::Relaxed);
-        self.end.store(end + self.ring_words(), Ordering::Relaxed);
+        let _only = self.written.writer.lock();
+        let end = self.written.end.load(Ordering::Relaxed);
+        self.written.end.store(end + self.ring_words(), Ordering::Relaxed);
     }
 }
 

@@ -68,7 +68,7 @@ fn update_found<T: Serialize + DeserializeOwned>(
 ) -> Result<bool> {
     let mut attempts = collection.retry().start();
     loop {
-        let version = collection.store().engine()?.read(key)?;
+        let version = collection.store().engine()?.read_to_change(key)?;
         let Some(version) = version else { return Ok(false) };
         let meets = meets(filter, &version.value);
         if !meets.map_err(|error| error.with_item(collection.name(), key.key_bytes()))? {

@@ -1,4 +1,4 @@
-//! A model of copies that are read and written at the same time: each is found whole, or not at all.
+//! Models of copies that are read and written at the same time: each is found whole, or not at all.
 
 #![allow(clippy::unwrap_used)]
 
@@ -59,5 +59,20 @@ fn a_copy_that_is_read_while_the_next_is_written_over_it_is_whole_or_not_there()
         has_version(&items, 1);
         writer.join().unwrap();
         assert!(has_version(&items, 2));
+    });
+}
+
+#[test]
+fn two_threads_that_copy_at_once_write_no_copy_of_two_halves() {
+    model(|| {
+        let items = Arc::new(HotItems::new(cache_bytes(1)));
+        // The table is made before: loom does not know what a `OnceLock` orders.
+        keep_version(&items, 3);
+        let copying = Arc::clone(&items);
+        let writer = thread::spawn(move || keep_version(&copying, 1));
+        keep_version(&items, 2);
+        writer.join().unwrap();
+        has_version(&items, 1);
+        has_version(&items, 2);
     });
 }
