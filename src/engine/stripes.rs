@@ -199,17 +199,12 @@ mod tests {
     #![allow(clippy::indexing_slicing)]
 
     use super::*;
+    use crate::values::short_hash::KEY_FORMS;
 
     #[test]
     fn keys_of_every_form_spread_over_the_stripes() {
-        let forms: [fn(u64) -> Vec<u8>; 4] = [
-            |n| format!("items\0item-{n:016}").into_bytes(),
-            |n| format!("a\0{n}").into_bytes(),
-            |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
-            |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
-        ];
         let stripes = Stripes::new();
-        for form in forms {
+        for form in KEY_FORMS {
             let mut keys = vec![0_u32; STRIPES];
             for n in 0..16 * STRIPES as u64 {
                 keys[stripes.index_of(&form(n))] += 1;

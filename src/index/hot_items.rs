@@ -246,7 +246,7 @@ impl Header {
     fn words(&self) -> [u64; HEADER_WORDS] {
         let Meta { etag, parent, revision, modified_ms, expires_ms } = self.meta;
         let [etag_low, etag_high] = halves(etag);
-        let [parent_low, parent_high] = halves(parent.unwrap_or(ETag::UNSAVED));
+        let [parent_low, parent_high] = halves(ETag::of_parent(parent));
         let lengths = (self.key_len as u64) << 32 | self.value_len as u64;
         let expires_ms = expires_ms.unwrap_or(NEVER);
         let (sequence, revision) = (self.sequence, revision.0);
@@ -267,14 +267,13 @@ impl Header {
     fn of_words(words: [u64; HEADER_WORDS]) -> Self {
         let [sequence, lengths, etag_low, etag_high, parent_low, parent_high, rest @ ..] = words;
         let [revision, modified_ms, expires_ms] = rest;
-        let parent = of_halves(parent_low, parent_high);
         Self {
             sequence,
             key_len: (lengths >> 32) as usize,
             value_len: lengths as u32 as usize,
             meta: Meta {
                 etag: of_halves(etag_low, etag_high),
-                parent: (parent != ETag::UNSAVED).then_some(parent),
+                parent: of_halves(parent_low, parent_high).parent(),
                 revision: Revision(revision),
                 modified_ms,
                 expires_ms: (expires_ms != NEVER).then_some(expires_ms),

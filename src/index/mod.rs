@@ -73,8 +73,8 @@ use self::residency::Hand;
 type Collections = BTreeMap<CollectionName, Arc<Directory>>;
 
 /// The name of a collection. Each look-up compares with the first name, that of the system, which is
-/// empty: where its bytes are no memory, as those of an empty box, `memcmp` takes 80 ns on some
-/// processors.
+/// empty. In a box its bytes would be at no address, and on some processors `memcmp` takes many times as
+/// long then.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct CollectionName(ShortBytes);
 

@@ -37,6 +37,18 @@ impl ETag {
     /// It names no write: no stored version has it, and as a precondition it matches nothing.
     pub const UNSAVED: Self = Self([0; 16]);
 
+    /// A parent's tag as 16 bytes: zeros for none, which no stored version has.
+    #[inline]
+    pub(crate) fn of_parent(parent: Option<Self>) -> Self {
+        parent.unwrap_or(Self::UNSAVED)
+    }
+
+    /// What [`of_parent`](Self::of_parent) was made of.
+    #[inline]
+    pub(crate) fn parent(self) -> Option<Self> {
+        (self != Self::UNSAVED).then_some(self)
+    }
+
     /// The 16 bytes of the tag.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

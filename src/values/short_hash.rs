@@ -87,3 +87,12 @@ fn last_word(bytes: &[u8]) -> u64 {
     }
     bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
+
+/// Joined keys as programs make them, which a hash has to tell apart.
+#[cfg(all(test, not(loom)))]
+pub(crate) const KEY_FORMS: [fn(u64) -> Vec<u8>; 4] = [
+    |n| format!("items\0item-{n:016}").into_bytes(),
+    |n| format!("a\0{n}").into_bytes(),
+    |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
+    |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
+];

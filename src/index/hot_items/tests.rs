@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::models::{cache_bytes, keep, meta};
 use super::*;
 use crate::seams::thinned;
-use crate::values::short_hash::short_hash;
+use crate::values::short_hash::{KEY_FORMS, short_hash};
 
 #[test]
 fn an_item_is_copied_when_it_is_wanted_again_at_the_same_moment() {
@@ -53,13 +53,7 @@ fn what_is_read_often_stays_while_all_else_is_looked_at_once() {
 
 #[test]
 fn keys_of_every_form_have_tags_of_their_own() {
-    let forms: [fn(u64) -> Vec<u8>; 4] = [
-        |n| format!("items\0item-{n:016}").into_bytes(),
-        |n| format!("a\0{n}").into_bytes(),
-        |n| [b"a\0", &n.to_be_bytes()[..]].concat(),
-        |n| [b"a\0", &n.to_le_bytes()[..]].concat(),
-    ];
-    for form in forms {
+    for form in KEY_FORMS {
         let named = |n| {
             let hash = short_hash(7, &form(n));
             (hash >> 57, tag_of(hash))

@@ -42,8 +42,7 @@ impl<'a> CachedValue<'a> {
     /// What the version displaced.
     #[inline]
     pub(crate) fn parent(self) -> Option<ETag> {
-        let tag = *self.values.parents.get(self.at)?;
-        (tag != ETag::UNSAVED).then_some(tag)
+        self.values.parents.get(self.at)?.parent()
     }
 
     #[inline]

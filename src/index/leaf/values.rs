@@ -78,7 +78,7 @@ impl Values {
         match value {
             Some(value) if self.present & bit(slot) != 0 => self.exchange(slot, value),
             Some(value) => {
-                let parent = value.parent.unwrap_or(ETag::UNSAVED);
+                let parent = ETag::of_parent(value.parent);
                 let (place, free) = self.keep(value.bytes);
                 self.insert(slot, (place, parent));
                 free
@@ -97,7 +97,7 @@ impl Values {
     fn exchange(&mut self, slot: Slot, value: ReadValue) -> Option<Bytes> {
         let at = self.place(slot);
         let (place, parent) = (self.places.get_mut(at)?, self.parents.get_mut(at)?);
-        *parent = value.parent.unwrap_or(ETag::UNSAVED);
+        *parent = ETag::of_parent(value.parent);
         if value.bytes.len() <= SHORT_VALUE_BYTES
             && place.as_long().is_none()
             && let Some(over) = self.chunk.overwrite(place.0, &value.bytes)
@@ -194,7 +194,7 @@ impl Values {
                 Some(part) => Place(self.append(from.chunk.get(part))),
                 None => self.keep_long(value.bytes()),
             };
-            self.insert(slot, (place, value.parent().unwrap_or(ETag::UNSAVED)));
+            self.insert(slot, (place, ETag::of_parent(value.parent())));
         }
         self.set_touched(slot, from.is_touched(other));
     }
