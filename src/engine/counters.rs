@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::index::Looks;
+
 /// How many threads count without meeting another.
 const LANES: usize = 16;
 
@@ -17,16 +19,22 @@ pub(crate) struct Counters {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Lane {
-    cache_hits: AtomicU64,
+    found_in_copies: AtomicU64,
+    found_in_leaves: AtomicU64,
     cache_misses: AtomicU64,
     conflicts: AtomicU64,
 }
 
 impl Counters {
-    /// Counts a look for an item in the cache.
-    pub(crate) fn count_cache(&self, hit: bool) {
+    /// Counts an item that was found in a copy of what is read most.
+    pub(crate) fn count_copy(&self) {
+        self.lane().found_in_copies.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a look for an item in its leaf.
+    pub(crate) fn count_leaf(&self, hit: bool) {
         let lane = self.lane();
-        let counter = if hit { &lane.cache_hits } else { &lane.cache_misses };
+        let counter = if hit { &lane.found_in_leaves } else { &lane.cache_misses };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -35,8 +43,17 @@ impl Counters {
         self.lane().conflicts.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Where items were found in memory.
+    pub(crate) fn looks(&self) -> Looks {
+        Looks {
+            in_copies: self.sum(|lane| &lane.found_in_copies),
+            in_leaves: self.sum(|lane| &lane.found_in_leaves),
+        }
+    }
+
     pub(crate) fn cache_hits(&self) -> u64 {
-        self.sum(|lane| &lane.cache_hits)
+        let Looks { in_copies, in_leaves } = self.looks();
+        in_copies + in_leaves
     }
 
     pub(crate) fn cache_misses(&self) -> u64 {
@@ -74,14 +91,18 @@ mod tests {
             for _ in 0..2 * LANES + 1 {
                 scope.spawn(|| {
                     for number in 0..1_000 {
-                        counters.count_cache(number % 4 != 0);
+                        counters.count_leaf(number % 4 != 0);
+                        if number % 2 == 0 {
+                            counters.count_copy();
+                        }
                         counters.count_conflict();
                     }
                 });
             }
         });
         let threads = 2 * LANES as u64 + 1;
-        assert_eq!(counters.cache_hits(), threads * 750);
+        assert_eq!(counters.cache_hits(), threads * (750 + 500));
+        assert_eq!(counters.looks().in_copies, threads * 500);
         assert_eq!(counters.cache_misses(), threads * 250);
         assert_eq!(counters.conflicts(), threads * 1_000);
     }

@@ -35,11 +35,12 @@ impl Engine {
         let hash = self.stripes.hash_of(key.as_bytes());
         let stripe = self.stripes.of_hash(hash);
         if let Some((meta, value)) = self.index.hot(key, hash, stripe.begin_read()) {
-            self.counters.count_cache(true);
+            self.counters.count_copy();
             return Ok(self.live(Version { meta, value }));
         }
         self.read_leaf(key, stripe, |sequence, version| {
-            self.index.keep_hot(key, hash, sequence, (&version.meta, &version.value));
+            let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
+            self.index.keep_hot(key, hash, sequence, item, looks);
         })
     }
 
@@ -103,21 +104,23 @@ impl Engine {
     ) -> Result<Option<Meta>> {
         let hash = self.stripes.hash_of(key.as_bytes());
         let stripe = self.stripes.of_hash(hash);
-        let meta = match self.index.hot_meta(key, hash, stripe.begin_read()) {
-            Some(meta) => meta,
+        let (meta, is_copy) = match self.index.hot_meta(key, hash, stripe.begin_read()) {
+            Some(meta) => (meta, true),
             None => {
                 let look = || self.with_index(|index| index.named(key));
                 match self.at_rest(stripe, look)?.0 {
                     Some(NamedCell { head, parent: Some(parent) }) if !head.deleted => {
-                        meta_of(&head, parent)
+                        (meta_of(&head, parent), false)
                     }
                     _ => return Ok(None),
                 }
             }
         };
         let found = meta.is_live(self.now_for(meta.expires_ms)) && is_enough(&meta);
-        if found {
-            self.counters.count_cache(true);
+        if found && is_copy {
+            self.counters.count_copy();
+        } else if found {
+            self.counters.count_leaf(true);
         }
         Ok(found.then_some(meta))
     }
@@ -333,7 +336,7 @@ impl Engine {
         };
         let found = self.with_index(|index| index.with_cell_read(key, found))?;
         let found = found.unwrap_or(Found::Nothing);
-        self.counters.count_cache(matches!(found, Found::Cached(_)));
+        self.counters.count_leaf(matches!(found, Found::Cached(_)));
         Ok(found)
     }
 

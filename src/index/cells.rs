@@ -1,15 +1,16 @@
 //! Reading and changing cells.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use crate::index::Index;
 use crate::index::directory::Directory;
 use crate::index::leaf::{CachedValue, Leaf, Put, ReadValue, Slot, Split};
 use crate::index::leaf_handle::{LeafHandle, LeafState};
 use crate::index::residency::Pinned;
+use crate::index::{Index, Looks};
 use crate::values::error::Result;
 use crate::values::etag::ETag;
 use crate::values::head::Head;
@@ -277,9 +278,26 @@ impl Index {
     }
 
     /// Keeps a copy of an item that is wanted often: what it was while its stripe had this sequence
-    /// number.
-    pub(crate) fn keep_hot(&self, key: &ItemKey, hash: u64, sequence: u64, item: (&Meta, &[u8])) {
-        let more_bytes = self.hot.keep(hash, key.as_bytes(), sequence, item);
+    /// number. `looks` tells where items were found until now; it is asked where copies need more
+    /// memory and there is not enough for as many as there may be.
+    pub(crate) fn keep_hot(
+        &self,
+        key: &ItemKey,
+        hash: u64,
+        sequence: u64,
+        item: (&Meta, &[u8]),
+        looks: impl FnOnce() -> Looks,
+    ) {
+        let pays = |last: &mut Looks, copies_bytes| {
+            let used_bytes = self.memory.used_bytes.load(Ordering::Relaxed);
+            let rest_bytes = self.hot.most_bytes() - copies_bytes;
+            if used_bytes + rest_bytes <= self.memory.limit_bytes {
+                return true;
+            }
+            let before = mem::replace(last, looks());
+            last.pay_since(before, copies_bytes, used_bytes)
+        };
+        let more_bytes = self.hot.keep(hash, key.as_bytes(), sequence, item, pays);
         if more_bytes > 0 {
             self.memory.grew(0, more_bytes);
             self.evict();

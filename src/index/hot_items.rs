@@ -30,6 +30,11 @@ const SHARE: u64 = 8;
 /// The most memory for copies. It is more than a processor has near it, and what has to come from
 /// afar comes from a leaf almost as fast.
 const MOST_BYTES: u64 = 64 << 20;
+/// Which part of the ring there is without proof that it pays.
+const FIRST_SHARE: usize = 32;
+/// How many times as often an item is found in a kilobyte of copies as in one of the rest, where more
+/// copies are worth what they push out of memory. A look at a copy takes half as long.
+const TIMES_AS_DENSE: u128 = 4;
 /// The ring grows by pieces of this many words, 64 KiB. No copy lies in two of them.
 const PIECE_WORDS: usize = if cfg!(all(test, loom)) { 16 } else { 8 << 10 };
 /// How many bytes of the ring there are for each bucket: the places of a bucket are then enough for
@@ -58,10 +63,28 @@ pub(super) struct HotItems {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Written {
-    /// How many words were written, ever, the copy that is being written included. Beyond 2^48, after
-    /// months of nothing but copying, no copy is found any more.
+    /// How many words were written or passed over, ever, the copy that is being written included.
+    /// Beyond 2^48, after months of nothing but copying, no copy is found any more.
     end: AtomicU64,
-    writer: Mutex<()>,
+    /// The looks up to when it was last asked whether more copies pay. Held by who writes a copy.
+    writer: Mutex<Looks>,
+}
+
+/// How often items were found, and where, since the store was opened.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Looks {
+    pub(crate) in_copies: u64,
+    pub(crate) in_leaves: u64,
+}
+
+impl Looks {
+    /// Whether copies that take `copies_bytes` serve that much more than all of `used_bytes` that
+    /// the room for more of them is well spent.
+    pub(super) fn pay_since(&self, last: Self, copies_bytes: u64, used_bytes: u64) -> bool {
+        let in_copies = u128::from(self.in_copies - last.in_copies);
+        let in_leaves = u128::from(self.in_leaves - last.in_leaves);
+        in_copies * u128::from(used_bytes) > TIMES_AS_DENSE * in_leaves * u128::from(copies_bytes)
+    }
 }
 
 /// The places of the copies whose hashes begin alike: one line of the processor's cache.
@@ -83,7 +106,7 @@ impl HotItems {
             buckets: OnceLock::new(),
             ring: (0..pieces).map(|_| OnceLock::new()).collect(),
             // No copy is at position 0.
-            written: Written { end: AtomicU64::new(1), writer: Mutex::new(()) },
+            written: Written { end: AtomicU64::new(1), writer: Mutex::default() },
         }
     }
 
@@ -147,13 +170,15 @@ impl HotItems {
 
     /// Copies an item that was wanted twice, while its stripe had this sequence number: `meta` and
     /// `value` are what it was then. Returns how much memory the copies take in addition. Does nothing
-    /// where another thread copies an item.
+    /// where another thread copies an item. `pays` is asked whether the ring may grow, with the looks
+    /// up to when it was last asked and with what the ring takes; if not, the oldest copies give way.
     pub(super) fn keep(
         &self,
         hash: u64,
         key: &[u8],
         sequence: u64,
         (meta, value): (&Meta, &[u8]),
+        pays: impl FnOnce(&mut Looks, u64) -> bool,
     ) -> usize {
         if self.ring.is_empty() || value.len() > SHORT_VALUE_BYTES {
             return 0;
@@ -170,11 +195,11 @@ impl HotItems {
             bucket.wanted.store(wanted, Ordering::Relaxed);
             return more_bytes;
         }
-        let Some(_only) = self.written.writer.try_lock() else { return more_bytes };
+        let Some(mut looks) = self.written.writer.try_lock() else { return more_bytes };
         let header = Header { sequence, key_len: key.len(), value_len: value.len(), meta: *meta };
         let words = header.words().into_iter().chain(words_of(key)).chain(words_of(value));
         let len = HEADER_WORDS + key.len().div_ceil(WORD) + value.len().div_ceil(WORD);
-        let position = self.make_room(len);
+        let position = self.make_room(len, |made_bytes| pays(&mut looks, made_bytes));
         let (piece, first) = self.piece_and_word(position);
         let Some(piece) = self.ring.get(piece) else { return more_bytes };
         let piece = piece.get_or_init(|| {
@@ -191,15 +216,27 @@ impl HotItems {
     }
 
     /// Moves the end, so that readers know that the words before it are being written; returns where
-    /// they begin. The writer's lock is held.
-    fn make_room(&self, words: usize) -> u64 {
+    /// they begin. Where the next piece is not made yet, and `pays` says that it shall not be, they
+    /// begin at the first one, and the rest of the round is passed over. The writer's lock is held.
+    fn make_room(&self, words: usize, pays: impl FnOnce(u64) -> bool) -> u64 {
         let end = self.written.end.load(Ordering::Relaxed);
         let left = PIECE_WORDS - end as usize % PIECE_WORDS;
-        let position = if words > left { end + left as u64 } else { end };
+        let mut position = if words > left { end + left as u64 } else { end };
+        let (piece, _) = self.piece_and_word(position);
+        let is_made = self.ring.get(piece).is_none_or(|piece| piece.get().is_some());
+        let first_pieces = (self.ring.len() / FIRST_SHARE).max(1);
+        if !is_made && piece >= first_pieces && !pays((piece * PIECE_WORDS * WORD) as u64) {
+            position = position.next_multiple_of(self.ring_words());
+        }
         self.written.end.store(position + words as u64, Ordering::Relaxed);
         // Who sees one of the words that are written after this sees the end.
         fence(Ordering::Release);
         position
+    }
+
+    /// The memory of the whole ring.
+    pub(super) fn most_bytes(&self) -> u64 {
+        self.ring_words() * WORD as u64
     }
 
     fn ring_words(&self) -> u64 {

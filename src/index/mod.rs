@@ -58,6 +58,7 @@ use crate::values::short_bytes::ShortBytes;
 pub(crate) use self::backing::{Backing, Backings, GuardedBackings, MemoryBackings, SledBackings};
 pub(crate) use self::cells::{Cell, NamedCell};
 pub(crate) use self::clearing::{ClearedLeaves, LetGo};
+pub(crate) use self::hot_items::Looks;
 pub(crate) use self::leaf::{
     CachedValue, CellRef, ChunkPart, KeyRef, KeySpan, LeafCells, ReadValue,
 };

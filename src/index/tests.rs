@@ -310,10 +310,38 @@ fn every_prefix_of_a_checkpoint_and_the_replay_from_the_last_one_are_a_whole_ind
 fn copies_of_items_count_towards_the_memory() {
     let index = Index::new(SMALL);
     let meta = Meta::UNSAVED;
-    let keep = |sequence| index.keep_hot(&key(0, 1), 0, sequence, (&meta, b"value"));
+    let keep = |sequence| {
+        index.keep_hot(&key(0, 1), 0, sequence, (&meta, b"value"), Looks::default);
+    };
     let before = index.memory_bytes();
     keep(2);
     keep(2);
     assert!(index.hot(&key(0, 1), 0, 2).is_some());
     assert!(index.memory_bytes() > before + (64 << 10), "{}", index.memory_bytes());
+}
+
+#[test]
+fn a_full_memory_has_room_for_more_copies_only_if_these_are_looked_for() {
+    let found = |in_copies: u64| {
+        let index = Index::new(4 << 20);
+        let mut revision = 0;
+        let meta = Meta::UNSAVED;
+        let names: Vec<_> = (0..1_000_u64).map(|n| (key(0, n as u16), n << 54)).collect();
+        let mut looks = Looks::default();
+        for (name, hash) in &names {
+            while !index.memory.is_full() {
+                revision += 1;
+                put(&index, &key(0, revision as u16), revision, Some(value(0)));
+            }
+            looks.in_copies += in_copies;
+            looks.in_leaves += 100;
+            for _ in 0..2 {
+                index.keep_hot(name, *hash, 2, (&meta, &[0; 400]), || looks);
+            }
+        }
+        names.iter().filter(|(key, hash)| index.hot(key, *hash, 2).is_some()).count()
+    };
+    let of_one_piece = (64 << 10) / 480;
+    assert!(found(1) <= of_one_piece, "{}", found(1));
+    assert!(found(100) > 5 * of_one_piece, "{}", found(100));
 }

@@ -30,9 +30,20 @@ pub(super) fn keep(
     sequence: u64,
     value: &[u8],
 ) -> usize {
-    let item = (&meta(sequence), value);
-    let before = if AT_THE_SECOND_LOOK { items.keep(hash, key, sequence, item) } else { 0 };
-    before + items.keep(hash, key, sequence, item)
+    keep_if(items, (hash, key), sequence, value, true)
+}
+
+/// As [`keep`], where more memory for copies pays or does not.
+pub(super) fn keep_if(
+    items: &HotItems,
+    (hash, key): (u64, &[u8]),
+    sequence: u64,
+    value: &[u8],
+    pays: bool,
+) -> usize {
+    let want = || items.keep(hash, key, sequence, (&meta(sequence), value), |_, _| pays);
+    let before = if AT_THE_SECOND_LOOK { want() } else { 0 };
+    before + want()
 }
 
 /// Version `n` of an item whose value is one word, which says so.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 
-use super::models::{cache_bytes, keep, meta};
+use super::models::{cache_bytes, keep, keep_if, meta};
 use super::*;
 use crate::seams::thinned;
 use crate::values::short_hash::{KEY_FORMS, short_hash};
@@ -14,7 +14,7 @@ use crate::values::short_hash::{KEY_FORMS, short_hash};
 #[test]
 fn an_item_is_copied_when_it_is_wanted_again_at_the_same_moment() {
     let items = HotItems::new(cache_bytes(1));
-    let want = |sequence| items.keep(7, b"key", sequence, (&meta(sequence), b"value"));
+    let want = |at| items.keep(7, b"key", at, (&meta(at), b"value"), |_, _| true);
     assert!(want(2) > 0, "the table is made when it is first needed");
     assert_eq!(items.get(7, b"key", 2), None);
     assert_eq!(want(4), 0);
@@ -46,9 +46,39 @@ fn what_is_read_often_stays_while_all_else_is_looked_at_once() {
     keep(&items, (1 << 40, b"often"), 2, b"value");
     for n in 0..100_000_u64 {
         let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        items.keep(hash, &n.to_le_bytes(), 2, (&meta(n), &[0; 100]));
+        items.keep(hash, &n.to_le_bytes(), 2, (&meta(n), &[0; 100]), |_, _| true);
     }
     assert!(items.get(1 << 40, b"often", 2).is_some());
+}
+
+#[test]
+fn copies_take_more_memory_only_where_that_pays() {
+    let pieces = 2 * FIRST_SHARE;
+    let items = HotItems::new(cache_bytes(pieces as u64));
+    let buckets = pieces * PIECE_WORDS * WORD / RING_BYTES_OF_BUCKET * size_of::<Bucket>();
+    let copy = |n: u64, pays| {
+        let hash = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let bytes = keep_if(&items, (hash, &n.to_le_bytes()), 2, &[0; 400], pays);
+        assert!(items.get(hash, &n.to_le_bytes(), 2).is_some(), "the newest copy is there");
+        bytes
+    };
+    let first: usize = (0..20_000).map(|n| copy(n, false)).sum();
+    assert_eq!(first - buckets, 2 * PIECE_WORDS * WORD);
+    let rest: usize = (20_000..40_000).map(|n| copy(n, true)).sum();
+    assert_eq!(rest, (pieces - 2) * PIECE_WORDS * WORD);
+}
+
+#[test]
+fn more_copies_pay_where_they_serve_far_more_than_the_rest() {
+    let last = Looks { in_copies: 1_000, in_leaves: 5_000 };
+    let pays = |in_copies: u64, in_leaves: u64| {
+        let now = Looks { in_copies: 1_000 + in_copies, in_leaves: 5_000 + in_leaves };
+        now.pay_since(last, 1 << 20, 64 << 20)
+    };
+    assert!(!pays(0, 0), "nothing was looked for");
+    assert!(!pays(100, 6_400), "an item in a copy is looked for as often as any other");
+    assert!(pays(100, 1_000));
+    assert!(pays(u64::MAX / 2, 1_000));
 }
 
 #[test]
@@ -71,18 +101,18 @@ proptest! {
     #[test]
     fn what_is_found_is_what_was_kept(
         steps in prop::collection::vec(
-            (0..200_u64, 0..3_u64, 0..SHORT_VALUE_BYTES, prop::bool::weighted(0.05)),
+            (0..200_u64, 0..3_u64, 0..SHORT_VALUE_BYTES, any::<bool>(), prop::bool::weighted(0.05)),
             1..2_000,
         ),
     ) {
-        let items = HotItems::new(cache_bytes(1));
+        let items = HotItems::new(cache_bytes(3));
         // Few hashes, so that buckets are full and tags meet.
         let hash_of = |n: u64| ((n % 3) << 62) | (n % 2);
         let key_of = |n: u64| format!("{n:0width$}", width = (n % 20) as usize).into_bytes();
         let mut kept = HashMap::new();
-        for (n, sequence, len, ask_all) in steps {
+        for (n, sequence, len, pays, ask_all) in steps {
             let (key, value) = (key_of(n), vec![n as u8; len]);
-            keep(&items, (hash_of(n), &key), sequence, &value);
+            keep_if(&items, (hash_of(n), &key), sequence, &value, pays);
             let last = items.get(hash_of(n), &key, sequence);
             prop_assert_eq!(last, Some((meta(sequence), Bytes::from(value.clone()))));
             // A copy that is there already may be found in the place of another of its moment.
