@@ -14,7 +14,7 @@ impl Store {
     /// nothing is reclaimed. It reads every segment that is dead by more than a thirty-second, and
     /// small neighbours that can be merged into one. It rewrites what is live in them, which costs
     /// one lookup in the index for each of their entries, and some syncs. It needs free disk space
-    /// for the largest rewritten segment: at most 64 MiB, or 256 MiB with a history policy. It
+    /// for the largest rewritten segment: at most 128 MiB, or 256 MiB with a history policy. It
     /// needs some 6 MiB of memory, and twice the size of the largest commit.
     ///
     /// # Errors

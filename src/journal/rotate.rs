@@ -23,7 +23,7 @@ pub(crate) const FIRST_SEGMENT_BYTES: u64 = 256 << 10;
 /// In models small: each of their runs begins with making one.
 #[cfg(all(test, loom))]
 pub(crate) const FIRST_SEGMENT_BYTES: u64 = 8 << 10;
-pub(crate) const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_SEGMENT_BYTES: u64 = 128 << 20;
 const LEAST_FULL_SEGMENT_BYTES: u64 = 1 << 20;
 /// Room that is kept for the frame that seals a segment.
 pub(super) const SEAL_ROOM_BYTES: u64 = 64;
@@ -107,8 +107,8 @@ impl Journal {
         Err(Error::corrupt(&manifest_path(&self.store), 0, reason))
     }
 
-    /// How large segments get: a tenth of the journal's live bytes, at least 1 and at most 64 MiB.
-    /// So compaction has a choice, and most files of a small store can stay open.
+    /// How large segments get: a tenth of the journal's live bytes, at least 1 and at most 128 MiB.
+    /// So compaction has a choice, and most files can stay open.
     pub(crate) fn segment_capacity(&self) -> u64 {
         let share = self.segments.total_live_bytes() / 10;
         share.clamp(LEAST_FULL_SEGMENT_BYTES, MAX_SEGMENT_BYTES)

@@ -9,7 +9,7 @@ use crate::engine::Engine;
 use crate::engine::compaction::compact_some;
 use crate::engine::shared::Shared;
 use crate::engine::throttle::Throttle;
-use crate::journal::rotate::MAX_SEGMENT_BYTES;
+use crate::journal::copying::COPIED_SEGMENT_BYTES;
 use crate::values::error::Result;
 
 /// From this number of segments on too much was left.
@@ -22,11 +22,11 @@ pub(crate) fn has_backlog(engine: &Engine) -> bool {
     has_segments(engine, BACKLOG_SEGMENTS)
 }
 
-/// Whether there are that many, in addition to one for each that is as large as segments become.
+/// Whether there are that many, in addition to one for as much as a segment of a copy holds.
 fn has_segments(engine: &Engine, count: u64) -> bool {
     let extents = engine.journal.extents();
     let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();
-    extents.len() as u64 >= count + bytes / MAX_SEGMENT_BYTES
+    extents.len() as u64 >= count + bytes / COPIED_SEGMENT_BYTES
 }
 
 /// Sweeps, takes a checkpoint, and compacts piece by piece until that is over, or nothing is

@@ -238,7 +238,7 @@ mod tests {
     use crate::simulation::Simulation;
     use crate::{HistoryPolicy, Options, Precondition};
 
-    /// A regression: all entries of a segment, of up to 64 MiB, were noted at once, both when they
+    /// A regression: all entries of a segment, of up to 128 MiB, were noted at once, both when they
     /// were copied and when their heads were moved.
     #[test]
     fn b12_compaction_notes_a_piece_of_a_segment_at_a_time() {

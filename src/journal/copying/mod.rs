@@ -16,7 +16,6 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, Scope, ScopedJoinHandle};
 
 use crate::journal::manifest::{Checkpoint, Manifest, ManifestFile};
-use crate::journal::rotate::MAX_SEGMENT_BYTES;
 use crate::journal::segment_writer::SegmentWriter;
 use crate::journal::watermark::Watermark;
 use crate::seams::entropy::Entropy;
@@ -27,6 +26,9 @@ pub(crate) use collect::{Collector, Loose};
 pub(crate) use damaged::DamagedStore;
 pub(crate) use source::ClosedStore;
 pub(crate) use target::{Target, clear_journal};
+
+/// How large the segments of a copy get. How much is live in all of them is not known before.
+pub(crate) const COPIED_SEGMENT_BYTES: u64 = 64 << 20;
 
 use layout::Layout;
 
@@ -56,7 +58,7 @@ pub(crate) fn copy<S: Source>(
     end: impl FnOnce(&S) -> (Checkpoint, u64),
 ) -> Result<()> {
     let Origin { manifest, last_revision, on_three_threads } = origin;
-    let mut layout = Layout::new(&target, entropy, MAX_SEGMENT_BYTES);
+    let mut layout = Layout::new(&target, entropy, COPIED_SEGMENT_BYTES);
     if on_three_threads {
         write_on_other_threads(source, &mut layout, target.path())?;
     } else {
