@@ -15,7 +15,7 @@ use crate::values::error::Error;
 const IDLE_TICKS: u32 = 10;
 /// While there are writes, a checkpoint is taken after a seal if the last one does not cover this
 /// much.
-const BUSY_CHECKPOINT_BYTES: u64 = 16 << 20;
+const BUSY_CHECKPOINT_BYTES: u64 = 24 << 20;
 /// An idle store takes a checkpoint if the last one does not cover this much: replaying less costs
 /// less than a flush of the index.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
@@ -169,7 +169,7 @@ impl Background {
         let sealed = position.segment != seen.checkpoint_segment;
         let live = engine.journal.segments().total_live_bytes();
         let index_bytes = engine.index.leaves() * LEAF_PAIR_BYTES;
-        let enough = BUSY_CHECKPOINT_BYTES.min(live / 4).max(IDLE_CHECKPOINT_BYTES);
+        let enough = BUSY_CHECKPOINT_BYTES.min(live / 3).max(IDLE_CHECKPOINT_BYTES);
         // Scattered writes change most leaves: writing those costs as much as replaying this much.
         let enough = enough.max(index_bytes / 2);
         // Each session that is not closed leaves a segment, and only what is covered is compacted.
