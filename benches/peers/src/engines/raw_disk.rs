@@ -1,11 +1,16 @@
 //! The disk itself: a record appended by `pwrite` and `fdatasync` to a file of zeros, over and
-//! over. What one thread cannot go beyond.
+//! over. What one thread cannot go beyond. Many threads commit in groups: the last one to come writes and
+//! syncs for all and wakes them, so each sync has as many records as there are threads, and nothing
+//! is done but to wait.
 
 use std::fs::File;
 use std::io::Write;
+use std::mem;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, Thread};
 
 use crate::engine::{Column, Engine, Item, Key, Mode, Op, Outcome, Session, Setup, absent};
 
@@ -17,7 +22,7 @@ pub const COLUMN: Column = Column {
     peer: false,
     survives_kill: true,
     checks_reads: false,
-    setup: "pwrite and fdatasync into a file of zeros; pwrite alone",
+    setup: "pwrite and fdatasync into a file of zeros, one of both for all threads; pwrite alone",
     open,
     restore: None,
 };
@@ -26,7 +31,27 @@ const FILE_BYTES: u64 = 64 << 20;
 /// What an engine writes for an item beside it, about.
 const FRAME_BYTES: usize = 48;
 
-struct RawDisk(File, Mode, AtomicU64);
+struct RawDisk {
+    file: File,
+    mode: Mode,
+    end: AtomicU64,
+    group: Mutex<Group>,
+}
+
+/// The threads that commit together.
+#[derive(Default)]
+struct Group {
+    members: usize,
+    waiting: Vec<(Thread, Arc<AtomicBool>)>,
+    records: Vec<u8>,
+}
+
+struct Appender<'a> {
+    disk: &'a RawDisk,
+    is_member: bool,
+    /// Whether its record was synced.
+    synced: Arc<AtomicBool>,
+}
 
 fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
     let mut file = File::create_new(dir.join("zeros"))?;
@@ -34,7 +59,8 @@ fn open(dir: &Path, setup: Setup) -> Outcome<Box<dyn Engine>> {
         file.write_all(&[0; 1 << 20])?;
     }
     file.sync_all()?;
-    Ok(Box::new(RawDisk(file, setup.mode, AtomicU64::new(0))))
+    let (end, group) = (AtomicU64::new(0), Mutex::default());
+    Ok(Box::new(RawDisk { file, mode: setup.mode, end, group }))
 }
 
 impl Engine for RawDisk {
@@ -43,13 +69,42 @@ impl Engine for RawDisk {
     }
 
     fn session(&self) -> Outcome<Box<dyn Session + '_>> {
-        Ok(Box::new(self))
+        Ok(Box::new(Appender { disk: self, is_member: false, synced: Arc::default() }))
     }
 }
 
-impl Session for &RawDisk {
+impl RawDisk {
+    fn group(&self) -> MutexGuard<'_, Group> {
+        self.group.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn append(&self, records: &[u8]) -> Outcome {
+        let len = records.len() as u64;
+        let at = self.end.fetch_add(len, Ordering::Relaxed) % (FILE_BYTES - len);
+        Ok(self.file.write_all_at(records, at)?)
+    }
+
+    /// Writes and syncs for all who wait.
+    fn lead(&self, mut group: MutexGuard<'_, Group>) -> Outcome {
+        let (waiting, records) = (mem::take(&mut group.waiting), mem::take(&mut group.records));
+        drop(group);
+        let synced = self.append(&records).and_then(|()| Ok(self.file.sync_data()?));
+        for (thread, synced) in waiting {
+            synced.store(true, Ordering::Release);
+            thread.unpark();
+        }
+        synced
+    }
+}
+
+impl Session for Appender<'_> {
     fn prepare(&mut self, op: Op, _: u64) -> Outcome {
-        if op == Op::Replace { Ok(()) } else { absent("only appends") }
+        if op != Op::Replace {
+            return absent("only appends");
+        }
+        self.is_member = true;
+        self.disk.group().members += 1;
+        Ok(())
     }
 
     fn load(&mut self, _: &[(Key, Item)]) -> Outcome {
@@ -58,11 +113,18 @@ impl Session for &RawDisk {
 
     fn replace(&mut self, key: &Key, item: &[u8]) -> Outcome {
         let record = [&key[..], item, &[0; FRAME_BYTES]].concat();
-        let room = FILE_BYTES - record.len() as u64;
-        let at = self.2.fetch_add(record.len() as u64, Ordering::Relaxed) % room;
-        self.0.write_all_at(&record, at)?;
-        if self.1 == Mode::Durable {
-            self.0.sync_data()?;
+        if self.disk.mode != Mode::Durable {
+            return self.disk.append(&record);
+        }
+        let mut group = self.disk.group();
+        group.records.extend(record);
+        if group.waiting.len() + 1 >= group.members {
+            return self.disk.lead(group);
+        }
+        group.waiting.push((thread::current(), Arc::clone(&self.synced)));
+        drop(group);
+        while !self.synced.swap(false, Ordering::Acquire) {
+            thread::park();
         }
         Ok(())
     }
@@ -77,5 +139,19 @@ impl Session for &RawDisk {
 
     fn scan(&mut self, _: bool) -> Outcome<u64> {
         absent("only appends")
+    }
+}
+
+impl Drop for Appender<'_> {
+    fn drop(&mut self) {
+        if !self.is_member {
+            return;
+        }
+        let mut group = self.disk.group();
+        group.members -= 1;
+        if !group.waiting.is_empty() && group.waiting.len() >= group.members {
+            // The others wait for this one alone; what they lose is a figure.
+            let _ = self.disk.lead(group);
+        }
     }
 }
