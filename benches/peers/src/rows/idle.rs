@@ -17,7 +17,8 @@ use crate::work::{load, step};
 pub const FAMILY: Family = Family {
     title: "Idle, empty, many",
     about: "A store that was filled and written to, eventual, is left alone until it rests and \
-            then for {idle} seconds; all threads but the main one are counted. \
+            then for {idle} seconds; all threads but the main one are counted, those that sled keeps for \
+            all that use it in a row of their own. \
             Descriptors are those of one store, its folder's lock among them. An empty store was \
             opened and closed. Many stores are open at once in a process that may have 1 024 \
             descriptors, each with one item written and a cache of 1 MiB.",
@@ -29,9 +30,10 @@ const fn row(id: &'static str, what: &'static str, unit: Unit, goals: &'static [
     Row { id, what, unit, rivals: All, goals }
 }
 
-const ROWS: [Row; 8] = [
+const ROWS: [Row; 9] = [
     row("idle-writes", "write calls", Unit::Count, &[AtMost(0.0)]),
     row("idle-wakes", "wake-ups", Unit::Count, &[AtMost(0.0)]),
+    row("idle-wakes-sled", "wake-ups of sled's threads", Unit::Count, &[]),
     row("idle-handles", "descriptors, idle", Unit::Count, &[AtMost(8.0)]),
     row("busy-handles", "descriptors, after writing", Unit::Count, &[AtMost(32.0)]),
     row("empty-store", "files of an empty store, allocated", Unit::KiB, &[AtMost(300.0)]),
@@ -43,8 +45,8 @@ const CACHE_BYTES: u64 = 1 << 20;
 const PAUSE: Duration = Duration::from_secs(5);
 
 fn run(plan: &Plan, report: &mut Report) -> Outcome {
-    let [writes, wakes, idle, busy, empty, many @ ..] = &ROWS;
-    let rows = [writes, wakes, idle, busy];
+    let [writes, wakes, of_sled, idle, busy, empty, many @ ..] = &ROWS;
+    let rows = [writes, wakes, of_sled, idle, busy];
     if rows.iter().any(|row| plan.wants(row)) {
         // All at once: they are to do nothing.
         let numbers = [plan.items, plan.idle().as_millis() as u64];
@@ -81,11 +83,12 @@ pub fn idle(column: &Column, dir: &Path, items: u64, milliseconds: u64) -> Outco
     // What is begun only after a pause comes before the rest.
     thread::sleep(PAUSE);
     rest();
-    let (writes, wakes) = (write_calls(), wake_ups());
+    let counts = || [write_calls(), wake_ups(false), wake_ups(true)];
+    let counted = counts();
     thread::sleep(Duration::from_millis(milliseconds));
-    let (writes, wakes) = (write_calls() - writes, wake_ups().saturating_sub(wakes));
-    let idle = descriptors() - before;
-    Ok([writes, wakes, idle, busy].into_iter().map(|figure| figure as f64).collect())
+    let more = std::iter::zip(counts(), counted).map(|(now, then)| now.saturating_sub(then));
+    let handles = [descriptors() - before, busy];
+    Ok(more.chain(handles).map(|figure| figure as f64).collect())
 }
 
 /// In the child: opens so many stores and writes an item to each.
@@ -123,10 +126,12 @@ fn write_calls() -> u64 {
     figure(&fs::read_to_string("/proc/self/io").unwrap_or_default(), "syscw:").unwrap_or_default()
 }
 
-/// How often threads other than the main one have gone to sleep, which is how often they woke.
-fn wake_ups() -> u64 {
+/// How often threads other than the main one have gone to sleep, which is how often they woke: those
+/// of sled's pool, or all others.
+fn wake_ups(of_sled: bool) -> u64 {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let others = tasks.filter(|task| task.file_name() != *std::process::id().to_string());
     let statuses = others.filter_map(|task| fs::read_to_string(task.path().join("status")).ok());
-    statuses.filter_map(|status| figure(&status, "voluntary_ctxt_switches:")).sum()
+    let wanted = statuses.filter(|status| status.starts_with("Name:\tsled-io") == of_sled);
+    wanted.filter_map(|status| figure(&status, "voluntary_ctxt_switches:")).sum()
 }
