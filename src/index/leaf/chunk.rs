@@ -66,7 +66,7 @@ impl Chunk {
 
     /// How much room is made at once, besides what is needed.
     pub(super) fn more_room(&self) -> usize {
-        self.live / 4
+        self.live / 8
     }
 
     /// Writes a value over one that is not shorter; `None` where it is, or others read the memory.

@@ -56,7 +56,7 @@ pub(super) struct Values {
 /// More of a chunk than this, per cent, is not left unused when values were removed from it, and
 /// where memory is short.
 const SPARE_PERCENT: usize = 100;
-const SPARE_PERCENT_IF_SHORT: usize = 12;
+const SPARE_PERCENT_IF_SHORT: usize = 4;
 
 impl Values {
     #[inline]
