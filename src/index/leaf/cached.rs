@@ -20,13 +20,13 @@ pub(super) struct Place(pub(super) ChunkPart);
 
 impl Place {
     pub(super) fn of_long(number: usize) -> Self {
-        Self(ChunkPart { at: number as u32, len: u32::MAX })
+        Self(ChunkPart::of_number(number))
     }
 
     /// The number of a long value.
     #[inline]
     pub(super) fn as_long(self) -> Option<usize> {
-        (self.0.len == u32::MAX).then_some(self.0.at as usize)
+        self.0.as_number()
     }
 }
 

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::MAX_CELLS;
+use crate::values::limits::SHORT_VALUE_BYTES;
+
 /// What the counts of shared memory and the allocator add to it.
 const OVERHEAD_BYTES: usize = 32;
 
@@ -22,22 +25,49 @@ pub(super) struct Chunk {
     live: usize,
 }
 
-/// A part of the memory that short values share.
+/// A part of the memory that short values share: where it begins and, above that, its length. There
+/// are many: one for each value in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ChunkPart {
-    pub(super) at: u32,
-    pub(super) len: u32,
-}
+pub(crate) struct ChunkPart(u32);
+
+/// A chunk is shorter than 2 to the power of this.
+const AT_BITS: u32 = 20;
+const _: () = assert!(2 * MAX_CELLS * SHORT_VALUE_BYTES < 1 << AT_BITS);
+/// No part has this length.
+const NO_PART_BYTES: usize = (1 << (u32::BITS - AT_BITS)) - 1;
+const _: () = assert!(SHORT_VALUE_BYTES < NO_PART_BYTES);
 
 impl ChunkPart {
     #[inline]
+    fn new(at: usize, len: usize) -> Self {
+        debug_assert!(at < 1 << AT_BITS && len <= NO_PART_BYTES, "{at}, {len}");
+        Self((len as u32) << AT_BITS | at as u32)
+    }
+
+    /// A number in the place of a part.
+    pub(super) fn of_number(number: usize) -> Self {
+        Self::new(number, NO_PART_BYTES)
+    }
+
+    /// The number that is in the place of a part.
+    #[inline]
+    pub(super) fn as_number(self) -> Option<usize> {
+        (self.len() == NO_PART_BYTES).then_some(self.at())
+    }
+
+    #[inline]
+    fn at(self) -> usize {
+        (self.0 & ((1 << AT_BITS) - 1)) as usize
+    }
+
+    #[inline]
     pub(crate) fn len(self) -> usize {
-        self.len as usize
+        (self.0 >> AT_BITS) as usize
     }
 
     #[inline]
     pub(crate) fn range(self) -> Range<usize> {
-        let at = self.at as usize;
+        let at = self.at();
         at..at + self.len()
     }
 }
@@ -74,7 +104,7 @@ impl Chunk {
     pub(super) fn overwrite(&mut self, part: ChunkPart, value: &[u8]) -> Option<ChunkPart> {
         let spare = part.len().checked_sub(value.len())?;
         let bytes = Arc::get_mut(self.bytes.as_mut()?)?;
-        let part = ChunkPart { at: part.at, len: value.len() as u32 };
+        let part = ChunkPart::new(part.at(), value.len());
         bytes.get_mut(part.range())?.copy_from_slice(value);
         self.live -= spare;
         Some(part)
@@ -87,7 +117,7 @@ impl Chunk {
             return Some(ChunkPart::default());
         }
         let bytes = Arc::get_mut(self.bytes.as_mut()?)?;
-        let part = ChunkPart { at: self.end as u32, len: value.len() as u32 };
+        let part = ChunkPart::new(self.end, value.len());
         bytes.get_mut(part.range())?.copy_from_slice(value);
         self.end += value.len();
         self.live += value.len();
@@ -109,9 +139,9 @@ impl Chunk {
     ) -> Option<Arc<[u8]>> {
         let mut bytes = Vec::with_capacity(self.live + room);
         for part in parts {
-            let at = bytes.len() as u32;
+            let at = bytes.len();
             bytes.extend_from_slice(self.get(*part));
-            part.at = at;
+            *part = ChunkPart::new(at, part.len());
         }
         debug_assert_eq!(bytes.len(), self.live, "the parts are not those of the values");
         self.end = bytes.len();

@@ -51,6 +51,11 @@ fn after_string(text: &[u8]) -> Option<&[u8]> {
 }
 
 fn is_exact(number: &[u8]) -> bool {
+    // Most numbers are integers that are far from the limits of 64 bits.
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) {
+        return true;
+    }
     let Ok(text) = std::str::from_utf8(number) else { return false };
     if !text.contains(['.', 'e', 'E']) {
         return text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
