@@ -64,7 +64,7 @@ pub(super) struct HotItems {
 #[repr(align(128))]
 struct Written {
     /// How many words were written or passed over, ever, the copy that is being written included.
-    /// Beyond 2^48, after months of nothing but copying, no copy is found any more.
+    /// Beyond 2^48, after days of nothing but copying at full speed, no copy is found any more.
     end: AtomicU64,
     /// The looks up to when it was last asked whether more copies pay. Held by who writes a copy.
     writer: Mutex<Looks>,

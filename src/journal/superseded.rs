@@ -4,13 +4,15 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::journal::rotate::MAX_SEGMENT_BYTES;
+
 /// Bytes of a segment for which there is one bit. Of entries that are at least as long no two begin
 /// in the same bytes; shorter ones are not noted.
 const BYTES_PER_BIT: u32 = 32;
 /// Bytes of a segment whose bits are allocated together, once one of them is set.
 const BYTES_PER_PART: u32 = 1 << 20;
-/// Entries after these parts are not noted.
-const PARTS: usize = 64;
+/// Entries after these parts are not noted: only a frame that is longer than a full segment has any.
+const PARTS: usize = (MAX_SEGMENT_BYTES / BYTES_PER_PART as u64) as usize;
 const WORDS: usize = (BYTES_PER_PART / BYTES_PER_BIT / u64::BITS) as usize;
 /// The most parts of all segments of a store: 4 MiB. In the others nothing is noted.
 const MAX_PARTS: usize = 1 << 10;
@@ -94,11 +96,14 @@ mod tests {
     #[test]
     fn short_entries_and_those_behind_the_last_part_are_not_noted() {
         let (superseded, parts) = (Superseded::default(), AtomicUsize::new(0));
-        for (offset, len_bytes) in [(64, 31), (64 << 20, 100), (u32::MAX, 100)] {
+        for (offset, len_bytes) in [(64, 31), (MAX_SEGMENT_BYTES as u32, 100), (u32::MAX, 100)] {
             superseded.note(offset, len_bytes, &parts);
             assert!(!superseded.has(offset, len_bytes));
         }
         assert!(!superseded.has(64, 32));
+        let last = MAX_SEGMENT_BYTES as u32 - BYTES_PER_BIT;
+        superseded.note(last, 32, &parts);
+        assert!(superseded.has(last, 32), "the end of the longest segment");
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Store {
     /// obsolete are not shown.
     ///
     /// It costs reads of the journal's files, some 256 KiB at a time. The first read in a file,
-    /// which has at most 64 MiB, reads it from its start; later reads begin nearby. The store can
+    /// which has at most 128 MiB, reads it from its start; later reads begin nearby. The store can
     /// be written to and closed at the same time.
     ///
     /// # Errors

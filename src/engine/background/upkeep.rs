@@ -16,6 +16,8 @@ const IDLE_TICKS: u32 = 10;
 /// While there are writes, a checkpoint is taken after a seal if the last one does not cover this
 /// much.
 const BUSY_CHECKPOINT_BYTES: u64 = 24 << 20;
+/// As much is replayed at most, for as long as a segment is being filled.
+const UNSEALED_CHECKPOINT_BYTES: u64 = 64 << 20;
 /// An idle store takes a checkpoint if the last one does not cover this much: replaying less costs
 /// less than a flush of the index.
 const IDLE_CHECKPOINT_BYTES: u64 = 1 << 20;
@@ -178,7 +180,8 @@ impl Background {
         // Else an open after a crash moves these heads again.
         let moved = engine.moves_want_checkpoint() || idle && !engine.moves_are_durable();
         let idle = idle && uncovered_bytes >= IDLE_CHECKPOINT_BYTES;
-        let due = (sealed && uncovered_bytes >= enough) || idle || many || full || moved;
+        let far = sealed || uncovered_bytes >= UNSEALED_CHECKPOINT_BYTES;
+        let due = (far && uncovered_bytes >= enough) || idle || many || full || moved;
         if due {
             seen.checkpoint_segment = position.segment;
             seen.checkpoint_bytes = written_bytes;

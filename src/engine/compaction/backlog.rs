@@ -22,7 +22,7 @@ pub(crate) fn has_backlog(engine: &Engine) -> bool {
     has_segments(engine, BACKLOG_SEGMENTS)
 }
 
-/// Whether there are that many, in addition to one for as much as a segment of a copy holds.
+/// Whether there are that many, beyond one for each 64 MiB, the length of a copy's segments.
 fn has_segments(engine: &Engine, count: u64) -> bool {
     let extents = engine.journal.extents();
     let bytes: u64 = extents.iter().map(|extent| extent.end_offset).sum();

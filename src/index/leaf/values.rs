@@ -54,7 +54,7 @@ pub(super) struct Values {
 }
 
 /// More of a chunk than this, per cent, is not left unused when values were removed from it, and
-/// where memory is short.
+/// where memory is short, then also of what it has grown by.
 const SPARE_PERCENT: usize = 100;
 const SPARE_PERCENT_IF_SHORT: usize = 4;
 

@@ -27,7 +27,8 @@ pub(crate) use damaged::DamagedStore;
 pub(crate) use source::ClosedStore;
 pub(crate) use target::{Target, clear_journal};
 
-/// How large the segments of a copy get. How much is live in all of them is not known before.
+/// The greatest length of a copy's segments, unless one frame needs more. It is fixed, as what is live
+/// is known only at the end of the copy.
 pub(crate) const COPIED_SEGMENT_BYTES: u64 = 64 << 20;
 
 use layout::Layout;

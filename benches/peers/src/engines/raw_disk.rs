@@ -1,7 +1,7 @@
 //! The disk itself: a record appended by `pwrite` and `fdatasync` to a file of zeros, over and
 //! over. What one thread cannot go beyond. Many threads commit in groups: the last one to come writes and
-//! syncs for all and wakes them, so each sync has as many records as there are threads, and nothing
-//! is done but to wait.
+//! syncs for all and wakes them, so each sync has as many records as there are threads, and nothing else
+//! is done.
 
 use std::fs::File;
 use std::io::Write;

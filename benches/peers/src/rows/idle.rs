@@ -17,8 +17,8 @@ use crate::work::{load, step};
 pub const FAMILY: Family = Family {
     title: "Idle, empty, many",
     about: "A store that was filled and written to, eventual, is left alone until it rests and \
-            then for {idle} seconds; all threads but the main one are counted, those that sled keeps for \
-            all that use it in a row of their own. \
+            then for {idle} seconds; threads other than the main one are counted; those of sled's pool, \
+            which all stores of a process share, have a row of their own, in sled's own column too. \
             Descriptors are those of one store, its folder's lock among them. An empty store was \
             opened and closed. Many stores are open at once in a process that may have 1 024 \
             descriptors, each with one item written and a cache of 1 MiB.",
