@@ -278,8 +278,8 @@ impl Index {
     }
 
     /// Keeps a copy of an item that is wanted often: what it was while its stripe had this sequence
-    /// number. `looks` tells where items were found until now; it is asked where copies need more
-    /// memory and there is not enough for as many as there may be.
+    /// number. `looks` tells where items were found until now. It is called where copies need more
+    /// memory, and not all that there may be have room.
     pub(crate) fn keep_hot(
         &self,
         key: &ItemKey,

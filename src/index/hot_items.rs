@@ -32,8 +32,8 @@ const SHARE: u64 = 8;
 const MOST_BYTES: u64 = 64 << 20;
 /// Which part of the ring there is without proof that it pays.
 const FIRST_SHARE: usize = 32;
-/// How many times as often an item is found in a kilobyte of copies as in one of the rest, where more
-/// copies are worth what they push out of memory. A look at a copy takes half as long.
+/// More copies are worth what they push out of memory if items are found in a kilobyte of copies this
+/// many times as often as in one of all memory. A look at a copy takes half as long.
 const TIMES_AS_DENSE: u128 = 4;
 /// The ring grows by pieces of this many words, 64 KiB. No copy lies in two of them.
 const PIECE_WORDS: usize = if cfg!(all(test, loom)) { 16 } else { 8 << 10 };
@@ -66,7 +66,7 @@ struct Written {
     /// How many words were written or passed over, ever, the copy that is being written included.
     /// Beyond 2^48, after days of nothing but copying at full speed, no copy is found any more.
     end: AtomicU64,
-    /// The looks up to when it was last asked whether more copies pay. Held by who writes a copy.
+    /// The looks up to the last question whether more copies pay. Locked by who writes a copy.
     writer: Mutex<Looks>,
 }
 
@@ -170,8 +170,9 @@ impl HotItems {
 
     /// Copies an item that was wanted twice, while its stripe had this sequence number: `meta` and
     /// `value` are what it was then. Returns how much memory the copies take in addition. Does nothing
-    /// where another thread copies an item. `pays` is asked whether the ring may grow, with the looks
-    /// up to when it was last asked and with what the ring takes; if not, the oldest copies give way.
+    /// where another thread copies an item. `pays` is asked whether the ring may grow. It gets, and
+    /// sets, the looks up to the last question, and gets the memory of the ring. If the ring may not
+    /// grow, the oldest copies give way.
     pub(super) fn keep(
         &self,
         hash: u64,

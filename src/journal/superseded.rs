@@ -11,7 +11,7 @@ use crate::journal::rotate::MAX_SEGMENT_BYTES;
 const BYTES_PER_BIT: u32 = 32;
 /// Bytes of a segment whose bits are allocated together, once one of them is set.
 const BYTES_PER_PART: u32 = 1 << 20;
-/// Entries after these parts are not noted: only a frame that is longer than a full segment has any.
+/// Entries after these parts are not noted. Only a segment that is longer than others has such.
 const PARTS: usize = (MAX_SEGMENT_BYTES / BYTES_PER_PART as u64) as usize;
 const WORDS: usize = (BYTES_PER_PART / BYTES_PER_BIT / u64::BITS) as usize;
 /// The most parts of all segments of a store: 4 MiB. In the others nothing is noted.

@@ -16,7 +16,8 @@ const IDLE_TICKS: u32 = 10;
 /// While there are writes, a checkpoint is taken after a seal if the last one does not cover this
 /// much.
 const BUSY_CHECKPOINT_BYTES: u64 = 24 << 20;
-/// As much is replayed at most, for as long as a segment is being filled.
+/// After this much it is taken without a seal: a long segment takes long to fill, and what no
+/// checkpoint covers is replayed after a crash.
 const UNSEALED_CHECKPOINT_BYTES: u64 = 64 << 20;
 /// An idle store takes a checkpoint if the last one does not cover this much: replaying less costs
 /// less than a flush of the index.
@@ -171,17 +172,14 @@ impl Background {
         let sealed = position.segment != seen.checkpoint_segment;
         let live = engine.journal.segments().total_live_bytes();
         let index_bytes = engine.index.leaves() * LEAF_PAIR_BYTES;
-        let enough = BUSY_CHECKPOINT_BYTES.min(live / 3).max(IDLE_CHECKPOINT_BYTES);
-        // Scattered writes change most leaves: writing those costs as much as replaying this much.
-        let enough = enough.max(index_bytes / 2);
+        let busy = uncovered_bytes >= busy_checkpoint_bytes(sealed, live, index_bytes);
         // Each session that is not closed leaves a segment, and only what is covered is compacted.
         let many = engine.journal.uncovered_segments().len() >= MANY_SMALL_SEGMENTS;
         let full = engine.index.wants_checkpoint();
         // Else an open after a crash moves these heads again.
         let moved = engine.moves_want_checkpoint() || idle && !engine.moves_are_durable();
         let idle = idle && uncovered_bytes >= IDLE_CHECKPOINT_BYTES;
-        let far = sealed || uncovered_bytes >= UNSEALED_CHECKPOINT_BYTES;
-        let due = (far && uncovered_bytes >= enough) || idle || many || full || moved;
+        let due = busy || idle || many || full || moved;
         if due {
             seen.checkpoint_segment = position.segment;
             seen.checkpoint_bytes = written_bytes;
@@ -247,4 +245,35 @@ pub(super) struct Seen {
     sweep_at: Option<Instant>,
     /// When compaction may be tried again after it failed.
     compact_at: Option<Instant>,
+}
+
+/// How much has to be uncovered for a checkpoint while there are writes, where a segment was sealed
+/// since the last one or not.
+fn busy_checkpoint_bytes(sealed: bool, live_bytes: u64, index_bytes: u64) -> u64 {
+    let enough = BUSY_CHECKPOINT_BYTES.min(live_bytes / 3).max(IDLE_CHECKPOINT_BYTES);
+    // Scattered writes change most leaves: writing those costs as much as replaying this much.
+    let enough = enough.max(index_bytes / 2);
+    if sealed { enough } else { enough.max(UNSEALED_CHECKPOINT_BYTES) }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_store_takes_checkpoints_by_what_it_would_replay() {
+        const MIB: u64 = 1 << 20;
+        for (sealed, live_mib, index_mib, uncovered_mib) in [
+            (true, 0, 0, 1),
+            (true, 30, 2, 10),
+            (true, 3_000, 20, 24),
+            (true, 3_000, 500, 250),
+            (false, 30, 2, 64),
+            (false, 3_000, 20, 64),
+            (false, 3_000, 500, 250),
+        ] {
+            let enough = busy_checkpoint_bytes(sealed, live_mib * MIB, index_mib * MIB);
+            assert_eq!(enough, uncovered_mib * MIB, "{sealed}, {live_mib}, {index_mib}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::chunk::ChunkPart;
+use super::chunk::{ChunkPart, NO_PART_BYTES};
 use super::values::Values;
 use crate::values::etag::ETag;
 
@@ -20,13 +20,13 @@ pub(super) struct Place(pub(super) ChunkPart);
 
 impl Place {
     pub(super) fn of_long(number: usize) -> Self {
-        Self(ChunkPart::of_number(number))
+        Self(ChunkPart::new(number, NO_PART_BYTES))
     }
 
     /// The number of a long value.
     #[inline]
     pub(super) fn as_long(self) -> Option<usize> {
-        self.0.as_number()
+        (self.0.len() == NO_PART_BYTES).then_some(self.0.at())
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) struct Chunk {
     live: usize,
 }
 
-/// A part of the memory that short values share: where it begins and, above that, its length. There
-/// are many: one for each value in memory.
+/// A part of the memory that short values share: where it begins and, in the bits above, its length.
+/// Each value in memory has one, so it is short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ChunkPart(u32);
 
@@ -34,29 +34,18 @@ pub(crate) struct ChunkPart(u32);
 const AT_BITS: u32 = 20;
 const _: () = assert!(2 * MAX_CELLS * SHORT_VALUE_BYTES < 1 << AT_BITS);
 /// No part has this length.
-const NO_PART_BYTES: usize = (1 << (u32::BITS - AT_BITS)) - 1;
+pub(super) const NO_PART_BYTES: usize = (1 << (u32::BITS - AT_BITS)) - 1;
 const _: () = assert!(SHORT_VALUE_BYTES < NO_PART_BYTES);
 
 impl ChunkPart {
     #[inline]
-    fn new(at: usize, len: usize) -> Self {
+    pub(super) fn new(at: usize, len: usize) -> Self {
         debug_assert!(at < 1 << AT_BITS && len <= NO_PART_BYTES, "{at}, {len}");
         Self((len as u32) << AT_BITS | at as u32)
     }
 
-    /// A number in the place of a part.
-    pub(super) fn of_number(number: usize) -> Self {
-        Self::new(number, NO_PART_BYTES)
-    }
-
-    /// The number that is in the place of a part.
     #[inline]
-    pub(super) fn as_number(self) -> Option<usize> {
-        (self.len() == NO_PART_BYTES).then_some(self.at())
-    }
-
-    #[inline]
-    fn at(self) -> usize {
+    pub(super) fn at(self) -> usize {
         (self.0 & ((1 << AT_BITS) - 1)) as usize
     }
 

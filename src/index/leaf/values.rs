@@ -53,9 +53,9 @@ pub(super) struct Values {
     touched: [AtomicU64; 2],
 }
 
-/// More of a chunk than this, per cent, is not left unused when values were removed from it, and
-/// where memory is short, then also of what it has grown by.
+/// How much of a chunk, per cent of its values, may stay unused when a value was removed.
 const SPARE_PERCENT: usize = 100;
+/// The same when eviction comes by. What the chunk has grown by is unused as well.
 const SPARE_PERCENT_IF_SHORT: usize = 4;
 
 impl Values {

@@ -27,11 +27,11 @@ pub(crate) use damaged::DamagedStore;
 pub(crate) use source::ClosedStore;
 pub(crate) use target::{Target, clear_journal};
 
-/// The greatest length of a copy's segments, unless one frame needs more. It is fixed, as what is live
+use layout::Layout;
+
+/// The greatest length of a copy's segments, unless one frame needs more. It is fixed: what is live
 /// is known only at the end of the copy.
 pub(crate) const COPIED_SEGMENT_BYTES: u64 = 64 << 20;
-
-use layout::Layout;
 
 /// Where the commits of a copy come from.
 pub(crate) trait Source {

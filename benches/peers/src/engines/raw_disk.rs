@@ -1,7 +1,7 @@
 //! The disk itself: a record appended by `pwrite` and `fdatasync` to a file of zeros, over and
-//! over. What one thread cannot go beyond. Many threads commit in groups: the last one to come writes and
-//! syncs for all and wakes them, so each sync has as many records as there are threads, and nothing else
-//! is done.
+//! over. What one thread cannot go beyond. Many threads commit in groups: the last one to come writes
+//! and syncs for all, and wakes them. So each sync has a record of every thread, and nothing else is
+//! done.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub const COLUMN: Column = Column {
     peer: false,
     survives_kill: true,
     checks_reads: false,
-    setup: "pwrite and fdatasync into a file of zeros, one of both for all threads; pwrite alone",
+    setup: "pwrite and fdatasync into a file of zeros, one of each for all threads; pwrite alone",
     open,
     restore: None,
 };
@@ -84,7 +84,7 @@ impl RawDisk {
         Ok(self.file.write_all_at(records, at)?)
     }
 
-    /// Writes and syncs for all who wait.
+    /// Writes and syncs for all who wait. An error ends the row by way of who leads.
     fn lead(&self, mut group: MutexGuard<'_, Group>) -> Outcome {
         let (waiting, records) = (mem::take(&mut group.waiting), mem::take(&mut group.records));
         drop(group);

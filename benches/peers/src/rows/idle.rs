@@ -17,8 +17,8 @@ use crate::work::{load, step};
 pub const FAMILY: Family = Family {
     title: "Idle, empty, many",
     about: "A store that was filled and written to, eventual, is left alone until it rests and \
-            then for {idle} seconds; threads other than the main one are counted; those of sled's pool, \
-            which all stores of a process share, have a row of their own, in sled's own column too. \
+            then for {idle} seconds. All threads but the main one are counted. Those of sled's pool, \
+            which all stores of a process share, have a row of their own, also in sled's column. \
             Descriptors are those of one store, its folder's lock among them. An empty store was \
             opened and closed. Many stores are open at once in a process that may have 1 024 \
             descriptors, each with one item written and a cache of 1 MiB.",
@@ -126,8 +126,8 @@ fn write_calls() -> u64 {
     figure(&fs::read_to_string("/proc/self/io").unwrap_or_default(), "syscw:").unwrap_or_default()
 }
 
-/// How often threads other than the main one have gone to sleep, which is how often they woke: those
-/// of sled's pool, or all others.
+/// How often threads other than the main one have gone to sleep, which is how often they woke.
+/// Counts those of sled's pool, or all others.
 fn wake_ups(of_sled: bool) -> u64 {
     let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let others = tasks.filter(|task| task.file_name() != *std::process::id().to_string());
