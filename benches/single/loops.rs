@@ -2,8 +2,10 @@
 //! `cargo run --release -p ifmatch-benches --example loops -- OPERATION [COUNT [THREADS [ITEMS]]]`.
 //!
 //! The operation is `get`, `replace` (a read, and a replace with If-Match), `durable` (the same, synced),
-//! `update` (of one key), `patch` (of one document), `batch` (of 100 replaces), or `scan` or `keys` (of
-//! all items). Prints what one takes, and how many syncs there were. Values have 256 bytes.
+//! `update` (of one key), `patch` (of one document), `batch` (of 100 replaces), `scan` or `keys` (of all
+//! items), or `find` (of the newest 50 documents of one of 100 tags). Prints what one takes, how long
+//! an item took to load, and how many syncs there were, and reads that the cache could not answer. Values have 256 bytes. For `find` the items are
+//! documents with an index.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -12,11 +14,21 @@ use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ifmatch::{Collection, Durability, Options, Patch, Precondition, Raw, Store};
+use ifmatch::{Collection, Durability, Filter, Index, Options, Patch, Precondition, Raw, Store};
+use serde::{Deserialize, Serialize};
 
 const VALUE_BYTES: usize = 256;
 const BATCH: u64 = 1_000;
 const BATCHED: u64 = 100;
+const TAGS: u64 = 100;
+const PAGE: u64 = 50;
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    tag: String,
+    modified: u64,
+    text: String,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
@@ -28,6 +40,7 @@ enum Operation {
     Batch,
     Scan,
     Keys,
+    Find,
 }
 
 fn key(number: u64) -> String {
@@ -45,8 +58,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("batch") => Operation::Batch,
         Some("scan") => Operation::Scan,
         Some("keys") => Operation::Keys,
+        Some("find") => Operation::Find,
         _ => {
-            let operations = "get|replace|durable|update|patch|batch|scan|keys";
+            let operations = "get|replace|durable|update|patch|batch|scan|keys|find";
             return Err(format!("usage: {operations} [COUNT [THREADS [ITEMS]]]").into());
         }
     };
@@ -61,31 +75,56 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = Options::new().durability(durability).open(folder.path().join("loops.ifm"))?;
     let (raw, documents) = (store.raw("items")?, store.collection("documents")?);
     let value = Bytes::from(vec![7; VALUE_BYTES]);
+    let notes = store.collection::<Note>("notes")?;
+    if operation == Operation::Find {
+        notes.ensure_index(Index::on("/tag").then_desc("/modified"))?;
+    }
+    let (began, mut random) = (Instant::now(), fastrand::Rng::with_seed(0));
     for first in (0..items).step_by(BATCH as usize) {
         let numbers = first..items.min(first + BATCH);
-        numbers.fold(store.batch(), |batch, n| batch.create(&raw, key(n), &value)).commit()?;
+        let batch = numbers.fold(store.batch(), |batch, n| match operation {
+            Operation::Find => batch.create(&notes, key(n), &note(&mut random)),
+            _ => batch.create(&raw, key(n), &value),
+        });
+        batch.commit()?;
     }
+    let loaded = began.elapsed().as_secs_f64() * 1e6 / items as f64;
+    println!("{loaded:.2} µs to load each");
     documents.create("one", &serde_json::json!({ "count": 0, "text": "x".repeat(1_000) }))?;
     store.sync()?;
 
-    let (began, syncs) = (Instant::now(), store.stats()?.syncs);
-    let run = |thread| run(operation, &store, &raw, &documents, (thread, count / threads, items));
+    let (began, before) = (Instant::now(), store.stats()?);
+    let collections = (&raw, &documents, &notes);
+    let run = |thread| run(operation, &store, collections, (thread, count / threads, items));
     thread::scope(|scope| {
         let spawn = |thread| scope.spawn(move || run(thread));
         let running: Vec<_> = (0..threads).map(spawn).collect();
         running.into_iter().try_for_each(|thread| thread.join().expect("no thread panics"))
     })?;
     let each = began.elapsed().as_secs_f64() * 1e6 / (count / threads * threads).max(1) as f64;
-    println!("{each:.2} µs each, {} syncs", store.stats()?.syncs - syncs);
+    let after = store.stats()?;
+    let (syncs, misses) = (after.syncs - before.syncs, after.cache_misses - before.cache_misses);
+    println!("{each:.2} µs each, {syncs} syncs, {misses} reads that the cache could not answer");
     store.close()?;
     Ok(())
+}
+
+type Collections<'s> =
+    (&'s Collection<Bytes, Raw>, &'s Collection<serde_json::Value>, &'s Collection<Note>);
+
+fn tag(number: u64) -> String {
+    format!("tag-{number:02}")
+}
+
+fn note(random: &mut fastrand::Rng) -> Note {
+    let text = (0..VALUE_BYTES - 52).map(|_| random.lowercase()).collect();
+    Note { tag: tag(random.u64(..TAGS)), modified: random.u64(..1_000_000_000), text }
 }
 
 fn run(
     operation: Operation,
     store: &Store,
-    raw: &Collection<Bytes, Raw>,
-    documents: &Collection<serde_json::Value>,
+    (raw, documents, notes): Collections<'_>,
     (thread, count, items): (u64, u64, u64),
 ) -> Result<(), ifmatch::Error> {
     let mut random = fastrand::Rng::with_seed(thread);
@@ -122,6 +161,11 @@ fn run(
             }
             Operation::Keys => {
                 raw.keys()?.try_for_each(|key| key.map(|key| drop(black_box(key))))?
+            }
+            Operation::Find => {
+                let newest = notes.find(Filter::eq("/tag", tag(random.u64(..TAGS))));
+                let newest = newest.sort_desc("/modified").limit(PAGE);
+                newest.iter()?.try_for_each(|note| note.map(|note| drop(black_box(note))))?
             }
             Operation::Patch => {
                 let patch = Patch::new().set("/count", random.u32(..));

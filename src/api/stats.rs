@@ -60,8 +60,8 @@ pub struct Stats {
     pub syncs: u64,
     /// Live snapshots; those that were given up are not counted.
     pub snapshots: u64,
-    /// Reads of items by their keys that the cache answered since the open, a count. Scans and
-    /// reads through a snapshot are not counted.
+    /// Reads of items by their keys, or by a secondary index, that the cache answered since the
+    /// open, a count. Scans and gets through a snapshot are not counted.
     pub cache_hits: u64,
     /// Such reads that the cache could not answer, a count.
     pub cache_misses: u64,

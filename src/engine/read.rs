@@ -142,16 +142,49 @@ impl Engine {
     /// Costs as [`read`](Self::read), and does not fill the cache. Takes no stripe, for the reason
     /// given in [`snapshots`](crate::engine::snapshots).
     pub(crate) fn read_at(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
-        self.version_seen(view, key, false)
+        self.version_seen(view, key, |_, _| {})
     }
 
-    /// As [`read_at`](Self::read_at), for an item that an index leads to: fills the cache, too, as
-    /// it is likely to be found again.
+    /// As [`read_at`](Self::read_at), for an item that an index leads to, which is likely to be found
+    /// again: reads a copy of what is read most if there is one, and fills the cache and the copies.
+    /// Waits for no writer either.
     pub(crate) fn read_found(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
-        self.version_seen(view, key, true)
+        let hash = self.stripes.hash_of(key.as_bytes());
+        let at_rest = self.stripes.of_hash(hash).try_begin_read();
+        // The copy is of the newest version, after the view began. So a view that is not older
+        // sees that version.
+        if let Some((meta, value)) = at_rest.and_then(|now| self.index.hot(key, hash, now))
+            && meta.revision.0 <= view.revision()
+        {
+            view.check()?;
+            self.counters.count_copy();
+            return Ok(self.live(Version { meta, value }));
+        }
+        self.version_seen(view, key, |version, head| {
+            self.counters.count_leaf(head.is_none());
+            if let Some(head) = head {
+                self.index.keep_value(key, head, version.meta.parent, &version.value);
+                return;
+            }
+            // What was replaced since the number was read is copied in vain: nobody reads that number
+            // any more. What was cleared before may be seen by the view, and is not current.
+            if let Some(now) = at_rest.filter(|_| view.cleared(key.collection()).is_none()) {
+                let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
+                self.index.keep_hot(key, hash, now, item, looks);
+            }
+        })
     }
 
-    fn version_seen(&self, view: &View, key: &ItemKey, keep: bool) -> Result<Option<Version>> {
+    /// As [`read_at`](Self::read_at). Calls `found` with the version that the view sees, unless it is
+    /// one that was replaced: without a head if its value was in memory, and with its head if it was
+    /// read from the journal.
+    #[inline]
+    fn version_seen(
+        &self,
+        view: &View,
+        key: &ItemKey,
+        found: impl Fn(&Version, Option<&Head>),
+    ) -> Result<Option<Version>> {
         let mut missing = None;
         for _ in 0..OPTIMISTIC_READS {
             let cell = self.cell_at(view, key)?;
@@ -160,7 +193,9 @@ impl Engine {
                     if !head.deleted && head.revision <= view.revision() =>
                 {
                     view.check()?;
-                    return Ok(self.live(Version::cached(&head, value)));
+                    let version = Version::cached(&head, value);
+                    found(&version, None);
+                    return Ok(self.live(version));
                 }
                 cell => cell.map(|cell| cell.head),
             };
@@ -169,8 +204,8 @@ impl Engine {
                 return Ok(None);
             }
             if let Some(version) = self.version_at(key, &head)? {
-                if keep && current == Some(head) {
-                    self.index.keep_value(key, &head, version.meta.parent, &version.value);
+                if current == Some(head) {
+                    found(&version, Some(&head));
                 }
                 return Ok(Some(version));
             }

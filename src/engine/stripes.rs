@@ -101,13 +101,18 @@ impl Stripe {
     /// Waits out a commit that is being applied, and returns the number to compare after reading.
     pub(crate) fn begin_read(&self) -> u64 {
         loop {
-            let sequence = self.sequence.load(Ordering::Acquire);
-            if sequence.is_multiple_of(2) {
+            if let Some(sequence) = self.try_begin_read() {
                 return sequence;
             }
             // The commit holds the lock for as long as the number is odd.
             drop(self.lock.lock());
         }
+    }
+
+    /// As [`begin_read`](Self::begin_read), without waiting; `None` while a commit is being applied.
+    pub(crate) fn try_begin_read(&self) -> Option<u64> {
+        let sequence = self.sequence.load(Ordering::Acquire);
+        sequence.is_multiple_of(2).then_some(sequence)
     }
 
     /// Lets the writer finish that holds the stripe, for some microseconds at most.

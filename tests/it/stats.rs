@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use ifmatch::simulation::Simulation;
-use ifmatch::{Durability, Error, Options, Precondition, Progress, Store};
+use ifmatch::{Durability, Error, Filter, Index, Options, Precondition, Progress, Store};
 
 use crate::backends::on_every_backend;
 
@@ -76,6 +76,13 @@ fn reads_count_as_hits_or_misses_of_the_cache() {
     assert_eq!(counts(), (1, 2));
     blobs.get_many(["a", "a", "missing"]).unwrap();
     assert_eq!(counts(), (3, 3));
+    let numbers = store.collection::<u64>("numbers").unwrap();
+    numbers.ensure_index(Index::on("")).unwrap();
+    numbers.create("a", &1).unwrap();
+    for found in 1..4 {
+        assert_eq!(numbers.find(Filter::eq("", 1)).count().unwrap(), 1);
+        assert_eq!(counts(), (3 + found, 3));
+    }
 }
 
 /// A finding: a cache in many shards kept no value that was larger than its part of one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{A, Rig, read, replace, value_of};
+use super::{A, Rig, item_key, read, replace, text, value_of};
 use crate::seams::sync::{model, thread};
 use crate::values::precondition::Precondition;
 
@@ -86,5 +86,26 @@ fn what_is_copied_while_it_is_replaced_is_not_taken_for_the_new_version() {
         }
         writer.join().unwrap();
         assert_eq!(value_of(&rig.engine, A), "second", "an old version was copied as the new one");
+    });
+}
+
+#[test]
+fn what_a_find_copies_is_read_where_it_is_current_and_the_find_reads_no_newer_copy() {
+    model(|| {
+        let (rig, _) = Rig::cached().with([(A, "first")]);
+        let view = rig.engine.begin_snapshot().unwrap();
+        let engine = Arc::clone(&rig.engine);
+        let writer =
+            thread::spawn(move || replace(&engine, A, "second", Precondition::Always).unwrap());
+        let found = |view| {
+            let version = rig.engine.read_found(view, &item_key(A)).unwrap();
+            text(&version.expect("the item is present").value)
+        };
+        assert_eq!([found(&view), found(&view)], ["first"; 2]);
+        writer.join().unwrap();
+        assert_eq!(value_of(&rig.engine, A), "second", "an old version was copied as the new one");
+        assert_eq!(found(&view), "first", "a copy is newer than the view");
+        let newer = rig.engine.begin_snapshot().unwrap();
+        assert_eq!([found(&newer), found(&newer)], ["second"; 2]);
     });
 }

@@ -207,6 +207,16 @@ impl Cells {
         Self { spans: Vec::new(), heads: Heads::Bare(Vec::new()), mortal: 0 }
     }
 
+    /// Gives back the room for more.
+    pub(super) fn shrink_to_fit(&mut self) {
+        self.spans.shrink_to_fit();
+        match &mut self.heads {
+            Heads::Bare(heads) => heads.shrink_to_fit(),
+            Heads::Narrow(heads) => heads.shrink_to_fit(),
+            Heads::Wide(heads) => heads.shrink_to_fit(),
+        }
+    }
+
     /// No cells, and room for so many of this form.
     pub(super) fn with_capacity_like(&self, cells: usize) -> Self {
         let heads = match self.heads {

@@ -3,6 +3,8 @@
 //! A scan takes a handle to all of them at once, and hands out parts of it. While anybody has such a
 //! handle the memory is not written: what is put into the leaf then is put into a new piece.
 
+use std::iter;
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -126,16 +128,25 @@ impl Chunk {
         parts: impl Iterator<Item = &'a mut ChunkPart>,
         room: usize,
     ) -> Option<Arc<[u8]>> {
-        let mut bytes = Vec::with_capacity(self.live + room);
-        for part in parts {
-            let at = bytes.len();
-            bytes.extend_from_slice(self.get(*part));
-            *part = ChunkPart::new(at, part.len());
+        let len = self.live + room;
+        if len == 0 {
+            self.end = 0;
+            return self.bytes.take();
         }
-        debug_assert_eq!(bytes.len(), self.live, "the parts are not those of the values");
-        self.end = bytes.len();
-        bytes.resize(self.end + room, 0);
-        let bytes = if bytes.is_empty() { None } else { Some(bytes.into()) };
-        std::mem::replace(&mut self.bytes, bytes)
+        // As shared memory from the start: a list would be copied into it.
+        let mut bytes: Arc<[u8]> = iter::repeat_n(0, len).collect();
+        self.end = 0;
+        let mut free = Arc::get_mut(&mut bytes).unwrap_or_default();
+        for part in parts {
+            let Some((to, after)) = mem::take(&mut free).split_at_mut_checked(part.len()) else {
+                break;
+            };
+            to.copy_from_slice(self.get(*part));
+            *part = ChunkPart::new(self.end, part.len());
+            self.end += part.len();
+            free = after;
+        }
+        debug_assert_eq!(self.end, self.live, "the parts are not those of the values");
+        self.bytes.replace(bytes)
     }
 }

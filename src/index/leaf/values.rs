@@ -37,7 +37,7 @@ pub(crate) struct Evicted {
 pub(super) struct Values {
     /// In order of slot, without gaps; unallocated while no value is held.
     pub(super) places: Vec<Place>,
-    /// The parents' tags in the same order; zeros for none.
+    /// The parents' tags in the same order, zeros for none; empty while none has a parent.
     pub(super) parents: Vec<ETag>,
     /// One bit per slot: whether its value is held.
     present: u128,
@@ -78,9 +78,8 @@ impl Values {
         match value {
             Some(value) if self.present & bit(slot) != 0 => self.exchange(slot, value),
             Some(value) => {
-                let parent = ETag::of_parent(value.parent);
                 let (place, free) = self.keep(value.bytes);
-                self.insert(slot, (place, parent));
+                self.insert(slot, (place, value.parent));
                 free
             }
             None => {
@@ -96,8 +95,8 @@ impl Values {
     #[inline]
     fn exchange(&mut self, slot: Slot, value: ReadValue) -> Option<Bytes> {
         let at = self.place(slot);
-        let (place, parent) = (self.places.get_mut(at)?, self.parents.get_mut(at)?);
-        *parent = ETag::of_parent(value.parent);
+        self.set_parent(at, value.parent);
+        let place = self.places.get_mut(at)?;
         if value.bytes.len() <= SHORT_VALUE_BYTES
             && place.as_long().is_none()
             && let Some(over) = self.chunk.overwrite(place.0, &value.bytes)
@@ -112,6 +111,25 @@ impl Values {
             *now = place;
         }
         displaced.or(free)
+    }
+
+    #[inline]
+    fn set_parent(&mut self, at: usize, parent: Option<ETag>) {
+        if parent.is_some() {
+            self.make_parents();
+        }
+        if let Some(now) = self.parents.get_mut(at) {
+            *now = ETag::of_parent(parent);
+        }
+    }
+
+    /// Makes the list of parents, if there is none yet.
+    fn make_parents(&mut self) {
+        let values = self.places.len();
+        if self.parents.len() < values {
+            self.parents.reserve_exact(values);
+            self.parents.resize(values, ETag::of_parent(None));
+        }
     }
 
     /// Copies a short value into the chunk, and gives it back to be dropped. Of a longer one it takes
@@ -173,6 +191,14 @@ impl Values {
         if self.chunk.spare_percent() > spare_percent { self.lay_out(0) } else { None }
     }
 
+    /// Gives back all that is not needed; returns what is to be dropped without the lock.
+    pub(super) fn shrink_to_fit(&mut self) -> Option<Arc<[u8]>> {
+        self.places.shrink_to_fit();
+        self.parents.shrink_to_fit();
+        self.longs.shrink_to_fit();
+        self.tidy(0)
+    }
+
     /// Makes room for values of these cells of another leaf.
     pub(super) fn reserve(&mut self, from: &Self, slots: impl Iterator<Item = Slot>) {
         let (mut values, mut bytes) = (0, 0);
@@ -181,7 +207,9 @@ impl Values {
             bytes += value.part().map_or(0, ChunkPart::len);
         }
         self.places.reserve_exact(values);
-        self.parents.reserve_exact(values);
+        if !from.parents.is_empty() {
+            self.parents.reserve_exact(values);
+        }
         if bytes > 0 {
             self.lay_out(bytes);
         }
@@ -194,27 +222,34 @@ impl Values {
                 Some(part) => Place(self.append(from.chunk.get(part))),
                 None => self.keep_long(value.bytes()),
             };
-            self.insert(slot, (place, ETag::of_parent(value.parent())));
+            self.insert(slot, (place, value.parent()));
         }
         self.set_touched(slot, from.is_touched(other));
     }
 
-    fn insert(&mut self, slot: Slot, (place, parent): (Place, ETag)) {
+    fn insert(&mut self, slot: Slot, (place, parent): (Place, Option<ETag>)) {
         let at = self.place(slot);
+        if parent.is_some() {
+            self.make_parents();
+        }
+        if parent.is_some() || !self.parents.is_empty() {
+            grow(&mut self.parents, 1);
+            self.parents.insert(at, ETag::of_parent(parent));
+        }
         grow(&mut self.places, 1);
         self.places.insert(at, place);
-        grow(&mut self.parents, 1);
-        self.parents.insert(at, parent);
         self.present |= bit(slot);
     }
 
-    fn take(&mut self, slot: Slot) -> Option<(Place, ETag)> {
+    fn take(&mut self, slot: Slot) -> Option<(Place, Option<ETag>)> {
         if self.present & bit(slot) == 0 {
             return None;
         }
         let at = self.place(slot);
         self.present &= !bit(slot);
-        Some((self.places.remove(at), self.parents.remove(at)))
+        let parents = &mut self.parents;
+        let parent = if parents.is_empty() { None } else { parents.remove(at).parent() };
+        Some((self.places.remove(at), parent))
     }
 
     /// Where the value of a slot is, or would be, among those that are held.

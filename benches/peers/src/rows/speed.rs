@@ -45,7 +45,7 @@ const fn work(mode: Mode, cache: Cache, threads: u64, op: Op) -> Work {
 }
 
 /// What each row does, in the order it runs: with the same engines first what only reads.
-const WORKS: [Work; 16] = [
+const WORKS: [Work; 18] = [
     work(Durable, Cache::Default, 1, Op::Replace),
     work(Durable, Cache::Default, 8, Op::Replace),
     work(Durable, Cache::Default, 64, Op::Replace),
@@ -53,11 +53,13 @@ const WORKS: [Work; 16] = [
     work(Eventual, Cache::Default, 1, Op::GetHot),
     work(Eventual, Cache::Default, 1, Op::GetNotModified),
     work(Eventual, Cache::Default, 2, Op::GetHot),
+    work(Eventual, Cache::Default, 1, Op::GetAny),
     work(Eventual, Cache::Default, 1, Op::Replace),
     work(Eventual, Cache::Default, 2, Op::Replace),
     work(Eventual, Cache::Default, 8, Op::Replace),
     work(Eventual, Cache::Default, 8, Op::UpdateOneKey),
     work(Eventual, Cache::Default, 1, Op::Patch),
+    work(Eventual, Cache::Resident, 1, Op::GetAny),
     work(Eventual, Cache::Resident, 1, Op::ScanValues),
     work(Eventual, Cache::Resident, 1, Op::ScanKeys),
     work(Eventual, Cache::Cold, 1, Op::GetAny),
@@ -76,11 +78,13 @@ const ROWS: [Row; WORKS.len()] = [
     row("get-1", "get, hot, 1 thread", All, &[Best(1.2)]),
     row("not-modified", "conditional get, not modified, hot", All, &[OwnAtLeast(1.1, "get-1")]),
     row("get-2", "get, hot, 2 threads", All, &[Best(1.2)]),
+    row("get-any", "get of any item", All, &[]),
     row("eventual-1", "eventual replace, 1 thread", SurvivingKill, &[Best(1.5)]),
     row("eventual-2", "eventual replace, 2 threads", SurvivingKill, &[Best(2.0)]),
     row("eventual-8", "eventual replace, 8 threads", SurvivingKill, &[Best(2.0)]),
     row("update-8", "eventual update of one key, 8 threads", SurvivingKill, &[Best(1.0)]),
     row("patch", "patch of a field in 1 KiB of JSON, eventual", SurvivingKill, &[Best(2.0)]),
+    row("get-resident", "get of any item, resident", All, &[]),
     row("scan-values", "scan of keys and values, resident", All, &[Best(1.5)]),
     row("scan-keys", "scan of keys, resident", All, &[Best(1.5)]),
     row("get-cold", "get of any item, cold", Checking, &[Best(1.0)]),

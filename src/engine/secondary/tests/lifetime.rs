@@ -1,6 +1,7 @@
 //! Indexes that are built, read by views, lost, cleared and dropped while other threads work.
 
 use super::*;
+use crate::Filter;
 
 #[test]
 fn writers_beside_a_build_leave_nothing_out_and_nothing_twice() {
@@ -179,4 +180,21 @@ fn a_clear_empties_indexes_for_later_views_and_a_drop_takes_them_along() {
         assert_eq!(rig.notes().indexes().unwrap().len(), usize::from(!dropped));
         rig.check();
     }
+}
+
+/// An item that finds lead to again and again is read from a copy, as by a get.
+#[test]
+fn what_is_found_often_is_copied() {
+    let store = Store::in_memory();
+    let notes = store.collection::<u64>("notes").unwrap();
+    notes.ensure_index(Index::on("")).unwrap();
+    notes.create("a", &1).unwrap();
+    let looks = || {
+        assert_eq!(notes.find(Filter::eq("", 1)).count().unwrap(), 1);
+        let looks = store.engine().unwrap().counters.looks();
+        (looks.in_copies, looks.in_leaves)
+    };
+    assert_eq!([(); 4].map(|()| looks()), [(0, 1), (0, 2), (1, 2), (2, 2)]);
+    notes.upsert("a", &1, Precondition::Always).unwrap();
+    assert_eq!([(); 3].map(|()| looks()), [(2, 3), (2, 4), (3, 4)]);
 }

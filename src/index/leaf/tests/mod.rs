@@ -324,7 +324,7 @@ fn a_key_that_lengthens_all_suffixes_waits_for_splits() {
 
 #[test]
 fn a_split_is_in_the_middle_or_near_the_end_that_grows() {
-    for (next, left) in [(None, 64), (Some(number(1_000)), 115), (Some(number(0)), 12)] {
+    for (next, left) in [(None, 64), (Some(number(1_000)), 127), (Some(number(0)), 12)] {
         let mut leaf = full();
         let split = leaf.split(next.as_deref()).unwrap();
         assert_eq!((leaf.len(), split.right.len()), (left, MAX_CELLS - left));
@@ -332,6 +332,25 @@ fn a_split_is_in_the_middle_or_near_the_end_that_grows() {
     let mut leaf = full();
     leaf.split(Some(&number(100))).unwrap();
     assert_eq!(leaf.len(), 64, "a key between the others");
+}
+
+/// As many items as possible stay in memory where they were loaded in order and never replaced.
+#[test]
+fn a_leaf_that_was_filled_in_order_has_no_memory_to_spare() {
+    let mut leaf = Leaf::new();
+    for n in 0..MAX_CELLS {
+        leaf.put(&number(n), &head(1), Some(value(&"x".repeat(250 + n % 10))));
+    }
+    leaf.split(Some(&number(MAX_CELLS))).unwrap();
+    let values: usize = leaf.iter().map(|cell| cell.value().unwrap().as_slice().len()).sum();
+    let each = 44 + size_of::<KeySpan>() + size_of::<u32>();
+    let exact = values + 32 + leaf.keys.len() + leaf.len() * each;
+    assert_eq!(leaf.memory_bytes(), size_of::<Leaf>() + exact);
+    let parent = Some(ETag([9; 16]));
+    let newer = ReadValue { parent, bytes: Bytes::from_static(b"newer") };
+    leaf.put(&number(50), &head(2), Some(newer));
+    let parents = |n| leaf.value(leaf.find(&number(n)).unwrap()).unwrap().parent();
+    assert_eq!([49, 50, 51].map(parents), [None, parent, None]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use crate::index::leaf::keys::MAX_KEY_BYTES;
 use crate::index::leaf::{Leaf, MAX_CELLS, MAX_ENCODED_BYTES, Put, ReadValue, prints};
 use crate::seams::thinned;
+use crate::values::etag::ETag;
 use crate::values::head::Head;
 use crate::values::head::tests::any_head;
 
@@ -92,7 +93,12 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 fn with_value(value: Option<Bytes>) -> Option<ReadValue> {
-    value.map(|bytes| ReadValue { parent: None, bytes })
+    value.map(|bytes| ReadValue { parent: parent_of(&bytes), bytes })
+}
+
+/// What a version with this value displaced: mostly nothing, so that some leaves hold no parents.
+fn parent_of(value: &Bytes) -> Option<ETag> {
+    value.first().filter(|first| **first > 240).map(|first| ETag([*first; 16]))
 }
 
 fn is_short(value: &Bytes) -> bool {
@@ -267,7 +273,8 @@ fn check(leaf: &Leaf, model: &Model) {
         let slot = leaf.at(rank).unwrap();
         assert_eq!(leaf.find(key), Some(slot));
         assert_eq!((entry.head(), leaf.head(slot)), (cell.head, cell.head));
-        assert_eq!(entry.value().map(|value| value.bytes()), cell.value);
+        let value = entry.value().map(|value| (value.bytes(), value.parent()));
+        assert_eq!(value, cell.value.clone().map(|bytes| (bytes.clone(), parent_of(&bytes))));
         assert_eq!(leaf.values.is_touched(slot), cell.touched);
         assert!(entry.key().compare(key).is_eq() && entry.key().len() == key.len());
         let print = prints::of(entry.key().suffix);
