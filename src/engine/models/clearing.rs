@@ -174,6 +174,20 @@ fn a_snapshot_of_before_goes_on_to_show_what_is_cleared() {
 }
 
 #[test]
+fn what_a_find_of_before_copies_beside_a_clear_is_cleared_all_the_same() {
+    model(|| {
+        let (rig, _) = Rig::cached().with([(A, "old")]);
+        let view = rig.engine.begin_snapshot().unwrap();
+        let engine = Arc::clone(&rig.engine);
+        let clearing = thread::spawn(move || clear(&engine));
+        let found = rig.engine.read_found(&view, &item_key(A)).unwrap().unwrap();
+        assert_eq!(text(&found.value), "old");
+        clearing.join().unwrap();
+        assert_eq!(read(&rig.engine, A), None, "a copy outlived the clear");
+    });
+}
+
+#[test]
 fn a_scan_of_a_snapshot_of_before_shows_what_is_cleared_meanwhile() {
     model(|| {
         let (rig, _) = Rig::eventual().with([(A, "old")]);

@@ -103,22 +103,6 @@ fn an_index_is_read_at_the_moment_of_the_find_whatever_moves_in_it() {
     assert_eq!(notes.find(Filter::lt("/price", 1e6)).count().unwrap(), 0);
 }
 
-/// What a find has found is kept in memory. After a clear that is not what the collection holds.
-#[test]
-fn finds_that_were_begun_before_a_clear_go_on_and_bring_nothing_back() {
-    let (_store, notes) = with_notes(50);
-    notes.ensure_index(Index::on("/price")).unwrap();
-    let find = || notes.find(Filter::ge("/price", 0)).sort("/price");
-    assert_eq!(find().explain().unwrap().index(), Some("/price"));
-    let before = find().count().unwrap() as usize;
-    let begun = [(); 3].map(|()| find().iter().unwrap());
-    notes.clear().unwrap();
-    assert_eq!(begun.map(Iterator::count), [before; 3]);
-    assert!((0..50).all(|n| notes.get(key(n)).unwrap().is_none()));
-    notes.create(key(7), &note(7)).unwrap();
-    assert_eq!([(); 3].map(|()| find().count().unwrap()), [1; 3]);
-}
-
 fn keys_of_some(found: &mut ifmatch::Found<Value>, n: usize) -> Vec<String> {
     found.take(n).map(|item| item.unwrap().key_str().unwrap().to_owned()).collect()
 }
