@@ -3,9 +3,9 @@
 //!
 //! The operation is `get`, `replace` (a read, and a replace with If-Match), `durable` (the same, synced),
 //! `update` (of one key), `patch` (of one document), `batch` (of 100 replaces), `scan` or `keys` (of all
-//! items), or `find` (of the newest 50 documents of one of 100 tags). Prints what one takes, how long
-//! an item took to load, and how many syncs there were, and reads that the cache could not answer. Values have 256 bytes. For `find` the items are
-//! documents with an index.
+//! items), or `find` (of the newest 50 documents of one of 100 tags). Prints how long it took to load an
+//! item, how long one operation takes, and how many syncs, and reads that the cache could not answer,
+//! there were. Values have about 256 bytes. For `find` the items are documents, and there is an index.
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -60,8 +60,9 @@ pub struct Stats {
     pub syncs: u64,
     /// Live snapshots; those that were given up are not counted.
     pub snapshots: u64,
-    /// Reads of items by their keys, or by a secondary index, that the cache answered since the
-    /// open, a count. Scans and gets through a snapshot are not counted.
+    /// How many reads of an item the cache has answered since the open. An item that a find was led
+    /// to by an index counts too, if the version found is the newest. Scans and gets through a
+    /// snapshot do not count.
     pub cache_hits: u64,
     /// Such reads that the cache could not answer, a count.
     pub cache_misses: u64,

@@ -147,12 +147,12 @@ impl Engine {
 
     /// As [`read_at`](Self::read_at), for an item that an index leads to, which is likely to be found
     /// again: reads a copy of what is read most if there is one, and fills the cache and the copies.
-    /// Waits for no writer either.
+    /// Like `read_at` it waits for no writer.
     pub(crate) fn read_found(&self, view: &View, key: &ItemKey) -> Result<Option<Version>> {
         let hash = self.stripes.hash_of(key.as_bytes());
         let at_rest = self.stripes.of_hash(hash).try_begin_read();
-        // The copy is of the newest version, after the view began. So a view that is not older
-        // sees that version.
+        // The copy is current, and the view has begun before. So if its revision is not above the
+        // view's, it is of the version that the view sees.
         if let Some((meta, value)) = at_rest.and_then(|now| self.index.hot(key, hash, now))
             && meta.revision.0 <= view.revision()
         {
@@ -166,18 +166,20 @@ impl Engine {
                 self.index.keep_value(key, head, version.meta.parent, &version.value);
                 return;
             }
-            // What was replaced since the number was read is copied in vain: nobody reads that number
-            // any more. What was cleared before may be seen by the view, and is not current.
-            if let Some(now) = at_rest.filter(|_| view.cleared(key.collection()).is_none()) {
+            // If the item was replaced since the number was read, no reader gets that number any more.
+            // If its collection was cleared before, the view goes on to see an item that is gone,
+            // unless the view was given up, and with it what it knew of the clear.
+            let is_current = || view.cleared(key.collection()).is_none() && view.check().is_ok();
+            if let Some(now) = at_rest.filter(|_| is_current()) {
                 let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
                 self.index.keep_hot(key, hash, now, item, looks);
             }
         })
     }
 
-    /// As [`read_at`](Self::read_at). Calls `found` with the version that the view sees, unless it is
-    /// one that was replaced: without a head if its value was in memory, and with its head if it was
-    /// read from the journal.
+    /// As [`read_at`](Self::read_at). If the version that the view sees is the newest, and its value
+    /// was in memory, calls `found` with it and no head. If the value was read from the journal, calls
+    /// `found` with the version and its head.
     #[inline]
     fn version_seen(
         &self,

@@ -174,7 +174,7 @@ fn a_snapshot_of_before_goes_on_to_show_what_is_cleared() {
 }
 
 #[test]
-fn what_a_find_of_before_copies_beside_a_clear_is_cleared_all_the_same() {
+fn a_copy_that_a_find_makes_beside_a_clear_does_not_outlive_it() {
     model(|| {
         let (rig, _) = Rig::cached().with([(A, "old")]);
         let view = rig.engine.begin_snapshot().unwrap();
@@ -182,6 +182,24 @@ fn what_a_find_of_before_copies_beside_a_clear_is_cleared_all_the_same() {
         let clearing = thread::spawn(move || clear(&engine));
         let found = rig.engine.read_found(&view, &item_key(A)).unwrap().unwrap();
         assert_eq!(text(&found.value), "old");
+        clearing.join().unwrap();
+        assert_eq!(read(&rig.engine, A), None, "a copy outlived the clear");
+    });
+}
+
+/// The view of the find is given up meanwhile, and does not know of the clear any more.
+#[test]
+fn a_copy_that_a_find_too_old_makes_beside_a_clear_does_not_outlive_it() {
+    model(|| {
+        let (rig, _) = Rig::cached().with([(A, "old")]);
+        let view = rig.engine.begin_snapshot().unwrap();
+        let engine = Arc::clone(&rig.engine);
+        let clearing = thread::spawn(move || {
+            clear(&engine);
+            engine.snapshots.give_up_oldest();
+        });
+        // It may be refused.
+        drop(rig.engine.read_found(&view, &item_key(A)));
         clearing.join().unwrap();
         assert_eq!(read(&rig.engine, A), None, "a copy outlived the clear");
     });

@@ -17,19 +17,20 @@ impl Leaf {
     /// Splits off the upper cells, with their values; `None` for a leaf of fewer than two cells.
     ///
     /// The cut lies in the middle, by bytes. Where `next_key`, which is about to be put, is above
-    /// all keys, one cell is split off, and where it is below all the cut lies near the lower end:
-    /// so leaves that are filled in order become full.
+    /// all keys it lies near the upper end, and where it is below all near the lower: so leaves
+    /// that are filled in order become full, and keys that come a little late have room.
     pub(crate) fn split(&mut self, next_key: Option<&[u8]>) -> Option<Split> {
         let cut = self.cut(self.left_percent(next_key))?;
         let separator = self.key_at(cut - 1)?.separator(self.key_at(cut)?);
         let right = self.extract(cut..self.len());
-        match self.at(cut) {
-            // So a load in order of keys copies no other cell.
-            Some(last) if cut + 1 == self.len() => {
-                drop(self.remove(last));
-                self.shrink_to_fit();
+        if self.len() - cut <= self.len() / 8 {
+            // To take out few is cheaper than to lay out all that stays.
+            while let Some(last) = self.at(self.len() - 1).filter(|_| self.len() > cut) {
+                self.remove(last);
             }
-            _ => *self = self.extract(0..cut),
+            self.shrink_to_fit();
+        } else {
+            *self = self.extract(0..cut);
         }
         Some(Split { separator, right })
     }
@@ -69,7 +70,7 @@ impl Leaf {
     fn shrink_to_fit(&mut self) {
         self.keys.shrink_to_fit();
         self.cells.shrink_to_fit();
-        drop(self.values.shrink_to_fit());
+        self.values.shrink_to_fit();
     }
 
     /// A new leaf of these cells, with their values.
@@ -116,7 +117,7 @@ impl Leaf {
         let rank = next_key.map(|key| self.rank_lower(std::ops::Bound::Included(key)));
         match rank {
             Some(0) => 10,
-            Some(rank) if rank == self.len() => 100,
+            Some(rank) if rank == self.len() => 90,
             _ => 50,
         }
     }

@@ -37,7 +37,7 @@ pub(crate) struct Evicted {
 pub(super) struct Values {
     /// In order of slot, without gaps; unallocated while no value is held.
     pub(super) places: Vec<Place>,
-    /// The parents' tags in the same order, zeros for none; empty while none has a parent.
+    /// The parents' tags in the same order, zeros for none; empty until one has a parent.
     pub(super) parents: Vec<ETag>,
     /// One bit per slot: whether its value is held.
     present: u128,
@@ -191,23 +191,24 @@ impl Values {
         if self.chunk.spare_percent() > spare_percent { self.lay_out(0) } else { None }
     }
 
-    /// Gives back all that is not needed; returns what is to be dropped without the lock.
-    pub(super) fn shrink_to_fit(&mut self) -> Option<Arc<[u8]>> {
+    /// Gives back what is not needed, but for a hundredth of the chunk.
+    pub(super) fn shrink_to_fit(&mut self) {
         self.places.shrink_to_fit();
         self.parents.shrink_to_fit();
         self.longs.shrink_to_fit();
-        self.tidy(0)
+        self.tidy(0);
     }
 
     /// Makes room for values of these cells of another leaf.
     pub(super) fn reserve(&mut self, from: &Self, slots: impl Iterator<Item = Slot>) {
-        let (mut values, mut bytes) = (0, 0);
+        let (mut values, mut bytes, mut any_has_parent) = (0, 0, false);
         for value in slots.filter_map(|slot| from.get(slot)) {
             values += 1;
             bytes += value.part().map_or(0, ChunkPart::len);
+            any_has_parent |= value.parent().is_some();
         }
         self.places.reserve_exact(values);
-        if !from.parents.is_empty() {
+        if any_has_parent {
             self.parents.reserve_exact(values);
         }
         if bytes > 0 {

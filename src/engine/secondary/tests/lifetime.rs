@@ -182,7 +182,7 @@ fn a_clear_empties_indexes_for_later_views_and_a_drop_takes_them_along() {
     }
 }
 
-/// An item that finds lead to again and again is read from a copy, as by a get.
+/// An item that is found again and again is read from a copy, as by gets.
 #[test]
 fn what_is_found_often_is_copied() {
     let store = Store::in_memory();

@@ -286,6 +286,8 @@ fn check(leaf: &Leaf, model: &Model) {
     assert_eq!(leaf.cells.are_live(), model.values().all(lives));
     let spans: usize = leaf.iter().map(|entry| entry.key().suffix.len()).sum();
     assert_eq!(spans + leaf.prefix().len(), leaf.keys.len(), "no gaps between the keys");
+    let (places, parents) = (&leaf.values.places, &leaf.values.parents);
+    assert!(parents.is_empty() && parents.capacity() == 0 || parents.len() == places.len());
     assert_eq!(leaf.memory_bytes(), memory_bytes(leaf, model));
 }
 
