@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 
+use crate::engine::Engine;
 use crate::engine::compaction::{Compaction, compact_range, plan, retire};
 use crate::engine::shared::MaintenanceGuard;
 use crate::engine::throttle::Throttle;
+use crate::journal::manifest::SegmentRecord;
 use crate::values::error::{Error, Result};
 
 /// Rewrites one segment after the other, of each time the one of which least is kept, and frees it
-/// before the next. What is set aside has room for any one segment. Where that is not enough,
-/// because it was used up or something else takes space, the index on disk goes as well. Whether
-/// any space was freed: there may be nothing dead.
+/// before the next. Then merges small neighbours that are many. What is set aside has room for any
+/// one segment. Where that is not enough, because it was used up or something else takes space, the
+/// index on disk goes as well. Whether any space was freed: there may be nothing dead.
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io) when there is no space even so, and none was freed.
@@ -61,7 +63,14 @@ pub(super) fn compact(
     }
 }
 
-/// Rewrites the segment of which least is kept, and frees it; whether there was one.
+/// The segment of which least is kept. If none gives back enough: small ones that this has left, which
+/// would become ever more.
+fn next_run(engine: &Engine, tried: &HashSet<u32>) -> Option<Vec<SegmentRecord>> {
+    let one = plan::least_kept(engine, tried).map(|record| vec![record]);
+    one.or_else(|| plan::many_small(engine, tried))
+}
+
+/// Rewrites the next segment, or small ones as one, and frees them; whether there were any.
 fn compact_one(
     maintenance: &MaintenanceGuard<'_>,
     tried: &mut HashSet<u32>,
@@ -71,9 +80,9 @@ fn compact_one(
     maintenance.engine()?.checkpoint()?;
     // What was rewritten before takes space as well.
     retire::finish_and_remove(maintenance)?;
-    let Some(record) = plan::least_kept(&*maintenance.engine()?, tried) else { return Ok(false) };
-    tried.insert(record.number);
-    let compacted = compact_range(maintenance, vec![record], Throttle::Off, done)?;
+    let Some(run) = next_run(&*maintenance.engine()?, tried) else { return Ok(false) };
+    tried.extend(run.iter().map(|record| record.number));
+    let compacted = compact_range(maintenance, run, Throttle::Off, done)?;
     retire::finish_and_remove(maintenance)?;
     Ok(compacted)
 }
@@ -201,5 +210,29 @@ mod tests {
             store.compact().unwrap();
         }
         items.create("new", &value).unwrap();
+    }
+
+    /// A regression: on a disk that was filled and freed again and again small segments became ever
+    /// more, until their headers had taken the space.
+    #[test]
+    fn a2_small_segments_are_merged_on_a_full_disk() {
+        let sim = Simulation::new(1);
+        let store = sim.open(&Options::new()).unwrap();
+        let items = store.raw("items").unwrap();
+        for n in 0..100_u32 {
+            for value in [vec![1; 10], vec![2; 10]] {
+                items.upsert(n.to_be_bytes(), &value.into(), Precondition::Always).unwrap();
+            }
+            store.engine().unwrap().journal.seal_if_dead().unwrap();
+        }
+        Simulation::checkpoint(&store).unwrap();
+        let segments = || store.stats().unwrap().segments;
+        assert!(segments() > 100, "{} segments", segments());
+        sim.disk().set_capacity(Some(sim.disk().total_len_bytes()));
+        store.compact().unwrap();
+        assert!(segments() < 20, "{} segments", segments());
+        assert!(
+            (0..100_u32).all(|n| items.get(n.to_be_bytes()).unwrap().unwrap().value == [2; 10][..])
+        );
     }
 }

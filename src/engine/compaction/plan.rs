@@ -161,6 +161,17 @@ pub(super) fn least_kept(engine: &Engine, tried: &HashSet<u32>) -> Option<Segmen
     candidates.min_by_key(Candidate::kept).map(|candidate| candidate.record)
 }
 
+/// Small neighbours that are many, none of them with these numbers: each takes a header and a part of
+/// a block in addition to its bytes.
+pub(super) fn many_small(engine: &Engine, tried: &HashSet<u32>) -> Option<Vec<SegmentRecord>> {
+    let mut candidates = candidates(engine);
+    for candidate in &mut candidates {
+        candidate.damaged |= tried.contains(&candidate.record.number);
+    }
+    let run = best_range(&candidates, engine.journal.segment_capacity(), false)?;
+    Some(run.iter().map(|candidate| candidate.record).collect())
+}
+
 /// All segments that hold anything dead, with small neighbours, as runs.
 pub(super) fn everything(engine: &Engine) -> Vec<Vec<SegmentRecord>> {
     let limit = engine.journal.segment_capacity();
