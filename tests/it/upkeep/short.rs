@@ -134,10 +134,11 @@ fn any_disk_call_of_the_work_that_was_left_may_fail() {
     assert!(u64::from(hindered) > thinned(3, 20), "{hindered}");
 }
 
+/// A write that finds space for itself finds it for the work, too: that has what is set aside.
 #[test]
-fn a_full_disk_hinders_the_work_that_was_left_and_loses_nothing() {
+fn a_full_disk_does_not_hinder_the_work_that_was_left_and_loses_nothing() {
     let template = left_behind();
-    let (mut refused, mut hindered) = (0, 0);
+    let mut refused = 0;
     for step in 0.. {
         let _repeat = Repeat::new("upkeep::short", step);
         let mut rng = fastrand::Rng::with_seed(step);
@@ -152,15 +153,14 @@ fn a_full_disk_hinders_the_work_that_was_left_and_loses_nothing() {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
                 refused += 1;
             }
-            Ok(_) if stats.segments >= LEFT => hindered += 1,
-            other => {
-                other.unwrap();
+            written => {
+                written.unwrap();
+                assert!(stats.segments < LEFT, "{} segments", stats.segments);
                 break;
             }
         }
     }
-    println!("{refused} writes refused, {hindered} that could not do what was left");
-    assert!(refused > 0 && hindered > 1, "{refused} {hindered}");
+    assert!(refused > 0);
 }
 
 /// It may have a full disk, and is to be quick.
