@@ -129,14 +129,10 @@ impl Chunk {
         room: usize,
     ) -> Option<Arc<[u8]>> {
         let len = self.live + room;
-        if len == 0 {
-            self.end = 0;
-            return self.bytes.take();
-        }
         // As shared memory from the start: a list would be copied into it.
-        let mut bytes: Arc<[u8]> = iter::repeat_n(0, len).collect();
+        let mut bytes: Option<Arc<[u8]>> = (len > 0).then(|| iter::repeat_n(0, len).collect());
+        let mut free = bytes.as_mut().and_then(Arc::get_mut).unwrap_or_default();
         self.end = 0;
-        let mut free = Arc::get_mut(&mut bytes).unwrap_or_default();
         for part in parts {
             let Some((to, after)) = mem::take(&mut free).split_at_mut_checked(part.len()) else {
                 break;
@@ -147,6 +143,6 @@ impl Chunk {
             free = after;
         }
         debug_assert_eq!(self.end, self.live, "the parts are not those of the values");
-        self.bytes.replace(bytes)
+        mem::replace(&mut self.bytes, bytes)
     }
 }

@@ -142,6 +142,24 @@ fn what_a_scan_has_taken_is_not_written_over() {
     assert!(leaf.values.chunk().is_none() && leaf.memory_bytes() < bytes);
 }
 
+/// A regression: the value had a place in memory that was not there, and a scan panicked.
+#[test]
+fn an_empty_value_stays_within_the_memory_of_the_others() {
+    let mut leaf = leaf_of(&["a", "b"]);
+    let set = |leaf: &mut Leaf, key: &str, text: Option<&str>| {
+        leaf.set_value(leaf.find(key.as_bytes()).unwrap(), text.map(value));
+    };
+    for key in ["a", "b"] {
+        set(&mut leaf, key, Some(&key.repeat(40)));
+    }
+    set(&mut leaf, "b", Some(""));
+    set(&mut leaf, "a", None);
+    let empty = leaf.value(leaf.find(b"b").unwrap()).unwrap();
+    let chunk = leaf.values.chunk().unwrap_or_default();
+    assert!(empty.part().unwrap().range().end <= chunk.len());
+    assert_eq!(empty.bytes(), Bytes::new());
+}
+
 /// A leaf whose values come and go, and change their length, takes not much more memory than they.
 #[test]
 fn memory_without_values_is_given_back() {
