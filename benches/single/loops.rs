@@ -116,6 +116,7 @@ fn tag(number: u64) -> String {
     format!("tag-{number:02}")
 }
 
+/// A document whose JSON has about as many bytes as a value.
 fn note(random: &mut fastrand::Rng) -> Note {
     let text = (0..VALUE_BYTES - 52).map(|_| random.lowercase()).collect();
     Note { tag: tag(random.u64(..TAGS)), modified: random.u64(..1_000_000_000), text }

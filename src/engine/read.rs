@@ -38,10 +38,13 @@ impl Engine {
             self.counters.count_copy();
             return Ok(self.live(Version { meta, value }));
         }
-        self.read_leaf(key, stripe, |sequence, version| {
-            let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
-            self.index.keep_hot(key, hash, sequence, item, looks);
-        })
+        self.read_leaf(key, stripe, |sequence, version| self.copy(key, hash, sequence, version))
+    }
+
+    /// Copies an item that is wanted often: what it was while its stripe had this sequence number.
+    fn copy(&self, key: &ItemKey, hash: u64, sequence: u64, version: &Version) {
+        let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
+        self.index.keep_hot(key, hash, sequence, item, looks);
     }
 
     /// As [`read`](Self::read), for an item that is about to be changed: a copy of it would not be
@@ -171,8 +174,7 @@ impl Engine {
             // unless the view was given up, and with it what it knew of the clear.
             let is_current = || view.cleared(key.collection()).is_none() && view.check().is_ok();
             if let Some(now) = at_rest.filter(|_| is_current()) {
-                let (item, looks) = ((&version.meta, &*version.value), || self.counters.looks());
-                self.index.keep_hot(key, hash, now, item, looks);
+                self.copy(key, hash, now, version);
             }
         })
     }

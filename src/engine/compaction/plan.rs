@@ -166,6 +166,7 @@ pub(super) fn least_kept(engine: &Engine, tried: &HashSet<u32>) -> Option<Segmen
 pub(super) fn many_small(engine: &Engine, tried: &HashSet<u32>) -> Option<Vec<SegmentRecord>> {
     let mut candidates = candidates(engine);
     for candidate in &mut candidates {
+        // Runs end at these as at damaged ones.
         candidate.damaged |= tried.contains(&candidate.record.number);
     }
     let run = best_range(&candidates, engine.journal.segment_capacity(), false)?;

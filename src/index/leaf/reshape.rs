@@ -25,9 +25,7 @@ impl Leaf {
         let right = self.extract(cut..self.len());
         if self.len() - cut <= self.len() / 8 {
             // To take out few is cheaper than to lay out all that stays.
-            while let Some(last) = self.at(self.len() - 1).filter(|_| self.len() > cut) {
-                self.remove(last);
-            }
+            self.truncate(&separator);
             self.shrink_to_fit();
         } else {
             *self = self.extract(0..cut);

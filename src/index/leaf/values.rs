@@ -113,22 +113,16 @@ impl Values {
         displaced.or(free)
     }
 
+    /// Sets what the value at a place has displaced. The first parent makes the list of them.
     #[inline]
     fn set_parent(&mut self, at: usize, parent: Option<ETag>) {
-        if parent.is_some() {
-            self.make_parents();
+        if parent.is_some() && self.parents.is_empty() {
+            let values = self.places.len();
+            self.parents.reserve_exact(values);
+            self.parents.resize(values, ETag::of_parent(None));
         }
         if let Some(now) = self.parents.get_mut(at) {
             *now = ETag::of_parent(parent);
-        }
-    }
-
-    /// Makes the list of parents, if there is none yet.
-    fn make_parents(&mut self) {
-        let values = self.places.len();
-        if self.parents.len() < values {
-            self.parents.reserve_exact(values);
-            self.parents.resize(values, ETag::of_parent(None));
         }
     }
 
@@ -230,15 +224,14 @@ impl Values {
 
     fn insert(&mut self, slot: Slot, (place, parent): (Place, Option<ETag>)) {
         let at = self.place(slot);
-        if parent.is_some() {
-            self.make_parents();
-        }
-        if parent.is_some() || !self.parents.is_empty() {
+        grow(&mut self.places, 1);
+        self.places.insert(at, place);
+        if self.parents.is_empty() {
+            self.set_parent(at, parent);
+        } else {
             grow(&mut self.parents, 1);
             self.parents.insert(at, ETag::of_parent(parent));
         }
-        grow(&mut self.places, 1);
-        self.places.insert(at, place);
         self.present |= bit(slot);
     }
 
